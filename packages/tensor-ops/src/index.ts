@@ -1,0 +1,7 @@
+export * from './compile.js';
+export * from './errors.js';
+export * from './ops/index.js';
+export * from './optim/index.js';
+export * from './parameter.js';
+export * from './random/index.js';
+export * from './tensorflow-backend.js';

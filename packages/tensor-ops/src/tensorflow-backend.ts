@@ -1,0 +1,77 @@
+/**
+ * The seam between portable code and the TensorFlow runtime of `@dit-moe/tensor-ops/node`.
+ *
+ * Libraries never import a backend. They ask for the current one here and, if it is the TensorFlow runtime, may call any
+ * registered TensorFlow op by name. The test is by duck-typing, so a second copy of this package works as well.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+
+/** TensorFlow's `DataType` enum, as far as it is used here (tensorflow/core/framework/types.proto). */
+export const DataType = {
+  float32: 1,
+  float64: 2,
+  int32: 3,
+  uint8: 4,
+  string: 7,
+  complex64: 8,
+  int64: 9,
+  bool: 10,
+  bfloat16: 14,
+  float16: 19,
+  resource: 20,
+  uint32: 22,
+  uint64: 23,
+} as const;
+export type DataType = (typeof DataType)[keyof typeof DataType];
+
+/** One attribute of a TensorFlow op. Attributes that TensorFlow infers from the inputs (`T`, `N`, ...) can be left out. */
+export type OpAttribute =
+  | { type: DataType }
+  | { int: number }
+  | { float: number }
+  | { bool: boolean }
+  | { string: string }
+  | { shape: readonly number[] }
+  | { func: string }
+  | { types: readonly DataType[] }
+  | { ints: readonly number[] }
+  | { floats: readonly number[] }
+  | { bools: readonly boolean[] }
+  | { strings: readonly string[] }
+  | { shapes: readonly (readonly number[])[] };
+
+/** What a step that is compiled by a backend offers. */
+export interface BackendStep {
+  run(inputs: readonly tf.Tensor[]): Promise<tf.Tensor[]>;
+  runSync(inputs: readonly tf.Tensor[]): tf.Tensor[];
+  dispose(): void;
+}
+
+/** What the TensorFlow runtime adds to tfjs' `KernelBackend`. */
+export interface TensorFlowBackend {
+  /**
+   * Runs one TensorFlow op, off the gradient tape. Outputs of type bfloat16 or float16 carry the tfjs label `float32`; they
+   * may only be passed to further `raw` calls (see `dtypeOf`), and must be cast back before they leave an op of ours.
+   * Resources carry the label `string`.
+   *
+   * @param op name of a registered op, such as `MatMul`
+   * @param inputs tensors in the order of the op's definition, lists flattened
+   * @param attributes only what TensorFlow cannot infer
+   * @param numOutputs number of outputs of the op (default 1)
+   */
+  raw(op: string, inputs: readonly tf.Tensor[], attributes?: Readonly<Record<string, OpAttribute>>, numOutputs?: number): tf.Tensor[];
+  /** TensorFlow's real data type of a tensor, also of one labelled `float32` that holds bfloat16. */
+  dtypeOf(x: tf.Tensor): DataType;
+  /** Records `step` once for these inputs and returns it as one TensorFlow function. */
+  compileStep(step: (...inputs: tf.Tensor[]) => tf.Tensor[], inputs: readonly tf.Tensor[], options: { name: string; xla: boolean }): BackendStep;
+  /** Whether a step is being recorded now. */
+  readonly recording: boolean;
+  /** Whether the runtime computes on a GPU. */
+  isUsingGpuDevice: boolean;
+}
+
+/** The current tfjs backend if it is the TensorFlow runtime, else `undefined`. */
+export function tensorFlowBackend(): TensorFlowBackend | undefined {
+  const backend = tf.backend() as unknown as Partial<TensorFlowBackend>;
+  return typeof backend.raw === 'function' && typeof backend.compileStep === 'function' ? (backend as TensorFlowBackend) : undefined;
+}

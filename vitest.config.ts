@@ -1,0 +1,19 @@
+import { defineConfig } from 'vitest/config';
+
+// Tests run on source through the private `@dit-moe/source` export condition, so nothing has to be built first.
+const conditions = ['@dit-moe/source', 'node', 'import', 'module', 'default'];
+
+export default defineConfig({
+  resolve: { conditions },
+  ssr: { resolve: { conditions } },
+  test: {
+    include: ['packages/*/src/**/*.test.ts', 'packages/*/test/**/*.test.ts', 'apps/*/src/**/*.test.ts', 'apps/*/test/**/*.test.ts', 'bench/**/*.test.ts'],
+    setupFiles: ['./vitest.setup.ts'],
+    globalSetup: ['./vitest.global-setup.ts'],
+    // Native libraries want one process each; TensorFlow already uses every core, so more workers only fight.
+    pool: 'forks',
+    maxWorkers: 2,
+    testTimeout: 120_000,
+    hookTimeout: 600_000,
+  },
+});
