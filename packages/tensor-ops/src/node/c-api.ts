@@ -1,0 +1,158 @@
+/**
+ * The functions of TensorFlow's C API that the runtime uses, bound with koffi.
+ *
+ * Pointers are plain addresses; nothing here owns memory. Signatures follow tensorflow/c/{c_api,tf_tensor,tf_status}.h
+ * and tensorflow/c/eager/{c_api,c_api_experimental}.h of TensorFlow 2.21.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import koffi from 'koffi';
+import { DitMoeError } from '../errors.js';
+
+/** An address in this process; 0 is NULL. User-space addresses have 47 bits, so a number holds them exactly. */
+export type Pointer = number;
+
+/** libtensorflow exists but cannot be loaded or lacks functions. */
+export class LibraryLoadError extends DitMoeError {
+  constructor(directory: string, detail: string, options?: ErrorOptions) {
+    super(
+      'E_LIBRARY_LOAD',
+      `The TensorFlow library in ${directory} could not be loaded: ${detail}. Delete that folder if it is the download cache (it is fetched ` +
+        'again), or point LIBTENSORFLOW_DIR at a folder with libtensorflow_cc.so.2 and libtensorflow_framework.so.2 of TensorFlow 2.21.',
+      options,
+    );
+  }
+}
+
+/** koffi runs native code on stacks of its own; TensorFlow's kernels need far more than the default 128 KiB. */
+const STACK_BYTES = 16 << 20;
+let configured = false;
+
+const P = 'uintptr_t';
+
+/** Arguments and result of each function; the name of the C function is the key. */
+const signatures = {
+  TF_Version: ['str', []],
+  TF_NewStatus: [P, []],
+  TF_DeleteStatus: ['void', [P]],
+  TF_SetStatus: ['void', [P, 'int', 'str']],
+  TF_GetCode: ['int', [P]],
+  TF_Message: ['str', [P]],
+  TF_NewBuffer: [P, []],
+  TF_NewBufferFromString: [P, ['void *', 'size_t']],
+  TF_DeleteBuffer: ['void', [P]],
+  TF_AllocateTensor: [P, ['int', 'void *', 'int', 'size_t']],
+  TF_DeleteTensor: ['void', [P]],
+  TF_TensorData: [P, [P]],
+  TF_TensorByteSize: ['size_t', [P]],
+  TF_TensorType: ['int', [P]],
+  TFE_NewContextOptions: [P, []],
+  TFE_ContextOptionsSetConfig: ['void', [P, 'void *', 'size_t', P]],
+  TFE_DeleteContextOptions: ['void', [P]],
+  TFE_NewContext: [P, [P, P]],
+  TFE_DeleteContext: ['void', [P]],
+  TFE_ContextListDevices: [P, [P, P]],
+  TF_DeviceListCount: ['int', [P]],
+  TF_DeviceListName: ['str', [P, 'int', P]],
+  TF_DeviceListType: ['str', [P, 'int', P]],
+  TF_DeviceListMemoryBytes: ['int64', [P, 'int', P]],
+  TF_DeleteDeviceList: ['void', [P]],
+  TFE_NewTensorHandle: [P, [P, P]],
+  TFE_DeleteTensorHandle: ['void', [P]],
+  TFE_TensorHandleDataType: ['int', [P]],
+  TFE_TensorHandleNumDims: ['int', [P, P]],
+  TFE_TensorHandleDim: ['int64', [P, 'int', P]],
+  TFE_TensorHandleResolve: [P, [P, P]],
+  TFE_TensorHandleCopyToDevice: [P, [P, P, 'str', P]],
+  TFE_TensorHandleCopySharingTensor: [P, [P, P]],
+  TFE_NewOp: [P, [P, 'str', P]],
+  TFE_DeleteOp: ['void', [P]],
+  TFE_OpAddInput: ['void', [P, P, P]],
+  TFE_OpSetDevice: ['void', [P, 'str', P]],
+  TFE_OpSetAttrType: ['void', [P, 'str', 'int']],
+  TFE_OpSetAttrInt: ['void', [P, 'str', 'int64']],
+  TFE_OpSetAttrFloat: ['void', [P, 'str', 'float']],
+  TFE_OpSetAttrBool: ['void', [P, 'str', 'uint8']],
+  TFE_OpSetAttrString: ['void', [P, 'str', 'void *', 'size_t']],
+  TFE_OpSetAttrShape: ['void', [P, 'str', 'void *', 'int', P]],
+  TFE_OpSetAttrIntList: ['void', [P, 'str', 'void *', 'int']],
+  TFE_OpSetAttrValueProto: ['void', [P, 'str', 'void *', 'size_t', P]],
+  TFE_OpGetAttrs: [P, [P]],
+  TFE_OpAttrsSerialize: ['void', [P, P, P]],
+  TFE_Execute: ['void', [P, 'void *', 'void *', P]],
+  TFE_ContextAddFunction: ['void', [P, P, P]],
+  TFE_ContextRemoveFunction: ['void', [P, 'str', P]],
+  TF_NewGraph: [P, []],
+  TF_DeleteGraph: ['void', [P]],
+  TF_NewImportGraphDefOptions: [P, []],
+  TF_DeleteImportGraphDefOptions: ['void', [P]],
+  TF_GraphImportGraphDef: ['void', [P, P, P, P]],
+  TF_GraphOperationByName: [P, [P, 'str']],
+  TF_GraphToFunctionWithControlOutputs: [
+    P,
+    [P, 'str', 'uint8', 'int', P, 'int', 'void *', 'int', 'void *', P, 'int', 'void *', P, P, 'str', P],
+  ],
+  TF_FunctionSetAttrValueProto: ['void', [P, 'str', 'void *', 'size_t', P]],
+  TF_DeleteFunction: ['void', [P]],
+  malloc: [P, ['size_t']],
+} as const satisfies Record<string, readonly [string, readonly string[]]>;
+
+type Result<T extends string> = T extends 'void' ? undefined : T extends 'str' ? string : T extends 'uintptr_t' ? Pointer : number;
+type Argument<T extends string> = T extends 'str'
+  ? string
+  : T extends 'uintptr_t'
+    ? Pointer
+    : T extends 'void *'
+      ? Pointer | NodeJS.ArrayBufferView | null
+      : number;
+type Arguments<A extends readonly string[]> = { -readonly [I in keyof A]: A[I] extends string ? Argument<A[I]> : never };
+
+/** A C function: callable, and on a thread of the libuv pool by `async(...args, callback)`. */
+export type CFunction<R extends string, A extends readonly string[]> = ((...args: Arguments<A>) => Result<R>) & {
+  async(...args: [...Arguments<A>, (error: Error | null, result: Result<R>) => void]): void;
+};
+
+/** The bound C API. */
+export type CApi = { [K in keyof typeof signatures]: CFunction<(typeof signatures)[K][0], (typeof signatures)[K][1]> };
+
+const libraryNames = process.platform === 'darwin' ? ['libtensorflow_framework.2.dylib', 'libtensorflow_cc.2.dylib'] : ['libtensorflow_framework.so.2', 'libtensorflow_cc.so.2'];
+
+/**
+ * Loads libtensorflow from `directory` and binds its functions.
+ * @throws LibraryLoadError if a file is missing, damaged, or lacks a function
+ */
+export function loadCApi(directory: string): CApi {
+  if (!configured) {
+    koffi.config({ sync_stack_size: STACK_BYTES, async_stack_size: STACK_BYTES });
+    configured = true;
+  }
+  for (const name of libraryNames) {
+    if (!fs.existsSync(path.join(directory, name))) throw new LibraryLoadError(directory, `${name} is missing`);
+  }
+  let libraries: ReturnType<typeof koffi.load>[];
+  try {
+    libraries = libraryNames.map((name) => koffi.load(path.join(directory, name), { global: true, lazy: true }));
+  } catch (error) {
+    throw new LibraryLoadError(directory, (error as Error).message, { cause: error });
+  }
+  const api: Record<string, unknown> = {};
+  for (const [name, [result, args]] of Object.entries(signatures)) {
+    let bound: unknown;
+    for (const library of libraries) {
+      try {
+        bound = library.func(name, result, args as unknown as string[]);
+        break;
+      } catch {
+        // The function is in the other library.
+      }
+    }
+    if (bound === undefined) throw new LibraryLoadError(directory, `it has no function ${name}`);
+    api[name] = bound;
+  }
+  return api as CApi;
+}
+
+/** A view of `length` bytes of native memory; valid only as long as that memory is. */
+export function memoryView(pointer: Pointer, length: number): Uint8Array {
+  return new Uint8Array(koffi.view(pointer, length));
+}

@@ -1,0 +1,117 @@
+/**
+ * Starting the TensorFlow runtime: find libtensorflow, load it, register tfjs' `tensorflow` backend on it.
+ */
+import os from 'node:os';
+import util from 'node:util';
+import * as tf from '@tensorflow/tfjs';
+import { ArgumentError, DitMoeError } from '../errors.js';
+import { type Device, TensorFlowBinding } from './binding.js';
+import { loadCApi } from './c-api.js';
+import { type FoundLibrary, findLibtensorflow } from './library/index.js';
+
+export interface TensorFlowOptions {
+  /** Threads inside one op (default: every core). */
+  threads?: number;
+  /** Ops run at once inside a compiled step (default: as many as `threads`). */
+  interOpThreads?: number;
+  /** Take GPU memory as needed (default true, so that other processes can share the card). */
+  gpuMemoryGrowth?: boolean;
+  /** Download libtensorflow if it is nowhere on the machine (default true). */
+  fetch?: boolean;
+  /** Receives one line per slow stage, such as the download. */
+  onProgress?: (message: string) => void;
+}
+
+/** The running TensorFlow runtime. */
+export interface TensorFlowRuntime {
+  /** TensorFlow's version, such as `2.21.0`. */
+  readonly version: string;
+  readonly library: FoundLibrary;
+  readonly devices: readonly Device[];
+  readonly threads: { intraOp: number; interOp: number };
+  readonly usesGpu: boolean;
+  /** Number of live TensorFlow tensors. */
+  numTensors(): number;
+  /** Frees all tensors and the TensorFlow context and removes the backend; a process can start the runtime only once. */
+  shutdown(): void;
+}
+
+/** tfjs' name of the backend; tfjs-node's kernels are registered for it. */
+export const BACKEND_NAME = 'tensorflow';
+
+let starting: Promise<TensorFlowRuntime> | undefined;
+let startedWith: string | undefined;
+
+/**
+ * Starts the TensorFlow runtime and makes it the current tfjs backend. Later calls return the same runtime.
+ *
+ * @throws ArgumentError for thread counts that are not positive integers
+ * @throws DitMoeError `E_RUNTIME_STARTED` if it runs already with other thread or memory options
+ * @throws LibraryLoadError, LibraryError if libtensorflow cannot be found, fetched or loaded
+ */
+export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<TensorFlowRuntime> {
+  const threads = options.threads ?? os.availableParallelism();
+  const interOpThreads = options.interOpThreads ?? threads;
+  for (const [name, value] of Object.entries({ threads, interOpThreads })) {
+    if (!Number.isInteger(value) || value < 1) throw new ArgumentError(`useTensorFlow: ${name}`, 'a positive integer', value);
+  }
+  const gpuMemoryGrowth = options.gpuMemoryGrowth ?? true;
+  const key = JSON.stringify({ threads, interOpThreads, gpuMemoryGrowth });
+  if (starting !== undefined) {
+    const asked = options.threads !== undefined || options.interOpThreads !== undefined || options.gpuMemoryGrowth !== undefined;
+    if (asked && key !== startedWith) {
+      throw new DitMoeError('E_RUNTIME_STARTED', `The TensorFlow runtime already runs with ${startedWith}; it cannot be started again with ${key}.`);
+    }
+    const runtime = await starting;
+    tf.setBackend(BACKEND_NAME);
+    return runtime;
+  }
+  startedWith = key;
+  starting = start({ threads, interOpThreads, gpuMemoryGrowth }, options);
+  try {
+    return await starting;
+  } catch (error) {
+    starting = undefined;
+    throw error;
+  }
+}
+
+async function start(
+  context: { threads: number; interOpThreads: number; gpuMemoryGrowth: boolean },
+  options: TensorFlowOptions,
+): Promise<TensorFlowRuntime> {
+  const library = await findLibtensorflow({ fetch: options.fetch ?? true, onProgress: options.onProgress });
+  // TensorFlow logs to stderr below this level; warnings and errors stay.
+  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
+  const api = loadCApi(library.directory);
+  const binding = new TensorFlowBinding(api, {
+    intraOpThreads: context.threads,
+    interOpThreads: context.interOpThreads,
+    gpuMemoryGrowth: context.gpuMemoryGrowth,
+  });
+  restoreRemovedUtil();
+  // Registers tfjs-node's kernels for the backend name; imported late because it needs the functions restored above.
+  await import('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
+  const { TensorFlowNodeBackend } = await import('./backend.js');
+  tf.registerBackend(BACKEND_NAME, () => new TensorFlowNodeBackend(binding) as unknown as tf.KernelBackend, 3);
+  if (!tf.setBackend(BACKEND_NAME)) throw new DitMoeError('E_RUNTIME', 'tfjs refused the TensorFlow backend.');
+  return {
+    version: binding.TF_Version,
+    library,
+    devices: binding.devices,
+    threads: { intraOp: context.threads, interOp: context.interOpThreads },
+    usesGpu: binding.isUsingGpuDevice(),
+    numTensors: () => binding.getNumOfTensors(),
+    shutdown() {
+      tf.removeBackend(BACKEND_NAME);
+      binding.dispose();
+    },
+  };
+}
+
+/** tfjs-node 4.22 calls two functions that Node 23 removed from `node:util`. */
+function restoreRemovedUtil(): void {
+  const target = util as unknown as Record<string, unknown>;
+  target['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined;
+  target['isArray'] ??= Array.isArray;
+}
