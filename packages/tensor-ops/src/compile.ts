@@ -42,7 +42,10 @@ const RETRACE_WARNING_AFTER = 5;
  *
  * @throws Error if used after `dispose()`
  */
-export function compile<I extends tf.Tensor[], O extends StepResult>(step: (...inputs: I) => O, options: CompileOptions = {}): CompiledStep<I, O> {
+export function compile<I extends tf.Tensor[], O extends StepResult>(
+  step: (...inputs: I) => O,
+  options: CompileOptions = {},
+): CompiledStep<I, O> {
   const name = options.name ?? (step.name || 'step');
   const recorded = new Map<string, { step: BackendStep; pack: (outputs: tf.Tensor[]) => O }>();
   let calls = 0;

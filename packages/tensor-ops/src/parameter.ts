@@ -59,7 +59,8 @@ export class Parameter {
    * @throws ShapeError if the shape differs
    */
   assign(next: tf.Tensor): void {
-    if (!tf.util.arraysEqual(next.shape, this.shape as number[])) throw new ShapeError(`Parameter ${this.name}`, `[${this.shape}]`, next.shape);
+    if (!tf.util.arraysEqual(next.shape, this.shape as number[]))
+      throw new ShapeError(`Parameter ${this.name}`, `[${this.shape}]`, next.shape);
     if (this.backend === undefined) {
       const old = this.value;
       this.value = tf.keep(tf.clone(next));

@@ -24,7 +24,10 @@ export const DataType = {
 } as const;
 export type DataType = (typeof DataType)[keyof typeof DataType];
 
-/** One attribute of a TensorFlow op. Attributes that TensorFlow infers from the inputs (`T`, `N`, ...) can be left out. */
+/**
+ * One attribute of a TensorFlow op. Attributes that TensorFlow infers from single-tensor inputs can be left out; those of list
+ * inputs (`N` and `T` of ConcatV2, Pack, Einsum, ...) cannot.
+ */
 export type OpAttribute =
   | { type: DataType }
   | { int: number }
@@ -63,7 +66,11 @@ export interface TensorFlowBackend {
   /** TensorFlow's real data type of a tensor, also of one labelled `float32` that holds bfloat16. */
   dtypeOf(x: tf.Tensor): DataType;
   /** Records `step` once for these inputs and returns it as one TensorFlow function. */
-  compileStep(step: (...inputs: tf.Tensor[]) => tf.Tensor[], inputs: readonly tf.Tensor[], options: { name: string; xla: boolean }): BackendStep;
+  compileStep(
+    step: (...inputs: tf.Tensor[]) => tf.Tensor[],
+    inputs: readonly tf.Tensor[],
+    options: { name: string; xla: boolean },
+  ): BackendStep;
   /** Whether a step is being recorded now. */
   readonly recording: boolean;
   /** Whether the runtime computes on a GPU. */

@@ -34,7 +34,10 @@ const labels: Partial<Record<number, tf.DataType>> = {
   [DataType.resource]: 'string',
 };
 
-export class TensorFlowNodeBackend extends (NodeJSKernelBackend as unknown as new (binding: unknown, packageName: string) => tf.KernelBackend) implements TensorFlowBackend {
+export class TensorFlowNodeBackend
+  extends (NodeJSKernelBackend as unknown as new (binding: unknown, packageName: string) => tf.KernelBackend)
+  implements TensorFlowBackend
+{
   declare isUsingGpuDevice: boolean;
   private readonly tensorFlow: TensorFlowBinding;
   private recorder: Recorder | undefined;
@@ -57,7 +60,11 @@ export class TensorFlowNodeBackend extends (NodeJSKernelBackend as unknown as ne
     return this.internals.tensorMap.get(x.dataId).dtype as DataType;
   }
 
-  compileStep(step: (...inputs: tf.Tensor[]) => tf.Tensor[], inputs: readonly tf.Tensor[], options: { name: string; xla: boolean }): BackendStep {
+  compileStep(
+    step: (...inputs: tf.Tensor[]) => tf.Tensor[],
+    inputs: readonly tf.Tensor[],
+    options: { name: string; xla: boolean },
+  ): BackendStep {
     const { tensorFlow } = this;
     const inputIds = this.internals.getInputTensorIds(inputs);
     const recorder = new Recorder(tensorFlow);

@@ -166,7 +166,12 @@ export class TensorFlowBinding extends BindingConstants {
   }
 
   /** Executes an op with our attribute form. */
-  execute(name: string, attributes: Readonly<Record<string, OpAttribute>>, inputs: readonly number[], numOutputs: number): TensorMetadata[] {
+  execute(
+    name: string,
+    attributes: Readonly<Record<string, OpAttribute>>,
+    inputs: readonly number[],
+    numOutputs: number,
+  ): TensorMetadata[] {
     const op = this.newOp(name, inputs);
     try {
       this.setAttributes(op, name, attributes);
@@ -184,7 +189,9 @@ export class TensorFlowBinding extends BindingConstants {
     const outputs = new BigUint64Array(Math.max(1, numOutputs));
     const count = Int32Array.of(numOutputs);
     try {
-      await new Promise<void>((resolve, reject) => api.TFE_Execute.async(op, outputs, count, status, (error) => (error ? reject(error) : resolve())));
+      await new Promise<void>((resolve, reject) =>
+        api.TFE_Execute.async(op, outputs, count, status, (error) => (error ? reject(error) : resolve())),
+      );
       this.check(name, () => this.describeInputs(inputs), status);
       return Array.from({ length: count[0]! }, (_, i) => this.metadata(Number(outputs[i])));
     } finally {
@@ -284,7 +291,8 @@ export class TensorFlowBinding extends BindingConstants {
   }
 
   run(op: Op, name: string, numOutputs: number, inputs: readonly number[], attributes: unknown): TensorMetadata[] {
-    if (numOutputs > this.outputs.length) throw new TensorFlowError(name, 3, `${numOutputs} outputs; at most ${this.outputs.length} are possible`);
+    if (numOutputs > this.outputs.length)
+      throw new TensorFlowError(name, 3, `${numOutputs} outputs; at most ${this.outputs.length} are possible`);
     this.numOutputs[0] = numOutputs;
     this.api.TFE_Execute(op, this.outputs, this.numOutputs, this.status);
     this.check(name, () => `inputs ${this.describeInputs(inputs)}, attributes ${JSON.stringify(attributes)}`);

@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import koffi from 'koffi';
 import { DitMoeError } from '../errors.js';
+import { keepLoaded, withoutStderr } from './native-process.js';
 
 /** An address in this process; 0 is NULL. User-space addresses have 47 bits, so a number holds them exactly. */
 export type Pointer = number;
@@ -115,7 +116,10 @@ export type CFunction<R extends string, A extends readonly string[]> = ((...args
 /** The bound C API. */
 export type CApi = { [K in keyof typeof signatures]: CFunction<(typeof signatures)[K][0], (typeof signatures)[K][1]> };
 
-const libraryNames = process.platform === 'darwin' ? ['libtensorflow_framework.2.dylib', 'libtensorflow_cc.2.dylib'] : ['libtensorflow_framework.so.2', 'libtensorflow_cc.so.2'];
+const libraryNames =
+  process.platform === 'darwin'
+    ? ['libtensorflow_framework.2.dylib', 'libtensorflow_cc.2.dylib']
+    : ['libtensorflow_framework.so.2', 'libtensorflow_cc.so.2'];
 
 /**
  * Loads libtensorflow from `directory` and binds its functions.
@@ -131,7 +135,8 @@ export function loadCApi(directory: string): CApi {
   }
   let libraries: ReturnType<typeof koffi.load>[];
   try {
-    libraries = libraryNames.map((name) => koffi.load(path.join(directory, name), { global: true, lazy: true }));
+    libraries = withoutStderr(() => libraryNames.map((name) => koffi.load(path.join(directory, name), { global: true, lazy: true })));
+    for (const name of libraryNames) keepLoaded(path.join(directory, name));
   } catch (error) {
     throw new LibraryLoadError(directory, (error as Error).message, { cause: error });
   }

@@ -2,7 +2,7 @@
  * A protobuf writer for the few TensorFlow messages that the runtime builds: AttrValue, TensorProto, NodeDef, GraphDef,
  * ConfigProto. Field numbers are from tensorflow/core/framework/*.proto and tensorflow/core/protobuf/config.proto.
  */
-import { type DataType, type OpAttribute } from '../tensorflow-backend.js';
+import type { DataType, OpAttribute } from '../tensorflow-backend.js';
 
 type Bytes = Buffer;
 
@@ -51,7 +51,12 @@ export function attrValue(attribute: OpAttribute): Bytes {
 
 /** `AttrValue` that holds a `TensorProto` with raw content. */
 export function tensorAttrValue(dtype: DataType, shape: readonly number[], content: Uint8Array): Bytes {
-  return message(8, integer(1, dtype), message(2, shapeBody(shape)), message(4, Buffer.from(content.buffer, content.byteOffset, content.byteLength)));
+  return message(
+    8,
+    integer(1, dtype),
+    message(2, shapeBody(shape)),
+    message(4, Buffer.from(content.buffer, content.byteOffset, content.byteLength)),
+  );
 }
 
 /** `AttrValue` that holds a string tensor. */
@@ -66,7 +71,14 @@ export function nodeAttribute(name: string, value: Bytes): Bytes {
 
 /** A `GraphDef.node` entry. `attributes` are encoded `NodeDef.attr` entries. */
 export function graphNode(name: string, op: string, inputs: readonly string[], attributes: Bytes, device = ''): Bytes {
-  return message(1, message(1, name), message(2, op), ...inputs.map((i) => message(3, i)), ...(device === '' ? [] : [message(4, device)]), attributes);
+  return message(
+    1,
+    message(1, name),
+    message(2, op),
+    ...inputs.map((i) => message(3, i)),
+    ...(device === '' ? [] : [message(4, device)]),
+    attributes,
+  );
 }
 
 /** The producer version of the graphs that we write; any recent one will do, this is TensorFlow 2.16's. */

@@ -8,9 +8,17 @@
  */
 import { DitMoeError, HostReadError } from '../errors.js';
 import { DataType } from '../tensorflow-backend.js';
-import { BindingConstants } from './binding-constants.js';
 import type { HostValues, KernelAttribute, Op, TensorFlowBinding, TensorMetadata } from './binding.js';
-import { attrValue, graphDef, graphNode, nodeAttribute, nodeAttributesOfNameAttrList, stringTensorAttrValue, tensorAttrValue } from './protobuf.js';
+import { BindingConstants } from './binding-constants.js';
+import {
+  attrValue,
+  graphDef,
+  graphNode,
+  nodeAttribute,
+  nodeAttributesOfNameAttrList,
+  stringTensorAttrValue,
+  tensorAttrValue,
+} from './protobuf.js';
 
 /** Ops that only read the variable they are given. */
 const readers = new Set(['ReadVariableOp', 'VariableShape', 'ResourceGather', 'ResourceGatherNd', 'VarIsInitializedOp']);
@@ -48,7 +56,11 @@ export class Recorder extends BindingConstants {
     const value =
       type === DataType.string
         ? stringTensorAttrValue(type, shape, values as Uint8Array[])
-        : tensorAttrValue(type, shape, new Uint8Array((values as Uint8Array).buffer, (values as Uint8Array).byteOffset, (values as Uint8Array).byteLength));
+        : tensorAttrValue(
+            type,
+            shape,
+            new Uint8Array((values as Uint8Array).buffer, (values as Uint8Array).byteOffset, (values as Uint8Array).byteLength),
+          );
     const name = this.addNode('Const', [], Buffer.concat([nodeAttribute('dtype', attrValue({ type })), nodeAttribute('value', value)]));
     this.names.set(id, name);
     return id;
@@ -87,9 +99,18 @@ export class Recorder extends BindingConstants {
     for (const { source } of this.arguments) if ('captured' in source) this.binding.deleteTensor(source.captured);
   }
 
-  private record(name: string, inputs: readonly number[], numOutputs: number, attributes: unknown, setAttributes: (op: Op) => void): TensorMetadata[] {
+  private record(
+    name: string,
+    inputs: readonly number[],
+    numOutputs: number,
+    attributes: unknown,
+    setAttributes: (op: Op) => void,
+  ): TensorMetadata[] {
     if (name === 'VarHandleOp' || name === 'DestroyResourceOp') {
-      throw new DitMoeError('E_RECORDING', 'A Parameter was created or disposed inside a compiled step. Create parameters before the step, dispose them after it.');
+      throw new DitMoeError(
+        'E_RECORDING',
+        'A Parameter was created or disposed inside a compiled step. Create parameters before the step, dispose them after it.',
+      );
     }
     const { binding } = this;
     const op = binding.newOp(name, inputs);
@@ -128,7 +149,8 @@ export class Recorder extends BindingConstants {
         this.readsSinceWrite.set(variable, [...reads, node]);
         return;
       }
-      if (numOutputs > 0) throw new DitMoeError('E_RECORDING', `${name} changes a variable and returns a tensor; a compiled step cannot hold such an op.`);
+      if (numOutputs > 0)
+        throw new DitMoeError('E_RECORDING', `${name} changes a variable and returns a tensor; a compiled step cannot hold such an op.`);
       for (const read of reads) control.add(`^${read}`);
       this.readsSinceWrite.set(variable, []);
       this.lastWrite.set(variable, node);

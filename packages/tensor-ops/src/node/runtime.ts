@@ -60,7 +60,10 @@ export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<Te
   if (starting !== undefined) {
     const asked = options.threads !== undefined || options.interOpThreads !== undefined || options.gpuMemoryGrowth !== undefined;
     if (asked && key !== startedWith) {
-      throw new DitMoeError('E_RUNTIME_STARTED', `The TensorFlow runtime already runs with ${startedWith}; it cannot be started again with ${key}.`);
+      throw new DitMoeError(
+        'E_RUNTIME_STARTED',
+        `The TensorFlow runtime already runs with ${startedWith}; it cannot be started again with ${key}.`,
+      );
     }
     const runtime = await starting;
     tf.setBackend(BACKEND_NAME);
@@ -81,8 +84,8 @@ async function start(
   options: TensorFlowOptions,
 ): Promise<TensorFlowRuntime> {
   const library = await findLibtensorflow({ fetch: options.fetch ?? true, onProgress: options.onProgress });
-  // TensorFlow logs to stderr below this level; warnings and errors stay.
-  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '2';
+  // Hides TensorFlow's own informational lines; warnings and errors stay.
+  process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
   const api = loadCApi(library.directory);
   const binding = new TensorFlowBinding(api, {
     intraOpThreads: context.threads,

@@ -1,0 +1,34 @@
+/** Two services of the C library around loading libtensorflow (Linux and macOS). */
+import koffi from 'koffi';
+
+const darwin = process.platform === 'darwin';
+const RTLD_LAZY = 1;
+const RTLD_NOLOAD = darwin ? 0x10 : 4;
+const RTLD_NODELETE = darwin ? 0x80 : 0x1000;
+const STDERR = 2;
+const O_WRONLY = 1;
+
+/** Keeps a loaded library in the process until it ends: TensorFlow's destructors crash when koffi unloads it at exit. */
+export function keepLoaded(path: string): void {
+  koffi.load(null).func('dlopen', 'uintptr_t', ['str', 'int'])(path, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
+/**
+ * Runs `work` with stderr discarded. TensorFlow 2.21 prints two informational lines from a static initialiser, before any
+ * setting could silence it; what goes wrong while loading comes as an exception, not on stderr.
+ */
+export function withoutStderr<T>(work: () => T): T {
+  const c = koffi.load(null);
+  const dup2 = c.func('dup2', 'int', ['int', 'int']);
+  const close = c.func('close', 'int', ['int']);
+  const saved = c.func('dup', 'int', ['int'])(STDERR);
+  const nothing = c.func('open', 'int', ['str', 'int'])('/dev/null', O_WRONLY);
+  dup2(nothing, STDERR);
+  close(nothing);
+  try {
+    return work();
+  } finally {
+    dup2(saved, STDERR);
+    close(saved);
+  }
+}
