@@ -1,0 +1,130 @@
+/**
+ * Fetching libtensorflow: the machine's own Python package client downloads the pinned wheel (so mirrors, proxies and offline
+ * indexes work as configured there), its hash is checked, and the libraries are unpacked beside the target and renamed into
+ * place, so that a start that is killed or races with another never leaves a half-written folder.
+ */
+import { execFile } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { LibraryError } from './library-error.js';
+import { extractMembers } from './unzip.js';
+import { PYTHON, type Wheel } from './wheels.js';
+
+const run = promisify(execFile);
+
+/** Package clients that are tried in this order; all take pip's `download` arguments. */
+const clients: readonly (readonly [string, ...string[]])[] = [['python3', '-m', 'pip'], ['python', '-m', 'pip'], ['pip3'], ['pip']];
+
+/** pip's arguments that download `wheel` whatever the Python on this machine is. */
+export function downloadArguments(wheel: Wheel, folder: string): string[] {
+  return [
+    'download',
+    '--no-deps',
+    '--only-binary=:all:',
+    '--platform',
+    wheel.platform,
+    '--python-version',
+    PYTHON.version,
+    '--implementation',
+    'cp',
+    '--abi',
+    PYTHON.abi,
+    `${wheel.project}==${wheel.version}`,
+    '-d',
+    folder,
+  ];
+}
+
+/** The command that a person can run to see why the download fails. */
+export function downloadCommand(wheel: Wheel): string {
+  return `python3 -m pip ${downloadArguments(wheel, '.').join(' ')}`;
+}
+
+/** A function that leaves the wheel file in `folder`; replaced in tests. */
+export type Download = (wheel: Wheel, folder: string) => Promise<void>;
+
+/**
+ * Fetches `wheel` and unpacks its libraries into `target`, which either exists complete afterwards or not at all.
+ * @throws LibraryError
+ */
+export async function fetchLibrary(
+  wheel: Wheel,
+  target: string,
+  onProgress: (message: string) => void = () => {},
+  download: Download = pipDownload,
+): Promise<void> {
+  const parent = path.dirname(target);
+  let work: string | undefined;
+  try {
+    fs.mkdirSync(parent, { recursive: true });
+    work = fs.mkdtempSync(path.join(parent, '.fetch-'));
+    onProgress(`Downloading ${wheel.project} ${wheel.version} with the Python package client (once, to ${target}) ...`);
+    await download(wheel, work);
+    const file = fs.readdirSync(work).find((name) => name.endsWith('.whl'));
+    if (file === undefined)
+      throw new LibraryError('E_LIBRARY_DOWNLOAD', `The package client left no wheel. Try: ${downloadCommand(wheel)}`);
+    const archive = path.join(work, file);
+    const hash = await sha256(archive);
+    if (hash !== wheel.sha256) {
+      throw new LibraryError(
+        'E_LIBRARY_DAMAGED',
+        `The downloaded ${file} has the SHA-256 ${hash}, expected ${wheel.sha256}. Clear the package client's cache (python3 -m pip cache purge) and try again.`,
+      );
+    }
+    onProgress('Unpacking libtensorflow ...');
+    const unpacked = path.join(work, 'unpacked');
+    fs.mkdirSync(unpacked);
+    await extractMembers(archive, wheel.members, (member) => path.join(unpacked, path.basename(member)));
+    try {
+      fs.renameSync(unpacked, target);
+    } catch (error) {
+      // Another start was faster; its folder is as good as ours.
+      if (!fs.existsSync(target)) throw error;
+    }
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
+      throw new LibraryError(
+        'E_LIBRARY_DISK',
+        `No space left in ${parent}; libtensorflow needs 1.2 GB while it is unpacked. Free some, or set DIT_MOE_CACHE_DIR to a larger disk.`,
+        { cause: error },
+      );
+    }
+    if ((error as NodeJS.ErrnoException).code === 'EACCES' || (error as NodeJS.ErrnoException).code === 'EROFS') {
+      throw new LibraryError(
+        'E_LIBRARY_DISK',
+        `The cache folder ${parent} cannot be written. Set DIT_MOE_CACHE_DIR to a folder of yours.`,
+        { cause: error },
+      );
+    }
+    throw error;
+  } finally {
+    if (work !== undefined) fs.rmSync(work, { recursive: true, force: true });
+  }
+}
+
+async function pipDownload(wheel: Wheel, folder: string): Promise<void> {
+  const failures: string[] = [];
+  for (const [command, ...prefix] of clients) {
+    try {
+      await run(command, [...prefix, '--disable-pip-version-check', ...downloadArguments(wheel, folder)], { maxBuffer: 16 << 20 });
+      return;
+    } catch (error) {
+      const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: string };
+      failures.push(
+        `${[command, ...prefix].join(' ')}: ${code === 'ENOENT' ? 'not installed' : (stderr ?? String(error)).trim().split('\n').at(-1)}`,
+      );
+    }
+  }
+  throw new LibraryError(
+    'E_LIBRARY_DOWNLOAD',
+    `libtensorflow could not be downloaded (${failures.join('; ')}). With a network and Python's pip this command must work: ${downloadCommand(wheel)}`,
+  );
+}
+
+async function sha256(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of fs.createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return hash.digest('hex');
+}

@@ -1,0 +1,124 @@
+/**
+ * Finding libtensorflow: `LIBTENSORFLOW_DIR`, the cache folder, an installed Python TensorFlow, a download.
+ */
+import { execFileSync } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { downloadCommand, fetchLibrary } from './fetch.js';
+import { LibraryError } from './library-error.js';
+import { TENSORFLOW_VERSION, wheelFor } from './wheels.js';
+
+export { LibraryError, type LibraryErrorCode } from './library-error.js';
+export { TENSORFLOW_VERSION } from './wheels.js';
+
+/** A place where libtensorflow was looked for, and what was there. */
+export interface LibrarySearch {
+  place: string;
+  result: string;
+}
+
+/** Where libtensorflow was found. */
+export interface FoundLibrary {
+  source: 'environment' | 'cache' | 'python' | 'download';
+  /** Folder with the two libraries. */
+  directory: string;
+  /** The places that were looked at, in order. */
+  tried: LibrarySearch[];
+}
+
+export interface FindOptions {
+  /** Folder for downloaded libraries (default: {@link cacheDirectory}). */
+  cacheDir?: string;
+  /** Download if nothing is found (default true). */
+  fetch?: boolean;
+  /** Receives one line per slow stage. */
+  onProgress?: (message: string) => void;
+}
+
+const files =
+  process.platform === 'darwin'
+    ? ['libtensorflow_cc.2.dylib', 'libtensorflow_framework.2.dylib']
+    : ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'];
+const missingFiles = (directory: string): string[] => files.filter((file) => !fs.existsSync(path.join(directory, file)));
+
+/** The cache folder: `DIT_MOE_CACHE_DIR`, else `dit-moe` in `XDG_CACHE_HOME` or `~/.cache`. */
+export function cacheDirectory(): string {
+  return process.env['DIT_MOE_CACHE_DIR'] ?? path.join(process.env['XDG_CACHE_HOME'] ?? path.join(os.homedir(), '.cache'), 'dit-moe');
+}
+
+/** The command that fetches libtensorflow by hand on this platform, or `undefined` where TensorFlow publishes no build. */
+export function manualDownloadCommand(): string | undefined {
+  const wheel = wheelFor();
+  return wheel === undefined ? undefined : downloadCommand(wheel);
+}
+
+/**
+ * Finds libtensorflow, and downloads it if it is nowhere (about 270 MB, once).
+ *
+ * @throws LibraryError `E_LIBRARY_DIRECTORY` if `LIBTENSORFLOW_DIR` is set but lacks a library (there is no silent fallback),
+ *   `E_LIBRARY_NOT_FOUND` if nothing is found and `fetch` is false, `E_LIBRARY_PLATFORM`, `E_LIBRARY_DOWNLOAD`,
+ *   `E_LIBRARY_DAMAGED` and `E_LIBRARY_DISK` as their names say
+ */
+export async function findLibtensorflow(options: FindOptions = {}): Promise<FoundLibrary> {
+  const tried: LibrarySearch[] = [];
+  const named = process.env['LIBTENSORFLOW_DIR'];
+  if (named !== undefined && named !== '') {
+    const missing = missingFiles(named);
+    if (missing.length > 0) {
+      throw new LibraryError(
+        'E_LIBRARY_DIRECTORY',
+        `LIBTENSORFLOW_DIR is ${named}, but ${missing.join(' and ')} ${missing.length > 1 ? 'are' : 'is'} not there. Correct it, or unset it to let the library be found or fetched.`,
+      );
+    }
+    return { source: 'environment', directory: named, tried };
+  }
+  tried.push({ place: 'LIBTENSORFLOW_DIR', result: 'not set' });
+
+  const cached = path.join(
+    options.cacheDir ?? cacheDirectory(),
+    'libtensorflow',
+    `${TENSORFLOW_VERSION}-${process.platform}-${process.arch}-cpu`,
+  );
+  if (missingFiles(cached).length === 0) return { source: 'cache', directory: cached, tried };
+  tried.push({ place: cached, result: 'not there' });
+
+  const python = pythonTensorFlow();
+  if (python !== undefined && missingFiles(python).length === 0) return { source: 'python', directory: python, tried };
+  tried.push({ place: 'Python package tensorflow', result: python === undefined ? 'not installed' : `${python} has no libtensorflow_cc` });
+
+  const wheel = wheelFor();
+  if (wheel === undefined) {
+    throw new LibraryError(
+      'E_LIBRARY_PLATFORM',
+      `TensorFlow publishes no library for ${process.platform}-${process.arch}. Use --backend wasm, or set LIBTENSORFLOW_DIR to a build of TensorFlow ${TENSORFLOW_VERSION}.`,
+    );
+  }
+  if (options.fetch === false) {
+    throw new LibraryError(
+      'E_LIBRARY_NOT_FOUND',
+      `libtensorflow was not found (${tried.map((t) => `${t.place}: ${t.result}`).join('; ')}).`,
+    );
+  }
+  await fetchLibrary(wheel, cached, options.onProgress);
+  return { source: 'download', directory: cached, tried: [...tried, { place: 'download', result: `${wheel.project} ${wheel.version}` }] };
+}
+
+/** Folder of an installed Python `tensorflow` of the pinned version, found without importing it. */
+function pythonTensorFlow(): string | undefined {
+  const script = `import importlib.util,importlib.metadata as m
+for n in ("tensorflow","tensorflow-cpu"):
+  try:
+    if m.version(n)=="${TENSORFLOW_VERSION}": print(importlib.util.find_spec("tensorflow").submodule_search_locations[0]); break
+  except Exception: pass`;
+  try {
+    const found = execFileSync('python3', ['-c', script], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      timeout: 20_000,
+    }).trim();
+    return found === '' ? undefined : found;
+  } catch {
+    return undefined;
+  }
+}
