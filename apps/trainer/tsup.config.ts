@@ -1,4 +1,4 @@
 import { defineConfig } from 'tsup';
 import { preset } from '../../tsup.preset.js';
 
-export default defineConfig(preset({"index":"src/index.ts","cli":"src/cli.ts"}));
+export default defineConfig(preset({ index: 'src/index.ts', cli: 'src/cli.ts' }));

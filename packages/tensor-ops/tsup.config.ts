@@ -1,4 +1,11 @@
 import { defineConfig } from 'tsup';
 import { preset } from '../../tsup.preset.js';
 
-export default defineConfig(preset({"index":"src/index.ts","node/index":"src/node/index.ts","io/index":"src/io/index.ts","io/node/index":"src/io/node/index.ts"}));
+export default defineConfig(
+  preset({
+    index: 'src/index.ts',
+    'node/index': 'src/node/index.ts',
+    'io/index': 'src/io/index.ts',
+    'io/node/index': 'src/io/node/index.ts',
+  }),
+);
