@@ -1,1 +1,13 @@
-export {};
+export { gelu, silu, swiglu } from './activation.js';
+export { type AttentionOptions, attention } from './attention.js';
+export { gatedResidual } from './gated-residual.js';
+export { NoGradientError, valueAndGrads } from './gradients.js';
+export { type LinearOptions, linear } from './linear.js';
+export { layerNorm, layerNormModulate, modulate, type NormOptions, rmsNorm } from './norm.js';
+export { oneHot } from './one-hot.js';
+export { patchify, unpatchify } from './patches.js';
+export type { Precision } from './raw-math.js';
+export { broadcastTo, cumsum, mean, sum } from './reductions.js';
+export { embedding, gatherRows, permuteRows, segmentSum } from './rows.js';
+export { argsort, bincount, invertPermutation, topK } from './sorting.js';
+export { stopGradient } from './stop-gradient.js';

@@ -1,0 +1,68 @@
+/**
+ * Affine map on the last axis.
+ *
+ * One 2-D product whatever the rank of `x`; tfjs' own gradient of a broadcast matMul throws. In bf16 the operands are rounded
+ * once and kept for the backward pass, products are accumulated in float32.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+import { ShapeError } from '../errors.js';
+import { tensorFlowBackend } from '../tensorflow-backend.js';
+import { matMul, type Precision, toBf16, toF32, usesBf16 } from './raw-math.js';
+
+export interface LinearOptions {
+  /** Precision of the products (default `f32`; `bf16` needs the TensorFlow runtime, other backends compute in float32). */
+  precision?: Precision;
+}
+
+/**
+ * `x w + b`.
+ *
+ * @param x `[..., in]`
+ * @param w `[in, out]`; a raw bfloat16 tensor implies `bf16`, its gradient is float32 all the same
+ * @param b `[out]`
+ * @returns `[..., out]`, float32
+ * @throws ShapeError if the inner dimensions differ
+ */
+export function linear(x: tf.Tensor, w: tf.Tensor, b?: tf.Tensor, options: LinearOptions = {}): tf.Tensor {
+  const [inputs, outputs] = w.shape as [number, number];
+  if (w.rank !== 2 || x.shape.at(-1) !== inputs) throw new ShapeError('linear', `x [..., ${inputs}] for w [${w.shape}]`, x.shape);
+  const flat = x.rank === 2 ? x : tf.reshape(x, [-1, inputs]);
+  const y = tensorFlowBackend() === undefined ? portable(flat, w, b) : native(flat, w, b, options.precision);
+  return x.rank === 2 ? y : tf.reshape(y, [...x.shape.slice(0, -1), outputs]);
+}
+
+function native(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | undefined, precision: Precision | undefined): tf.Tensor {
+  const backend = tensorFlowBackend()!;
+  const low = usesBf16(backend, w, precision);
+  const operands = b === undefined ? [x, w] : [x, w, b];
+  return tf.customGrad((...args) => {
+    const save = args.at(-1) as tf.GradSaveFunc;
+    const [xs, ws] = (low ? [toBf16(backend, x), toBf16(backend, w)] : [x, w]) as [tf.Tensor, tf.Tensor];
+    save([xs, ws]);
+    const product = toF32(backend, matMul(backend, xs, ws));
+    const value = b === undefined ? product : backend.raw('BiasAdd', [product, b])[0]!;
+    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] => {
+      const [sx, sw] = saved as [tf.Tensor, tf.Tensor];
+      const d = low ? toBf16(backend, dy) : dy;
+      const grads = [toF32(backend, matMul(backend, d, sw, false, true)), toF32(backend, matMul(backend, sx, d, true, false))];
+      return b === undefined ? grads : [...grads, backend.raw('BiasAddGrad', [dy])[0]!];
+    };
+    return { value, gradFunc };
+  })(...operands);
+}
+
+function portable(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | undefined): tf.Tensor {
+  const operands = b === undefined ? [x, w] : [x, w, b];
+  return tf.customGrad((...args) => {
+    (args.at(-1) as tf.GradSaveFunc)([x, w]);
+    const product = tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D);
+    const value = b === undefined ? product : tf.add(product, b);
+    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] => {
+      const [sx, sw] = saved as [tf.Tensor2D, tf.Tensor2D];
+      // Transposes are explicit because the wasm backend's product with a transposed operand is 10 to 50 times slower.
+      const grads: tf.Tensor[] = [tf.matMul(dy as tf.Tensor2D, tf.transpose(sw)), tf.matMul(tf.transpose(sx), dy as tf.Tensor2D)];
+      return b === undefined ? grads : [...grads, tf.sum(dy, 0)];
+    };
+    return { value, gradFunc };
+  })(...operands);
+}

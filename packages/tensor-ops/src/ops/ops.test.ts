@@ -1,0 +1,237 @@
+/**
+ * Every differentiable op: gradients against central differences on the cpu backend, then values and gradients of the wasm
+ * backend and the TensorFlow runtime against the cpu backend.
+ */
+import '@tensorflow/tfjs-backend-wasm';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { useTensorFlow } from '../node/index.js';
+import * as ops from './index.js';
+
+interface Case {
+  /** Shapes of the differentiable inputs, filled from a fixed sequence. */
+  shapes: number[][];
+  run(...inputs: tf.Tensor[]): tf.Tensor;
+}
+
+const ids = () => tf.tensor1d([2, 0, 2, 1], 'int32');
+const cases: Record<string, Case> = {
+  linear: { shapes: [[2, 3, 4], [4, 5], [5]], run: (x, w, b) => ops.linear(x!, w!, b) },
+  'linear without bias': {
+    shapes: [
+      [3, 4],
+      [4, 2],
+    ],
+    run: (x, w) => ops.linear(x!, w!),
+  },
+  layerNorm: { shapes: [[2, 3, 5]], run: (x) => ops.layerNorm(x!) },
+  'layerNorm, affine': { shapes: [[2, 3, 5], [5], [5]], run: (x, scale, bias) => ops.layerNorm(x!, { scale, bias }) },
+  layerNormModulate: {
+    shapes: [
+      [2, 3, 5],
+      [2, 5],
+      [2, 5],
+    ],
+    run: (x, b, s) => ops.layerNormModulate(x!, b!, s!),
+  },
+  modulate: {
+    shapes: [
+      [2, 3, 5],
+      [2, 5],
+      [2, 5],
+    ],
+    run: (x, b, s) => ops.modulate(x!, b!, s!),
+  },
+  gatedResidual: {
+    shapes: [
+      [2, 3, 5],
+      [2, 5],
+      [2, 3, 5],
+    ],
+    run: (x, g, b) => ops.gatedResidual(x!, g!, b!),
+  },
+  rmsNorm: { shapes: [[2, 3, 5], [5]], run: (x, s) => ops.rmsNorm(x!, s) },
+  attention: {
+    shapes: [
+      [2, 2, 3, 4],
+      [2, 2, 5, 4],
+      [2, 2, 5, 4],
+    ],
+    run: (q, k, v) => ops.attention(q!, k!, v!),
+  },
+  'attention in chunks': {
+    shapes: [
+      [1, 2, 5, 4],
+      [1, 2, 5, 4],
+      [1, 2, 5, 4],
+    ],
+    run: (q, k, v) => ops.attention(q!, k!, v!, { queriesPerChunk: 2 }),
+  },
+  silu: { shapes: [[3, 4]], run: (x) => ops.silu(x!) },
+  'gelu, tanh': { shapes: [[3, 4]], run: (x) => ops.gelu(x!) },
+  'gelu, exact': { shapes: [[3, 4]], run: (x) => ops.gelu(x!, 'none') },
+  swiglu: {
+    shapes: [
+      [3, 4],
+      [4, 6],
+      [3, 4],
+    ],
+    run: (x, a, b) => ops.swiglu(x!, a!, b!),
+  },
+  embedding: { shapes: [[3, 4]], run: (t) => ops.embedding(t!, tf.reshape(ids(), [2, 2])) },
+  gatherRows: { shapes: [[3, 2, 2]], run: (x) => ops.gatherRows(x!, ids()) },
+  permuteRows: { shapes: [[3, 4]], run: (x) => ops.permuteRows(x!, tf.tensor1d([2, 0, 1], 'int32'), tf.tensor1d([1, 2, 0], 'int32')) },
+  topK: { shapes: [[3, 5]], run: (x) => ops.topK(x!, 2).values },
+  'sum of one axis': { shapes: [[2, 3, 4]], run: (x) => ops.sum(x!, 1) },
+  'mean of all': { shapes: [[2, 3]], run: (x) => ops.mean(x!) },
+  'mean, kept axes': { shapes: [[2, 3, 4]], run: (x) => ops.mean(x!, [0, 2], true) },
+  broadcastTo: { shapes: [[3, 1]], run: (x) => ops.broadcastTo(x!, [2, 3, 4]) },
+  'cumsum, first axis': { shapes: [[3, 3]], run: (x) => ops.cumsum(x!, 0) },
+  'cumsum, exclusive, reverse': { shapes: [[2, 3, 2]], run: (x) => ops.cumsum(x!, 1, { exclusive: true, reverse: true }) },
+  patchify: { shapes: [[2, 3, 4, 6]], run: (x) => ops.patchify(x!, 2) },
+  unpatchify: { shapes: [[2, 6, 12]], run: (x) => ops.unpatchify(x!, 2, 3, [2, 3]) },
+};
+
+/** A fixed irregular sequence in (-1, 1). */
+const fill = (shape: number[], salt: number): Float32Array =>
+  Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt) * 0.9);
+
+/** Weighted sum of the output, so that every output entry has a gradient of its own. */
+function evaluate(c: Case, inputs: Float32Array[]): { value: number; output: Float32Array; grads: Float32Array[] } {
+  return tf.tidy(() => {
+    const tensors = c.shapes.map((shape, i) => tf.tensor(inputs[i]!, shape));
+    let output: Float32Array | undefined;
+    const { value, grads } = tf.valueAndGrads((...xs: tf.Tensor[]) => {
+      const y = c.run(...xs);
+      output = y.dataSync() as Float32Array;
+      return tf.sum(tf.mul(y, tf.tensor(fill(y.shape, 99), y.shape)));
+    })(tensors);
+    return { value: value.dataSync()[0]!, output: output!, grads: grads.map((g) => g.dataSync() as Float32Array) };
+  });
+}
+
+const difference = (a: Float32Array, b: Float32Array): number =>
+  a.reduce((worst, x, i) => Math.max(worst, Math.abs(x - b[i]!)), a.length === b.length ? 0 : Number.POSITIVE_INFINITY);
+
+beforeAll(async () => {
+  await useTensorFlow();
+});
+
+describe.each(Object.entries(cases))('%s', (_, c) => {
+  const inputs = c.shapes.map((shape, i) => fill(shape, i));
+
+  test('gradients equal central differences', () => {
+    tf.setBackend('cpu');
+    const before = tf.memory().numTensors;
+    const { grads } = evaluate(c, inputs);
+    // Float32 differences of step 1e-2 are exact to about 1e-3 for functions of this curvature.
+    const step = 1e-2;
+    inputs.forEach((input, i) => {
+      for (let j = 0; j < input.length; j++) {
+        const at = (delta: number) =>
+          evaluate(
+            c,
+            inputs.map((x, k) => (k === i ? x.map((v, l) => (l === j ? v + delta : v)) : x)),
+          ).value;
+        expect(Math.abs((at(step) - at(-step)) / (2 * step) - grads[i]![j]!)).toBeLessThan(5e-3);
+      }
+    });
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test.each(['wasm', 'tensorflow'])('%s agrees with cpu', async (backend) => {
+    tf.setBackend('cpu');
+    const expected = evaluate(c, inputs);
+    await tf.setBackend(backend);
+    const before = tf.memory().numTensors;
+    const actual = evaluate(c, inputs);
+    expect(tf.memory().numTensors).toBe(before);
+    expect(difference(actual.output, expected.output)).toBeLessThan(1e-5);
+    actual.grads.forEach((g, i) => {
+      expect(difference(g, expected.grads[i]!)).toBeLessThan(2e-5);
+    });
+  });
+});
+
+describe('on the TensorFlow runtime', () => {
+  const bf16Cases: [string, Case][] = [
+    ['linear', { shapes: [[4, 16], [16, 8], [8]], run: (x, w, b) => ops.linear(x!, w!, b, { precision: 'bf16' }) }],
+    [
+      'swiglu',
+      {
+        shapes: [
+          [4, 16],
+          [16, 12],
+          [6, 16],
+        ],
+        run: (x, a, b) => ops.swiglu(x!, a!, b!, { precision: 'bf16' }),
+      },
+    ],
+    [
+      'attention',
+      {
+        shapes: [
+          [1, 2, 4, 8],
+          [1, 2, 4, 8],
+          [1, 2, 4, 8],
+        ],
+        run: (q, k, v) => ops.attention(q!, k!, v!, { precision: 'bf16' }),
+      },
+    ],
+  ];
+  test.each(bf16Cases)('%s in bf16 is near float32, with float32 gradients', (_, c) => {
+    const inputs = c.shapes.map((shape, i) => fill(shape, i));
+    tf.setBackend('cpu');
+    const expected = evaluate(c, inputs);
+    tf.setBackend('tensorflow');
+    const actual = evaluate(c, inputs);
+    // bfloat16 keeps 8 bits: 2^-8 relative per rounded operand of sums of up to 16 terms.
+    expect(difference(actual.output, expected.output)).toBeLessThan(0.06);
+    expect(difference(actual.output, expected.output)).toBeGreaterThan(0);
+    actual.grads.forEach((g, i) => {
+      expect(difference(g, expected.grads[i]!)).toBeLessThan(0.2);
+    });
+  });
+});
+
+describe.each(['cpu', 'wasm', 'tensorflow'])('without gradients on %s', (backend) => {
+  beforeAll(async () => {
+    await tf.setBackend(backend);
+  });
+
+  test('sorting is stable, counting exact', async () => {
+    await tf.setBackend(backend);
+    const x = tf.tensor1d([3, 1, 3, 0, 1], 'int32');
+    expect(ops.argsort(x).arraySync()).toEqual([3, 1, 4, 0, 2]);
+    expect(ops.invertPermutation(ops.argsort(x)).arraySync()).toEqual([3, 1, 4, 0, 2]);
+    expect(ops.bincount(x, 5).arraySync()).toEqual([1, 2, 0, 2, 0]);
+    expect(ops.topK(tf.tensor1d([1, 4, 4, 2]), 3).indices.arraySync()).toEqual([1, 2, 3]);
+  });
+
+  test('stopGradient is the identity without a gradient', async () => {
+    await tf.setBackend(backend);
+    const before = tf.memory().numTensors;
+    tf.tidy(() => {
+      const x = tf.tensor1d([2, 3]);
+      const g = tf.grad((a: tf.Tensor) => tf.sum(tf.mul(a, ops.stopGradient(tf.square(a)))))(x);
+      expect(g.arraySync()).toEqual([4, 9]);
+    });
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('valueAndGrads names weights without influence and leaks nothing', async () => {
+    await tf.setBackend(backend);
+    const weights = { a: tf.tensor1d([1, 2]), unused: tf.scalar(1) };
+    const before = tf.memory().numTensors;
+    const loss = () => ({ loss: tf.sum(tf.square(weights.a)), extra: { twice: tf.mul(weights.a, 2) } });
+    expect(() => tf.tidy(() => ops.valueAndGrads(loss, weights).value)).toThrow(/unused/);
+    expect(tf.memory().numTensors).toBe(before);
+    const result = ops.valueAndGrads(loss, weights, { allowZeros: true });
+    expect(result.value.arraySync()).toBe(5);
+    expect(result.grads['a']!.arraySync()).toEqual([2, 4]);
+    expect(result.grads['unused']!.arraySync()).toBe(0);
+    expect(result.extra.twice.arraySync()).toEqual([2, 4]);
+    tf.dispose([result.value, result.grads, result.extra]);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
