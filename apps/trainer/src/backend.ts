@@ -1,0 +1,66 @@
+/**
+ * Chooses and starts the tfjs backend: the TensorFlow runtime if it can be had, else WebAssembly, saying so in one line.
+ */
+import os from 'node:os';
+import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs';
+import { BackendError } from './errors.js';
+
+/** What `--backend` accepts. */
+export const backendNames = ['auto', 'tensorflow', 'wasm', 'cpu'] as const;
+export type BackendName = (typeof backendNames)[number];
+
+/** The backend that runs. */
+export interface ChosenBackend {
+  readonly name: Exclude<BackendName, 'auto'>;
+  /** Why this one, in one line. */
+  readonly reason: string;
+  readonly version: string;
+  readonly threads: number;
+  readonly devices: readonly string[];
+  /** Where the native library was found, if there is one. */
+  readonly library?: string;
+}
+
+/**
+ * Starts the backend. `auto` falls back from the TensorFlow runtime to WebAssembly; a backend asked for by name does not.
+ * @param threads threads inside one operation (default: every core)
+ * @throws BackendError if the backend asked for is not available
+ */
+export async function startBackend(name: BackendName, threads?: number, onProgress?: (message: string) => void): Promise<ChosenBackend> {
+  if (name === 'auto' || name === 'tensorflow') {
+    try {
+      const runtime = await useTensorFlow({ threads, onProgress });
+      return {
+        name: 'tensorflow',
+        reason: name === 'auto' ? 'the TensorFlow library is available' : 'asked for',
+        version: runtime.version,
+        threads: runtime.threads.intraOp,
+        devices: runtime.devices.map((d) => d.name),
+        library: runtime.library.directory,
+      };
+    } catch (error) {
+      const { message } = error as Error;
+      if (name === 'tensorflow') throw new BackendError(`The TensorFlow backend is not available: ${message}`, { cause: error });
+      return startPortable('wasm', `the TensorFlow backend is not available (${message})`);
+    }
+  }
+  return startPortable(name, 'asked for');
+}
+
+async function startPortable(name: 'wasm' | 'cpu', reason: string): Promise<ChosenBackend> {
+  let threads = 1;
+  let version = tf.version.tfjs;
+  try {
+    if (name === 'wasm') {
+      const wasm = await import('@tensorflow/tfjs-backend-wasm');
+      version = wasm.version_wasm;
+      threads = 1;
+    }
+    if (!(await tf.setBackend(name))) throw new Error('tfjs refused it');
+  } catch (error) {
+    throw new BackendError(`The ${name} backend is not available: ${(error as Error).message}`, { cause: error });
+  }
+  await tf.ready();
+  return { name, reason, version, threads, devices: [`${os.cpus()[0]?.model ?? 'CPU'} (1 of ${os.availableParallelism()} cores)`] };
+}
