@@ -1,0 +1,75 @@
+/**
+ * The two costly steps of the Frechet distance on the TensorFlow runtime in float64, which tfjs has no type for: matrices go
+ * there and back as pairs of int32.
+ */
+import { DataType, type TensorFlowBackend, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import { cholesky, pivotFloor } from './cholesky.js';
+import { type Matrix, multiplyTransposed, transpose } from './matrix.js';
+import { symmetricEigen } from './symmetric-eigen.js';
+
+/** Below this dimension the TypeScript code is faster than moving the data. */
+const RUNTIME_DIMENSION = 256;
+
+/**
+ * Eigenvalues of `L^T s L` with `r = L L^T`, which are those of the product `r s`; `undefined` if `r` is not positive definite.
+ *
+ * @param r symmetric positive definite
+ * @param s symmetric
+ */
+export function productEigenvalues(r: Matrix, s: Matrix): Float64Array | undefined {
+  const backend = r.rows >= RUNTIME_DIMENSION ? tensorFlowBackend() : undefined;
+  if (backend === undefined) {
+    const factor = cholesky(r);
+    if (factor === undefined) return undefined;
+    const upper = transpose(factor); // rows of L^T
+    return symmetricEigen(multiplyTransposed(multiplyTransposed(upper, s), upper, true)).values;
+  }
+  return scoped(() => {
+    let factor: tf.Tensor;
+    try {
+      factor = backend.raw('Cholesky', [upload(backend, r)])[0]!;
+    } catch {
+      return undefined; // TensorFlow's answer to a matrix that is not positive definite.
+    }
+    const pivots = download(backend, backend.raw('MatrixDiagPart', [factor])[0]!).map((x) => x * x);
+    if (!isWellConditioned(pivots, r)) return undefined;
+    const left = backend.raw('MatMul', [factor, upload(backend, s)], { transpose_a: { bool: true } })[0]!;
+    return eigenvaluesOnRuntime(backend, backend.raw('MatMul', [left, factor])[0]!);
+  });
+}
+
+/** Eigenvalues of a symmetric matrix, ascending. */
+export function eigenvalues(a: Matrix): Float64Array {
+  const backend = a.rows >= RUNTIME_DIMENSION ? tensorFlowBackend() : undefined;
+  return backend === undefined ? symmetricEigen(a).values : scoped(() => eigenvaluesOnRuntime(backend, upload(backend, a)));
+}
+
+function eigenvaluesOnRuntime(backend: TensorFlowBackend, a: tf.Tensor): Float64Array {
+  return download(backend, backend.raw('SelfAdjointEigV2', [a], { compute_v: { bool: false } }, 2)[0]!);
+}
+
+function upload(backend: TensorFlowBackend, { rows, columns, data }: Matrix): tf.Tensor {
+  const words = new Int32Array(data.buffer, data.byteOffset, data.length * 2);
+  return backend.raw('Bitcast', [tf.tensor(words, [rows, columns, 2], 'int32')], { type: { type: DataType.float64 } })[0]!;
+}
+
+function download(backend: TensorFlowBackend, x: tf.Tensor): Float64Array {
+  const words = backend.raw('Bitcast', [x], { type: { type: DataType.int32 } })[0]!.dataSync() as Int32Array;
+  return new Float64Array(words.slice().buffer);
+}
+
+function isWellConditioned(pivots: Float64Array, a: Matrix): boolean {
+  const floor = pivotFloor(a);
+  return pivots.every((pivot) => pivot > floor);
+}
+
+/** Runs `work` and frees the tensors that it made. */
+function scoped<T>(work: () => T): T {
+  tf.engine().startScope();
+  try {
+    return work();
+  } finally {
+    tf.engine().endScope();
+  }
+}

@@ -1,0 +1,196 @@
+import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  densityCoverage,
+  type Features,
+  features,
+  frechetDistance,
+  inceptionScoreBySize,
+  inceptionScoreBySplits,
+  kernelDistance,
+  MetricError,
+  matrix,
+  momentsOf,
+  polynomialMmd,
+  precisionRecall,
+  StreamingMoments,
+} from './index.js';
+import { multiplyTransposed } from './linear-algebra/matrix.js';
+import { symmetricEigen } from './linear-algebra/symmetric-eigen.js';
+
+/** Reproducible values in (-1, 1) without pattern (a linear congruential generator). */
+function noise(length: number, seed = 1): Float64Array<ArrayBuffer> {
+  let state = seed >>> 0;
+  return Float64Array.from({ length }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 31 - 1;
+  });
+}
+const set = (count: number, dimension: number, seed = 1, shift = 0): Features =>
+  features(
+    noise(count * dimension, seed).map((v) => v + shift),
+    dimension,
+  );
+const diagonal = (values: number[]) =>
+  matrix(
+    values.length,
+    values.length,
+    Float64Array.from({ length: values.length ** 2 }, (_, i) => (i % (values.length + 1) === 0 ? values[i / (values.length + 1)]! : 0)),
+  );
+
+describe('symmetric eigenvalues', () => {
+  test.each([1, 2, 3, 17, 60])('order %i: A v = lambda v, and both paths agree', (n) => {
+    const x = matrix(n, n + 2, noise(n * (n + 2)));
+    const a = multiplyTransposed(x, x, true);
+    const { values, vectors } = symmetricEigen(a, true);
+    expect(Array.from(values)).toEqual(Array.from(values).sort((p, q) => p - q));
+    symmetricEigen(a).values.forEach((v, i) => {
+      expect(v).toBeCloseTo(values[i]!, 10);
+    });
+    for (let r = 0; r < n; r++) {
+      const v = vectors!.data.subarray(r * n, (r + 1) * n);
+      for (let i = 0; i < n; i++)
+        expect(a.data.subarray(i * n, (i + 1) * n).reduce((s, w, j) => s + w * v[j]!, 0)).toBeCloseTo(values[r]! * v[i]!, 10);
+    }
+  });
+
+  test('a matrix that is not finite is refused', () => {
+    expect(() => symmetricEigen(matrix(3, 3, new Float64Array(9).fill(Number.NaN)))).toThrow(/not finite/);
+  });
+});
+
+describe('Frechet distance', () => {
+  const gaussian = (mean: number[], variances: number[]) => ({ mean: Float64Array.from(mean), covariance: diagonal(variances) });
+
+  test('closed forms: equal covariances, commuting covariances, one dimension', () => {
+    expect(frechetDistance(gaussian([1, 2], [3, 4]), gaussian([2, 4], [3, 4])).distance).toBeCloseTo(5, 12);
+    expect(frechetDistance(gaussian([0, 0], [4, 9]), gaussian([0, 0], [1, 16])).distance).toBeCloseTo(1 + 1, 12);
+    expect(frechetDistance(gaussian([3], [4]), gaussian([0], [25])).distance).toBeCloseTo(9 + 9, 12);
+  });
+
+  test('rank-deficient covariances and fewer samples than dimensions', () => {
+    const both = frechetDistance(gaussian([0, 0, 0], [4, 0, 0]), gaussian([0, 0, 0], [9, 1, 0]));
+    expect(both).toMatchObject({ method: 'symmetric' });
+    expect(both.distance).toBeCloseTo(1 + 1, 7);
+    const few = momentsOf(set(5, 12));
+    expect(frechetDistance(few, few).distance).toBeLessThan(1e-6);
+    expect(frechetDistance(few, momentsOf(set(5, 12, 9))).distance).toBeGreaterThan(0.1);
+    expect(frechetDistance(gaussian([1], [0]), gaussian([0], [4])).distance).toBeCloseTo(1 + 4, 12);
+  });
+
+  test('bad statistics are refused', () => {
+    expect(() => frechetDistance(gaussian([0], [1]), gaussian([0, 0], [1, 1]))).toThrow(/1 and 2 dimensions/);
+    expect(() => frechetDistance(gaussian([Number.NaN], [1]), gaussian([0], [1]))).toThrow(MetricError);
+    expect(() => momentsOf(set(1, 3))).toThrow(/at least 2 samples/);
+  });
+
+  describe('on the TensorFlow runtime', () => {
+    beforeAll(async () => void (await useTensorFlow()));
+    test('large matrices give the same distance as the portable code, and nothing leaks', () => {
+      const [a, b] = [momentsOf(set(600, 260, 1)), momentsOf(set(700, 260, 2, 0.1))];
+      const before = tf.memory().numTensors;
+      const onRuntime = frechetDistance(a, b);
+      expect(tf.memory().numTensors).toBe(before);
+      tf.setBackend('cpu');
+      const portable = frechetDistance(a, b);
+      tf.setBackend('tensorflow');
+      expect(onRuntime.distance).toBeCloseTo(portable.distance, 9);
+      expect(onRuntime.method).toBe('cholesky');
+      const few = momentsOf(set(20, 260));
+      expect(frechetDistance(few, few)).toMatchObject({ method: 'symmetric' });
+      expect(frechetDistance(few, few).distance).toBeLessThan(1e-5);
+    });
+  });
+});
+
+describe('streaming moments', () => {
+  test('any split and order of merging gives the same result to 1e-12, also with a large mean', () => {
+    const all = set(900, 7, 3, 1000);
+    const whole = momentsOf(all);
+    const parts = [
+      [0, 1],
+      [1, 300],
+      [300, 301],
+      [301, 900],
+    ].map(([from, to]) => {
+      const part = new StreamingMoments(7);
+      part.add(features(all.data.slice(from! * 7, to! * 7) as Float64Array, 7));
+      return part;
+    });
+    const merged = new StreamingMoments(7);
+    for (const part of [parts[2]!, parts[0]!, parts[3]!, parts[1]!]) merged.merge(part);
+    const result = merged.moments();
+    expect(result.count).toBe(900);
+    result.mean.forEach((m, i) => {
+      expect(Math.abs(m - whole.mean[i]!)).toBeLessThan(1e-12 * 1000);
+    });
+    result.covariance.data.forEach((c, i) => {
+      expect(Math.abs(c - whole.covariance.data[i]!)).toBeLessThan(1e-12);
+    });
+  });
+
+  test('values that are not finite are refused with their place', () => {
+    const bad = set(10, 3);
+    bad.data[17] = Number.POSITIVE_INFINITY;
+    expect(() => momentsOf(bad)).toThrow(/dimension 2 is not finite/);
+  });
+});
+
+describe('Inception Score', () => {
+  test('is 1 for equal rows and the number of classes for certain, balanced rows', () => {
+    expect(inceptionScoreBySplits(features(new Float64Array(40).fill(3), 4), 2).mean).toBeCloseTo(1, 12);
+    const certain = features(
+      Float64Array.from({ length: 40 * 4 }, (_, i) => (i % 4 === Math.floor(i / 4) % 4 ? 1000 : 0)),
+      4,
+    );
+    expect(inceptionScoreBySize(certain, 20).mean).toBeCloseTo(4, 10);
+    // Sorted by class every split sees one class only.
+    const sorted = features(
+      Float64Array.from({ length: 40 * 4 }, (_, i) => (i % 4 === Math.floor(i / 40) ? 1000 : 0)),
+      4,
+    );
+    expect(inceptionScoreBySize(sorted, 10).mean).toBeCloseTo(1, 10);
+  });
+  test('refuses impossible splits', () => {
+    expect(() => inceptionScoreBySplits(set(3, 2), 4)).toThrow(MetricError);
+  });
+});
+
+describe('kernel distance', () => {
+  test('equals the definition, and is near zero for one distribution', () => {
+    const [a, b] = [set(12, 3, 1), set(9, 3, 2, 0.5)];
+    const kernel = (x: Features, i: number, y: Features, j: number) =>
+      (Array.from({ length: 3 }, (_, d) => x.data[i * 3 + d]! * y.data[j * 3 + d]!).reduce((s, v) => s + v) / 3 + 1) ** 3;
+    let [xx, yy, xy] = [0, 0, 0];
+    for (let i = 0; i < 12; i++) for (let j = 0; j < 12; j++) if (i !== j) xx += kernel(a, i, a, j) / 132;
+    for (let i = 0; i < 9; i++) for (let j = 0; j < 9; j++) if (i !== j) yy += kernel(b, i, b, j) / 72;
+    for (let i = 0; i < 12; i++) for (let j = 0; j < 9; j++) xy += kernel(a, i, b, j) / 108;
+    expect(polynomialMmd(a, b)).toBeCloseTo(xx + yy - 2 * xy, 12);
+    const { mean, perSubset } = kernelDistance(set(400, 3, 5), set(400, 3, 6), [
+      { a: Array.from({ length: 300 }, (_, i) => i), b: Array.from({ length: 300 }, (_, i) => i + 50) },
+    ]);
+    expect(Math.abs(mean)).toBeLessThan(0.02);
+    expect(perSubset).toHaveLength(1);
+  });
+});
+
+describe('manifold metrics', () => {
+  const line = (values: number[]) => features(Float64Array.from(values), 1);
+  test('mode collapse gives precision without recall, and the reverse', () => {
+    const wide = line([0, 1, 2, 3, 100, 101, 102, 103]);
+    const narrow = line([0.5, 1.5, 2.5, 1.2]);
+    expect(precisionRecall(wide, narrow, 1)).toMatchObject({ precision: 1, recall: 0.5 });
+    expect(precisionRecall(narrow, wide, 1)).toMatchObject({ precision: 0.5, recall: 1 });
+  });
+  test('radius 0 counts under <= and not under <', () => {
+    const duplicates = line([1, 1, 1, 5]);
+    expect(precisionRecall(duplicates, line([1, 1, 20, 20]), 1).precision).toBe(0.5);
+    expect(densityCoverage(duplicates, line([1, 1, 20, 20]), 1).precision).toBe(0);
+  });
+  test('identical sets are covered fully', () => {
+    const same = set(60, 4);
+    expect(precisionRecall(same, same)).toMatchObject({ precision: 1, recall: 1 });
+    expect(densityCoverage(same, same)).toMatchObject({ coverage: 1, recall: 1 });
+  });
+});
