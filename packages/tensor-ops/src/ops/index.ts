@@ -1,7 +1,9 @@
 export { gelu, silu, swiglu } from './activation.js';
 export { type AttentionOptions, attention } from './attention.js';
+export { type ConvolutionOptions, conv2d, type Padding } from './convolution.js';
 export { gatedResidual } from './gated-residual.js';
 export { NoGradientError, valueAndGrads } from './gradients.js';
+export { type GroupNormOptions, groupNorm } from './group-norm.js';
 export { type LinearOptions, linear } from './linear.js';
 export { layerNorm, layerNormModulate, modulate, type NormOptions, rmsNorm } from './norm.js';
 export { oneHot } from './one-hot.js';

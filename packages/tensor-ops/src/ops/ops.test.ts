@@ -89,6 +89,30 @@ const cases: Record<string, Case> = {
   'cumsum, first axis': { shapes: [[3, 3]], run: (x) => ops.cumsum(x!, 0) },
   'cumsum, exclusive, reverse': { shapes: [[2, 3, 2]], run: (x) => ops.cumsum(x!, 1, { exclusive: true, reverse: true }) },
   patchify: { shapes: [[2, 3, 4, 6]], run: (x) => ops.patchify(x!, 2) },
+  groupNorm: { shapes: [[2, 2, 3, 4]], run: (x) => ops.groupNorm(x!, 2) },
+  'groupNorm, affine': { shapes: [[2, 2, 3, 4], [4], [4]], run: (x, scale, bias) => ops.groupNorm(x!, 2, { scale, bias }) },
+  'conv2d, same': { shapes: [[1, 4, 5, 2], [3, 3, 2, 3], [3]], run: (x, w, bias) => ops.conv2d(x!, w!, { bias }) },
+  'conv2d, stride 2, zeros right and below': {
+    shapes: [
+      [1, 4, 6, 2],
+      [3, 3, 2, 2],
+    ],
+    run: (x, w) =>
+      ops.conv2d(x!, w!, {
+        stride: 2,
+        padding: [
+          [0, 1],
+          [0, 1],
+        ],
+      }),
+  },
+  'conv2d, stride 2, same': {
+    shapes: [
+      [1, 4, 5, 2],
+      [3, 3, 2, 2],
+    ],
+    run: (x, w) => ops.conv2d(x!, w!, { stride: 2 }),
+  },
   unpatchify: { shapes: [[2, 6, 12]], run: (x) => ops.unpatchify(x!, 2, 3, [2, 3]) },
 };
 

@@ -1,0 +1,57 @@
+/** Group normalisation (Wu and He 2018) of channels-last images. */
+import * as tf from '@tensorflow/tfjs-core';
+import { ArgumentError } from '../errors.js';
+
+export interface GroupNormOptions {
+  /** `[C]` (default: none). */
+  scale?: tf.Tensor;
+  /** `[C]` (default: none). */
+  bias?: tf.Tensor;
+  /** Added to the variance (default 1e-6, as Stable Diffusion's autoencoder; PyTorch's own default is 1e-5). */
+  epsilon?: number;
+}
+
+/**
+ * Normalises each group of channels over space.
+ *
+ * @param x `[B, H, W, C]`
+ * @param groups must divide C
+ * @throws ArgumentError if it does not
+ */
+export function groupNorm(x: tf.Tensor, groups: number, options: GroupNormOptions = {}): tf.Tensor {
+  const [batch, height, width, channels] = x.shape as [number, number, number, number];
+  if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0)
+    throw new ArgumentError('groupNorm: groups', `a divisor of ${channels} channels`, groups);
+  const { scale, bias, epsilon = 1e-6 } = options;
+  const perGroup = channels / groups;
+  const flat = [batch, height * width, channels];
+
+  /** Mean over space and the channels of a group, one value per channel: `[B, 1, C]`. Space first: its sums run along rows. */
+  const groupMean = (y: tf.Tensor): tf.Tensor => {
+    const means = tf.mean(tf.reshape(tf.mean(y, 1), [batch, groups, perGroup]), 2, true); // [B, G, 1]
+    return tf.reshape(tf.tile(means, [1, 1, perGroup]), [batch, 1, channels]);
+  };
+  const operands = [x, ...(scale === undefined ? [] : [scale]), ...(bias === undefined ? [] : [bias])];
+  return tf.customGrad((...args) => {
+    const save = args.at(-1) as tf.GradSaveFunc;
+    const input = tf.reshape(x, flat);
+    const centred = tf.sub(input, groupMean(input));
+    const reciprocal = tf.rsqrt(tf.add(groupMean(tf.square(centred)), epsilon)); // [B, 1, C]
+    const factor = scale === undefined ? reciprocal : tf.mul(reciprocal, scale);
+    const scaled = tf.mul(centred, factor);
+    save(scale === undefined ? [centred, reciprocal] : [centred, reciprocal, scale]);
+    const value = tf.reshape(bias === undefined ? scaled : tf.add(scaled, bias), x.shape);
+    const gradFunc = (dy: tf.Tensor, [c, r, s]: tf.Tensor[]): tf.Tensor[] => {
+      const d = tf.reshape(dy, flat);
+      const normal = tf.mul(c!, r!);
+      const dNormal = s === undefined ? d : tf.mul(d, s);
+      const dx = tf.mul(r!, tf.sub(tf.sub(dNormal, groupMean(dNormal)), tf.mul(normal, groupMean(tf.mul(dNormal, normal)))));
+      return [
+        tf.reshape(dx, x.shape),
+        ...(scale === undefined ? [] : [tf.sum(tf.mul(d, normal), [0, 1])]),
+        ...(bias === undefined ? [] : [tf.sum(d, [0, 1])]),
+      ];
+    };
+    return { value, gradFunc };
+  })(...operands);
+}
