@@ -1,1 +1,4 @@
-export {};
+export { balanceLoss, expertLoad } from './balance-loss.js';
+export { type MoeOutput, type MoeWeights, moe } from './moe.js';
+export { type RouterConfig, type Routing, route } from './route.js';
+export { type ExpertWeights, swigluExperts } from './swiglu-experts.js';

@@ -1,0 +1,155 @@
+/** The layer against an oracle that runs every expert on every token and masks, on three backends and in a compiled step. */
+import '@tensorflow/tfjs-backend-wasm';
+import { compile, swiglu } from '@dit-moe/tensor-ops';
+import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { balanceLoss, expertLoad, type MoeWeights, moe, route } from './index.js';
+
+const [tokens, width, numExperts, hidden, shared] = [11, 6, 5, 4, 3];
+const config = { numExperts, topK: 2 };
+const fill = (shape: number[], salt: number) =>
+  tf.tensor(
+    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
+    shape,
+  );
+const shapes: Record<keyof MoeWeights, number[]> = {
+  gate: [width, numExperts],
+  expertsGateUp: [numExperts, width, 2 * hidden],
+  expertsDown: [numExperts, hidden, width],
+  sharedGateUp: [width, 2 * shared],
+  sharedDown: [shared, width],
+};
+const names = Object.keys(shapes) as (keyof MoeWeights)[];
+const tensors = () => [fill([tokens, width], 0), ...names.map((n, i) => fill(shapes[n], i + 1))];
+
+/** Loss of the layer's output and balance term, so that every weight has a gradient. */
+function objective(layer: (x: tf.Tensor, w: MoeWeights) => { output: tf.Tensor; balance: tf.Tensor }) {
+  return (...xs: tf.Tensor[]): tf.Scalar => {
+    const { output, balance } = layer(xs[0]!, Object.fromEntries(names.map((n, i) => [n, xs[i + 1]!])) as unknown as MoeWeights);
+    return tf.add(tf.sum(tf.mul(output, fill(output.shape, 42))), tf.mul(balance, 3)) as tf.Scalar;
+  };
+}
+const ours = objective((x, w) => {
+  const { output, losses } = moe(x, w, config);
+  return { output, balance: losses.balance };
+});
+const oracle = objective((x, w) => {
+  const routing = route(x, w.gate, config);
+  const outputs = tf.unstack(w.expertsGateUp).map((g, e) => swiglu(x, g, tf.unstack(w.expertsDown)[e]!));
+  let output = swiglu(x, w.sharedGateUp!, w.sharedDown!);
+  for (let j = 0; j < config.topK; j++) {
+    const mask = tf.oneHot(tf.reshape(tf.slice(routing.indices, [0, j], [tokens, 1]), [tokens]), numExperts);
+    outputs.forEach((y, e) => {
+      const chosen = tf.cast(tf.slice(mask, [0, e], [tokens, 1]), 'float32');
+      output = tf.add(output, tf.mul(tf.mul(y, chosen), tf.slice(routing.weights, [0, j], [tokens, 1])));
+    });
+  }
+  return { output, balance: balanceLoss(routing, expertLoad(routing)) };
+});
+
+function evaluate(f: (...xs: tf.Tensor[]) => tf.Scalar) {
+  return tf.tidy(() => {
+    const { value, grads } = tf.valueAndGrads(f)(tensors());
+    return { value: value.dataSync()[0]!, grads: grads.map((g) => g.dataSync() as Float32Array) };
+  });
+}
+const worst = (a: Float32Array, b: Float32Array) => a.reduce((m, v, i) => Math.max(m, Math.abs(v - b[i]!)), 0);
+
+let expected: ReturnType<typeof evaluate>;
+beforeAll(async () => {
+  await useTensorFlow();
+  tf.setBackend('cpu');
+  expected = evaluate(oracle);
+});
+
+test.each(['cpu', 'wasm', 'tensorflow'])('values and gradients equal the mask oracle on %s, without leaks', async (backend) => {
+  await tf.setBackend(backend);
+  const before = tf.memory().numTensors;
+  const actual = evaluate(ours);
+  expect(tf.memory().numTensors).toBe(before);
+  expect(Math.abs(actual.value - expected.value)).toBeLessThan(2e-5);
+  actual.grads.forEach((g, i) => {
+    expect(worst(g, expected.grads[i]!)).toBeLessThan(2e-5);
+  });
+});
+
+describe('on the TensorFlow runtime', () => {
+  beforeAll(async () => void (await tf.setBackend('tensorflow')));
+
+  test('one recorded step serves every distribution of tokens over experts', async () => {
+    await tf.setBackend('tensorflow');
+    const step = compile((...xs: tf.Tensor[]) => {
+      const { value, grads } = tf.valueAndGrads(ours)(xs);
+      return [value, ...grads] as tf.Tensor[];
+    });
+    for (const [shift, salt] of [
+      [0, 0],
+      [6, 3],
+      [-6, 5],
+    ] as const) {
+      // A large bias on one input channel sends every token to the same two experts; others get none.
+      const inputs = tensors();
+      inputs[0] = tf.add(fill([tokens, width], salt), tf.tensor1d([shift, 0, 0, 0, 0, 0]));
+      const eager = tf.valueAndGrads(ours)(inputs);
+      const compiled = step.runSync(...inputs);
+      [eager.value, ...eager.grads].forEach((t, i) => {
+        const scale = Math.max(1, tf.max(tf.abs(t)).dataSync()[0]!);
+        expect(worst(compiled[i]!.dataSync() as Float32Array, t.dataSync() as Float32Array) / scale).toBeLessThan(1e-6);
+      });
+    }
+    expect(step.traces).toBe(1);
+    step.dispose();
+  });
+
+  test('bf16 is near float32', async () => {
+    await tf.setBackend('tensorflow');
+    const low = evaluate(
+      objective((x, w) => {
+        const { output, losses } = moe(x, w, config, { precision: 'bf16' });
+        return { output, balance: losses.balance };
+      }),
+    );
+    // 8 bits per rounded operand in sums of about ten terms.
+    low.grads.forEach((g, i) => {
+      expect(worst(g, expected.grads[i]!) / Math.max(1, ...expected.grads[i]!.map(Math.abs))).toBeLessThan(0.05);
+    });
+  });
+});
+
+test('gradients equal central differences', () => {
+  tf.setBackend('cpu');
+  const at = (input: number, entry: number, delta: number) =>
+    tf.tidy(() => {
+      const xs = tensors();
+      const values = xs[input]!.dataSync().slice() as Float32Array;
+      values[entry]! += delta;
+      xs[input] = tf.tensor(values, xs[input]!.shape);
+      return ours(...xs).dataSync()[0]!;
+    });
+  expected.grads.forEach((g, input) => {
+    for (let entry = 0; entry < g.length; entry += 7)
+      expect(Math.abs((at(input, entry, 1e-3) - at(input, entry, -1e-3)) / 2e-3 - g[entry]!)).toBeLessThan(2e-2);
+  });
+});
+
+test('the balance loss is 1 for an even router and rises with imbalance', () => {
+  tf.setBackend('cpu');
+  const x = tf.ones([8, 2]);
+  const even = route(x, tf.zeros([2, 4]), { numExperts: 4, topK: 4 });
+  expect(balanceLoss(even, expertLoad(even)).dataSync()[0]).toBeCloseTo(1, 6);
+  const skewed = route(
+    x,
+    tf.tensor2d([
+      [9, 0, 0, 0],
+      [0, 0, 0, 0],
+    ]),
+    { numExperts: 4, topK: 1 },
+  );
+  expect(balanceLoss(skewed, expertLoad(skewed)).dataSync()[0]).toBeGreaterThan(3.9);
+  expect(expertLoad(skewed).arraySync()).toEqual([8, 0, 0, 0]);
+});
+
+test('impossible top-k is refused', () => {
+  expect(() => route(tf.ones([1, 2]), tf.ones([2, 3]), { numExperts: 3, topK: 4 })).toThrow(/topK.*1 to 3.*4/);
+});
