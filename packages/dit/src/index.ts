@@ -1,1 +1,5 @@
-export {};
+export { type DitConfig, type DitSizes, ditSizes, type MoeConfig } from './config.js';
+export { type DitOptions, type DitOutput, type DitWeights, dit } from './dit.js';
+export { positionEmbedding, timestepEmbedding } from './embeddings.js';
+export { type Flavour, preset } from './presets.js';
+export { countWeights, initialWeight, TIMESTEP_CHANNELS, type WeightSpec, weightSpecs } from './weights.js';

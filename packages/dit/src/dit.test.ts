@@ -1,0 +1,119 @@
+import { compile } from '@dit-moe/tensor-ops';
+import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { countWeights, type DitConfig, dit, initialWeight, positionEmbedding, preset, timestepEmbedding, weightSpecs } from './index.js';
+
+const tiny: DitConfig = {
+  inputSize: [8, 4],
+  patchSize: 2,
+  inChannels: 1,
+  hiddenSize: 16,
+  depth: 2,
+  numHeads: 2,
+  mlpRatio: 4,
+  numClasses: 3,
+  learnSigma: false,
+  moe: { numExperts: 4, topK: 2, expertRatio: 2, sharedRatio: 1, balanceAlpha: 0.01 },
+};
+/** Random weights everywhere, so that no zero-initialised gate hides a mistake. */
+const weightsOf = (config: DitConfig) =>
+  Object.fromEntries(
+    Object.entries(weightSpecs(config)).map(([name, spec]) => [
+      name,
+      tf.tensor(initialWeight(name, { ...spec, initial: { kind: 'normal', std: 0.2 } }, 1), spec.shape),
+    ]),
+  );
+
+test('the presets have the sizes of the paper and the reference', () => {
+  // Trainable weights and weights used per token, derived from the reference's modules.
+  expect(countWeights(preset('S/2-8E2A'))).toBe(199_209_248);
+  const millions = (name: string, active = false) => Math.round(countWeights(preset(name), active) / 1e5) / 10;
+  expect([millions('S/2-16E2A'), millions('B/2-8E2A'), millions('B/2-8E2A', true)]).toEqual([369.1, 795.7, 286.1]);
+  expect([millions('XL/2-8E2A'), millions('XL/2-8E2A', true), millions('G/2-16E2A')]).toEqual([4167.9, 1492.4, 16503.4]);
+  expect(countWeights(preset('XL/2'))).toBe(674_834_720);
+  expect(preset('XL/2-8E2A', { flavour: 'paper' }).moe?.balanceAlpha).toBe(0.005);
+  expect(() => preset('M/2')).toThrow(/name such as/);
+});
+
+test('a configuration that does not fit is refused by the name of the field', () => {
+  expect(() => weightSpecs({ ...tiny, inputSize: [9, 4] })).toThrow(/inputSize/);
+  expect(() => weightSpecs({ ...tiny, numHeads: 3 })).toThrow(/hiddenSize/);
+  expect(() => weightSpecs({ ...tiny, depth: 0 })).toThrow(/depth/);
+});
+
+test('positions encode the column first, timesteps cosines first', () => {
+  const table = positionEmbedding(8, [2, 3]);
+  // Row 1, column 2 is line 5; frequencies 1 and 0.01.
+  expect(Array.from(table.subarray(40, 48))).toEqual([
+    Math.sin(2),
+    Math.sin(0.02),
+    Math.cos(2),
+    Math.cos(0.02),
+    Math.sin(1),
+    Math.sin(0.01),
+    Math.cos(1),
+    Math.cos(0.01),
+  ]);
+  tf.setBackend('cpu');
+  const embedded = timestepEmbedding(tf.tensor1d([0, 3]), 5).arraySync() as number[][];
+  expect(embedded[0]).toEqual([1, 1, 0, 0, 0]);
+  expect(embedded[1]![0]).toBeCloseTo(Math.cos(3), 6);
+  expect(embedded[1]![3]).toBeCloseTo(Math.sin(0.03), 6);
+});
+
+test('initial weights depend on seed and name only', () => {
+  const spec = weightSpecs(tiny)['blocks.0.moe.gate']!;
+  expect(initialWeight('a', spec, 1)).toEqual(initialWeight('a', spec, 1));
+  expect(initialWeight('a', spec, 1)).not.toEqual(initialWeight('b', spec, 1));
+  expect(Math.max(...initialWeight('a', spec, 1).map(Math.abs))).toBeLessThanOrEqual(0.25);
+});
+
+describe('the model', () => {
+  beforeAll(async () => void (await useTensorFlow()));
+
+  const inputs = () =>
+    [tf.randomNormal([3, 1, 8, 4], 0, 1, 'float32', 7), tf.tensor1d([0, 0.5, 1]), tf.tensor1d([0, 3, 2], 'int32')] as const;
+
+  test.each([
+    ['experts', tiny],
+    ['dense', { ...tiny, moe: undefined }],
+  ] as [string, DitConfig][])('%s: the runtime agrees with the cpu backend, compiled with eager, and nothing leaks', (_, config) => {
+    tf.setBackend('cpu');
+    const [x, t, y] = inputs();
+    const expected = dit(weightsOf(config), config, x, t, y).output;
+    expect(expected.shape).toEqual([3, 1, 8, 4]);
+    tf.setBackend('tensorflow');
+    const weights = weightsOf(config);
+    const copies = [tf.tensor(x.dataSync(), x.shape), tf.tensor(t.dataSync()), tf.tensor(y.dataSync(), y.shape, 'int32')] as const;
+    const step = compile((a: tf.Tensor, b: tf.Tensor, c: tf.Tensor) => dit(weights, config, a, b, c).output);
+    const before = tf.memory().numTensors;
+    const eager = tf.tidy(() => dit(weights, config, ...copies).output);
+    const compiled = step.runSync(...copies);
+    expect(tf.memory().numTensors).toBe(before + 2);
+    const reference = expected.dataSync();
+    for (const actual of [eager, compiled]) {
+      actual.dataSync().forEach((v, i) => {
+        expect(Math.abs(v - reference[i]!)).toBeLessThan(1e-4);
+      });
+    }
+    step.dispose();
+  });
+
+  test('a fresh model with experts predicts zero and reports load and balance', () => {
+    tf.setBackend('tensorflow');
+    const weights = Object.fromEntries(
+      Object.entries(weightSpecs(tiny)).map(([name, spec]) => [name, tf.tensor(initialWeight(name, spec, 3), spec.shape)]),
+    );
+    const { output, balance, load } = dit(weights, tiny, ...inputs());
+    expect(Math.max(...output.dataSync())).toBe(0);
+    expect(load!.shape).toEqual([2, 4]);
+    expect(load!.sum(1).arraySync() as number[]).toEqual([3 * 8 * 2, 3 * 8 * 2]);
+    expect(balance!.dataSync()[0]).toBeGreaterThan(1.9);
+  });
+
+  test('an input of another size is refused', () => {
+    const [, t, y] = inputs();
+    expect(() => dit(weightsOf(tiny), tiny, tf.zeros([3, 1, 4, 8]), t, y)).toThrow(/\[B, 1, 8, 4\].*\[3, 1, 4, 8\]/);
+  });
+});
