@@ -73,7 +73,7 @@ export function fillNormal(out: Float32Array, key: PhiloxKey, index: number): vo
     fillPhilox(chunk, key, philoxCounter(index, start / 4), length + (length % 2));
     for (let i = 0; i < length; i += 2) {
       const u = (chunk[i]! & MANTISSA) * MANTISSA_UNIT;
-      const radius = Math.sqrt(-2 * Math.log(u < EPSILON ? EPSILON : u));
+      const radius = Math.sqrt(-2 * Math.log(Math.max(u, EPSILON)));
       // TensorFlow rounds the angle to float32; unrounded it would be off by up to 1.4e-6 times the radius' share.
       const angle = Math.fround(2 * Math.PI * ((chunk[i + 1]! & MANTISSA) * MANTISSA_UNIT));
       out[start + i] = Math.sin(angle) * radius;
