@@ -1,26 +1,21 @@
 /**
- * `pnpm parity [folder] [--json] [--area name]`: compares this code with golden reference numbers.
+ * `pnpm parity [folder] [--json] [--area name] [--backend name]`: compares this code with golden reference numbers.
  *
- * The folder has the layout described in docs/parity.md; every file beside this one checks one part of it and yields one
- * line per compared quantity. Exit code 0: all within tolerance; 1: a deviation, or nothing was compared; 2: wrong usage.
+ * The folder has the layout described in docs/parity.md, as a whole or one of its subfolders; every file beside this one
+ * checks one part of it. Exit code 0: all within tolerance; 1: a deviation, or nothing was compared; 2: wrong usage.
  */
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import { type Comparison, check, locate } from './golden.js';
 
-/** One comparison: passes if `error <= tolerance`. */
-export interface Comparison {
-  name: string;
-  error: number;
-  tolerance: number;
-  detail?: string;
-}
-
+/** What each file of this folder exports. */
 interface Area {
+  /** Folder of the layout that it checks, for example `dit-moe/model`. */
   area: string;
-  run(goldenRoot: string): AsyncGenerator<Comparison>;
+  run(folder: string, root: string): AsyncGenerator<Comparison>;
 }
 
 const here = path.dirname(fileURLToPath(import.meta.url));
@@ -28,11 +23,12 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     json: { type: 'boolean', default: false },
+    verbose: { type: 'boolean', default: false },
     area: { type: 'string', multiple: true },
     backend: { type: 'string', default: 'tensorflow' },
   },
 });
-const root = path.resolve(positionals[0] ?? process.env['DIT_MOE_GOLDEN'] ?? path.join(here, '../../shared/golden'));
+const root = path.resolve(positionals[0] ?? path.join(here, '../golden'));
 if (!fs.existsSync(root)) {
   console.error(`parity: there is no folder ${root}. Give the folder with the golden numbers: pnpm parity <folder>`);
   process.exit(2);
@@ -40,34 +36,37 @@ if (!fs.existsSync(root)) {
 if (values.backend === 'tensorflow') await useTensorFlow();
 else {
   const tf = await import('@tensorflow/tfjs');
-  if (!(await tf.setBackend(values.backend!))) {
-    console.error(`parity: the backend "${values.backend}" is not available; use tensorflow or cpu.`);
+  if (values.backend === 'wasm') await import('@tensorflow/tfjs-backend-wasm');
+  if (!(await tf.setBackend(values.backend))) {
+    console.error(`parity: the backend "${values.backend}" is not available; use tensorflow, wasm or cpu.`);
     process.exit(2);
   }
 }
 
-const results: (Comparison & { area: string; passed: boolean })[] = [];
-for (const file of fs
-  .readdirSync(here)
-  .filter((f) => f.endsWith('.ts') && f !== 'main.ts')
-  .sort()) {
+const number = (x: number) => (Number.isInteger(x) ? String(x) : x.toExponential(1));
+const results: Comparison[] = [];
+const files = fs.readdirSync(here).filter((file) => file.endsWith('.ts') && !['main.ts', 'golden.ts'].includes(file));
+for (const file of files.sort()) {
   const { area, run } = (await import(pathToFileURL(path.join(here, file)).href)) as Area;
-  if (values.area !== undefined && !values.area.some((a) => area.includes(a))) continue;
+  const folder = locate(root, area);
+  if (folder === undefined || (values.area !== undefined && !values.area.some((name) => area.includes(name)))) continue;
+  const own: Comparison[] = [];
   try {
-    for await (const comparison of run(root)) {
-      const passed = comparison.error <= comparison.tolerance;
-      results.push({ ...comparison, area, passed });
-      if (!values.json && !passed)
-        console.log(`FAIL ${area} ${comparison.name}: error ${comparison.error} above ${comparison.tolerance} ${comparison.detail ?? ''}`);
-    }
+    for await (const comparison of run(folder, root)) own.push({ ...comparison, name: `${area}/${comparison.name}` });
   } catch (error) {
-    results.push({ area, name: 'run', error: Number.POSITIVE_INFINITY, tolerance: 0, passed: false, detail: String(error) });
-    if (!values.json) console.log(`FAIL ${area}: ${(error as Error).stack}`);
+    own.push(check(`${area}/${path.basename(file, '.ts')}`, false, (error as Error).stack));
   }
-  const own = results.filter((r) => r.area === area);
-  if (!values.json) console.log(`${area}: ${own.filter((r) => r.passed).length} of ${own.length} within tolerance`);
+  results.push(...own);
+  if (values.json) continue;
+  for (const { name, passed, maxAbsError, maxRelError, tolerance, detail } of own)
+    if (!passed || values.verbose)
+      console.log(
+        `${passed ? '  ok' : 'FAIL'}  ${name.padEnd(64)} max error ${number(maxAbsError)} (relative ${number(maxRelError)}), ` +
+          `allowed ${number(tolerance.atol)} + ${number(tolerance.rtol)}·|expected|${detail ? `\n      ${detail}` : ''}`,
+      );
+  console.log(`${area} (${path.basename(file, '.ts')}): ${own.filter((r) => r.passed).length} of ${own.length} within tolerance`);
 }
 const failed = results.filter((r) => !r.passed).length;
-if (values.json) console.log(JSON.stringify({ root, compared: results.length, failed, results }));
-else console.log(`${results.length - failed} passed, ${failed} failed`);
+if (values.json) console.log(JSON.stringify(results));
+else console.log(results.length === 0 ? `nothing to compare in ${root}` : `${results.length - failed} passed, ${failed} failed`);
 process.exit(failed > 0 || results.length === 0 ? 1 : 0);

@@ -1,1 +1,2 @@
-export {};
+export * from './atomic.js';
+export * from './safetensors-file.js';
