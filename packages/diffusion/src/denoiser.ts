@@ -1,0 +1,23 @@
+/** What this package asks of a model, and the errors of every loop around one. */
+import { DitMoeError } from '@dit-moe/tensor-ops';
+import type * as tf from '@tensorflow/tfjs-core';
+
+/**
+ * A model without conditioning: what it predicts (velocity, noise, ...) for the noisy samples `x` `[B, ...]` at times `t` `[B]`.
+ *
+ * It returns a new tensor of the shape of `x`; it may be asynchronous, such as a compiled step.
+ */
+export type Denoiser = (x: tf.Tensor, t: tf.Tensor) => tf.Tensor | Promise<tf.Tensor>;
+
+/** A model with labels `y`, int32 `[B]`. */
+export type ConditionalDenoiser = (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => tf.Tensor | Promise<tf.Tensor>;
+
+/** The model gave NaN or infinity. */
+export class NotFiniteError extends DitMoeError {
+  constructor(step: number, time: number) {
+    super(
+      'E_NOT_FINITE',
+      `The model gave NaN or infinity in step ${step} at time ${time}; the sample is lost. Check its weights and precision.`,
+    );
+  }
+}
