@@ -48,6 +48,16 @@ export class Parameter {
     this.assign(initial);
   }
 
+  /** A parameter whose first value is made by `initial` and disposed. */
+  static create(name: string, initial: () => tf.Tensor): Parameter {
+    const value = tf.tidy(initial);
+    try {
+      return new Parameter(name, value);
+    } finally {
+      value.dispose();
+    }
+  }
+
   /** The current value; bfloat16 storage on the TensorFlow runtime comes as a raw bfloat16 tensor. The caller disposes it. */
   read(): tf.Tensor {
     if (this.backend === undefined) return tf.clone(this.value!);
@@ -73,6 +83,17 @@ export class Parameter {
       const stored = backend.dtypeOf(next) === type ? next : backend.raw('Cast', [next], { DstT: { type } })[0]!;
       backend.raw('AssignVariableOp', [this.resource!, stored], { dtype: { type } }, 0);
     });
+  }
+
+  /**
+   * Adds `delta` in place; it is not disposed.
+   * @throws ShapeError if the shape differs
+   */
+  add(delta: tf.Tensor): void {
+    if (!tf.util.arraysEqual(delta.shape, this.shape as number[]))
+      throw new ShapeError(`Parameter ${this.name}`, `[${this.shape}]`, delta.shape);
+    if (this.backend === undefined) tf.tidy(() => this.assign(tf.add(this.value!, delta)));
+    else this.backend.raw('AssignAddVariableOp', [this.resource!, delta], { dtype: { type: DataType[this.dtype] } }, 0);
   }
 
   /** Copies the value to the host as float32 or int32. */

@@ -1,0 +1,34 @@
+/** Gradient clipping by global norm (Pascanu et al. 2013), as `torch.nn.utils.clip_grad_norm_`. */
+import * as tf from '@tensorflow/tfjs-core';
+import { ArgumentError } from '../errors.js';
+import { sum } from '../ops/index.js';
+import { tensorFlowBackend } from '../tensorflow-backend.js';
+
+/** Root of the sum of squares of all gradients; NaN or infinite if any of them is. */
+export function globalNorm(grads: Readonly<Record<string, tf.Tensor>>): tf.Scalar {
+  return tf.tidy(() => {
+    const backend = tensorFlowBackend();
+    // L2Loss is half the sum of squares in one pass.
+    const halves = Object.values(grads).map((g) => (backend ? backend.raw('L2Loss', [g])[0]! : tf.mul(sum(tf.square(g)), 0.5)));
+    return tf.sqrt(tf.mul(tf.addN(halves), 2)) as tf.Scalar;
+  });
+}
+
+/** Added to the norm before dividing, as PyTorch does, so that a zero gradient stays zero. */
+const EPSILON = 1e-6;
+
+/**
+ * Scales all gradients by `min(1, maxNorm / norm)`.
+ * @param norm if it is known already
+ * @returns new tensors
+ * @throws ArgumentError unless `maxNorm` is positive
+ */
+export function clipByGlobalNorm(
+  grads: Readonly<Record<string, tf.Tensor>>,
+  maxNorm: number,
+  norm: tf.Tensor = globalNorm(grads),
+): Record<string, tf.Tensor> {
+  if (!(maxNorm > 0)) throw new ArgumentError('clipByGlobalNorm: maxNorm', 'a positive number', maxNorm);
+  const factor = tf.minimum(1, tf.div(maxNorm, tf.add(norm, EPSILON)));
+  return Object.fromEntries(Object.entries(grads).map(([name, grad]) => [name, tf.mul(grad, factor)]));
+}
