@@ -1,1 +1,5 @@
-export {};
+export { type BackendName, type ChosenBackend, startBackend } from './backend.js';
+export { configSchema, presets, resolveConfig, type TrainConfig } from './config.js';
+export { loadImageFolder } from './data/image-folder.js';
+export * from './errors.js';
+export { type TrainResult, train } from './training/train.js';

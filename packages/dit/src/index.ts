@@ -1,5 +1,6 @@
 export { type DitConfig, type DitSizes, ditSizes, type MoeConfig } from './config.js';
 export { type DitOptions, type DitOutput, type DitWeights, dit } from './dit.js';
 export { positionEmbedding, timestepEmbedding } from './embeddings.js';
+export { cardFromMetadata, cardToMetadata, type ModelCard } from './model-card.js';
 export { type Flavour, preset } from './presets.js';
 export { countWeights, initialWeight, TIMESTEP_CHANNELS, type WeightSpec, weightSpecs } from './weights.js';
