@@ -1,1 +1,11 @@
+export * from './byte-source.js';
+export * from './checkpoint.js';
+export * from './npy.js';
+export * from './npz.js';
+export { ForbiddenGlobalError, MAX_PICKLE_BYTES, MAX_PICKLE_STACK, MAX_PICKLE_VALUES, PickleObject } from './pickle.js';
 export * from './safetensors.js';
+export { TorchFile, type TorchOptions } from './torch-reader.js';
+export * from './torch-state.js';
+export { MAX_EXPANDED_BYTES, MAX_RANK, TorchTensor } from './torch-tensor.js';
+export * from './torch-writer.js';
+export { MAX_DIRECTORY_BYTES, MAX_INFLATE_RATIO, MAX_INFLATED_BYTES } from './zip-reader.js';

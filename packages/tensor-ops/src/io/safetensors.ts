@@ -5,6 +5,7 @@
  * shapes are checked against the file before anything is allocated, as the format's own library does.
  */
 import { DitMoeError } from '../errors.js';
+import { duplicateKey } from './duplicate-key.js';
 
 /** Bytes per element of the data types of the format; others are refused by name. */
 export const safetensorsDtypes = {
@@ -82,13 +83,18 @@ export function headerLength(prefix: Uint8Array, fileSize: number, where: string
  */
 export function parseHeader(json: Uint8Array, fileSize: number, where: string): SafetensorsHeader {
   let header: unknown;
+  let text: string;
   try {
-    header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(json));
+    text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(json);
+    header = JSON.parse(text);
   } catch (cause) {
     throw new FormatError(where, `its header is not JSON (${(cause as Error).message}).`, { cause });
   }
-  if (typeof header !== 'object' || header === null || Array.isArray(header))
+  // The format asks for `{` as the first byte, so no white space before it.
+  if (typeof header !== 'object' || header === null || Array.isArray(header) || text[0] !== '{')
     throw new FormatError(where, 'its header is not a JSON object.');
+  const duplicate = duplicateKey(text);
+  if (duplicate !== undefined) throw new FormatError(where, `its header has the key ${shown(duplicate)} twice.`);
   const dataOffset = 8 + json.length;
   const tensors = new Map<string, TensorEntry>();
   let metadata: Record<string, string> = {};
@@ -111,7 +117,7 @@ export function parseHeader(json: Uint8Array, fileSize: number, where: string): 
 }
 
 function parseMetadata(value: unknown, where: string): Record<string, string> {
-  if (typeof value !== 'object' || value === null || Object.values(value).some((text) => typeof text !== 'string'))
+  if (typeof value !== 'object' || value === null || Array.isArray(value) || Object.values(value).some((text) => typeof text !== 'string'))
     throw new FormatError(where, '__metadata__ must map names to strings.');
   return value as Record<string, string>;
 }
@@ -119,15 +125,11 @@ function parseMetadata(value: unknown, where: string): Record<string, string> {
 function parseEntry(name: string, value: unknown, where: string): TensorEntry {
   const { dtype, shape, data_offsets: offsets } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
   const isSize = (n: unknown): n is number => Number.isSafeInteger(n) && (n as number) >= 0;
-  if (typeof dtype !== 'string' || !(dtype in safetensorsDtypes))
-    throw new FormatError(
-      where,
-      `"${name}" has data type ${JSON.stringify(dtype)}; supported are ${Object.keys(safetensorsDtypes).join(', ')}.`,
-    );
-  if (!Array.isArray(shape) || !shape.every(isSize))
-    throw new FormatError(where, `"${name}" has no valid shape: ${JSON.stringify(shape)}.`);
+  if (typeof dtype !== 'string' || !Object.hasOwn(safetensorsDtypes, dtype))
+    throw new FormatError(where, `"${name}" has data type ${shown(dtype)}; supported are ${Object.keys(safetensorsDtypes).join(', ')}.`);
+  if (!Array.isArray(shape) || !shape.every(isSize)) throw new FormatError(where, `"${name}" has no valid shape: ${shown(shape)}.`);
   if (!Array.isArray(offsets) || offsets.length !== 2 || !offsets.every(isSize) || offsets[1] < offsets[0])
-    throw new FormatError(where, `"${name}" has no valid data_offsets: ${JSON.stringify(offsets)}.`);
+    throw new FormatError(where, `"${name}" has no valid data_offsets: ${shown(offsets)}.`);
   const [begin, end] = offsets as [number, number];
   const bytes = shape.reduce((product: number, n: number) => product * n, 1) * safetensorsDtypes[dtype as SafetensorsDtype];
   if (bytes !== end - begin)
@@ -135,31 +137,74 @@ function parseEntry(name: string, value: unknown, where: string): TensorEntry {
   return { dtype: dtype as SafetensorsDtype, shape, begin, end };
 }
 
+/** An untrusted value for an error message: short, and not recursed into. */
+function shown(value: unknown): string {
+  if (Array.isArray(value))
+    return `[${value
+      .slice(0, 8)
+      .map((n) => (Array.isArray(n) ? '[...]' : shown(n)))
+      .join(', ')}${value.length > 8 ? ', ...' : ''}]`;
+  if (typeof value === 'object' && value !== null) return '{...}';
+  return String(JSON.stringify(value)).slice(0, 200);
+}
+
 /** Numbers from little-endian bytes; F16 and BF16 are widened to float32. The result never shares memory with `bytes`. */
 export function decodeTensor(bytes: Uint8Array, dtype: SafetensorsDtype): HostData {
-  // A copy, because views need aligned offsets.
-  const { buffer } = new Uint8Array(bytes);
+  return viewTensor(new Uint8Array(bytes), dtype);
+}
+
+/** As {@link decodeTensor}, but without a copy where alignment and type allow: for bytes that nobody else uses. */
+export function viewTensor(bytes: Uint8Array, dtype: SafetensorsDtype): HostData {
+  const size = safetensorsDtypes[dtype];
+  const { buffer, byteOffset } = bytes.byteOffset % size === 0 ? bytes : new Uint8Array(bytes);
+  const length = bytes.length / size;
   switch (dtype) {
     case 'F64':
-      return new Float64Array(buffer);
+      return new Float64Array(buffer, byteOffset, length);
     case 'F32':
-      return new Float32Array(buffer);
+      return new Float32Array(buffer, byteOffset, length);
     case 'I64':
-      return new BigInt64Array(buffer);
+      return new BigInt64Array(buffer, byteOffset, length);
     case 'I32':
-      return new Int32Array(buffer);
+      return new Int32Array(buffer, byteOffset, length);
     case 'I16':
-      return new Int16Array(buffer);
+      return new Int16Array(buffer, byteOffset, length);
     case 'I8':
-      return new Int8Array(buffer);
+      return new Int8Array(buffer, byteOffset, length);
     case 'U8':
     case 'BOOL':
-      return new Uint8Array(buffer);
+      return new Uint8Array(buffer, byteOffset, length);
     case 'BF16':
-      return widenBfloat16(new Uint16Array(buffer));
+      return widenBfloat16(new Uint16Array(buffer, byteOffset, length));
     case 'F16':
-      return widenFloat16(new Uint16Array(buffer));
+      return widenFloat16(new Uint16Array(buffer, byteOffset, length));
   }
+}
+
+const arrayTypes: Record<SafetensorsDtype, abstract new () => HostData> = {
+  F64: Float64Array,
+  F32: Float32Array,
+  F16: Float32Array,
+  BF16: Float32Array,
+  I64: BigInt64Array,
+  I32: Int32Array,
+  I16: Int16Array,
+  I8: Int8Array,
+  U8: Uint8Array,
+  BOOL: Uint8Array,
+};
+
+/**
+ * Little-endian bytes of numbers, the inverse of {@link decodeTensor}: F16 and BF16 are rounded from float32. The result may
+ * share memory with `data`.
+ * @throws FormatError if `data` is not of the array type that `decodeTensor` gives for `dtype`
+ */
+export function encodeTensor(data: HostData, dtype: SafetensorsDtype): Uint8Array {
+  if (!(data instanceof arrayTypes[dtype]))
+    throw new FormatError('encodeTensor', `${dtype} is written from a ${arrayTypes[dtype].name}, found a ${data.constructor.name}.`);
+  const { buffer, byteOffset, byteLength } =
+    dtype === 'F16' ? narrowFloat16(data as Float32Array) : dtype === 'BF16' ? narrowBfloat16(data as Float32Array) : data;
+  return new Uint8Array(buffer, byteOffset, byteLength);
 }
 
 /** bfloat16 bits as float32. */
@@ -244,7 +289,9 @@ export interface TensorBytes {
  * Length and header of a file with these tensors in this order; their bytes follow it. Padded to 8 bytes, so that the data is aligned.
  */
 export function encodeHeader(tensors: readonly Omit<TensorBytes, 'bytes'>[], metadata: Readonly<Record<string, string>> = {}): Uint8Array {
-  const header: Record<string, unknown> = Object.keys(metadata).length > 0 ? { __metadata__: metadata } : {};
+  // Without a prototype, so that a tensor may have any name.
+  const header: Record<string, unknown> = Object.create(null);
+  if (Object.keys(metadata).length > 0) header['__metadata__'] = metadata;
   let position = 0;
   for (const { name, dtype, shape } of tensors) {
     const end = position + shape.reduce((product, n) => product * n, 1) * safetensorsDtypes[dtype];

@@ -2,9 +2,8 @@
  * Safetensors on disk, one tensor at a time: a file of any size is read and written with one tensor in memory.
  */
 import { createHash } from 'node:crypto';
-import fs from 'node:fs/promises';
+import type { Checkpoint } from '../checkpoint.js';
 import {
-  decodeTensor,
   encodeHeader,
   FormatError,
   type HostTensor,
@@ -14,14 +13,17 @@ import {
   safetensorsDtypes,
   type TensorBytes,
   type TensorEntry,
+  viewTensor,
 } from '../safetensors.js';
 import { writeAtomically } from './atomic.js';
+import { CHUNK_BYTES, type FileSource, openWith } from './file-source.js';
 
 /** An open safetensors file. */
-export class SafetensorsFile {
+export class SafetensorsFile implements Checkpoint {
+  readonly format = 'safetensors';
+
   private constructor(
-    readonly path: string,
-    private readonly file: fs.FileHandle,
+    private readonly source: FileSource,
     private readonly header: SafetensorsHeader,
   ) {}
 
@@ -29,19 +31,15 @@ export class SafetensorsFile {
    * Opens a file and checks its header against its size; no tensor is read.
    * @throws FormatError if it is damaged, or the file system's error
    */
-  static async open(path: string): Promise<SafetensorsFile> {
-    const file = await fs.open(path, 'r');
-    try {
-      const { size } = await file.stat();
-      const prefix = new Uint8Array(8);
-      const { bytesRead } = await file.read(prefix, 0, 8, 0);
-      const length = headerLength(prefix.subarray(0, bytesRead), size, path);
-      const json = await readExactly(file, 8, length, path);
-      return new SafetensorsFile(path, file, parseHeader(json, size, path));
-    } catch (error) {
-      await file.close();
-      throw error;
-    }
+  static open(path: string): Promise<SafetensorsFile> {
+    return openWith(path, async (source) => {
+      const length = headerLength(await source.read(0, Math.min(8, source.size)), source.size, path);
+      return new SafetensorsFile(source, parseHeader(await source.read(8, length), source.size, path));
+    });
+  }
+
+  get path(): string {
+    return this.source.name;
   }
 
   /** Names of the tensors, in the order of the header. */
@@ -58,39 +56,30 @@ export class SafetensorsFile {
     return this.header.tensors.get(name);
   }
 
-  /** Bytes of a tensor, or of its part from byte `from` up to byte `to`. */
-  async bytes(name: string, from = 0, to?: number): Promise<Uint8Array> {
+  info(name: string): TensorEntry {
     const entry = this.entry(name);
     if (entry === undefined) throw new FormatError(this.path, `it has no tensor "${name}".`);
+    return entry;
+  }
+
+  /** Bytes of a tensor, or of its part from byte `from` up to byte `to`. */
+  async bytes(name: string, from = 0, to?: number): Promise<Uint8Array> {
+    const entry = this.info(name);
     const end = to ?? entry.end - entry.begin;
     if (from < 0 || end < from || entry.begin + end > entry.end)
       throw new FormatError(this.path, `bytes ${from} to ${end} lie outside "${name}".`);
-    return readExactly(this.file, this.header.dataOffset + entry.begin + from, end - from, this.path);
+    return this.source.read(this.header.dataOffset + entry.begin + from, end - from);
   }
 
   /** Reads one tensor. */
   async read(name: string): Promise<HostTensor> {
-    const bytes = await this.bytes(name);
-    const { dtype, shape } = this.entry(name)!;
-    return { dtype, shape, data: decodeTensor(bytes, dtype) };
+    const { dtype, shape } = this.info(name);
+    return { dtype, shape, data: viewTensor(await this.bytes(name), dtype) };
   }
 
   async close(): Promise<void> {
-    await this.file.close();
+    await this.source.close();
   }
-}
-
-/** Most bytes of one read or write call; Linux transfers at most 2 GiB at once. */
-const CHUNK_BYTES = 2 ** 28;
-
-async function readExactly(file: fs.FileHandle, position: number, length: number, where: string): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await file.read(bytes, done, Math.min(CHUNK_BYTES, length - done), position + done);
-    if (bytesRead === 0) throw new FormatError(where, `the file ended at byte ${position + done}: it was cut while being read.`);
-    done += bytesRead;
-  }
-  return bytes;
 }
 
 /** A tensor to write, whose bytes are made when their turn comes. */

@@ -1,0 +1,24 @@
+/** One interface for weights, whatever file they are in. */
+import type { HostTensor, SafetensorsDtype } from './safetensors.js';
+
+/** Type and shape of a tensor. */
+export interface TensorInfo {
+  dtype: SafetensorsDtype;
+  shape: readonly number[];
+}
+
+/** An open checkpoint: names and shapes at hand, tensors read one at a time. */
+export interface Checkpoint {
+  /** Where it was opened from. */
+  readonly path: string;
+  readonly format: 'safetensors' | 'torch' | 'sharded';
+  /** Names of the tensors, in the file's order. */
+  readonly names: readonly string[];
+  /** Strings stored beside the tensors. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** @throws FormatError if there is no such tensor */
+  info(name: string): TensorInfo;
+  /** Reads one tensor. */
+  read(name: string): Promise<HostTensor>;
+  close(): Promise<void>;
+}

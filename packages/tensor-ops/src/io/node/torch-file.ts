@@ -1,0 +1,67 @@
+/** A PyTorch file on disk as a checkpoint. */
+import type { Checkpoint, TensorInfo } from '../checkpoint.js';
+import { FormatError, type HostTensor } from '../safetensors.js';
+import { TorchFile, type TorchOptions } from '../torch-reader.js';
+import { findStateDict, type TorchStateDict } from '../torch-state.js';
+import type { TorchTensor } from '../torch-tensor.js';
+import { type FileSource, openWith } from './file-source.js';
+
+export interface TorchCheckpointOptions extends TorchOptions {
+  /** Entry of the file that holds the weights, for example `model`; default: the averaged ones, see `findStateDict`. */
+  entry?: string;
+}
+
+/** An open PyTorch file whose weights have been found. */
+export class TorchCheckpoint implements Checkpoint {
+  readonly format = 'torch';
+  readonly metadata = {};
+
+  private constructor(
+    private readonly source: FileSource,
+    /** The whole file, with optimizer state and options. */
+    readonly file: TorchFile,
+    private readonly stateDict: TorchStateDict,
+  ) {}
+
+  /**
+   * @throws FormatError if it is damaged or has no weights
+   * @throws ForbiddenGlobalError if it asks Python to run anything
+   */
+  static open(path: string, { entry, ...options }: TorchCheckpointOptions = {}): Promise<TorchCheckpoint> {
+    return openWith(path, async (source) => {
+      const file = await TorchFile.open(source, options);
+      return new TorchCheckpoint(source, file, findStateDict(file.value, path, entry));
+    });
+  }
+
+  get path(): string {
+    return this.source.name;
+  }
+
+  get names(): string[] {
+    return [...this.stateDict.tensors.keys()];
+  }
+
+  /** Entry that the weights are of; `''` if the file is nothing else. */
+  get entry(): string {
+    return this.stateDict.entry;
+  }
+
+  info(name: string): TensorInfo {
+    return this.tensor(name);
+  }
+
+  async read(name: string): Promise<HostTensor> {
+    return this.file.read(this.tensor(name));
+  }
+
+  async close(): Promise<void> {
+    await this.source.close();
+  }
+
+  private tensor(name: string): TorchTensor {
+    const tensor = this.stateDict.tensors.get(name);
+    if (tensor === undefined) throw new FormatError(this.path, `it has no tensor "${name}".`);
+    return tensor;
+  }
+}

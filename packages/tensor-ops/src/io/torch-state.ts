@@ -1,0 +1,131 @@
+/** What training scripts put into PyTorch files: state dicts in their usual containers, optimizer state, options. */
+import { PickleObject } from './pickle.js';
+import { FormatError } from './safetensors.js';
+import { TorchTensor } from './torch-tensor.js';
+
+/** A state dict and the container entry that it was found under; `''` if the file itself is one. */
+export interface TorchStateDict {
+  entry: string;
+  tensors: Map<string, TorchTensor>;
+}
+
+/** Entries that hold weights, in the order of preference: averaged ones first, as the reference's loader does. */
+const PREFERRED_ENTRIES = ['ema', 'model', 'state_dict', 'module'];
+
+/**
+ * The state dict of a file: a bare one, or the entry `ema`, else `model`, `state_dict` or `module`, else the only entry that
+ * has tensors.
+ * @param value of a {@link TorchFile}
+ * @param entry to take this one instead
+ * @throws FormatError if there is none, or if several and no preferred one; the message names them
+ */
+export function findStateDict(value: unknown, where: string, entry?: string): TorchStateDict {
+  const root = value instanceof Map ? value : new Map<unknown, unknown>();
+  const candidates = new Map<string, Map<string, TorchTensor>>();
+  for (const [name, inner] of root) {
+    const tensors = tensorsOf(inner);
+    if (typeof name === 'string' && tensors.size > 0) candidates.set(name, tensors);
+  }
+  const own = tensorsOf(root);
+  if (own.size > 0) candidates.set('', own);
+  const found =
+    entry ??
+    (own.size > 0
+      ? ''
+      : (PREFERRED_ENTRIES.find((name) => candidates.has(name)) ?? (candidates.size === 1 ? [...candidates.keys()][0] : undefined)));
+  const tensors = found === undefined ? undefined : candidates.get(found);
+  if (found === undefined || tensors === undefined)
+    throw new FormatError(
+      where,
+      `${entry === undefined ? 'it is not clear which of its entries holds the weights' : `it has no tensors under "${entry}"`}. ` +
+        (candidates.size > 0
+          ? `Entries with tensors: ${[...candidates.keys()]
+              .slice(0, 20)
+              .map((name) => JSON.stringify(name))
+              .join(', ')}; name one.`
+          : 'No entry of its dictionary has tensors.'),
+    );
+  return { entry: found, tensors };
+}
+
+function tensorsOf(value: unknown): Map<string, TorchTensor> {
+  const tensors = new Map<string, TorchTensor>();
+  if (value instanceof Map)
+    for (const [name, tensor] of value) if (typeof name === 'string' && tensor instanceof TorchTensor) tensors.set(name, tensor);
+  return tensors;
+}
+
+/** State of PyTorch's Adam and AdamW. Parameters have numbers, in the order in which the optimizer was given them. */
+export interface TorchAdamState {
+  groups: { lr: number; betas: [number, number]; eps: number; weightDecay: number; params: number[] }[];
+  /** Absent for parameters that never had a gradient. */
+  state: Map<number, { step: number | TorchTensor; expAvg: TorchTensor; expAvgSq: TorchTensor }>;
+}
+
+/**
+ * Reads the `state_dict()` of an Adam or AdamW optimizer, usually entry `opt` or `optimizer` of a file.
+ * @throws FormatError if the value is none
+ */
+export function torchAdamState(value: unknown, where: string): TorchAdamState {
+  const get = (map: unknown, key: string): unknown => (map instanceof Map ? map.get(key) : undefined);
+  const fail = (what: string): never => {
+    throw new FormatError(where, `it is not the state of an Adam optimizer: ${what}.`);
+  };
+  const number = (map: unknown, key: string): number => {
+    const found = get(map, key);
+    return typeof found === 'number' ? found : fail(`"${key}" is not a number`);
+  };
+  const tensor = (map: unknown, key: string): TorchTensor => {
+    const found = get(map, key);
+    return found instanceof TorchTensor ? found : fail(`"${key}" is not a tensor`);
+  };
+  const [groups, state] = [get(value, 'param_groups'), get(value, 'state')];
+  if (!Array.isArray(groups) || !(state instanceof Map)) return fail('"param_groups" or "state" is missing');
+  return {
+    groups: groups.map((group) => {
+      const [betas, params] = [get(group, 'betas'), get(group, 'params')];
+      if (!Array.isArray(betas) || betas.length !== 2 || betas.some((beta) => typeof beta !== 'number'))
+        return fail('"betas" are not two numbers');
+      if (!Array.isArray(params) || !params.every((n) => Number.isSafeInteger(n))) return fail('"params" are not numbers');
+      const decay = number(group, 'weight_decay');
+      return { lr: number(group, 'lr'), betas: betas as [number, number], eps: number(group, 'eps'), weightDecay: decay, params };
+    }),
+    state: new Map(
+      [...state].map(([index, entry]) => {
+        const step = get(entry, 'step');
+        if (!Number.isSafeInteger(index) || !(typeof step === 'number' || step instanceof TorchTensor)) return fail('"step" is missing');
+        return [index as number, { step, expAvg: tensor(entry, 'exp_avg'), expAvgSq: tensor(entry, 'exp_avg_sq') }];
+      }),
+    ),
+  };
+}
+
+/** Most values and levels that {@link torchPlain} takes: a small pickle can refer to one list a million times. */
+export const MAX_PLAIN_VALUES = 100_000;
+export const MAX_PLAIN_DEPTH = 64;
+
+/**
+ * Options and other plain values as JSON could hold them: dictionaries and option records become objects without a prototype,
+ * tensors the text `tensor F32 [2, 3]`, bytes arrays of numbers.
+ * @throws FormatError beyond the limits above
+ */
+export function torchPlain(value: unknown, where: string): unknown {
+  let count = 0;
+  const convert = (v: unknown, depth: number): unknown => {
+    if (++count > MAX_PLAIN_VALUES || depth > MAX_PLAIN_DEPTH)
+      throw new FormatError(where, `its plain values are more than ${MAX_PLAIN_VALUES}, or nested more than ${MAX_PLAIN_DEPTH} deep.`);
+    if (v instanceof TorchTensor) return `tensor ${v.dtype} [${v.shape.join(', ')}]`;
+    if (v instanceof Map) {
+      const record: Record<string, unknown> = Object.create(null);
+      for (const [key, inner] of v)
+        record[typeof key === 'object' ? `(key ${Object.keys(record).length})` : String(key)] = convert(inner, depth + 1);
+      return record;
+    }
+    if (v instanceof PickleObject) return convert(v.state, depth + 1);
+    if (Array.isArray(v) || v instanceof Set) return [...v].map((inner) => convert(inner, depth + 1));
+    if (v instanceof Uint8Array) return convert(Array.from(v), depth);
+    if (typeof v === 'bigint') return v.toString();
+    return v === null || ['boolean', 'number', 'string'].includes(typeof v) ? v : String((v as { name?: unknown }).name);
+  };
+  return convert(value, 0);
+}
