@@ -136,7 +136,7 @@ async function* optimizer(
   for (const [index, reference] of Object.entries(expected.state)) {
     // Optimizer states are listed by the parameter's name, or by its number if no order is given.
     const found = state.get(expected.parameter_order?.indexOf(index) ?? Number(index));
-    yield check(`${name}/opt/${index}`, found !== undefined, 'it has no state');
+    yield check(`${name}/opt/${index} has a state`, found !== undefined);
     if (found === undefined) continue;
     const numbers = async (tensor: number | TorchTensor) =>
       typeof tensor === 'number' ? tensor : Number((await checkpoint.file.read(tensor)).data[0]);

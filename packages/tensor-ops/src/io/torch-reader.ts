@@ -57,7 +57,7 @@ export class TorchFile {
         const known = references.get(storage.key);
         if (known !== undefined && (known.size !== storage.size || known.dtype !== storage.dtype))
           throw new FormatError(where, `the storage "${storage.key}" is referred to with two sizes or types.`);
-        references.set(storage.key, storage);
+        if (known === undefined) references.set(storage.key, storage);
         return known ?? storage;
       },
     };

@@ -13,8 +13,8 @@ export interface TorchStateDict {
 const PREFERRED_ENTRIES = ['ema', 'model', 'state_dict', 'module'];
 
 /**
- * The state dict of a file: a bare one, or the entry `ema`, else `model`, `state_dict` or `module`, else the only entry that
- * has tensors.
+ * The state dict of a file: the entry `ema`, else `model`, `state_dict` or `module`, else the file itself if it has tensors, else
+ * the only entry that has.
  * @param value of a {@link TorchFile}
  * @param entry to take this one instead
  * @throws FormatError if there is none, or if several and no preferred one; the message names them
@@ -28,11 +28,8 @@ export function findStateDict(value: unknown, where: string, entry?: string): To
   }
   const own = tensorsOf(root);
   if (own.size > 0) candidates.set('', own);
-  const found =
-    entry ??
-    (own.size > 0
-      ? ''
-      : (PREFERRED_ENTRIES.find((name) => candidates.has(name)) ?? (candidates.size === 1 ? [...candidates.keys()][0] : undefined)));
+  const preferred = [...PREFERRED_ENTRIES, ''].find((name) => candidates.has(name));
+  const found = entry ?? preferred ?? (candidates.size === 1 ? [...candidates.keys()][0] : undefined);
   const tensors = found === undefined ? undefined : candidates.get(found);
   if (found === undefined || tensors === undefined)
     throw new FormatError(
