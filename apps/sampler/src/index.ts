@@ -1,1 +1,3 @@
-export {};
+export * from './errors.js';
+export { findModel, type OpenModel, openModel, type WeightChoice } from './model.js';
+export { type SampleSettings, sampleImages, solvers } from './sample.js';

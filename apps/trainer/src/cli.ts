@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** Command line of the trainer. */
+import { BackendError, backendNames } from '@dit-moe/tensor-ops/node';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { backendNames } from './backend.js';
 import { doctorCommand } from './commands/doctor.js';
 import { demoCommand, type TrainFlags, trainCommand } from './commands/train.js';
 import { presets } from './config.js';
@@ -74,9 +74,9 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) code = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-  else if (error instanceof TrainerError) {
+  else if (error instanceof TrainerError || error instanceof BackendError) {
     console.error(`error: ${error.message}`);
-    code = error.exitCode;
+    code = error instanceof TrainerError ? error.exitCode : exitCodes.backend;
   } else {
     console.error(error);
     code = exitCodes.failure;

@@ -52,14 +52,6 @@ export class OutputError extends TrainerError {
   }
 }
 
-/** The backend cannot be started. */
-export class BackendError extends TrainerError {
-  readonly exitCode = exitCodes.backend;
-  constructor(message: string, options?: ErrorOptions) {
-    super('E_BACKEND', message, options);
-  }
-}
-
 /** A checkpoint cannot be used. */
 export class CheckpointError extends TrainerError {
   readonly exitCode = exitCodes.checkpoint;

@@ -1,4 +1,3 @@
-export { type BackendName, type ChosenBackend, startBackend } from './backend.js';
 export { configSchema, presets, resolveConfig, type TrainConfig } from './config.js';
 export { loadImageFolder } from './data/image-folder.js';
 export * from './errors.js';

@@ -1,5 +1,7 @@
 export type { Device } from './binding.js';
 export { LibraryLoadError } from './c-api.js';
 export * from './library/index.js';
+export * from './machine-report.js';
 export { BACKEND_NAME, type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';
+export * from './start-backend.js';
 export { TensorFlowError } from './tensorflow-error.js';

@@ -2,11 +2,18 @@
  * Chooses and starts the tfjs backend: the TensorFlow runtime if it can be had, else WebAssembly, saying so in one line.
  */
 import os from 'node:os';
-import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
-import { BackendError } from './errors.js';
+import { DitMoeError } from '../errors.js';
+import { useTensorFlow } from './runtime.js';
 
-/** What `--backend` accepts. */
+/** The backend asked for cannot be started. */
+export class BackendError extends DitMoeError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('E_BACKEND', message, options);
+  }
+}
+
+/** What {@link startBackend} accepts. */
 export const backendNames = ['auto', 'tensorflow', 'wasm', 'cpu'] as const;
 export type BackendName = (typeof backendNames)[number];
 
