@@ -2,8 +2,9 @@
 /** Command line of the trainer. */
 import { BackendError, backendNames } from '@dit-moe/tensor-ops/node';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { demoCommand } from './commands/demo.js';
 import { doctorCommand } from './commands/doctor.js';
-import { demoCommand, type TrainFlags, trainCommand } from './commands/train.js';
+import { type TrainFlags, trainCommand } from './commands/train.js';
 import { presets } from './config.js';
 import { exitCodes, TrainerError } from './errors.js';
 

@@ -1,14 +1,9 @@
 /** `train`: starts the backend, turns signals into an orderly stop, prints the result. */
-import fs from 'node:fs/promises';
 import path from 'node:path';
-import { contactSheet, pictureAt } from '@dit-moe/diffusion';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
-import { encode } from 'fast-png';
 import { resolveConfig } from '../config.js';
 import { exitCodes } from '../errors.js';
 import { createProgress } from '../run/progress.js';
-import { samplePixels } from '../training/sample.js';
 import { type TrainResult, train } from '../training/train.js';
 
 export interface TrainFlags {
@@ -61,34 +56,4 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
   } finally {
     for (const signal of signals) process.off(signal, onSignal);
   }
-}
-
-/** Images per class that the demo leaves in `<out>/digits/<class>/`. */
-const DEMO_PER_CLASS = 20;
-
-/** `demo`: trains on the digits that come with the package, then samples 20 images of each class. */
-export async function demoCommand(flags: TrainFlags): Promise<number> {
-  return trainCommand({ ...flags, preset: flags.preset ?? 'digits' }, async ({ state, card }) => {
-    const config = resolveConfig({ preset: flags.preset ?? 'digits', overrides: flags.set });
-    const labels = card.classNames.flatMap((_, label) => Array<number>(DEMO_PER_CLASS).fill(label));
-    const pixels = await samplePixels(state.ema.averages, card.config, {
-      labels,
-      seed: config.seed + 1,
-      timeScale: card.timeScale,
-      ...config.sampling,
-    });
-    const folder = path.join(flags.out, 'digits');
-    for (const [i, label] of labels.entries()) {
-      const directory = path.join(folder, card.classNames[label]!);
-      await fs.mkdir(directory, { recursive: true });
-      const { data, width, height, channels } = pictureAt(pixels, i);
-      const file = path.join(directory, `${String(i % DEMO_PER_CLASS).padStart(3, '0')}.png`);
-      await writeFileAtomically(file, encode({ data, width, height, channels, depth: 8 }));
-    }
-    const { data, width, height, channels } = contactSheet(pixels, DEMO_PER_CLASS, 4);
-    const sheet = path.join(flags.out, 'digits.png');
-    await writeFileAtomically(sheet, encode({ data, width, height, channels, depth: 8 }));
-    if (!flags.json) console.log(`${labels.length} samples in ${folder}, all of them in ${sheet}`);
-    return { samples: folder, sheet };
-  });
 }

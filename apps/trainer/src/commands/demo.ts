@@ -1,0 +1,43 @@
+/** `demo`: trains on the digits that come with this package, samples 20 images of each class, and checks them. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { contactSheet, type Pixels, pictureAt } from '@dit-moe/diffusion';
+import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { encode } from 'fast-png';
+import { resolveConfig } from '../config.js';
+import { loadImageFolder } from '../data/image-folder.js';
+import { recognisedShare } from '../demo/recognise.js';
+import { samplePixels } from '../training/sample.js';
+import { type TrainFlags, trainCommand } from './train.js';
+
+const PER_CLASS = 20;
+
+const writePng = (file: string, { data, width, height, channels }: Pixels) =>
+  writeFileAtomically(file, encode({ data, width, height, channels, depth: 8 }));
+
+/** Runs `demo` and returns the exit code. The images are left in `<out>/digits/<class>/`. */
+export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 'data'>): Promise<number> {
+  const config = resolveConfig({ preset: 'digits', overrides: flags.set });
+  return trainCommand({ ...flags, preset: 'digits' }, async ({ state, card }) => {
+    const labels = card.classNames.flatMap((_, label) => Array<number>(PER_CLASS).fill(label));
+    // Another seed than the previews', so that these are images nobody has looked at.
+    const options = { labels, seed: config.seed + 1, timeScale: card.timeScale, ...config.sampling };
+    const pixels = await samplePixels(state.ema.averages, card.config, options);
+    const folder = path.join(flags.out, 'digits');
+    for (const [i, label] of labels.entries()) {
+      const directory = path.join(folder, card.classNames[label]!);
+      await fs.mkdir(directory, { recursive: true });
+      await writePng(path.join(directory, `${String(i % PER_CLASS).padStart(3, '0')}.png`), pictureAt(pixels, i));
+    }
+    const sheet = path.join(flags.out, 'digits.png');
+    await writePng(sheet, contactSheet(pixels, PER_CLASS, 4));
+    const recognised = recognisedShare(await loadImageFolder(config.data.folder), pixels.data, labels);
+    if (!flags.json) {
+      console.log(`${labels.length} samples in ${folder}, all of them in ${sheet}`);
+      console.log(
+        `${(100 * recognised).toFixed(1)} % of them are recognised as their class by their nearest neighbour among the real images.`,
+      );
+    }
+    return { samples: folder, sheet, recognised };
+  });
+}
