@@ -113,6 +113,8 @@ function* tensorMatches(name: string, tensor: HostTensor, reference: ExpectedTen
 interface ExpectedOptimizer {
   param_groups: Record<string, unknown>[];
   parameter_order?: string[];
+  /** Parameters without a state. */
+  missing_state?: string[];
   state: Record<string, Record<string, ExpectedTensor | number>>;
 }
 
@@ -133,6 +135,8 @@ async function* optimizer(
   yield same(`${name}/opt/groups`, groups, wanted);
   if (expected.parameter_order !== undefined)
     yield check(`${name}/opt/parameters`, groups.flatMap(({ params }) => params).length === expected.parameter_order.length);
+  const without = expected.parameter_order?.filter((_, index) => !state.has(index));
+  if (expected.missing_state !== undefined) yield same(`${name}/opt/without state`, without, expected.missing_state);
   for (const [index, reference] of Object.entries(expected.state)) {
     // Optimizer states are listed by the parameter's name, or by its number if no order is given.
     const found = state.get(expected.parameter_order?.indexOf(index) ?? Number(index));

@@ -18,8 +18,6 @@ const MUTATIONS = Number(process.env['DIT_MOE_FUZZ'] ?? 4000);
 const SEED = Number(process.env['DIT_MOE_FUZZ_SEED'] ?? 1);
 /** Growth of the process that a few kilobytes of hostile bytes may cause, garbage not yet collected included. */
 const MAX_GROWTH_BYTES = 512 * 2 ** 20;
-/** Wall-clock time that one file may take. */
-const MAX_MILLISECONDS = 2000;
 
 const fixture = (name: string) => new Uint8Array(fs.readFileSync(new URL(`../../test/fixtures/${name}`, import.meta.url)));
 const numbers = Float32Array.from({ length: 12 }, (_, i) => i / 4);
@@ -114,7 +112,6 @@ test(`${MUTATIONS} mutated files end in typed errors or are read, with bounded m
   for (let i = 0; i < MUTATIONS; i++) {
     const [name, original, read] = originals[i % originals.length]!;
     const file = mutate(original, random(SEED * 1_000_003 + i));
-    const start = performance.now();
     try {
       await read(file);
       outcomes.read++;
@@ -122,7 +119,6 @@ test(`${MUTATIONS} mutated files end in typed errors or are read, with bounded m
       if (!DitMoeError.isInstance(error)) throw new Error(`mutation ${i} (seed ${SEED}) of ${name} ended in ${(error as Error).stack}`);
       outcomes.refused++;
     }
-    expect(performance.now() - start, `time for mutation ${i} of ${name}`).toBeLessThan(MAX_MILLISECONDS);
     if (i % 64 === 0) growth = Math.max(growth, process.memoryUsage().rss - before);
   }
   expect(growth).toBeLessThan(MAX_GROWTH_BYTES);

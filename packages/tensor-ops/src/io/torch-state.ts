@@ -22,12 +22,13 @@ const PREFERRED_ENTRIES = ['ema', 'model', 'state_dict', 'module'];
 export function findStateDict(value: unknown, where: string, entry?: string): TorchStateDict {
   const root = value instanceof Map ? value : new Map<unknown, unknown>();
   const candidates = new Map<string, Map<string, TorchTensor>>();
-  for (const [name, inner] of root) {
-    const tensors = tensorsOf(inner);
+  // By identity, because a hostile file can name one dictionary under a million entries.
+  const known = new Map<unknown, Map<string, TorchTensor>>();
+  for (const [name, inner] of [...root, ['', root] as const]) {
+    const tensors = known.get(inner) ?? tensorsOf(inner);
+    known.set(inner, tensors);
     if (typeof name === 'string' && tensors.size > 0) candidates.set(name, tensors);
   }
-  const own = tensorsOf(root);
-  if (own.size > 0) candidates.set('', own);
   const preferred = [...PREFERRED_ENTRIES, ''].find((name) => candidates.has(name));
   const found = entry ?? preferred ?? (candidates.size === 1 ? [...candidates.keys()][0] : undefined);
   const tensors = found === undefined ? undefined : candidates.get(found);

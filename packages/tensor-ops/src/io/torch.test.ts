@@ -129,6 +129,20 @@ describe('containers', () => {
     expect(findStateDict((await open(await write(value))).value, 'x').entry).toBe(entry);
   });
 
+  test('one dictionary under many entries is looked through once', () => {
+    let looks = 0;
+    class Counted extends Map<string, null> {
+      override [Symbol.iterator]() {
+        looks++;
+        return super[Symbol.iterator]();
+      }
+    }
+    const inner = new Counted();
+    const root = new Map(Array.from({ length: 1000 }, (_, i) => [`entry ${i}`, inner]));
+    expect(() => findStateDict(root, 'x')).toThrow(/No entry/);
+    expect(looks).toBe(1);
+  });
+
   test('a doubtful choice is refused, and can be made', async () => {
     const { value } = await open(await write({ generator: one, critic: one }));
     expect(() => findStateDict(value, 'x')).toThrow(/not clear.*"generator", "critic"/);

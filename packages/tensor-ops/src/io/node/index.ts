@@ -6,3 +6,4 @@ export * from './safetensors-file.js';
 export * from './sharded.js';
 export * from './torch-file.js';
 export * from './write-chunks.js';
+export * from './write-sharded.js';

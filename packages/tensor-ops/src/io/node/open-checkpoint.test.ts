@@ -4,7 +4,7 @@ import path from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { encodeSafetensors, encodeTensor, type HostTensor } from '../safetensors.js';
 import { TorchTensorSource } from '../torch-writer.js';
-import { openCheckpoint, openNpz, TorchCheckpoint, writeNpz, writeTorch } from './index.js';
+import { openCheckpoint, openNpz, SafetensorsFile, TorchCheckpoint, writeNpz, writeShardedSafetensors, writeTorch } from './index.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'checkpoints-'));
 afterAll(() => fs.rmSync(root, { recursive: true }));
@@ -124,6 +124,35 @@ describe('openCheckpoint', () => {
     touch(parallel, 'mp_rank_01_model_states.pt');
     await expect(openCheckpoint(parallel)).rejects.toThrow(/2 model-parallel ranks/);
   });
+});
+
+test('weights are split over files by size, and found again by folder', async () => {
+  const inside = folder('split');
+  const tensors = ['a', 'b', 'c'].map((name, i) => ({ name, dtype: 'F32' as const, shape: [1], bytes: () => bytesOf(i) }));
+  expect(await writeShardedSafetensors(inside, 'model', tensors, { step: '1' }, 8)).toBe(path.join(inside, 'model.safetensors.index.json'));
+  expect(fs.readdirSync(inside)).toEqual([
+    'model-00001-of-00002.safetensors',
+    'model-00002-of-00002.safetensors',
+    'model.safetensors.index.json',
+  ]);
+  expect(await contents(inside)).toEqual({ a: [0], b: [1], c: [2] });
+  const whole = folder('whole');
+  expect(await writeShardedSafetensors(whole, 'model', tensors)).toBe(path.join(whole, 'model.safetensors'));
+  expect(await contents(whole)).toEqual({ a: [0], b: [1], c: [2] });
+});
+
+test('reading into memory that is reused', async () => {
+  const file = path.join(root, 'long.safetensors');
+  // Longer than one part of a read, and not a multiple of it.
+  const values = Float32Array.from({ length: 2_500_001 }, (_, i) => i);
+  fs.writeFileSync(file, encodeSafetensors([{ name: 'x', dtype: 'F32', shape: [values.length], bytes: encodeTensor(values, 'F32') }]));
+  const opened = await SafetensorsFile.open(file);
+  const memory = new Uint8Array(4 * values.length + 4);
+  const { data } = await opened.read('x', memory);
+  expect(data.buffer).toBe(memory.buffer);
+  expect(Buffer.compare(encodeTensor(data, 'F32'), encodeTensor(values, 'F32'))).toBe(0);
+  await expect(opened.read('x', new Uint8Array(8))).rejects.toMatchObject({ code: 'E_ARGUMENT' });
+  await opened.close();
 });
 
 test('npz files on disk; a failed write keeps the old file', async () => {

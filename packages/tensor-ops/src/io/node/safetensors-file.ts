@@ -62,19 +62,25 @@ export class SafetensorsFile implements Checkpoint {
     return entry;
   }
 
-  /** Bytes of a tensor, or of its part from byte `from` up to byte `to`. */
-  async bytes(name: string, from = 0, to?: number): Promise<Uint8Array> {
+  /**
+   * Bytes of a tensor, or of its part from byte `from` up to byte `to`.
+   * @param into memory to read into; default: fresh memory, which takes longer than the reading
+   */
+  async bytes(name: string, from = 0, to?: number, into?: Uint8Array): Promise<Uint8Array> {
     const entry = this.info(name);
     const end = to ?? entry.end - entry.begin;
     if (from < 0 || end < from || entry.begin + end > entry.end)
       throw new FormatError(this.path, `bytes ${from} to ${end} lie outside "${name}".`);
-    return this.source.read(this.header.dataOffset + entry.begin + from, end - from);
+    return this.source.read(this.header.dataOffset + entry.begin + from, end - from, into);
   }
 
-  /** Reads one tensor. */
-  async read(name: string): Promise<HostTensor> {
+  /**
+   * Reads one tensor.
+   * @param into memory to read into, and that the tensor then shares; for loops that need one tensor at a time
+   */
+  async read(name: string, into?: Uint8Array): Promise<HostTensor> {
     const { dtype, shape } = this.info(name);
-    return { dtype, shape, data: viewTensor(await this.bytes(name), dtype) };
+    return { dtype, shape, data: viewTensor(await this.bytes(name, 0, undefined, into), dtype) };
   }
 
   async close(): Promise<void> {

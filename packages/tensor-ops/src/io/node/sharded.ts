@@ -40,11 +40,10 @@ export class ShardedCheckpoint implements Checkpoint {
         if (shards.size > MAX_SHARDS) throw new FormatError(index, `it lists more than ${MAX_SHARDS} files.`);
         shardOf.set(name, shard);
       }
-      for (const [file, shard] of shards) {
-        const inShard = new Set(shard.names);
-        for (const [name, of] of shardOf)
-          if (of === shard && !inShard.has(name)) throw new FormatError(index, `it places "${name}" in ${file}, which has no such tensor.`);
-      }
+      const namesOf = new Map([...shards.values()].map((shard) => [shard, new Set(shard.names)]));
+      for (const [name, shard] of shardOf)
+        if (!namesOf.get(shard)!.has(name))
+          throw new FormatError(index, `it places "${name}" in ${path.basename(shard.path)}, which has no such tensor.`);
       return new ShardedCheckpoint(index, metadata, shardOf);
     } catch (error) {
       await Promise.all([...shards.values()].map((shard) => shard.close()));
