@@ -45,7 +45,7 @@ else {
 
 const number = (x: number) => (Number.isInteger(x) ? String(x) : x.toExponential(1));
 const results: Comparison[] = [];
-const files = fs.readdirSync(here).filter((file) => file.endsWith('.ts') && !['main.ts', 'golden.ts'].includes(file));
+const files = fs.readdirSync(here).filter((file) => file.endsWith('.ts') && !['main.ts', 'golden.ts', 'reference-model.ts'].includes(file));
 for (const file of files.sort()) {
   const { area, run } = (await import(pathToFileURL(path.join(here, file)).href)) as Area;
   const folder = locate(root, area);

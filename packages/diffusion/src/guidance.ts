@@ -10,8 +10,8 @@ import type { ConditionalDenoiser, Denoiser } from './denoiser.js';
 export interface GuidanceOptions {
   /** Labels of the samples, int32 `[B]`. */
   labels: tf.Tensor;
-  /** The label that means "no class". */
-  nullLabel: number;
+  /** The label that means "no class", or one such label per sample, int32 `[B]`. */
+  nullLabel: number | tf.Tensor;
   /** 1: the conditional model alone; larger: further from the unconditional prediction. */
   scale: number;
   /** Times `[from, to]` in which guidance applies; outside, the unconditional half is not computed (default: always). */
@@ -29,14 +29,14 @@ export function classifierFreeGuidance(model: ConditionalDenoiser, options: Guid
   if (!Number.isFinite(scale)) throw new ArgumentError('classifierFreeGuidance: scale', 'a finite number', scale);
   if (interval !== undefined && !(interval[0] <= interval[1]))
     throw new ArgumentError('classifierFreeGuidance: interval', '[from, to] with from <= to', interval);
-  const nulls = tf.util.sizeFromShape(labels.shape);
+  const nulls = () => (typeof nullLabel === 'number' ? tf.fill([tf.util.sizeFromShape(labels.shape)], nullLabel, 'int32') : nullLabel);
   return async (x, t) => {
     if (scale === 1) return model(x, t, labels);
     if (interval !== undefined) {
       const time = (await t.data())[0]!;
       if (time < interval[0] || time > interval[1]) return model(x, t, labels);
     }
-    const [x2, t2, y2] = tf.tidy(() => [tf.concat([x, x]), tf.concat([t, t]), tf.concat([labels, tf.fill([nulls], nullLabel, 'int32')])]);
+    const [x2, t2, y2] = tf.tidy(() => [tf.concat([x, x]), tf.concat([t, t]), tf.concat([labels, nulls()])]);
     const both = await model(x2!, t2!, y2!);
     const guided = tf.tidy(() => {
       const [conditional, unconditional] = tf.split(both, 2, 0) as [tf.Tensor, tf.Tensor];

@@ -31,6 +31,10 @@ export interface DitConfig {
   numClasses: number;
   /** Predict a second set of channels for the variance. */
   learnSigma: boolean;
+  /** Whether the label table has a row for the null label (default true); a model trained without label dropout has none. */
+  nullLabel?: boolean;
+  /** LayerNorm of queries and keys per head, with scale and bias, as the reference's flash-attention layout has (default false). */
+  qkNorm?: boolean;
   /** Mixture of experts in every block; dense GELU layers without it. */
   moe?: MoeConfig;
 }

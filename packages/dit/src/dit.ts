@@ -11,6 +11,7 @@ import {
   embedding,
   gatedResidual,
   gelu,
+  layerNorm,
   layerNormModulate,
   linear,
   type Precision,
@@ -30,6 +31,12 @@ export type DitWeights = Readonly<Record<string, tf.Tensor>>;
 export interface DitOptions {
   /** Precision of matrix products (default `f32`). */
   precision?: Precision;
+  /**
+   * Receives intermediate values by name, for inspection: `patches`, `tokens`, `timestep`, `label`, `condition`, of every block
+   * `blocks.N.` with `attentionIn`, `attentionOut`, `feedForwardIn`, `feedForwardOut`, `output` and, with experts, `scores`,
+   * `experts`, `expertWeights`, `load`, `balance`; `finalPatches`. They belong to the caller's `tf.tidy`.
+   */
+  trace?: (name: string, value: tf.Tensor) => void;
 }
 
 export interface DitOutput {
@@ -59,9 +66,15 @@ export function dit(weights: DitWeights, config: DitConfig, x: tf.Tensor, t: tf.
   const positions = tf.tensor(Float32Array.from(positionEmbedding(config.hiddenSize, grid)), [1, tokens, config.hiddenSize]);
   const dense = (name: string, input: tf.Tensor): tf.Tensor => linear(input, weights[`${name}.weight`]!, weights[`${name}.bias`], options);
 
-  let h = tf.add(dense('patchEmbedding', patchify(x, config.patchSize)), positions); // [B, T, D]
+  const trace = options.trace ?? (() => {});
+  const patchTokens = dense('patchEmbedding', patchify(x, config.patchSize)); // [B, T, D]
+  let h = tf.add(patchTokens, positions);
   const time = dense('timestepEmbedding.1', silu(dense('timestepEmbedding.0', timestepEmbedding(t, TIMESTEP_CHANNELS))));
-  const condition = silu(tf.add(time, embedding(weights['labelEmbedding.table']!, y))); // [B, D]
+  const label = embedding(weights['labelEmbedding.table']!, y);
+  const sum = tf.add(time, label); // [B, D]
+  const condition = silu(sum); // every use of the condition begins with it
+  for (const [name, value] of Object.entries({ patches: patchTokens, tokens: h, timestep: time, label, condition: sum }))
+    trace(name, value);
 
   const balances: tf.Scalar[] = [];
   const loads: tf.Tensor[] = [];
@@ -74,6 +87,7 @@ export function dit(weights: DitWeights, config: DitConfig, x: tf.Tensor, t: tf.
 
   const [shift, scale] = tf.split(dense('finalLayer.modulation', condition), 2, 1) as [tf.Tensor, tf.Tensor];
   const patches = dense('finalLayer.output', layerNormModulate(h, shift, scale)); // [B, T, p p C]
+  trace('finalPatches', patches);
   return {
     output: unpatchify(patches, config.patchSize, outChannels, grid),
     ...(balances.length === 0 ? {} : { balance: balances.reduce((a, b) => tf.add(a, b)), load: tf.stack(loads) }),
@@ -101,14 +115,30 @@ function ditBlock(
     tf.Tensor,
   ];
 
-  const qkv = dense('attention.qkv', layerNormModulate(x, shift1, scale1)); // [B, T, 3 D]
+  const trace = (part: string, value: tf.Tensor): void => options.trace?.(`${name}.${part}`, value);
+  const attentionIn = layerNormModulate(x, shift1, scale1);
+  const qkv = dense('attention.qkv', attentionIn); // [B, T, 3 D]
   const heads = tf.reshape(qkv, [batch, tokens, 3 * config.numHeads, width / config.numHeads]);
   const [q, k, v] = tf.split(tf.transpose(heads, [0, 2, 1, 3]), 3, 1) as [tf.Tensor, tf.Tensor, tf.Tensor]; // [B, H, T, d]
-  const mixed = tf.reshape(tf.transpose(attention(q, k, v, options), [0, 2, 1, 3]), [batch, tokens, width]);
-  const h = gatedResidual(x, gate1, dense('attention.output', mixed));
+  const normalized = (part: string, heads: tf.Tensor): tf.Tensor => {
+    if (config.qkNorm !== true) return heads;
+    return layerNorm(heads, { scale: weights[`${name}.attention.${part}.scale`]!, bias: weights[`${name}.attention.${part}.bias`]! });
+  };
+  const mixed = attention(normalized('queryNorm', q), normalized('keyNorm', k), v, options); // [B, H, T, d]
+  const attentionOut = dense('attention.output', tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [batch, tokens, width]));
+  const h = gatedResidual(x, gate1, attentionOut);
+  trace('attentionIn', attentionIn);
+  trace('attentionOut', attentionOut);
 
   const normal = layerNormModulate(h, shift2, scale2);
-  if (config.moe === undefined) return { output: gatedResidual(h, gate2, dense('mlp.1', gelu(dense('mlp.0', normal)))) };
+  trace('feedForwardIn', normal);
+  if (config.moe === undefined) {
+    const feedForwardOut = dense('mlp.1', gelu(dense('mlp.0', normal)));
+    const output = gatedResidual(h, gate2, feedForwardOut);
+    trace('feedForwardOut', feedForwardOut);
+    trace('output', output);
+    return { output };
+  }
   const shared = weights[`${name}.moe.shared.gateUp`];
   const experts = moe(
     tf.reshape(normal, [batch * tokens, width]),
@@ -121,9 +151,43 @@ function ditBlock(
     config.moe,
     options,
   );
-  return {
-    output: gatedResidual(h, gate2, tf.reshape(experts.output, [batch, tokens, width])),
-    balance: experts.losses.balance,
-    load: experts.load,
-  };
+  const feedForwardOut = tf.reshape(experts.output, [batch, tokens, width]);
+  const output = gatedResidual(h, gate2, feedForwardOut);
+  const { routing, load, losses } = experts;
+  trace('feedForwardOut', feedForwardOut);
+  trace('output', output);
+  trace('scores', routing.scores);
+  trace('experts', routing.indices);
+  trace('expertWeights', routing.weights);
+  trace('load', load);
+  trace('balance', losses.balance);
+  return { output, balance: losses.balance, load };
+}
+
+/**
+ * Classifier-free guidance inside one forward pass, as the reference's `forward_with_cfg`: the first half of `x` is used for
+ * both halves, `y` holds the labels, then the null labels; the first `channels` channels of both halves become the guided value
+ * `uncond + scale (cond - uncond)`, the others stay those of their half.
+ *
+ * @param x `[2B, C, H, W]`, whose second half is ignored
+ * @param channels 3 in the reference
+ * @returns `[2B, C or 2C, H, W]`
+ */
+export function ditWithGuidance(
+  weights: DitWeights,
+  config: DitConfig,
+  x: tf.Tensor,
+  t: tf.Tensor,
+  y: tf.Tensor,
+  scale: number,
+  channels = 3,
+  options: DitOptions = {},
+): tf.Tensor {
+  const half = tf.split(x, 2, 0)[0]!;
+  const { output } = dit(weights, config, tf.concat([half, half]), t, y, options);
+  const rest = output.shape[1]! - channels;
+  const [guided, others] = tf.split(output, [channels, rest], 1) as [tf.Tensor, tf.Tensor];
+  const [conditional, unconditional] = tf.split(guided, 2, 0) as [tf.Tensor, tf.Tensor];
+  const mix = tf.add(unconditional, tf.mul(scale, tf.sub(conditional, unconditional)));
+  return tf.concat([tf.concat([mix, mix]), others], 1);
 }

@@ -13,6 +13,7 @@ export const TIMESTEP_CHANNELS = 256;
 
 type Initial =
   | { kind: 'zeros' }
+  | { kind: 'ones' }
   | { kind: 'normal'; std: number }
   /** Uniform in (-limit, limit). */
   | { kind: 'uniform'; limit: number };
@@ -32,7 +33,7 @@ const small: Initial = { kind: 'normal', std: 0.02 };
  * @throws ArgumentError if the configuration is inconsistent
  */
 export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
-  const { outChannels } = ditSizes(config);
+  const { outChannels, headSize } = ditSizes(config);
   const { hiddenSize: d, patchSize: p, inChannels, moe } = config;
   const specs: Record<string, WeightSpec> = {};
   const linear = (name: string, inputs: number, outputs: number, initial: Initial = xavier(inputs, outputs)): void => {
@@ -42,12 +43,18 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
   linear('patchEmbedding', inChannels * p * p, d);
   linear('timestepEmbedding.0', TIMESTEP_CHANNELS, d, small);
   linear('timestepEmbedding.1', d, d, small);
-  specs['labelEmbedding.table'] = { shape: [config.numClasses + 1, d], initial: small };
+  specs['labelEmbedding.table'] = { shape: [config.numClasses + (config.nullLabel === false ? 0 : 1), d], initial: small };
   for (let b = 0; b < config.depth; b++) {
     const block = `blocks.${b}`;
     linear(`${block}.modulation`, d, 6 * d, zeros);
     linear(`${block}.attention.qkv`, d, 3 * d);
     linear(`${block}.attention.output`, d, d);
+    if (config.qkNorm === true) {
+      for (const part of ['queryNorm', 'keyNorm']) {
+        specs[`${block}.attention.${part}.scale`] = { shape: [headSize], initial: { kind: 'ones' } };
+        specs[`${block}.attention.${part}.bias`] = { shape: [headSize], initial: zeros };
+      }
+    }
     if (moe === undefined) {
       linear(`${block}.mlp.0`, d, config.mlpRatio * d);
       linear(`${block}.mlp.1`, config.mlpRatio * d, d);
@@ -78,6 +85,8 @@ export function initialWeight(name: string, spec: WeightSpec, seed: number): Flo
   switch (spec.initial.kind) {
     case 'zeros':
       return new Float32Array(length);
+    case 'ones':
+      return new Float32Array(length).fill(1);
     case 'normal': {
       const { std } = spec.initial;
       return randomNormal(stream, length).map((v) => v * std);

@@ -1,0 +1,84 @@
+import { describe, expect, test } from 'vitest';
+import {
+  type DitConfig,
+  exportReference,
+  importReference,
+  type NamedArray,
+  positionEmbedding,
+  type ReferenceLayout,
+  referenceNames,
+  weightSpecs,
+} from './index.js';
+
+const moeModel: DitConfig = {
+  inputSize: [4, 4],
+  patchSize: 2,
+  inChannels: 2,
+  hiddenSize: 8,
+  depth: 2,
+  numHeads: 2,
+  mlpRatio: 4,
+  numClasses: 3,
+  learnSigma: true,
+  moe: { numExperts: 3, topK: 1, expertRatio: 2, sharedRatio: 1, balanceAlpha: 0.01 },
+};
+const { moe: _, ...dense } = moeModel;
+
+const numbered = (config: DitConfig): Map<string, Float32Array> => {
+  let next = 0;
+  return new Map(
+    Object.entries(weightSpecs(config)).map(([name, { shape }]) => [
+      name,
+      Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => next++),
+    ]),
+  );
+};
+const exported = async (config: DitConfig, layout: ReferenceLayout, ours = numbered(config)) => {
+  const theirs = new Map<string, NamedArray>();
+  for await (const [name, value] of exportReference(config, layout, async (n) => ours.get(n)!)) theirs.set(name, value);
+  return theirs;
+};
+const imported = async (config: DitConfig, theirs: Map<string, NamedArray>, options = {}) => {
+  const ours = new Map<string, Float32Array>();
+  for await (const [name, { data }] of importReference(config, [...theirs.keys()], async (n) => theirs.get(n)!, options))
+    ours.set(name, data);
+  return ours;
+};
+
+describe('the layout of the reference', () => {
+  test.each<[string, DitConfig, ReferenceLayout]>([
+    ['experts, qkv', moeModel, 'qkv'],
+    ['experts, flash', { ...moeModel, qkNorm: true }, 'flash'],
+    ['dense', dense, 'qkv'],
+    ['no null label', { ...moeModel, nullLabel: false }, 'qkv'],
+  ])('%s: out and in again gives the same bits', async (_name, config, layout) => {
+    const ours = numbered(config);
+    const theirs = await exported(config, layout);
+    expect([...theirs.keys()].sort()).toEqual(referenceNames(config, layout).sort());
+    for (const [name, { shape, data }] of theirs) expect(data.length, name).toBe(shape.reduce((a, b) => a * b, 1));
+    expect(await imported(config, theirs)).toEqual(ours);
+  });
+
+  test('matrices are transposed, gate and up projection are the halves of one', async () => {
+    const ours = numbered(moeModel);
+    const theirs = await exported(moeModel, 'qkv', ours);
+    const [d, h] = [8, 16];
+    const gateUp = ours.get('blocks.1.moe.experts.gateUp')!; // [3, 8, 32]
+    const at = (e: number, i: number, o: number) => gateUp[(e * d + i) * 2 * h + o];
+    expect(theirs.get('blocks.1.moe.experts.2.gate_proj.weight')!.data[5 * d + 3]).toBe(at(2, 3, 5));
+    expect(theirs.get('blocks.1.moe.experts.2.up_proj.weight')!.data[5 * d + 3]).toBe(at(2, 3, h + 5));
+    expect(theirs.get('x_embedder.proj.weight')!.shape).toEqual([8, 2, 2, 2]);
+    expect(theirs.get('pos_embed')!.data).toEqual(Float32Array.from(positionEmbedding(8, [2, 2])));
+  });
+
+  test('missing, unexpected and mis-shaped tensors are named', async () => {
+    const theirs = await exported(moeModel, 'qkv');
+    const without = new Map([...theirs].filter(([name]) => name !== 'blocks.0.moe.gate.weight'));
+    await expect(imported(moeModel, without)).rejects.toThrow(/missing: blocks\.0\.moe\.gate\.weight/);
+    const more = new Map([...theirs, ['extra', { shape: [1], data: new Float32Array(1) }]]);
+    await expect(imported(moeModel, more)).rejects.toThrow(/unexpected: extra/);
+    expect((await imported(moeModel, more, { strict: false })).size).toBe(Object.keys(weightSpecs(moeModel)).length);
+    const odd = new Map([...theirs, ['x_embedder.proj.bias', { shape: [9], data: new Float32Array(9) }]]);
+    await expect(imported(moeModel, odd)).rejects.toThrow(/x_embedder\.proj\.bias: expected \[8\]/);
+  });
+});

@@ -1,0 +1,71 @@
+/** Rectified flow with the golden models: losses and sampling trajectories. */
+import fs from 'node:fs';
+import path from 'node:path';
+import {
+  classifierFreeGuidance,
+  euler,
+  flowInterpolate,
+  flowLoss,
+  logitNormalTimes,
+  stratifiedTimes,
+  uniformTimes,
+} from '@dit-moe/diffusion';
+import { dit } from '@dit-moe/dit';
+import { mean } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import { type Comparison, compare, json, tensors } from './golden.js';
+import { onDevice, readModel } from './reference-model.js';
+
+export const area = 'dit-moe/flow';
+
+export async function* run(folder: string): AsyncGenerator<Comparison> {
+  const tolerances = json(path.join(folder, 'tolerances.json'));
+  for (const file of fs
+    .readdirSync(folder)
+    .filter((name) => name.endsWith('.inputs.safetensors'))
+    .sort()) {
+    const id = file.slice(0, -'.inputs.safetensors'.length);
+    const { config, weights } = await readModel(path.join(folder, '../model', id));
+    const inputs = tensors(path.join(folder, file));
+    const outputs = tensors(path.join(folder, `${id}.outputs.safetensors`));
+    const against = (name: string, actual: ArrayLike<number>) =>
+      compare(`${id}/${name}`, actual, outputs.get(name)!.data as Float32Array, tolerances[`${id}.outputs.safetensors`][name]);
+    const [x, y, noise, z, nulls] = ['x', 'y', 'noise', 'z', 'null'].map((name) => onDevice(inputs, name)) as [
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+    ];
+    const velocity = (points: tf.Tensor, t: tf.Tensor, labels: tf.Tensor): tf.Tensor =>
+      tf.tidy(() => tf.slice(dit(weights, config, points, t, labels).output, [0, 0, 0, 0], [-1, config.inChannels, -1, -1]));
+    const times = {
+      logit_normal: logitNormalTimes(onDevice(inputs, 't_normal')),
+      uniform: onDevice(inputs, 't_uniform'),
+      stratified: stratifiedTimes(onDevice(inputs, 'strat_uniform')),
+    };
+    for (const [name, t] of Object.entries(times)) {
+      const losses = flowLoss(velocity(flowInterpolate(x, noise, t), t, y), x, noise);
+      yield against(`forward.${name}.t`, (await t.data()) as Float32Array);
+      yield against(`forward.${name}.batchwise_loss`, (await losses.data()) as Float32Array);
+      yield against(`forward.${name}.loss`, (await mean(losses, 0).data()) as Float32Array);
+    }
+    const scale = 2; // stated by the layout
+    for (const guided of [true, false]) {
+      const steps = outputs.get('sample.cfg')!.shape[0]! - 1;
+      const states = [await z.data()];
+      const clean = [await z.data()];
+      for await (const state of euler(
+        classifierFreeGuidance(velocity, { labels: y, nullLabel: nulls, scale: guided ? scale : 1 }),
+        z,
+        uniformTimes(steps),
+      )) {
+        states.push(await state.x.data());
+        clean.push(await state.clean.data());
+      }
+      const joined = (parts: ArrayLike<number>[]) => Float32Array.from(parts.flatMap((part) => Array.from(part)));
+      yield against(guided ? 'sample.cfg' : 'sample.nocfg', joined(states));
+      if (guided) yield against('xps.cfg', joined(clean));
+    }
+  }
+}

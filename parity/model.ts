@@ -1,0 +1,204 @@
+/** DiT-MoE models: outputs, activations, routing, guidance, losses, gradients, optimizer and average. */
+import path from 'node:path';
+import { type DitOutput, dit, ditWithGuidance } from '@dit-moe/dit';
+import { AdamW, Ema, mean, Parameter, swiglu, valueAndGrads } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import { type Comparison, check, compare, instances, json, tensors } from './golden.js';
+import { asReference, onDevice, readModel } from './reference-model.js';
+
+export const area = 'dit-moe/model';
+
+export async function* run(folder: string, root: string): AsyncGenerator<Comparison> {
+  const tolerances = json(path.join(folder, 'tolerances.json'));
+  for (const instance of instances(folder, 'config.json', root)) yield* compareModel(instance, tolerances);
+}
+
+type Numbers = ArrayLike<number>;
+
+async function* compareModel(
+  folder: string,
+  tolerances: Record<string, Record<string, { atol?: number; rtol?: number; kind?: string }>>,
+): AsyncGenerator<Comparison> {
+  const id = path.basename(folder);
+  const model = await readModel(folder);
+  const { config, weights, alpha } = model;
+  const inputs = tensors(path.join(folder, 'inputs.safetensors'));
+  const [x, t, tFraction, y, target] = ['x', 't', 't_frac', 'y', 'target'].map((name) => onDevice(inputs, name)) as [
+    tf.Tensor,
+    tf.Tensor,
+    tf.Tensor,
+    tf.Tensor,
+    tf.Tensor,
+  ];
+  const files = Object.fromEntries(
+    ['outputs', 'activations', 'routing', 'train', 'grads', 'aux', 'adamw'].map((name) => [
+      name,
+      tensors(path.join(folder, `${name}.safetensors`)),
+    ]),
+  );
+  const against = (file: string, name: string, actual: Numbers): Comparison => {
+    const expected = files[file]!.get(name);
+    if (expected === undefined) return check(`${id}/${file}/${name}`, false, 'the reference has no such tensor');
+    const { atol = 0, rtol = 2e-5, kind } = tolerances[`${id}/${file}.safetensors`]?.[name] ?? {};
+    return compare(
+      `${id}/${file}/${name}`,
+      actual,
+      expected.data as unknown as Numbers,
+      kind === 'exact' ? { atol: 0, rtol: 0 } : { atol, rtol },
+    );
+  };
+  const numbers = async (tensor: tf.Tensor): Promise<Numbers> => (await tensor.data()) as Numbers;
+
+  const traced: Record<string, tf.Tensor> = {};
+  const { output } = dit(weights, config, x, tf.cast(t, 'float32'), y, { trace: (name, value) => (traced[name] = value) });
+  yield against('outputs', 'out', await numbers(output));
+  yield against('outputs', 'out_t_frac', await numbers(dit(weights, config, x, tFraction, y).output));
+  const [xs, ts, ys] = ['x_cfg', 't_cfg', 'y_cfg'].map((name) => onDevice(inputs, name)) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  for (const name of files['outputs']!.keys()) {
+    const scale = /^out_cfg_(.+)$/.exec(name)?.[1];
+    if (scale !== undefined)
+      yield against('outputs', name, await numbers(ditWithGuidance(weights, config, xs, tf.cast(ts, 'float32'), ys, Number(scale))));
+  }
+
+  const names: Record<string, string> = {
+    patch_embed: 'patches',
+    tokens_in: 'tokens',
+    t_emb: 'timestep',
+    y_emb: 'label',
+    c: 'condition',
+    final_tokens: 'finalPatches',
+  };
+  const parts: Record<string, string> = {
+    attn_in: 'attentionIn',
+    attn_out: 'attentionOut',
+    moe_in: 'feedForwardIn',
+    moe_out: 'feedForwardOut',
+    out: 'output',
+  };
+  for (const name of files['activations']!.keys()) {
+    const [, layer, part] = /^block(\d+)\.(.+)$/.exec(name) ?? [];
+    if (part === 'shared_out') {
+      const shared = `blocks.${layer}.moe.shared`;
+      const tokens = tf.reshape(traced[`blocks.${layer}.feedForwardIn`]!, [-1, config.hiddenSize]);
+      yield against('activations', name, await numbers(swiglu(tokens, weights[`${shared}.gateUp`]!, weights[`${shared}.down`]!)));
+      continue;
+    }
+    const ours = part === undefined ? names[name] : `blocks.${layer}.${parts[part]}`;
+    const value = traced[ours ?? ''];
+    yield value === undefined
+      ? check(`${id}/activations/${name}`, false, 'not traced')
+      : against('activations', name, await numbers(value));
+  }
+  for (const name of files['routing']!.keys()) {
+    const [, layer, part] = /^layer(\d+)\.(.+)$/.exec(name) ?? [];
+    const of: Record<string, string> = { probs: 'scores', topk_idx: 'experts', topk_weight: 'expertWeights', expert_count: 'load' };
+    if (part === 'logits') {
+      const tokens = tf.reshape(traced[`blocks.${layer}.feedForwardIn`]!, [-1, config.hiddenSize]);
+      yield against('routing', name, await numbers(tf.matMul(tokens as tf.Tensor2D, weights[`blocks.${layer}.moe.gate`]! as tf.Tensor2D)));
+    } else yield against('routing', name, await numbers(traced[`blocks.${layer}.${of[part ?? '']}`]!));
+  }
+
+  /** Loss, gradients and terms with the given weights and labels. */
+  const training = (now: Record<string, tf.Tensor>, labels: tf.Tensor) =>
+    valueAndGrads(
+      () => {
+        const balances: tf.Tensor[] = [];
+        const result: DitOutput = dit(now, config, x, tf.cast(t, 'float32'), labels, {
+          trace: (name, value) => void (name.endsWith('.balance') && balances.push(value)),
+        });
+        const mse = mean(tf.squaredDifference(tf.reshape(result.output, [-1]), tf.reshape(target, [-1])), 0);
+        const auxiliary = tf.mul(tf.stack(balances), alpha);
+        return { loss: tf.add(mse, tf.mul(result.balance!, alpha)), extra: { out: result.output, mse, auxiliary } };
+      },
+      now,
+      { allowZeros: true },
+    );
+  const { value, grads, extra } = training(weights, y);
+  yield against('train', 'out', await numbers(extra.out));
+  yield against('train', 'mse', await numbers(extra.mse));
+  yield against('train', 'aux_per_layer', await numbers(extra.auxiliary));
+  yield against('train', 'total_loss', await numbers(value));
+  for (const [name, grad] of await asReference(model, grads)) if (files['grads']!.has(name)) yield against('grads', name, grad);
+  const missing = [...files['grads']!.keys()].filter((name) => name === 'pos_embed');
+  if (missing.length > 0) yield check(`${id}/grads/pos_embed`, false, 'positions are frozen');
+
+  const onlyBalance = valueAndGrads(() => ({ loss: tf.mul(dit(weights, config, x, tf.cast(t, 'float32'), y).balance!, alpha) }), weights, {
+    allowZeros: true,
+  });
+  const balanceGrads = await asReference(model, onlyBalance.grads);
+  for (const name of files['aux']!.keys()) {
+    const theirs = /^batch_aux\.only_grad\.(.+)$/.exec(name)?.[1]?.replace(/^layer(\d+)\.gate$/, 'blocks.$1.moe.gate.weight');
+    if (theirs !== undefined) yield against('aux', name, balanceGrads.get(theirs)!);
+  }
+
+  const dropMask = inputs.get('drop_mask')?.data;
+  if (config.nullLabel !== false && dropMask !== undefined) {
+    const labels = tf.tensor1d(
+      ((await y.data()) as Int32Array).map((label, i) => (dropMask[i] ? config.numClasses : label)),
+      'int32',
+    );
+    const dropped = training(weights, labels);
+    yield against('train', 'drop.out', await numbers(dropped.extra.out));
+    yield against('train', 'drop.mse', await numbers(dropped.extra.mse));
+    yield against('train', 'drop.aux_per_layer', await numbers(dropped.extra.auxiliary));
+    const table = await numbers(dropped.grads['labelEmbedding.table']!);
+    yield against('train', 'drop.grad.y_embedder.embedding_table.weight', table);
+  }
+
+  const parameters = Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, new Parameter(name, tensor)]));
+  const read = (from: Readonly<Record<string, Parameter>>) => Object.fromEntries(Object.entries(from).map(([name, p]) => [name, p.read()]));
+  const scaled = Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, new Parameter(name, tf.mul(tensor, 1.5))]));
+  const optimizer = new AdamW(parameters);
+  const initial = await asReference(model, weights);
+  const positionsStart = initial.get('pos_embed')!.map((v) => Math.fround(v * 1.5));
+  for (const step of [1, 2]) {
+    const now = training(read(parameters), y);
+    yield against('adamw', `step${step}.total_loss_before`, await numbers(now.value));
+    optimizer.apply(now.grads, 1e-4);
+    const after = await asReference(model, read(parameters));
+    for (const name of files['adamw']!.keys()) {
+      const [, theirs] = new RegExp(`^step${step}\\.(?!delta\\.|exp_avg|total_loss)(.+)$`).exec(name) ?? [];
+      if (theirs !== undefined) yield against('adamw', name, after.get(theirs)!);
+      const [, moved] = new RegExp(`^step${step}\\.delta\\.(.+)$`).exec(name) ?? [];
+      if (moved !== undefined)
+        yield against(
+          'adamw',
+          name,
+          after.get(moved)!.map((v, i) => v - initial.get(moved)![i]!),
+        );
+      const [, from, decay, averaged] = (step === 1 && /^ema\.from_(w0|1p5w0)\.d(0\.\d+)\.(.+)$/.exec(name)) || [];
+      if (averaged === undefined) continue;
+      if (averaged === 'pos_embed') {
+        // Frozen in the model, but averaged by the reference like any parameter.
+        const start = from === 'w0' ? initial.get('pos_embed')! : positionsStart;
+        yield against(
+          'adamw',
+          name,
+          start.map((v, i) => Number(decay) * v + (1 - Number(decay)) * initial.get('pos_embed')![i]!),
+        );
+        continue;
+      }
+      const ema = new Ema(
+        from === 'w0' ? Object.fromEntries(Object.entries(weights).map(([n, w]) => [n, new Parameter(n, w)])) : scaled,
+        Number(decay),
+      );
+      // The average starts at the weights given; what it follows are the weights after the step.
+      for (const [n, p] of Object.entries(
+        from === 'w0' ? (ema as unknown as { parameters: Record<string, Parameter> }).parameters : scaled,
+      ))
+        p.assign(parameters[n]!.read());
+      ema.update();
+      yield against('adamw', name, (await asReference(model, read(ema.averages))).get(averaged)!);
+      if (from !== 'w0') for (const [n, p] of Object.entries(scaled)) p.assign(tf.mul(weights[n]!, 1.5));
+    }
+  }
+  for (const [moment, of] of [
+    ['exp_avg', optimizer.firstMoments],
+    ['exp_avg_sq', optimizer.secondMoments],
+  ] as const) {
+    const theirs = await asReference(model, read(of));
+    for (const name of files['adamw']!.keys())
+      if (name.startsWith(`step2.${moment}.`)) yield against('adamw', name, theirs.get(name.slice(`step2.${moment}.`.length))!);
+  }
+  yield against('train', 'mse_after_2_adamw_steps', await numbers(training(read(parameters), y).extra.mse));
+}

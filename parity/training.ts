@@ -1,0 +1,76 @@
+/** Whole training runs with recorded data, noise, times and labels: losses, gradient norms, final weights and averages. */
+import path from 'node:path';
+import { flowInterpolate, flowLoss, logitNormalTimes } from '@dit-moe/diffusion';
+import { dit } from '@dit-moe/dit';
+import { AdamW, compile, Ema, globalNorm, mean, Parameter, valueAndGrads } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import { type Comparison, check, compare, instances, json, tensors } from './golden.js';
+import { asReference, readModel } from './reference-model.js';
+
+export const area = 'dit-moe/training';
+
+export async function* run(folder: string, root: string): AsyncGenerator<Comparison> {
+  for (const instance of instances(folder, 'trajectory.json', root)) {
+    const id = path.basename(instance);
+    const facts = json(path.join(instance, 'trajectory.json'));
+    const inputs = tensors(path.join(instance, 'inputs.safetensors'));
+    if (!inputs.has('t_normal')) {
+      yield check(id, false, 'training on Gaussian diffusion is not implemented yet');
+      continue;
+    }
+    const model = await readModel(path.join(folder, '../model', facts.model));
+    const { config } = model;
+    const parameters = Object.fromEntries(Object.entries(model.weights).map(([name, tensor]) => [name, new Parameter(name, tensor)]));
+    const [beta1, beta2] = facts.betas;
+    const optimizer = new AdamW(parameters, { beta1, beta2, epsilon: facts.eps, weightDecay: facts.weight_decay });
+    const ema = new Ema(parameters, facts.ema_decay);
+    const read = (from: Readonly<Record<string, Parameter>>) =>
+      Object.fromEntries(Object.entries(from).map(([name, p]) => [name, p.read()]));
+    const step = compile((x: tf.Tensor, noise: tf.Tensor, timeNormal: tf.Tensor, y: tf.Tensor) => {
+      const weights = read(parameters);
+      const { grads, extra } = valueAndGrads(
+        () => {
+          const t = logitNormalTimes(timeNormal);
+          const { output, balance } = dit(weights, config, flowInterpolate(x, noise, t), t, y);
+          const loss = mean(flowLoss(tf.slice(output, [0, 0, 0, 0], [-1, config.inChannels, -1, -1]), x, noise), 0);
+          const aux = tf.mul(balance!, facts.aux_loss_alpha);
+          return { loss: tf.add(loss, aux), extra: { loss, aux } };
+        },
+        weights,
+        { allowZeros: true },
+      );
+      const norm = globalNorm(grads);
+      optimizer.apply(grads, facts.lr);
+      ema.update();
+      return { ...extra, grad_norm: norm };
+    });
+    const at = (name: string, i: number) => {
+      const { shape, data } = inputs.get(name)!;
+      const size = data.length / shape[0]!;
+      return (data as Float32Array).slice(i * size, (i + 1) * size);
+    };
+    const series: Record<string, number[]> = {};
+    for (let i = 0; i < facts.steps; i++) {
+      const labels = Int32Array.from(at('y', i), (label, b) => (at('drop_mask', i)[b] ? facts.null_label : label));
+      const shape = inputs.get('x')!.shape.slice(1);
+      const result = await step.run(
+        tf.tensor(at('x', i), shape),
+        tf.tensor(at('noise', i), shape),
+        tf.tensor1d(at('t_normal', i)),
+        tf.tensor1d(labels, 'int32'),
+      );
+      for (const [name, value] of Object.entries(result)) {
+        series[name] ??= [];
+        series[name].push((await value.data())[0]!);
+      }
+    }
+    for (const [name, values] of Object.entries(series))
+      yield compare(`${id}/${name}`, values, facts.losses_f32[name], { atol: facts.atol[name] });
+    const [weights, averages] = [await asReference(model, read(parameters)), await asReference(model, read(ema.averages))];
+    for (const [name, { data }] of tensors(path.join(instance, 'final.safetensors'))) {
+      const [, kind, theirs] = /^(weights|ema)\.(.+)$/.exec(name)!;
+      const ours = (kind === 'ema' ? averages : weights).get(theirs!)!;
+      yield compare(`${id}/${name}`, ours, data as Float32Array, { atol: facts.atol[kind!] });
+    }
+  }
+}
