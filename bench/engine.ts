@@ -1,0 +1,174 @@
+/**
+ * The engine against PyTorch: op overhead, matrix products, and DiT-MoE-S/2-8E2A forward and training (256 px latents, batch 4).
+ *
+ * The peer is `peer/dit_moe.py`, the same architecture in PyTorch. Every variant of it is timed first, and the fastest is what
+ * is compared, in turns with us and with as many threads.
+ */
+import os from 'node:os';
+import { DataType, type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs-core';
+import { checkAgreement } from './engine/agreement.js';
+import { BATCH, prepareModel, type Workload } from './engine/model.js';
+import { peakMemory } from './engine/peak-memory.js';
+import { type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
+import { interleave, median, type Repetitions, type Timer, timer } from './harness/measure.js';
+import { findPython, Peer } from './harness/peer.js';
+
+export const name = 'engine';
+export const description = 'op overhead, matrix products, DiT-MoE-S/2-8E2A forward and training, memory; against PyTorch';
+
+const PEER_SCRIPT = 'dit_moe.py';
+/** Calls of a cheap op that count as one run, so that the clock's resolution and the peer's pipe do not matter. */
+const OPS_PER_RUN = 2000;
+const MATRIX_SIZE = 1024;
+
+export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const { quick, log } = options;
+  const threads = os.availableParallelism();
+  const runtime = await useTensorFlow({ threads });
+  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
+  const python = findPython();
+  let peer: Peer | undefined;
+  if (python === undefined) {
+    log('No PyTorch: python3 cannot import torch, so there is no peer. Set DIT_MOE_PYTHON to a Python that can.');
+  } else {
+    peer = Peer.start(python, PEER_SCRIPT, threads);
+    const hello = await peer.request<{ version: string; threads: number }>({ do: 'hello' });
+    log(`PyTorch ${hello.version}, ${hello.threads} threads`);
+    await checkAgreement(peer);
+  }
+  const engine = new EngineBenchmark(peer, python, threads, options);
+  try {
+    const small: Repetitions = quick ? { warmUp: 2, rounds: 3, perRound: 2 } : { warmUp: 3, rounds: 8, perRound: 5 };
+    await engine.opOverhead(small);
+    for (const precision of ['f32', 'bf16'] as const) await engine.matMul(precision, small);
+    const large: Repetitions = quick ? { warmUp: 2, rounds: 3, perRound: 1 } : { warmUp: 3, rounds: 6, perRound: 2 };
+    for (const workload of ['forward', 'train'] as const) {
+      for (const precision of ['f32', 'bf16'] as const) {
+        await engine.model(workload, precision, false, large);
+        const best = await engine.model(workload, precision, true, large);
+        await engine.memory(workload, precision, best);
+      }
+    }
+  } finally {
+    peer?.stop();
+  }
+  return engine.results;
+}
+
+class EngineBenchmark {
+  readonly results: BenchmarkResult[] = [];
+
+  constructor(
+    private readonly peer: Peer | undefined,
+    private readonly python: string | undefined,
+    private readonly threads: number,
+    private readonly options: BenchmarkOptions,
+  ) {}
+
+  /** Host cost of one eager call: additions of single numbers. */
+  async opOverhead(repetitions: Repetitions): Promise<void> {
+    const [a, b] = [tf.scalar(1), tf.scalar(2)];
+    const ours = timer(() => {
+      for (let i = 0; i < OPS_PER_RUN; i++) tf.add(a, b).dispose();
+    });
+    const [value, other] = await this.compare(ours, { workload: 'add', count: OPS_PER_RUN }, repetitions);
+    tf.dispose([a, b]);
+    const micro = 1e6 / OPS_PER_RUN;
+    this.add('op-overhead', 'us/op', 'less', value! * micro, other === undefined ? null : other * micro);
+  }
+
+  /** Products of square matrices. */
+  async matMul(precision: Precision, repetitions: Repetitions): Promise<void> {
+    const backend = tensorFlowBackend()!;
+    const [a, b] = [1, 2].map((seed) =>
+      tf.tidy(() => {
+        const x = tf.randomNormal([MATRIX_SIZE, MATRIX_SIZE], 0, 1, 'float32', seed);
+        return precision === 'bf16' ? backend.raw('Cast', [x], { DstT: { type: DataType.bfloat16 } })[0]! : x;
+      }),
+    ) as [tf.Tensor, tf.Tensor];
+    const ours = timer(() => backend.raw('MatMul', [a, b])[0]!.dispose());
+    const [value, other] = await this.compare(ours, { workload: 'matmul', precision, size: MATRIX_SIZE }, repetitions);
+    tf.dispose([a, b]);
+    const flops = 2 * MATRIX_SIZE ** 3 * 1e-9;
+    this.add(`matmul-${precision}`, 'GFLOP/s', 'more', flops / value!, other === undefined ? null : flops / other);
+  }
+
+  /**
+   * Forward or training step of the model.
+   * @returns the peer's fastest variant
+   */
+  async model(workload: Workload, precision: Precision, compiled: boolean, repetitions: Repetitions): Promise<string | undefined> {
+    const name = `${workload}-${precision}${compiled ? '' : '-eager'}`;
+    const variant = await this.fastestVariant(name, workload, precision, compiled);
+    const model = prepareModel(workload, precision, compiled);
+    const request = { workload, precision, variant, batch: BATCH };
+    const [value, other] = await this.compare(
+      timer(() => model.step()),
+      request,
+      repetitions,
+    );
+    model.dispose();
+    this.add(name, 'images/s', 'more', BATCH / value!, other === undefined ? null : BATCH / other);
+    return variant;
+  }
+
+  /** Peak memory of both sides' fastest form, each in a fresh process. */
+  async memory(workload: Workload, precision: Precision, variant: string | undefined): Promise<void> {
+    const steps = 3;
+    const ours = await peakMemory(workload, precision, this.threads, steps);
+    let theirs: number | null = null;
+    if (this.python !== undefined && variant !== undefined) {
+      const fresh = Peer.start(this.python, PEER_SCRIPT, this.threads);
+      await fresh.request({ do: 'prepare', workload, precision, variant, batch: BATCH });
+      await fresh.request({ do: 'time', count: steps });
+      theirs = (await fresh.request<{ mebibytes: number }>({ do: 'memory' })).mebibytes;
+      fresh.stop();
+    }
+    this.add(`memory-${workload}-${precision}`, 'MiB', 'less', ours, theirs);
+  }
+
+  /** Times each variant of the peer alone. */
+  private async fastestVariant(name: string, workload: Workload, precision: Precision, compiled: boolean): Promise<string | undefined> {
+    if (this.peer === undefined) return undefined;
+    const { quick, log } = this.options;
+    const { variants } = await this.peer.request<{ variants: string[] }>({ do: 'variants', workload, precision, compiled, quick });
+    let best: { variant: string; seconds: number } | undefined;
+    for (const variant of variants) {
+      try {
+        const start = performance.now();
+        await this.peer.request({ do: 'prepare', workload, precision, variant, batch: BATCH });
+        const { seconds } = await this.peer.request<{ seconds: number[] }>({ do: 'time', count: quick ? 3 : 6 });
+        const middle = median(seconds.slice(1));
+        log(
+          `  peer ${variant}: ${(BATCH / middle).toFixed(2)} images/s (ready after ${((performance.now() - start) / 1000).toFixed(0)} s)`,
+        );
+        if (best === undefined || middle < best.seconds) best = { variant, seconds: middle };
+      } catch (error) {
+        log(`  peer ${variant} failed: ${(error as Error).message.split('\n')[0]}`);
+      }
+      await this.peer.request({ do: 'release' });
+    }
+    if (best === undefined) throw new Error(`No variant of the peer ran for ${name}.`);
+    return best.variant;
+  }
+
+  /** Seconds of our side and, if there is a peer, of its side. */
+  private async compare(ours: Timer, request: Record<string, unknown>, repetitions: Repetitions): Promise<number[]> {
+    const { peer } = this;
+    if (peer === undefined) return interleave([ours], repetitions);
+    await peer.request({ do: 'prepare', ...request });
+    const theirs: Timer = async (count) => (await peer.request<{ seconds: number[] }>({ do: 'time', count })).seconds;
+    const seconds = await interleave([ours, theirs], repetitions);
+    await peer.request({ do: 'release' });
+    return seconds;
+  }
+
+  private add(name: string, unit: string, better: 'more' | 'less', value: number, peer: number | null): void {
+    const line = result(name, unit, better, value, peer);
+    this.results.push(line);
+    const against = peer === null ? '' : `, peer ${peer.toFixed(2)}, ratio ${line.ratio!.toFixed(2)}`;
+    this.options.log(`${name}: ${value.toFixed(2)} ${unit}${against}`);
+  }
+}

@@ -1,0 +1,135 @@
+/** Our side of the engine benchmark: DiT-MoE forward and training steps, as the sampler and the trainer run them. */
+import { type DitConfig, dit, preset, weightSpecs } from '@dit-moe/dit';
+import { AdamW, compile, DataType, Parameter, type Precision, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+
+export type Workload = 'forward' | 'train';
+
+/** What is measured: 256 px latents in the smallest published model with experts. */
+export const MODEL = 'S/2-8E2A';
+export const BATCH = 4;
+const LEARNING_RATE = 1e-4;
+/** Standard deviation of all weights: the initial ones are zero in every modulation, which would leave the blocks without influence. */
+export const WEIGHT_STD = 0.02;
+
+/** A step that is ready to run. */
+export interface ModelRun {
+  /** Runs once and reads a number, so that nothing is left to do. */
+  step(): Promise<void>;
+  dispose(): void;
+}
+
+/** Weights that enter matrix products and may be stored in bfloat16; router, biases and tables stay float32. */
+const isMatrix = (name: string): boolean => /(\.weight|gateUp|down)$/.test(name);
+
+/**
+ * Builds a step of DiT-MoE-S/2-8E2A.
+ *
+ * @param compiled one TensorFlow function per step, else op by op
+ */
+export function prepareModel(workload: Workload, precision: Precision, compiled: boolean): ModelRun {
+  const config = preset(MODEL);
+  const low = precision === 'bf16';
+  const parameters = makeParameters(config, (name) => workload === 'forward' && low && isMatrix(name));
+  const [x, target, t, y] = makeInputs(config);
+  const step = workload === 'forward' ? forwardStep(config, parameters, precision) : trainStep(config, parameters, precision);
+  const fn = compile(step.run, { name: `${workload}_${precision}` });
+  return {
+    async step() {
+      const out = compiled ? await fn.run(x, target, t, y) : tf.tidy(() => step.run(x, target, t, y));
+      await out.data();
+      out.dispose();
+    },
+    dispose() {
+      fn.dispose();
+      step.dispose();
+      tf.dispose([x, target, t, y]);
+      for (const parameter of Object.values(parameters)) parameter.dispose();
+    },
+  };
+}
+
+type StepFunction = (x: tf.Tensor, target: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => tf.Tensor;
+
+/** Prediction of the noise; the output is read to the host as a sampler's last step does. */
+function forwardStep(
+  config: DitConfig,
+  parameters: Record<string, Parameter>,
+  precision: Precision,
+): { run: StepFunction; dispose(): void } {
+  return { run: (x, _target, t, y) => dit(readAll(parameters), config, x, t, y, { precision }).output, dispose() {} };
+}
+
+/** Forward, backward and AdamW. In bf16 the masters are float32, and the step refreshes their bfloat16 copies. */
+function trainStep(config: DitConfig, parameters: Record<string, Parameter>, precision: Precision): { run: StepFunction; dispose(): void } {
+  const optimizer = new AdamW(parameters);
+  const copies: Record<string, Parameter> = {};
+  if (precision === 'bf16') {
+    for (const [name, parameter] of Object.entries(parameters)) {
+      if (!isMatrix(name)) continue;
+      const value = parameter.read();
+      copies[name] = new Parameter(`bf16.${name}`, value, 'bfloat16');
+      value.dispose();
+    }
+  }
+  return {
+    run(x, target, t, y) {
+      const weights = readAll({ ...parameters, ...copies });
+      const { value, grads } = valueAndGrads(() => ({ loss: trainingLoss(weights, config, [x, target, t, y], precision) }), weights);
+      optimizer.apply(grads, LEARNING_RATE);
+      for (const [name, copy] of Object.entries(copies)) tf.tidy(() => copy.assign(parameters[name]!.read()));
+      return value;
+    },
+    dispose() {
+      optimizer.dispose();
+      for (const copy of Object.values(copies)) copy.dispose();
+    },
+  };
+}
+
+/** Mean squared error of all output channels plus the weighted balance loss; the peer has the same. */
+export function trainingLoss(
+  weights: Record<string, tf.Tensor>,
+  config: DitConfig,
+  [x, target, t, y]: readonly [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor],
+  precision: Precision,
+): tf.Scalar {
+  const { output, balance } = dit(weights, config, x, t, y, { precision });
+  return tf.add(tf.mean(tf.squaredDifference(output, target)), tf.mul(balance!, config.moe!.balanceAlpha));
+}
+
+function readAll(parameters: Record<string, Parameter>): Record<string, tf.Tensor> {
+  return Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.read()]));
+}
+
+/** Random weights, made on the device: 199 M numbers need not go through JavaScript. */
+function makeParameters(config: DitConfig, isBf16: (name: string) => boolean): Record<string, Parameter> {
+  const backend = tensorFlowBackend()!;
+  return Object.fromEntries(
+    Object.entries(weightSpecs(config)).map(([name, { shape }]) => {
+      const value = tf.tidy(() =>
+        tf.mul(
+          backend.raw('RandomStandardNormal', [tf.tensor1d(shape, 'int32')], {
+            dtype: { type: DataType.float32 },
+            seed: { int: 1 },
+            seed2: { int: 1 },
+          })[0]!,
+          WEIGHT_STD,
+        ),
+      );
+      const parameter = new Parameter(name, value, isBf16(name) ? 'bfloat16' : 'float32');
+      value.dispose();
+      return [name, parameter];
+    }),
+  );
+}
+
+function makeInputs(config: DitConfig): [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor] {
+  const [height, width] = config.inputSize;
+  return [
+    tf.randomNormal([BATCH, config.inChannels, height, width], 0, 1, 'float32', 1),
+    tf.randomNormal([BATCH, 2 * config.inChannels, height, width], 0, 1, 'float32', 2),
+    tf.tensor1d(Float32Array.from({ length: BATCH }, (_, i) => (1000 * (i + 0.5)) / BATCH)),
+    tf.tensor1d(Int32Array.from({ length: BATCH }, (_, i) => i * 100)),
+  ];
+}

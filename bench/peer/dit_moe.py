@@ -1,0 +1,383 @@
+"""DiT-MoE in PyTorch, written for speed, as the peer of the engine benchmark.
+
+Architecture: Peebles and Xie 2023 (DiT), Fei et al. 2024 (DiT-MoE). Reads one JSON request per line from stdin and answers with one
+JSON line on stdout. A variant is named `<compile>/<experts>/<types>`:
+
+- compile: `eager`; `compile` (torch.compile, experts as they are); `frozen` (torch.compile with weights as constants, so that the
+  compiler may pack them; forward only); `autotune` (frozen, choosing among its own matrix kernels).
+- experts: `sorted` (tokens sorted by expert, one product per expert's slice), `padded` (one batched product, slices padded to the
+  longest), `grouped` (torch's grouped matrix product).
+- types: `f32`; `autocast` (bfloat16 products from float32 weights); `bf16` (weights and activations bfloat16, forward only).
+
+Training uses the fused AdamW.
+"""
+
+import gc
+import importlib
+import json
+import math
+import os
+import resource
+import sys
+import time
+
+# What libraries print must not get between the answers.
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+import torch  # noqa: E402
+import torch.nn.functional as F  # noqa: E402
+from torch import nn  # noqa: E402
+
+THREADS = int(sys.argv[1])
+torch.set_num_threads(THREADS)
+
+SIZES = dict(inputSize=[32, 32], patchSize=2, inChannels=4, hiddenSize=384, depth=12, numHeads=6, numClasses=1000)
+SIZES["moe"] = dict(numExperts=8, topK=2, expertRatio=4, sharedRatio=2, balanceAlpha=0.01)
+
+
+def swiglu(x, gate_up, down):
+    g, u = F.linear(x, gate_up).chunk(2, -1)
+    return F.linear(F.silu(g) * u, down)
+
+
+def sorted_experts(x, indices, weights, gate_up, down):
+    """x [N, D], indices and weights [N, k], lists of E weights."""
+    flat = indices.flatten()
+    order = flat.argsort()
+    token = order // indices.shape[1]
+    counts = torch.bincount(flat, minlength=len(gate_up)).tolist()
+    parts = x.index_select(0, token).split(counts)
+    out = torch.cat([swiglu(part, gate_up[e], down[e]) for e, part in enumerate(parts)])
+    out = out * weights.flatten().index_select(0, order).to(out.dtype).unsqueeze(1)
+    return torch.zeros_like(x, dtype=out.dtype).index_add(0, token, out)
+
+
+def padded_experts(x, indices, weights, gate_up, down):
+    """Stacked weights [E, out, in]."""
+    flat = indices.flatten()
+    order = flat.argsort()
+    token = order // indices.shape[1]
+    counts = torch.bincount(flat, minlength=gate_up.shape[0])
+    longest = int(counts.max())
+    expert = flat.index_select(0, order)
+    place = expert * longest + torch.arange(len(flat)) - (counts.cumsum(0) - counts).index_select(0, expert)
+    padded = x.new_zeros(gate_up.shape[0] * longest, x.shape[1]).index_copy(0, place, x.index_select(0, token))
+    g, u = torch.bmm(padded.view(gate_up.shape[0], longest, -1), gate_up.transpose(1, 2)).chunk(2, -1)
+    out = torch.bmm(F.silu(g) * u, down.transpose(1, 2)).flatten(0, 1).index_select(0, place)
+    out = out * weights.flatten().index_select(0, order).to(out.dtype).unsqueeze(1)
+    return torch.zeros_like(x, dtype=out.dtype).index_add(0, token, out)
+
+
+def grouped_experts(x, indices, weights, gate_up, down):
+    """Stacked weights [E, out, in]; the grouped product wants bfloat16."""
+    flat = indices.flatten()
+    order = flat.argsort()
+    token = order // indices.shape[1]
+    offsets = torch.bincount(flat, minlength=gate_up.shape[0]).cumsum(0).to(torch.int32)
+    low = torch.bfloat16
+    rows = x.index_select(0, token).to(low)
+    g, u = F.grouped_mm(rows, gate_up.to(low).transpose(1, 2), offs=offsets).chunk(2, -1)
+    out = F.grouped_mm(F.silu(g) * u, down.to(low).transpose(1, 2), offs=offsets)
+    out = out * weights.flatten().index_select(0, order).to(out.dtype).unsqueeze(1)
+    return torch.zeros_like(x, dtype=out.dtype).index_add(0, token, out)
+
+
+@torch.library.custom_op("peer::sorted_experts", mutates_args=())
+def opaque_sorted_experts(
+    x: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor, gate_up: list[torch.Tensor], down: list[torch.Tensor]
+) -> torch.Tensor:
+    return sorted_experts(x, indices, weights, gate_up, down)
+
+
+@opaque_sorted_experts.register_fake
+def _(x, indices, weights, gate_up, down):
+    return torch.empty_like(x)
+
+
+class Experts(nn.Module):
+    """Routed experts; `kind` says how the weights are kept and multiplied."""
+
+    def __init__(self, width, hidden, count, kind):
+        super().__init__()
+        self.kind = kind
+        if kind in ("sorted", "opaque"):
+            self.gate_up = nn.ParameterList([torch.empty(2 * hidden, width) for _ in range(count)])
+            self.down = nn.ParameterList([torch.empty(width, hidden) for _ in range(count)])
+        else:
+            self.gate_up = nn.Parameter(torch.empty(count, 2 * hidden, width))
+            self.down = nn.Parameter(torch.empty(count, width, hidden))
+
+    def forward(self, x, indices, weights):
+        if self.kind == "opaque":
+            return torch.ops.peer.sorted_experts(x, indices, weights, list(self.gate_up), list(self.down))
+        function = {"sorted": sorted_experts, "padded": padded_experts, "grouped": grouped_experts}[self.kind]
+        return function(x, indices, weights, self.gate_up, self.down)
+
+
+class Moe(nn.Module):
+    def __init__(self, width, moe, kind):
+        super().__init__()
+        self.top_k = moe["topK"]
+        self.gate = nn.Linear(width, moe["numExperts"], bias=False)
+        self.experts = Experts(width, moe["expertRatio"] * width, moe["numExperts"], kind)
+        shared = moe["sharedRatio"] * width
+        self.shared_gate_up = nn.Linear(width, 2 * shared, bias=False)
+        self.shared_down = nn.Linear(shared, width, bias=False)
+
+    def forward(self, x):
+        with torch.autocast("cpu", enabled=False):
+            scores = F.linear(x.float(), self.gate.weight.float()).softmax(-1)
+        weights, indices = scores.topk(self.top_k, -1)
+        count = scores.shape[1]
+        hits = torch.zeros(count).index_add(0, indices.flatten(), torch.ones(indices.numel()))
+        balance = (hits * (count / indices.numel()) * scores.mean(0)).sum()
+        shared = swiglu(x, self.shared_gate_up.weight, self.shared_down.weight)
+        return self.experts(x, indices, weights) + shared, balance
+
+
+def modulate(x, shift, scale):
+    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale.unsqueeze(1)) + shift.unsqueeze(1)
+
+
+class Block(nn.Module):
+    def __init__(self, width, heads, moe, kind):
+        super().__init__()
+        self.heads = heads
+        self.modulation = nn.Linear(width, 6 * width)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.output = nn.Linear(width, width)
+        self.moe = Moe(width, moe, kind)
+
+    def forward(self, x, condition):
+        batch, tokens, width = x.shape
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(condition).chunk(6, -1)
+        qkv = self.qkv(modulate(x, shift1, scale1)).view(batch, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])  # [B, H, T, d]
+        x = x + gate1.unsqueeze(1) * self.output(mixed.transpose(1, 2).reshape(batch, tokens, width))
+        out, balance = self.moe(modulate(x, shift2, scale2).view(-1, width))
+        return x + gate2.unsqueeze(1) * out.view(batch, tokens, width), balance
+
+
+def positions(width, rows, columns):
+    """2-D sine and cosine table [rows columns, D], column half first."""
+    frequency = 10000 ** (-torch.arange(width // 4, dtype=torch.float64) / (width // 4))
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    halves = [axis.flatten()[:, None] * frequency for axis in (column, row)]
+    return torch.cat([f(angle) for angle in halves for f in (torch.sin, torch.cos)], 1).float()
+
+
+class DitMoe(nn.Module):
+    def __init__(self, sizes, kind):
+        super().__init__()
+        width, patch, channels = sizes["hiddenSize"], sizes["patchSize"], sizes["inChannels"]
+        self.patch, self.out_channels = patch, 2 * channels
+        self.grid = [side // patch for side in sizes["inputSize"]]
+        self.patch_embedding = nn.Linear(channels * patch * patch, width)
+        self.register_buffer("positions", positions(width, *self.grid))
+        self.register_buffer("frequency", torch.exp(-math.log(10000) * torch.arange(128) / 128))
+        self.time1, self.time2 = nn.Linear(256, width), nn.Linear(width, width)
+        self.labels = nn.Embedding(sizes["numClasses"] + 1, width)
+        self.blocks = nn.ModuleList([Block(width, sizes["numHeads"], sizes["moe"], kind) for _ in range(sizes["depth"])])
+        self.final_modulation = nn.Linear(width, 2 * width)
+        self.final_output = nn.Linear(width, patch * patch * self.out_channels)
+
+    def forward(self, x, t, y):
+        batch, channels = x.shape[:2]
+        (rows, columns), p = self.grid, self.patch
+        cells = x.view(batch, channels, rows, p, columns, p).permute(0, 2, 4, 1, 3, 5).reshape(batch, rows * columns, -1)
+        h = self.patch_embedding(cells.to(self.patch_embedding.weight.dtype)) + self.positions
+        angle = t[:, None] * self.frequency.float()
+        embedded = torch.cat([angle.cos(), angle.sin()], 1).to(self.time1.weight.dtype)
+        condition = F.silu(self.time2(F.silu(self.time1(embedded))) + self.labels(y))
+        balance = 0
+        for block in self.blocks:
+            h, term = block(h, condition)
+            balance = balance + term
+        shift, scale = self.final_modulation(condition).chunk(2, -1)
+        out = self.final_output(modulate(h, shift, scale))
+        out = out.view(batch, rows, columns, p, p, self.out_channels).permute(0, 5, 1, 3, 2, 4)
+        return out.reshape(batch, self.out_channels, rows * p, columns * p), balance
+
+
+def training_loss(model, x, target, t, y, alpha):
+    output, balance = model(x, t, y)
+    return F.mse_loss(output.float(), target) + alpha * balance
+
+
+def variants(workload, precision, compiled, quick):
+    """Names of the variants worth trying; with `compiled` all of them, else only eager ones."""
+    if precision == "f32":
+        eager = ["eager/sorted/f32", "eager/padded/f32"]
+        kinds = ["f32"]
+    else:
+        eager = ["eager/sorted/autocast", "eager/grouped/autocast"]
+        kinds = ["autocast"]
+        if workload == "forward":
+            eager += ["eager/sorted/bf16", "eager/grouped/bf16"]
+            kinds = ["bf16"]
+    if not compiled:
+        return eager
+    names = [f"compile/sorted/{kind}" for kind in kinds]
+    if workload == "forward":
+        names += [f"frozen/sorted/{kind}" for kind in kinds]
+        if not quick:
+            names += [f"autotune/sorted/{kind}" for kind in kinds]
+    return eager + names
+
+
+def make_model(workload, variant, batch):
+    """A function that runs one step."""
+    how, experts, types = variant.split("/")
+    opaque = workload == "forward" and how != "eager" and experts == "sorted"
+    torch.manual_seed(1)
+    model = DitMoe(SIZES, "opaque" if opaque else experts)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.02)
+    if types == "bf16":
+        model = model.to(torch.bfloat16)
+        model.frequency = model.frequency.float()
+    x = torch.randn(batch, 4, *SIZES["inputSize"])
+    target = torch.randn(batch, 8, *SIZES["inputSize"])
+    t = 1000 * (torch.arange(batch) + 0.5) / batch
+    y = torch.arange(batch) * 100
+    autocast = torch.autocast("cpu", dtype=torch.bfloat16, enabled=types == "autocast")
+
+    # Imported late: the compiler must not count as memory of a variant that does not use it.
+    dynamo = importlib.import_module("torch._dynamo") if how != "eager" else None
+    if dynamo is not None:
+        dynamo.reset()
+        dynamo.config.recompile_limit = 64
+        inductor = importlib.import_module("torch._inductor.config")
+        inductor.freezing = how in ("frozen", "autotune")
+        inductor.max_autotune = how == "autotune"
+
+    if workload == "forward":
+        model.eval()
+        function = model if how == "eager" else torch.compile(model)
+        guard = torch.inference_mode if how == "eager" else torch.no_grad
+
+        def forward():
+            with guard(), autocast:
+                function(x, t, y)
+
+        return forward
+
+    if how == "compile":
+        for block in model.blocks:
+            block.moe.experts.forward = dynamo.disable(block.moe.experts.forward)
+            block.compile()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0, fused=True)
+
+    def train():
+        with autocast:
+            loss = training_loss(model, x, target, t, y, 0.01)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+
+    return train
+
+
+def prepare(request):
+    workload = request["workload"]
+    if workload == "add":
+        a, b = torch.tensor(1.0), torch.tensor(2.0)
+
+        def add():
+            for _ in range(request["count"]):
+                a + b
+
+        return add
+    if workload == "matmul":
+        kind = torch.bfloat16 if request["precision"] == "bf16" else torch.float32
+        a, b = (torch.randn(request["size"], request["size"]).to(kind) for _ in range(2))
+        return lambda: a @ b
+    step = make_model(workload, request["variant"], request["batch"])
+    step()
+    step()
+    return step
+
+
+def load(model, weights):
+    """Copies weights with our names and layouts ([in, out]) into the model."""
+    ours = {name: torch.tensor(w["data"]).view(w["shape"]) for name, w in weights.items()}
+    linears = {"patchEmbedding": model.patch_embedding, "timestepEmbedding.0": model.time1, "timestepEmbedding.1": model.time2}
+    linears |= {"finalLayer.modulation": model.final_modulation, "finalLayer.output": model.final_output}
+    with torch.no_grad():
+        model.labels.weight.copy_(ours["labelEmbedding.table"])
+        for b, block in enumerate(model.blocks):
+            linears |= {f"blocks.{b}.modulation": block.modulation, f"blocks.{b}.attention.qkv": block.qkv}
+            linears[f"blocks.{b}.attention.output"] = block.output
+            moe = f"blocks.{b}.moe"
+            block.moe.gate.weight.copy_(ours[f"{moe}.gate"].T)
+            block.moe.shared_gate_up.weight.copy_(ours[f"{moe}.shared.gateUp"].T)
+            block.moe.shared_down.weight.copy_(ours[f"{moe}.shared.down"].T)
+            for e, (gate_up, down) in enumerate(zip(block.moe.experts.gate_up, block.moe.experts.down)):
+                gate_up.copy_(ours[f"{moe}.experts.gateUp"][e].T)
+                down.copy_(ours[f"{moe}.experts.down"][e].T)
+        for name, linear in linears.items():
+            linear.weight.copy_(ours[f"{name}.weight"].T)
+            linear.bias.copy_(ours[f"{name}.bias"])
+
+
+def check(request):
+    """Output, loss and gradient norm of a small model with given weights, the same for every way to multiply experts in float32."""
+    sizes = request["config"]
+    height, width = sizes["inputSize"]
+    x = torch.tensor(request["x"]).view(-1, sizes["inChannels"], height, width)
+    target = torch.tensor(request["target"]).view(-1, 2 * sizes["inChannels"], height, width)
+    t, y = torch.tensor(request["t"], dtype=torch.float32), torch.tensor(request["y"])
+    results = []
+    for kind in ("sorted", "padded"):
+        model = DitMoe(sizes, kind)
+        load(model, request["weights"])
+        loss = training_loss(model, x, target, t, y, sizes["moe"]["balanceAlpha"])
+        loss.backward()
+        norm = math.sqrt(sum(float(p.grad.square().sum()) for p in model.parameters()))
+        results.append({"output": model(x, t, y)[0].flatten().tolist(), "loss": loss.item(), "gradNorm": norm})
+    if abs(results[0]["gradNorm"] / results[1]["gradNorm"] - 1) > 1e-4:
+        raise ValueError("the peer's own variants differ")
+    return results[0]
+
+
+def main():
+    step = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {}
+            match request["do"]:
+                case "hello":
+                    answer = {"version": torch.__version__, "threads": torch.get_num_threads()}
+                case "check":
+                    answer = check(request)
+                case "variants":
+                    answer = {"variants": variants(*(request[k] for k in ("workload", "precision", "compiled", "quick")))}
+                case "prepare":
+                    step = None
+                    gc.collect()
+                    step = prepare(request)
+                case "time":
+                    seconds = []
+                    for _ in range(request["count"]):
+                        start = time.perf_counter()
+                        step()
+                        seconds.append(time.perf_counter() - start)
+                    answer = {"seconds": seconds}
+                case "release":
+                    step = None
+                    gc.collect()
+                case "memory":
+                    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+                    answer = {"mebibytes": peak / (1024 if sys.platform != "darwin" else 1024**2)}
+                case other:
+                    raise ValueError(f"unknown request {other}")
+        except Exception as error:  # noqa: BLE001 - every failure is the answer
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+main()
