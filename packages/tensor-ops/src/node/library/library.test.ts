@@ -1,0 +1,134 @@
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { zipSync } from 'fflate';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import { type Download, fetchLibrary } from './fetch.js';
+import { findLibtensorflow, LibraryError } from './index.js';
+import { TENSORFLOW_VERSION, type Wheel } from './wheels.js';
+
+const root = fs.mkdtempSync(path.join(os.tmpdir(), 'library-'));
+afterAll(() => fs.rmSync(root, { recursive: true }));
+afterEach(() => vi.unstubAllEnvs());
+let folders = 0;
+const newFolder = () => fs.mkdtempSync(path.join(root, `${folders++}-`));
+
+const members = ['tensorflow/libtensorflow_cc.so.2', 'tensorflow/libtensorflow_framework.so.2'];
+const content = Object.fromEntries(members.map((name, i) => [name, new Uint8Array(200_000).map((_, j) => (j * (i + 3)) % 251)]));
+const archive = zipSync({ ...content, 'tensorflow/__init__.py': new Uint8Array(10) });
+const wheelOf = (bytes: Uint8Array): Wheel => ({
+  project: 'tensorflow-cpu',
+  version: TENSORFLOW_VERSION,
+  platform: 'any',
+  sha256: createHash('sha256').update(bytes).digest('hex'),
+  members,
+});
+const leaves =
+  (bytes: Uint8Array): Download =>
+  async (_wheel, folder) =>
+    fs.writeFileSync(path.join(folder, 'fake.whl'), bytes);
+const rejection = async (promise: Promise<unknown>): Promise<LibraryError> => {
+  const error = await promise.then(
+    () => undefined,
+    (e: unknown) => e,
+  );
+  expect(error).toBeInstanceOf(LibraryError);
+  return error as LibraryError;
+};
+
+describe('fetching', () => {
+  test('unpacks just the libraries, whole, and leaves nothing else', async () => {
+    const parent = newFolder();
+    const target = path.join(parent, 'cpu');
+    const lines: string[] = [];
+    await fetchLibrary(wheelOf(archive), target, (line) => lines.push(line), leaves(archive));
+    expect(fs.readdirSync(target).sort()).toEqual(members.map((m) => path.basename(m)));
+    for (const name of members) expect(new Uint8Array(fs.readFileSync(path.join(target, path.basename(name))))).toEqual(content[name]);
+    expect(fs.readdirSync(parent)).toEqual(['cpu']);
+    expect(lines.length).toBe(2);
+  });
+
+  test('starts at the same time do not disturb each other', async () => {
+    const parent = newFolder();
+    const target = path.join(parent, 'cpu');
+    await Promise.all(Array.from({ length: 5 }, () => fetchLibrary(wheelOf(archive), target, undefined, leaves(archive))));
+    expect(fs.readdirSync(parent)).toEqual(['cpu']);
+    expect(fs.readdirSync(target).length).toBe(2);
+  });
+
+  test.each<[string, Uint8Array, Wheel, RegExp]>([
+    ['another file', Uint8Array.of(1, 2, 3), wheelOf(archive), /SHA-256 .* expected/],
+    ['a cut file', archive.subarray(0, archive.length - 1000), wheelOf(archive.subarray(0, archive.length - 1000)), /not a complete zip/],
+    ['a wheel without the libraries', zipSync({ a: new Uint8Array(1) }), wheelOf(zipSync({ a: new Uint8Array(1) })), /no member/],
+  ])('%s is refused and leaves nothing', async (_name, bytes, wheel, message) => {
+    const parent = newFolder();
+    const error = await rejection(fetchLibrary(wheel, path.join(parent, 'cpu'), undefined, leaves(bytes)));
+    expect(error.code).toBe('E_LIBRARY_DAMAGED');
+    expect(error.message).toMatch(message);
+    expect(fs.readdirSync(parent)).toEqual([]);
+  });
+
+  test('damage inside a member is noticed', async () => {
+    const bytes = archive.slice();
+    bytes.fill(0xff, 200, 400);
+    const error = await rejection(fetchLibrary(wheelOf(bytes), path.join(newFolder(), 'cpu'), undefined, leaves(bytes)));
+    expect(error.code).toBe('E_LIBRARY_DAMAGED');
+  });
+
+  test('a failing client is reported with the command to try', async () => {
+    const bin = newFolder();
+    for (const name of ['python3', 'python', 'pip3', 'pip'])
+      fs.writeFileSync(path.join(bin, name), '#!/bin/sh\necho "ERROR: no network" >&2\nexit 1\n', { mode: 0o755 });
+    vi.stubEnv('PATH', `${bin}:/usr/bin:/bin`);
+    const parent = newFolder();
+    const error = await rejection(fetchLibrary(wheelOf(archive), path.join(parent, 'cpu')));
+    expect(error.code).toBe('E_LIBRARY_DOWNLOAD');
+    expect(error.message).toMatch(/no network/);
+    expect(error.message).toMatch(/python3 -m pip download .*tensorflow-cpu==/);
+    expect(fs.readdirSync(parent)).toEqual([]);
+  });
+
+  test('a full disk and a cache that cannot be written are named, with the way out', async () => {
+    const full: Download = async () => {
+      throw Object.assign(new Error('full'), { code: 'ENOSPC' });
+    };
+    const error = await rejection(fetchLibrary(wheelOf(archive), path.join(newFolder(), 'cpu'), undefined, full));
+    expect(error).toMatchObject({ code: 'E_LIBRARY_DISK', message: expect.stringMatching(/DIT_MOE_CACHE_DIR/) });
+    const denied: Download = async () => {
+      throw Object.assign(new Error('denied'), { code: 'EROFS' });
+    };
+    expect((await rejection(fetchLibrary(wheelOf(archive), path.join(newFolder(), 'cpu'), undefined, denied))).code).toBe('E_LIBRARY_DISK');
+  });
+});
+
+describe('finding', () => {
+  const put = (folder: string, names = members.map((m) => path.basename(m))) => {
+    fs.mkdirSync(folder, { recursive: true });
+    for (const name of names) fs.writeFileSync(path.join(folder, name), '');
+    return folder;
+  };
+
+  test.skipIf(process.platform !== 'linux')('LIBTENSORFLOW_DIR comes first, and is never ignored silently', async () => {
+    const folder = put(newFolder());
+    vi.stubEnv('LIBTENSORFLOW_DIR', folder);
+    expect(await findLibtensorflow({ fetch: false })).toMatchObject({ source: 'environment', directory: folder });
+    vi.stubEnv('LIBTENSORFLOW_DIR', put(newFolder(), ['libtensorflow_cc.so.2']));
+    const error = await rejection(findLibtensorflow());
+    expect(error.code).toBe('E_LIBRARY_DIRECTORY');
+    expect(error.message).toMatch(/libtensorflow_framework\.so\.2 is not there/);
+  });
+
+  test.skipIf(process.platform !== 'linux')('then the cache, then an error that tells every place', async () => {
+    vi.stubEnv('LIBTENSORFLOW_DIR', '');
+    const cacheDir = newFolder();
+    const bin = newFolder();
+    fs.writeFileSync(path.join(bin, 'python3'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+    vi.stubEnv('PATH', `${bin}:/usr/bin:/bin`);
+    const error = await rejection(findLibtensorflow({ cacheDir, fetch: false }));
+    expect(error.code).toBe('E_LIBRARY_NOT_FOUND');
+    expect(error.message).toMatch(/LIBTENSORFLOW_DIR: not set.*not there.*not installed/);
+    const cached = put(path.join(cacheDir, 'libtensorflow', `${TENSORFLOW_VERSION}-${process.platform}-${process.arch}-cpu`));
+    expect(await findLibtensorflow({ cacheDir, fetch: false })).toMatchObject({ source: 'cache', directory: cached });
+  });
+});
