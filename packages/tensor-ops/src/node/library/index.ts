@@ -7,7 +7,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { downloadCommand, fetchLibrary } from './fetch.js';
 import { LibraryError } from './library-error.js';
-import { TENSORFLOW_VERSION, wheelFor } from './wheels.js';
+import { buildFor, TENSORFLOW_VERSION } from './wheels.js';
 
 export { LibraryError, type LibraryErrorCode } from './library-error.js';
 export { TENSORFLOW_VERSION } from './wheels.js';
@@ -30,6 +30,8 @@ export interface FoundLibrary {
 export interface FindOptions {
   /** Folder for downloaded libraries (default: {@link cacheDirectory}). */
   cacheDir?: string;
+  /** Look for the build with CUDA (default: whether an NVIDIA driver is loaded); it is about 3 GB. */
+  gpu?: boolean;
   /** Download if nothing is found (default true). */
   fetch?: boolean;
   /** Receives one line per slow stage. */
@@ -47,14 +49,19 @@ export function cacheDirectory(): string {
   return process.env['DIT_MOE_CACHE_DIR'] ?? path.join(process.env['XDG_CACHE_HOME'] ?? path.join(os.homedir(), '.cache'), 'dit-moe');
 }
 
+/** Whether this machine has a loaded NVIDIA driver. */
+export function hasNvidiaDriver(): boolean {
+  return fs.existsSync('/proc/driver/nvidia/version') || fs.existsSync('/dev/nvidiactl');
+}
+
 /** The command that fetches libtensorflow by hand on this platform, or `undefined` where TensorFlow publishes no build. */
 export function manualDownloadCommand(): string | undefined {
-  const wheel = wheelFor();
-  return wheel === undefined ? undefined : downloadCommand(wheel);
+  const build = buildFor(hasNvidiaDriver());
+  return build === undefined ? undefined : downloadCommand(build);
 }
 
 /**
- * Finds libtensorflow, and downloads it if it is nowhere (about 270 MB, once).
+ * Finds libtensorflow, and downloads it if it is nowhere (about 270 MB, once; with CUDA 3 GB).
  *
  * @throws LibraryError `E_LIBRARY_DIRECTORY` if `LIBTENSORFLOW_DIR` is set but lacks a library (there is no silent fallback),
  *   `E_LIBRARY_NOT_FOUND` if nothing is found and `fetch` is false, `E_LIBRARY_PLATFORM`, `E_LIBRARY_DOWNLOAD`,
@@ -75,11 +82,10 @@ export async function findLibtensorflow(options: FindOptions = {}): Promise<Foun
   }
   tried.push({ place: 'LIBTENSORFLOW_DIR', result: 'not set' });
 
-  const cached = path.join(
-    options.cacheDir ?? cacheDirectory(),
-    'libtensorflow',
-    `${TENSORFLOW_VERSION}-${process.platform}-${process.arch}-cpu`,
-  );
+  const build = buildFor(options.gpu ?? hasNvidiaDriver());
+  const name = `${TENSORFLOW_VERSION}-${process.platform}-${process.arch}-${build?.kind ?? 'cpu'}`;
+  const target = path.join(options.cacheDir ?? cacheDirectory(), 'libtensorflow', name);
+  const cached = build?.layout === 'site-packages' ? path.join(target, 'tensorflow') : target;
   if (missingFiles(cached).length === 0) return { source: 'cache', directory: cached, tried };
   tried.push({ place: cached, result: 'not there' });
 
@@ -87,8 +93,7 @@ export async function findLibtensorflow(options: FindOptions = {}): Promise<Foun
   if (python !== undefined && missingFiles(python).length === 0) return { source: 'python', directory: python, tried };
   tried.push({ place: 'Python package tensorflow', result: python === undefined ? 'not installed' : `${python} has no libtensorflow_cc` });
 
-  const wheel = wheelFor();
-  if (wheel === undefined) {
+  if (build === undefined) {
     throw new LibraryError(
       'E_LIBRARY_PLATFORM',
       `TensorFlow publishes no library for ${process.platform}-${process.arch}. Use --backend wasm, or set LIBTENSORFLOW_DIR to a build of TensorFlow ${TENSORFLOW_VERSION}.`,
@@ -100,8 +105,12 @@ export async function findLibtensorflow(options: FindOptions = {}): Promise<Foun
       `libtensorflow was not found (${tried.map((t) => `${t.place}: ${t.result}`).join('; ')}).`,
     );
   }
-  await fetchLibrary(wheel, cached, options.onProgress);
-  return { source: 'download', directory: cached, tried: [...tried, { place: 'download', result: `${wheel.project} ${wheel.version}` }] };
+  await fetchLibrary(build, target, options.onProgress);
+  return {
+    source: 'download',
+    directory: cached,
+    tried: [...tried, { place: 'download', result: `TensorFlow ${TENSORFLOW_VERSION} (${build.kind})` }],
+  };
 }
 
 /** Folder of an installed Python `tensorflow` of the pinned version, found without importing it. */

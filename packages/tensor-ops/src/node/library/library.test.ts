@@ -6,7 +6,7 @@ import { zipSync } from 'fflate';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { type Download, fetchLibrary } from './fetch.js';
 import { findLibtensorflow, LibraryError } from './index.js';
-import { TENSORFLOW_VERSION, type Wheel } from './wheels.js';
+import { type Build, buildFor, TENSORFLOW_VERSION } from './wheels.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'library-'));
 afterAll(() => fs.rmSync(root, { recursive: true }));
@@ -17,12 +17,11 @@ const newFolder = () => fs.mkdtempSync(path.join(root, `${folders++}-`));
 const members = ['tensorflow/libtensorflow_cc.so.2', 'tensorflow/libtensorflow_framework.so.2'];
 const content = Object.fromEntries(members.map((name, i) => [name, new Uint8Array(200_000).map((_, j) => (j * (i + 3)) % 251)]));
 const archive = zipSync({ ...content, 'tensorflow/__init__.py': new Uint8Array(10) });
-const wheelOf = (bytes: Uint8Array): Wheel => ({
-  project: 'tensorflow-cpu',
-  version: TENSORFLOW_VERSION,
-  platform: 'any',
-  sha256: createHash('sha256').update(bytes).digest('hex'),
-  members,
+const sha256 = (bytes: Uint8Array) => createHash('sha256').update(bytes).digest('hex');
+const wheelOf = (bytes: Uint8Array): Build => ({
+  kind: 'cpu',
+  wheels: [{ project: 'tensorflow-cpu', version: TENSORFLOW_VERSION, platform: 'any', sha256: sha256(bytes), members }],
+  layout: 'flat',
 });
 const leaves =
   (bytes: Uint8Array): Download =>
@@ -49,6 +48,28 @@ describe('fetching', () => {
     expect(lines.length).toBe(2);
   });
 
+  test('with CUDA the folders of all wheels lie side by side, and programs can run', async () => {
+    const cuda = zipSync({
+      'nvidia/cublas/lib/libcublas.so.12': new Uint8Array(9),
+      'nvidia/cuda_nvcc/bin/ptxas': new Uint8Array(5),
+      'nvidia/cublas/LICENSE': new Uint8Array(3),
+    });
+    const gpu = buildFor(true, 'linux-x64')!;
+    const archives = [archive, cuda];
+    const build: Build = { ...gpu, wheels: archives.map((bytes, i) => ({ ...gpu.wheels[i]!, project: String(i), sha256: sha256(bytes) })) };
+    const target = path.join(newFolder(), 'gpu');
+    await fetchLibrary(build, target, undefined, async (wheel, folder) => leaves(archives[Number(wheel.project)]!)(wheel, folder));
+    expect((fs.readdirSync(target, { recursive: true }) as string[]).filter((f) => /\.so|ptxas|LICENSE/.test(f)).sort()).toEqual([
+      'nvidia/cublas/lib/libcublas.so.12',
+      'nvidia/cuda_nvcc/bin/ptxas',
+      ...members,
+    ]);
+    expect(fs.statSync(path.join(target, 'nvidia/cuda_nvcc/bin/ptxas')).mode & 0o111).not.toBe(0);
+    expect(buildFor(true, 'darwin-arm64')?.kind).toBe('cpu');
+    expect(buildFor(false, 'linux-x64')?.wheels.length).toBe(1);
+    expect(buildFor(false, 'win32-x64')).toBeUndefined();
+  });
+
   test('starts at the same time do not disturb each other', async () => {
     const parent = newFolder();
     const target = path.join(parent, 'cpu');
@@ -57,7 +78,7 @@ describe('fetching', () => {
     expect(fs.readdirSync(target).length).toBe(2);
   });
 
-  test.each<[string, Uint8Array, Wheel, RegExp]>([
+  test.each<[string, Uint8Array, Build, RegExp]>([
     ['another file', Uint8Array.of(1, 2, 3), wheelOf(archive), /SHA-256 .* expected/],
     ['a cut file', archive.subarray(0, archive.length - 1000), wheelOf(archive.subarray(0, archive.length - 1000)), /not a complete zip/],
     ['a wheel without the libraries', zipSync({ a: new Uint8Array(1) }), wheelOf(zipSync({ a: new Uint8Array(1) })), /no member/],

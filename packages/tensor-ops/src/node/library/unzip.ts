@@ -19,14 +19,20 @@ const LOCAL_HEADER_BYTES = 30;
 const MAX_COMMENT = 0xffff;
 
 /**
- * Writes `members` of the zip file `archive` to the paths that `target` gives.
+ * Writes `members` (names, or what matches) of the zip file `archive` to the paths that `target` gives.
  * @throws LibraryError `E_LIBRARY_DAMAGED` if the file is no zip, or a member is missing or has another size than announced
  */
-export async function extractMembers(archive: string, members: readonly string[], target: (member: string) => string): Promise<void> {
+export async function extractMembers(
+  archive: string,
+  members: readonly string[] | RegExp,
+  target: (member: string) => string,
+): Promise<void> {
   const file = await fs.promises.open(archive, 'r');
   try {
     const directory = await readDirectory(file, archive);
-    for (const name of members) {
+    const names = members instanceof RegExp ? [...directory.keys()].filter((name) => members.test(name)) : members;
+    if (names.length === 0) throw new LibraryError('E_LIBRARY_DAMAGED', `${archive} has none of the members expected.`);
+    for (const name of names) {
       const member = directory.get(name);
       if (member === undefined) throw new LibraryError('E_LIBRARY_DAMAGED', `${archive} has no member ${name}.`);
       const header = await readExactly(file, member.headerOffset, LOCAL_HEADER_BYTES, archive);
