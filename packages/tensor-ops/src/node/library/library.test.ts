@@ -45,7 +45,7 @@ describe('fetching', () => {
     expect(fs.readdirSync(target).sort()).toEqual(members.map((m) => path.basename(m)));
     for (const name of members) expect(new Uint8Array(fs.readFileSync(path.join(target, path.basename(name))))).toEqual(content[name]);
     expect(fs.readdirSync(parent)).toEqual(['cpu']);
-    expect(lines.length).toBe(2);
+    expect(lines).toEqual([expect.stringContaining('Downloading tensorflow-cpu')]);
   });
 
   test('with CUDA the folders of all wheels lie side by side, and programs can run', async () => {
