@@ -46,8 +46,8 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
     const large: Repetitions = quick ? { warmUp: 2, rounds: 3, perRound: 1 } : { warmUp: 3, rounds: 6, perRound: 2 };
     for (const workload of ['forward', 'train'] as const) {
       for (const precision of ['f32', 'bf16'] as const) {
-        await engine.model(workload, precision, false, large);
-        const best = await engine.model(workload, precision, true, large);
+        const eager = await engine.model(workload, precision, false, large);
+        const best = await engine.model(workload, precision, true, large, eager);
         await engine.memory(workload, precision, best);
       }
     }
@@ -97,11 +97,18 @@ class EngineBenchmark {
 
   /**
    * Forward or training step of the model.
+   * @param rival a variant of the peer to try besides those asked for
    * @returns the peer's fastest variant
    */
-  async model(workload: Workload, precision: Precision, compiled: boolean, repetitions: Repetitions): Promise<string | undefined> {
+  async model(
+    workload: Workload,
+    precision: Precision,
+    compiled: boolean,
+    repetitions: Repetitions,
+    rival?: string,
+  ): Promise<string | undefined> {
     const name = `${workload}-${precision}${compiled ? '' : '-eager'}`;
-    const variant = await this.fastestVariant(name, workload, precision, compiled);
+    const variant = await this.fastestVariant(name, workload, precision, compiled, rival);
     const model = prepareModel(workload, precision, compiled);
     const request = { workload, precision, variant, batch: BATCH };
     const [value, other] = await this.compare(
@@ -130,12 +137,18 @@ class EngineBenchmark {
   }
 
   /** Times each variant of the peer alone. */
-  private async fastestVariant(name: string, workload: Workload, precision: Precision, compiled: boolean): Promise<string | undefined> {
+  private async fastestVariant(
+    name: string,
+    workload: Workload,
+    precision: Precision,
+    compiled: boolean,
+    rival: string | undefined,
+  ): Promise<string | undefined> {
     if (this.peer === undefined) return undefined;
     const { quick, log } = this.options;
     const { variants } = await this.peer.request<{ variants: string[] }>({ do: 'variants', workload, precision, compiled, quick });
     let best: { variant: string; seconds: number } | undefined;
-    for (const variant of variants) {
+    for (const variant of rival === undefined ? variants : [rival, ...variants]) {
       try {
         const start = performance.now();
         await this.peer.request({ do: 'prepare', workload, precision, variant, batch: BATCH });
@@ -169,6 +182,6 @@ class EngineBenchmark {
     const line = result(name, unit, better, value, peer);
     this.results.push(line);
     const against = peer === null ? '' : `, peer ${peer.toFixed(2)}, ratio ${line.ratio!.toFixed(2)}`;
-    this.options.log(`${name}: ${value.toFixed(2)} ${unit}${against}`);
+    this.options.log(`${name}: ${value.toFixed(2)} ${unit}${against} (load average ${os.loadavg()[0]!.toFixed(2)})`);
   }
 }

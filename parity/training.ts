@@ -1,10 +1,10 @@
 /** Whole training runs with recorded data, noise, times and labels: losses, gradient norms, final weights and averages. */
 import path from 'node:path';
-import { flowInterpolate, flowLoss, logitNormalTimes } from '@dit-moe/diffusion';
+import { type BetaSchedule, diffusionLosses, flowInterpolate, flowLoss, GaussianDiffusion, logitNormalTimes } from '@dit-moe/diffusion';
 import { dit } from '@dit-moe/dit';
 import { AdamW, compile, Ema, globalNorm, mean, Parameter, valueAndGrads } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type Comparison, check, compare, instances, json, tensors } from './golden.js';
+import { type Comparison, compare, instances, json, tensors } from './golden.js';
 import { asReference, readModel } from './reference-model.js';
 
 export const area = 'dit-moe/training';
@@ -14,10 +14,9 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
     const id = path.basename(instance);
     const facts = json(path.join(instance, 'trajectory.json'));
     const inputs = tensors(path.join(instance, 'inputs.safetensors'));
-    if (!inputs.has('t_normal')) {
-      yield check(id, false, 'training on Gaussian diffusion is not implemented yet');
-      continue;
-    }
+    const flow = inputs.has('t_normal');
+    const [, schedule, steps] = /^ddpm-(.+)-(\d+)-/.exec(facts.objective) ?? [undefined, 'linear', '1000'];
+    const gaussian = new GaussianDiffusion({ schedule: schedule as BetaSchedule, steps: Number(steps) });
     const model = await readModel(path.join(folder, '../model', facts.model));
     const { config } = model;
     const parameters = Object.fromEntries(Object.entries(model.weights).map(([name, tensor]) => [name, new Parameter(name, tensor)]));
@@ -26,15 +25,20 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
     const ema = new Ema(parameters, facts.ema_decay);
     const read = (from: Readonly<Record<string, Parameter>>) =>
       Object.fromEntries(Object.entries(from).map(([name, p]) => [name, p.read()]));
-    const step = compile((x: tf.Tensor, noise: tf.Tensor, timeNormal: tf.Tensor, y: tf.Tensor) => {
+    const step = compile((x: tf.Tensor, noise: tf.Tensor, time: tf.Tensor, y: tf.Tensor) => {
       const weights = read(parameters);
       const { grads, extra } = valueAndGrads(
         () => {
-          const t = logitNormalTimes(timeNormal);
-          const { output, balance } = dit(weights, config, flowInterpolate(x, noise, t), t, y);
-          const loss = mean(flowLoss(tf.slice(output, [0, 0, 0, 0], [-1, config.inChannels, -1, -1]), x, noise), 0);
+          const t = flow ? logitNormalTimes(time) : gaussian.modelTimes(time, x.shape[0]!);
+          const noisy = flow ? flowInterpolate(x, noise, t) : gaussian.addNoise(x, time, noise);
+          const { output, balance } = dit(weights, config, noisy, t, y);
+          const terms = flow
+            ? { loss: flowLoss(tf.slice(output, [0, 0, 0, 0], [-1, config.inChannels, -1, -1]), x, noise) }
+            : diffusionLosses(gaussian, output, x, time, noise);
+          const means = Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, mean(values as tf.Tensor, 0)]));
+          const loss = means['loss']!;
           const aux = tf.mul(balance!, facts.aux_loss_alpha);
-          return { loss: tf.add(loss, aux), extra: { loss, aux } };
+          return { loss: tf.add(loss, aux), extra: { ...means, aux } as Record<string, tf.Tensor> };
         },
         weights,
         { allowZeros: true },
@@ -56,7 +60,7 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
       const result = await step.run(
         tf.tensor(at('x', i), shape),
         tf.tensor(at('noise', i), shape),
-        tf.tensor1d(at('t_normal', i)),
+        flow ? tf.tensor1d(at('t_normal', i)) : tf.tensor1d(Int32Array.from(at('t', i)), 'int32'),
         tf.tensor1d(labels, 'int32'),
       );
       for (const [name, value] of Object.entries(result)) {

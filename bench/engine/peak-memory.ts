@@ -3,6 +3,7 @@
  * As a program: `peak-memory.ts <workload> <precision> <threads> <steps>`, sends MiB to its parent.
  */
 import { fork } from 'node:child_process';
+import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Precision } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
@@ -20,11 +21,16 @@ export function peakMemory(workload: Workload, precision: Precision, threads: nu
   });
 }
 
+/** MiB. Linux counts the parent's memory at the start into `maxRSS`, so the process's own mark is read there. */
+function ownPeak(): number {
+  const mark = process.platform === 'linux' ? /VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8')) : null;
+  return (mark === null ? process.resourceUsage().maxRSS : Number(mark[1])) / 1024;
+}
+
 if (process.send !== undefined && process.argv[1] === fileURLToPath(import.meta.url)) {
   const [workload, precision, threads, steps] = process.argv.slice(2) as [Workload, Precision, string, string];
   await useTensorFlow({ threads: Number(threads) });
   const model = prepareModel(workload, precision, true);
   for (let i = 0; i < Number(steps); i++) await model.step();
-  // `maxRSS` is in KiB.
-  process.send(process.resourceUsage().maxRSS / 1024, undefined, undefined, () => process.exit());
+  process.send(ownPeak(), undefined, undefined, () => process.exit());
 }

@@ -1,0 +1,141 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  betaSchedule,
+  betasBetween,
+  bitsPerDimension,
+  ddim,
+  ddimInversion,
+  ddpm,
+  diffusionLosses,
+  diffusionTables,
+  finish,
+  GaussianDiffusion,
+  LossSecondMomentSampler,
+  minSnrWeights,
+  normalKl,
+  respacedBetas,
+  respacedTimesteps,
+} from './index.js';
+
+beforeAll(() => tf.setBackend('cpu'));
+
+const betas = betaSchedule('linear', 1000);
+const values = (n: number, seed: number) => Float32Array.from({ length: n }, (_, i) => Math.sin(seed * 5.1 + i * 2.3));
+const batch = (seed: number) => tf.tensor4d(values(2 * 3 * 2 * 2, seed), [2, 3, 2, 2]);
+
+describe('schedules and respacing', () => {
+  test.each(['linear', 'quad', 'warmup10', 'warmup50', 'const', 'jsd', 'cosine'] as const)('%s gives betas in (0, 1]', (name) => {
+    const made = name === 'cosine' ? betaSchedule(name, 50) : betasBetween(name, 1e-4, 0.02, 50);
+    expect(made.length).toBe(50);
+    expect(made.every((b) => b > 0 && b <= 1)).toBe(true);
+  });
+
+  test('a respaced process has the same alphas at the timesteps it keeps', () => {
+    const kept = respacedTimesteps(1000, '10,15,20');
+    expect(kept.length).toBe(45);
+    const all = diffusionTables(betas);
+    const few = diffusionTables(respacedBetas(all.alphasCumprod, kept));
+    for (const [i, t] of kept.entries()) expect(few.alphasCumprod[i]).toBeCloseTo(all.alphasCumprod[t]!, 12);
+  });
+
+  test('ddim strides start at 0; halves round to even', () => {
+    expect(respacedTimesteps(1000, 'ddim50').slice(0, 3)).toEqual([0, 20, 40]);
+    expect(respacedTimesteps(6, '3')).toEqual([0, 2, 5]);
+  });
+
+  test.each(['', '1001', 'ddim300', '400,400,400', 'ten', '5,', '-3'])('"%s" is refused', (spec) => {
+    expect(() => respacedTimesteps(1000, spec)).toThrow(/spacing/);
+  });
+
+  test('impossible betas and steps are refused', () => {
+    expect(() => betaSchedule('linear', 0)).toThrow(/steps/);
+    expect(() => diffusionTables(Float64Array.of(0.1, 1.5))).toThrow(/betas/);
+  });
+});
+
+describe('a model that knows the truth', () => {
+  const diffusion = new GaussianDiffusion({ spacing: '20', varianceType: 'fixed-small' });
+  const clean = () => batch(1);
+  /** The exact noise for data that is always `clean`. */
+  const model = (x: tf.Tensor, time: tf.Tensor) =>
+    tf.tidy(() => diffusion.noiseFromClean(x, tf.fill([2], diffusion.timesteps.indexOf(time.dataSync()[0]!), 'int32'), clean()));
+
+  test.each(['ddpm', 'ddim'] as const)('%s leads to the data and leaves no tensor', async (method) => {
+    const start = batch(9);
+    const before = tf.memory().numTensors;
+    const fresh = (step: number) => batch(step + 10);
+    const run = method === 'ddpm' ? ddpm(diffusion, model, start, fresh) : ddim(diffusion, model, start, { eta: 0.5, noise: fresh });
+    const end = await finish(run);
+    const found = await end.data();
+    end.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+    for (const [i, x] of found.entries()) expect(x).toBeCloseTo(values(24, 1)[i]!, 4);
+  });
+
+  test('its losses vanish, and so do all terms of its bound but the first step', async () => {
+    const { loss } = diffusionLosses(diffusion, batch(3), clean(), tf.tensor1d([7, 19], 'int32'), batch(3));
+    expect(Math.max(...(await loss.data()))).toBe(0);
+    const before = tf.memory().numTensors;
+    const data = clean();
+    const bits = await bitsPerDimension(diffusion, model, data, (step) => batch(step + 2));
+    const terms = (await bits.terms.array()) as number[][];
+    for (const row of terms) for (const term of row.slice(0, -1)) expect(Math.abs(term)).toBeLessThan(1e-3);
+    tf.dispose([data, ...Object.values(bits)]);
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('inversion and sampling without noise cancel', async () => {
+    const fine = new GaussianDiffusion({ varianceType: 'fixed-small' });
+    /** Exact for standard normal data. */
+    const still = (x: tf.Tensor, time: tf.Tensor) => tf.tidy(() => tf.mul(x, fine.tables.sqrtOneMinusAlphasCumprod[time.dataSync()[0]!]!));
+    const noise = await finish(ddimInversion(fine, still, clean()));
+    const back = await finish(ddim(fine, still, noise));
+    const found = await back.data();
+    for (const [i, x] of found.entries()) expect(Math.abs(x - values(24, 1)[i]!)).toBeLessThan(0.02);
+  }, 20_000);
+});
+
+test('the variational term trains the variance only', () => {
+  const diffusion = new GaussianDiffusion();
+  const t = tf.tensor1d([3, 500], 'int32');
+  const [clean, noise] = [batch(1), batch(2)];
+  const gradient = tf.grad((output) => tf.sum(diffusionLosses(diffusion, output, clean, t, noise).vb!));
+  const [mean, variance] = tf.split(gradient(tf.concat([batch(4), batch(5)], 1)), 2, 1) as [tf.Tensor, tf.Tensor];
+  expect(tf.max(tf.abs(mean)).dataSync()[0]).toBe(0);
+  expect(tf.min(tf.abs(variance)).dataSync()[0]).toBeGreaterThan(0);
+});
+
+test('the divergence of Gaussians is the closed form, and 0 for equal ones', async () => {
+  const kl = (await normalKl(tf.scalar(1), tf.scalar(Math.log(4)), tf.scalar(0), tf.scalar(0)).data())[0]!;
+  expect(kl).toBeCloseTo(0.5 * (4 - 1 - Math.log(4) + 1), 5);
+  expect((await normalKl(tf.scalar(3), tf.scalar(-2), tf.scalar(3), tf.scalar(-2)).data())[0]).toBe(0);
+});
+
+test('timesteps with larger losses are drawn more often, and weigh less', () => {
+  const sampler = new LossSecondMomentSampler(3, 2, 0.01);
+  expect([...sampler.weights()]).toEqual([1, 1, 1]);
+  sampler.update([0, 0, 1, 1, 2, 2], [1, 1, 1, 1, 4, 4]);
+  expect(sampler.weights()[2]).toBeCloseTo(0.99 * (4 / 6) + 0.01 / 3, 12);
+  const { timesteps, weights } = sampler.sample([0, 0.99]);
+  expect([...timesteps]).toEqual([0, 2]);
+  expect(weights[0]).toBeGreaterThan(1);
+  expect(weights[1]).toBeLessThan(1);
+  expect(() => sampler.update([3], [1])).toThrow(/timestep/);
+});
+
+test('min-SNR weights limit the weight of nearly clean samples', () => {
+  const diffusion = new GaussianDiffusion({ meanType: 'epsilon' });
+  const weights = minSnrWeights(diffusion);
+  const { alphasCumprod } = diffusion.tables;
+  for (const t of [0, 300, 999]) {
+    const snr = alphasCumprod[t]! / (1 - alphasCumprod[t]!);
+    expect(weights[t]).toBeCloseTo(Math.min(1, 5 / snr), 12);
+  }
+});
+
+test('mismatched shapes are refused by name', () => {
+  const diffusion = new GaussianDiffusion();
+  expect(() => diffusion.reverseStep(batch(1), batch(2), tf.tensor1d([1, 2], 'int32'))).toThrow(/\[2,6,2,2\]/);
+  expect(() => diffusion.addNoise(batch(1), tf.tensor1d([1], 'int32'), batch(2))).toThrow(/t \[2\]/);
+});

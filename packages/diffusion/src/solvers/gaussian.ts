@@ -1,0 +1,127 @@
+/**
+ * Sampling loops of Gaussian diffusion: ancestral (Ho et al. 2020) and DDIM (Song et al. 2021), with gradients of a classifier
+ * on request (Dhariwal and Nichol 2021), and DDIM run backwards to encode samples.
+ */
+import { ArgumentError } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Denoiser } from '../denoiser.js';
+import type { CleanOptions, GaussianDiffusion } from '../gaussian-diffusion.js';
+import { evaluate, type SolverOptions, type SolverRun } from './solver.js';
+
+export interface GaussianSamplingOptions extends SolverOptions, CleanOptions {
+  /** Gradient of log p(condition | x) with respect to x, at training timesteps `t` `[B]`: classifier guidance. */
+  gradient?: (x: tf.Tensor, t: tf.Tensor) => tf.Tensor | Promise<tf.Tensor>;
+}
+
+/** Standard normal numbers of the shape of the samples for step 0, 1, ... in loop order; the solver disposes of them. */
+export type StepNoise = (step: number) => tf.Tensor;
+
+/**
+ * Ancestral (DDPM) sampling.
+ * @param model its output has twice the channels if the variance is learned; it sees training timesteps
+ * @param start noise `[B, C, ...]`; not disposed
+ * @param noise for every step but the last
+ */
+export function ddpm(
+  diffusion: GaussianDiffusion,
+  model: Denoiser,
+  start: tf.Tensor,
+  noise: StepNoise,
+  options: GaussianSamplingOptions = {},
+): SolverRun {
+  return loop(diffusion, model, start, options, descending(diffusion.steps), (output, x, t, gradient, step) => {
+    const reverse = diffusion.reverseStep(output, x, t, options);
+    const mean = gradient === undefined ? reverse.mean : tf.add(reverse.mean, tf.mul(reverse.variance, gradient));
+    if (t === 0) return [mean, reverse.clean];
+    return [tf.add(mean, tf.mul(tf.exp(tf.mul(reverse.logVariance, 0.5)), noise(step))), reverse.clean];
+  });
+}
+
+/** With `eta` 0 (default) deterministic; with 1 as random as ancestral sampling, and `noise` is needed. */
+export interface DdimOptions extends GaussianSamplingOptions {
+  eta?: number;
+  noise?: StepNoise;
+}
+
+/**
+ * DDIM sampling.
+ *
+ * Parameters as for {@link ddpm}.
+ * @throws ArgumentError if `eta` is negative, or positive without `noise`
+ */
+export function ddim(diffusion: GaussianDiffusion, model: Denoiser, start: tf.Tensor, options: DdimOptions = {}): SolverRun {
+  const { eta = 0, noise } = options;
+  if (!(eta >= 0)) throw new ArgumentError('ddim: eta', 'a number >= 0', eta);
+  if (eta > 0 && noise === undefined) throw new ArgumentError('ddim: noise', 'a function, as eta is positive', 'undefined');
+  return loop(diffusion, model, start, options, descending(diffusion.steps), (output, x, t, gradient, step) => {
+    let clean = diffusion.reverseStep(output, x, t, options).clean;
+    if (gradient !== undefined) {
+      const shift = tf.mul(diffusion.tables.sqrtOneMinusAlphasCumprod[t]!, gradient);
+      clean = diffusion.cleanFromNoise(x, t, tf.sub(diffusion.noiseFromClean(x, t, clean), shift));
+    }
+    const [alpha, previous] = [diffusion.tables.alphasCumprod[t]!, diffusion.tables.alphasCumprodPrev[t]!];
+    const sigma = eta * Math.sqrt((1 - previous) / (1 - alpha)) * Math.sqrt(1 - alpha / previous);
+    // More than all the noise cannot be fresh: for eta > 1 the root would be that of a negative number.
+    const rest = Math.sqrt(Math.max(0, 1 - previous - sigma * sigma));
+    const mean = tf.add(tf.mul(clean, Math.sqrt(previous)), tf.mul(diffusion.noiseFromClean(x, t, clean), rest));
+    return [t === 0 || sigma === 0 ? mean : tf.add(mean, tf.mul(sigma, noise!(step))), clean];
+  });
+}
+
+/**
+ * DDIM run from clean samples to noise: {@link ddim} with eta 0 leads back approximately, the better the more steps.
+ * @param clean `[B, C, ...]`; not disposed
+ */
+export function ddimInversion(
+  diffusion: GaussianDiffusion,
+  model: Denoiser,
+  clean: tf.Tensor,
+  options: GaussianSamplingOptions = {},
+): SolverRun {
+  return loop(diffusion, model, clean, options, descending(diffusion.steps).reverse(), (output, x, t, gradient) => {
+    let predicted = diffusion.reverseStep(output, x, t, options).clean;
+    if (gradient !== undefined) {
+      const shift = tf.mul(diffusion.tables.sqrtOneMinusAlphasCumprod[t]!, gradient);
+      predicted = diffusion.cleanFromNoise(x, t, tf.sub(diffusion.noiseFromClean(x, t, predicted), shift));
+    }
+    const next = diffusion.tables.alphasCumprodNext[t]!;
+    const noise = diffusion.noiseFromClean(x, t, predicted);
+    return [tf.add(tf.mul(predicted, Math.sqrt(next)), tf.mul(noise, Math.sqrt(1 - next))), predicted];
+  });
+}
+
+type Update = (output: tf.Tensor, x: tf.Tensor, t: number, gradient: tf.Tensor | undefined, step: number) => [tf.Tensor, tf.Tensor];
+
+async function* loop(
+  diffusion: GaussianDiffusion,
+  model: Denoiser,
+  start: tf.Tensor,
+  { signal, gradient }: GaussianSamplingOptions,
+  order: readonly number[],
+  update: Update,
+): SolverRun {
+  let x = start.clone();
+  let clean: tf.Tensor | undefined;
+  let returned = false;
+  try {
+    for (const [step, t] of order.entries()) {
+      signal?.throwIfAborted();
+      const time = diffusion.timesteps[t]!;
+      const output = await evaluate(model, x, time, step + 1);
+      const slope = gradient === undefined ? undefined : await evaluate(async (z, times) => gradient(z, times), x, time, step + 1);
+      const [next, predicted] = tf.tidy(() => update(output, x, t, slope, step));
+      tf.dispose([x, output, ...(slope === undefined ? [] : [slope]), ...(clean === undefined ? [] : [clean])]);
+      [x, clean] = [next, predicted];
+      yield { step: step + 1, steps: order.length, time, x, clean };
+    }
+    returned = true;
+    return x;
+  } finally {
+    clean?.dispose();
+    if (!returned) x.dispose();
+  }
+}
+
+function descending(steps: number): number[] {
+  return Array.from({ length: steps }, (_, i) => steps - 1 - i);
+}
