@@ -99,11 +99,11 @@ async function* compareModel(
   }
 
   /** Loss, gradients and terms with the given weights and labels. */
-  const training = (now: Record<string, tf.Tensor>, labels: tf.Tensor) =>
+  const training = (now: Record<string, tf.Tensor>, labels: tf.Tensor, settings = config) =>
     valueAndGrads(
       () => {
         const balances: tf.Tensor[] = [];
-        const result: DitOutput = dit(now, config, x, tf.cast(t, 'float32'), labels, {
+        const result: DitOutput = dit(now, settings, x, tf.cast(t, 'float32'), labels, {
           trace: (name, value) => void (name.endsWith('.balance') && balances.push(value)),
         });
         const mse = mean(tf.squaredDifference(tf.reshape(result.output, [-1]), tf.reshape(target, [-1])), 0);
@@ -129,6 +129,14 @@ async function* compareModel(
   for (const name of files['aux']!.keys()) {
     const theirs = /^batch_aux\.only_grad\.(.+)$/.exec(name)?.[1]?.replace(/^layer(\d+)\.gate$/, 'blocks.$1.moe.gate.weight');
     if (theirs !== undefined) yield against('aux', name, balanceGrads.get(theirs)!);
+  }
+  const perImage = training(weights, y, { ...config, moe: { ...config.moe!, balanceOver: 'image' } });
+  yield against('aux', 'seq_aux.aux_per_layer', await numbers(perImage.extra.auxiliary));
+  yield against('aux', 'seq_aux.total_loss', await numbers(perImage.value));
+  const perImageGrads = await asReference(model, perImage.grads);
+  for (const name of files['aux']!.keys()) {
+    const theirs = /^seq_aux\.grad\.(.+)$/.exec(name)?.[1]?.replace(/^layer(\d+)\.gate$/, 'blocks.$1.moe.gate.weight');
+    if (theirs !== undefined) yield against('aux', name, perImageGrads.get(theirs)!);
   }
 
   const dropMask = inputs.get('drop_mask')?.data;

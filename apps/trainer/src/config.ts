@@ -14,6 +14,7 @@ const moe = z.strictObject({
   expertRatio: z.number().positive().default(4),
   sharedRatio: z.number().nonnegative().default(2),
   balanceAlpha: z.number().nonnegative().default(0.01),
+  balanceOver: z.enum(['batch', 'image']).default('batch'),
 });
 const model = z.strictObject({
   /** A published size such as `S/2-8E2A`; the other fields override it. */

@@ -13,6 +13,8 @@ export interface MoeConfig {
   sharedRatio: number;
   /** Weight of the balance loss (0.01 in the reference code, 0.005 in the paper). */
   balanceAlpha: number;
+  /** Balance over the tokens of the batch (default, as the published models), or within each image. */
+  balanceOver?: 'batch' | 'image';
 }
 
 /** A DiT or DiT-MoE. */

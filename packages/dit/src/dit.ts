@@ -149,7 +149,7 @@ function ditBlock(
       ...(shared === undefined ? {} : { sharedGateUp: shared, sharedDown: weights[`${name}.moe.shared.down`]! }),
     },
     config.moe,
-    options,
+    { ...options, ...(config.moe.balanceOver === 'image' && { balancedSequences: batch }) },
   );
   const feedForwardOut = tf.reshape(experts.output, [batch, tokens, width]);
   const output = gatedResidual(h, gate2, feedForwardOut);

@@ -1,5 +1,5 @@
 /** Load-balance losses: returned values, never hidden gradients. */
-import { bincount, mean } from '@dit-moe/tensor-ops';
+import { ArgumentError, bincount, mean } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Routing } from './route.js';
 
@@ -20,4 +20,26 @@ export function balanceLoss(routing: Routing, load: tf.Tensor): tf.Scalar {
   const fraction = tf.mul(load, numExperts / (tokens * routing.indices.shape[1]!));
   const importance = mean(routing.scores, 0);
   return tf.sum(tf.mul(fraction, importance)) as tf.Scalar;
+}
+
+/**
+ * The same loss for every sequence alone, averaged over the sequences (DiT-MoE's gate with `seq_aux=True`, DeepSeek-V2 section
+ * 2.2.3): experts must be balanced within an image, not only over the batch.
+ *
+ * @param sequences number of sequences of equal length, one after another in `routing`
+ * @throws ArgumentError if the tokens cannot be divided among them
+ */
+export function sequenceBalanceLoss(routing: Routing, sequences: number): tf.Scalar {
+  const [tokens, numExperts] = routing.scores.shape as [number, number];
+  if (!Number.isInteger(sequences) || sequences < 1 || tokens % sequences !== 0)
+    throw new ArgumentError('sequenceBalanceLoss: sequences', `a positive divisor of the ${tokens} tokens`, sequences);
+  const choices = routing.indices.shape[1]!;
+  const length = tokens / sequences;
+  // One count for every pair of sequence and expert.
+  const first = tf.mul(tf.range(0, sequences, 1, 'int32'), tf.scalar(numExperts, 'int32'));
+  const pairs = tf.add(tf.reshape(routing.indices, [sequences, length * choices]), tf.expandDims(first, 1));
+  const load = tf.reshape(tf.cast(bincount(tf.reshape(pairs, [-1]), sequences * numExperts), 'float32'), [sequences, numExperts]);
+  const fraction = tf.mul(load, numExperts / (length * choices));
+  const importance = mean(tf.reshape(routing.scores, [sequences, length, numExperts]), 1);
+  return tf.div(tf.sum(tf.mul(fraction, importance)), sequences) as tf.Scalar;
 }

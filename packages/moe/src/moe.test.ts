@@ -4,7 +4,7 @@ import { compile, swiglu } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { balanceLoss, expertLoad, type MoeWeights, moe, route } from './index.js';
+import { balanceLoss, expertLoad, type MoeWeights, moe, route, sequenceBalanceLoss } from './index.js';
 
 const [tokens, width, numExperts, hidden, shared] = [11, 6, 5, 4, 3];
 const config = { numExperts, topK: 2 };
@@ -152,4 +152,22 @@ test('the balance loss is 1 for an even router and rises with imbalance', () => 
 
 test('impossible top-k is refused', () => {
   expect(() => route(tf.ones([1, 2]), tf.ones([2, 3]), { numExperts: 3, topK: 4 })).toThrow(/topK.*1 to 3.*4/);
+});
+
+test('the balance loss per sequence is the mean of that of its parts, values and gradients', async () => {
+  await tf.setBackend('cpu');
+  const [sequences, length] = [3, 4];
+  const x = fill([sequences * length, width], 7);
+  const gate = fill([width, numExperts], 8);
+  const joint = tf.valueAndGrad((g) => sequenceBalanceLoss(route(x, g, config), sequences))(gate);
+  const parts = tf.valueAndGrad((g) => {
+    const each = tf.split(x, sequences).map((part) => {
+      const routing = route(part, g, config);
+      return balanceLoss(routing, expertLoad(routing));
+    });
+    return tf.mean(tf.stack(each));
+  })(gate);
+  expect(joint.value.dataSync()[0]).toBeCloseTo(parts.value.dataSync()[0]!, 6);
+  expect(worst(joint.grad.dataSync() as Float32Array, parts.grad.dataSync() as Float32Array)).toBeLessThan(1e-6);
+  expect(() => sequenceBalanceLoss(route(x, gate, config), 5)).toThrow(/sequences/);
 });

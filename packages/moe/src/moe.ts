@@ -1,7 +1,7 @@
 /** The mixture-of-experts feed-forward layer of DiT-MoE: routed SwiGLU experts plus shared ones on the same input. */
 import { type Precision, swiglu } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { balanceLoss, expertLoad } from './balance-loss.js';
+import { balanceLoss, expertLoad, sequenceBalanceLoss } from './balance-loss.js';
 import { type RouterConfig, type Routing, route } from './route.js';
 import { swigluExperts } from './swiglu-experts.js';
 
@@ -29,17 +29,26 @@ export interface MoeOutput {
   load: tf.Tensor;
 }
 
+export interface MoeOptions {
+  /** Precision of the experts' products (default `f32`); the router is float32 always. */
+  precision?: Precision;
+  /** Balance the experts within each of that many equally long sequences (default: over all tokens together). */
+  balancedSequences?: number;
+}
+
 /**
  * Applies the layer.
  *
  * @param x tokens `[N, D]`
  */
-export function moe(x: tf.Tensor, weights: MoeWeights, config: RouterConfig, options: { precision?: Precision } = {}): MoeOutput {
+export function moe(x: tf.Tensor, weights: MoeWeights, config: RouterConfig, options: MoeOptions = {}): MoeOutput {
   const routing = route(x, weights.gate, config);
   const load = expertLoad(routing);
   let output = swigluExperts(x, routing, { gateUp: weights.expertsGateUp, down: weights.expertsDown }, options);
   if (weights.sharedGateUp !== undefined && weights.sharedDown !== undefined) {
     output = tf.add(output, swiglu(x, weights.sharedGateUp, weights.sharedDown, options));
   }
-  return { output, losses: { balance: balanceLoss(routing, load) }, routing, load };
+  const { balancedSequences } = options;
+  const balance = balancedSequences === undefined ? balanceLoss(routing, load) : sequenceBalanceLoss(routing, balancedSequences);
+  return { output, losses: { balance }, routing, load };
 }

@@ -1,5 +1,6 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { residentGrowth } from '../test/resident-growth.js';
 import { compile } from './compile.js';
 import { type TensorFlowRuntime, useTensorFlow } from './node/index.js';
 import { Parameter } from './parameter.js';
@@ -164,11 +165,10 @@ describe('on the TensorFlow runtime', () => {
     loop(2_000);
     const handles = runtime.numTensors();
     const tensors = tf.memory().numTensors;
-    const resident = process.memoryUsage().rss;
-    loop(10_000);
+    const growth = residentGrowth(() => loop(10_000));
     expect(runtime.numTensors()).toBe(handles);
     expect(tf.memory().numTensors).toBe(tensors);
-    expect(process.memoryUsage().rss - resident).toBeLessThan(32 << 20);
+    expect(growth).toBeLessThan(8 << 20);
     step.dispose();
     p.dispose();
   });
