@@ -53,7 +53,11 @@ program
   .option('--classes <list>', 'class names or numbers, separated by commas (default: all)')
   .addOption(new Option('--count <n>', 'images per class').argParser(count).default(8))
   .addOption(new Option('--seed <n>', 'an image depends on the seed and its number only').argParser(seed).default(0))
-  .addOption(new Option('--solver <name>', 'Euler (1 evaluation per step) or Heun (2)').choices(Object.keys(solvers)).default('euler'))
+  .addOption(
+    new Option('--solver <name>', 'Euler or DPM-Solver++(2M) (1 evaluation per step) or Heun (2)')
+      .choices(Object.keys(solvers))
+      .default('euler'),
+  )
   .addOption(new Option('--steps <n>', 'solver steps').argParser(count).default(50))
   .addOption(new Option('--guidance <scale>', 'classifier-free guidance; 1 for none').argParser(number).default(2))
   .addOption(new Option('--interval <from,to>', 'times in which guidance applies, 1 is noise').argParser(interval))

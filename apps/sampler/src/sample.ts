@@ -1,10 +1,27 @@
 /** Images from a model: each depends on the model, the settings, the seed and its number, not on its batch. */
-import { classifierFreeGuidance, euler, finish, heun, type Pixels, toPixels, uniformTimes } from '@dit-moe/diffusion';
+import {
+  classifierFreeGuidance,
+  cleanFromVelocity,
+  type Denoiser,
+  dpmSolver2M,
+  euler,
+  finish,
+  flowLevels,
+  heun,
+  type Pixels,
+  toPixels,
+  uniformTimes,
+} from '@dit-moe/diffusion';
 import { randomNormalBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { OpenModel } from './model.js';
 
-export const solvers = { euler, heun } as const;
+export const solvers = {
+  euler,
+  heun,
+  'dpm++2m': (velocity: Denoiser, noise: tf.Tensor, times: readonly number[]) =>
+    dpmSolver2M(cleanFromVelocity(velocity), noise, flowLevels(times)),
+} as const;
 
 /** What determines the images. */
 export interface SampleSettings {

@@ -9,6 +9,8 @@ export * from './likelihood.js';
 export * from './pixels.js';
 export * from './rectified-flow.js';
 export * from './respacing.js';
+export * from './solvers/dormand-prince.js';
+export * from './solvers/dpm-solver.js';
 export * from './solvers/euler.js';
 export * from './solvers/gaussian.js';
 export * from './solvers/solver.js';

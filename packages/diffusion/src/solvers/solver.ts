@@ -37,6 +37,20 @@ export function uniformTimes(steps: number): number[] {
   return Array.from({ length: steps + 1 }, (_, i) => 1 - i / steps);
 }
 
+/**
+ * Times of a rectified flow that are equally spaced in `log((1 - t) / t)`, the grid on which `dpmSolver2M` is of second
+ * order; append 0 to end with the predicted clean sample.
+ * @param first the noisiest time (default 0.999), in (last, 1)
+ * @param last the cleanest time (default 0.001), in (0, first)
+ * @throws ArgumentError if `steps` is not a positive integer or the ends are not in order
+ */
+export function logSnrTimes(steps: number, first = 0.999, last = 0.001): number[] {
+  if (!Number.isInteger(steps) || steps < 1) throw new ArgumentError('logSnrTimes: steps', 'a positive integer', steps);
+  if (!(0 < last && last < first && first < 1)) throw new ArgumentError('logSnrTimes: first, last', '0 < last < first < 1', [first, last]);
+  const logit = (t: number): number => Math.log(t / (1 - t));
+  return Array.from({ length: steps + 1 }, (_, i) => 1 / (1 + Math.exp(-(logit(first) + (i / steps) * (logit(last) - logit(first))))));
+}
+
 /** Checks that there are at least two times and that they fall. */
 export function checkTimes(times: readonly number[]): void {
   if (times.length < 2 || times.some((t, i) => !Number.isFinite(t) || (i > 0 && t >= times[i - 1]!)))
