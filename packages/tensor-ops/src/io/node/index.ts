@@ -1,5 +1,7 @@
 export * from './atomic.js';
 export { FileSource } from './file-source.js';
+export { downloadFromHub, HubError, type HubOptions, type HubProgress } from './hub.js';
+export { hubCacheFolder } from './hub-cache.js';
 export * from './npz-file.js';
 export * from './open-checkpoint.js';
 export * from './safetensors-file.js';

@@ -1,0 +1,232 @@
+/**
+ * Files of the Hugging Face hub, into the hub's own cache: resumed where they stopped, checked against their hashes, and found
+ * again without a network. `@huggingface/hub` is an optional dependency: it is loaded when something has to be fetched.
+ */
+import { createHash } from 'node:crypto';
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import type { PathInfo } from '@huggingface/hub';
+import { ArgumentError, DitMoeError } from '../../errors.js';
+import { CachedRepository, exists, hubCacheFolder } from './hub-cache.js';
+
+/** Files could not be had from the hub, and are not in the cache; the message says what to do. */
+export class HubError extends DitMoeError {
+  constructor(message: string, options?: ErrorOptions) {
+    super('E_HUB', message, options);
+  }
+}
+
+/** Progress of one file. */
+export interface HubProgress {
+  file: string;
+  /** Bytes on this machine, those of earlier attempts included. */
+  received: number;
+  total: number;
+}
+
+export interface HubOptions {
+  /** Branch, tag or commit (default `main`). A commit that is in the cache is not asked for again. */
+  revision?: string;
+  /** Default: where the hub's own libraries keep theirs, see `hubCacheFolder`. */
+  cacheFolder?: string;
+  /** Access token for gated and private repositories (default: environment variable `HF_TOKEN`). */
+  token?: string;
+  /** Address of the hub (default: environment variable `HF_ENDPOINT`, else the public hub). */
+  hubUrl?: string;
+  /** Use what is in the cache, never the network (default: whether the environment variable `HF_HUB_OFFLINE` is `1`). */
+  offline?: boolean;
+  onProgress?: (progress: HubProgress) => void;
+  /** Ends the download; what has arrived is kept and continued next time. */
+  signal?: AbortSignal;
+}
+
+/** Attempts per file when the connection breaks; each goes on where the last one stopped. */
+const ATTEMPTS = 5;
+/** Milliseconds before the second attempt; doubled each time. */
+const FIRST_PAUSE = 250;
+
+type Hub = typeof import('@huggingface/hub');
+
+/**
+ * Fetches files of a model repository, unless they are cached.
+ *
+ * @param repository such as `facebook/DiT-XL-2-256`
+ * @param files paths in it
+ * @returns the folder that holds them at these paths
+ * @throws ArgumentError for a name or path that is none
+ * @throws HubError if they are not cached and the library is missing, there is no network, no access, or no such file
+ */
+export async function downloadFromHub(repository: string, files: readonly string[], options: HubOptions = {}): Promise<string> {
+  if (!/^[\w.-]+(\/[\w.-]+)?$/.test(repository) || repository.includes('..'))
+    throw new ArgumentError('downloadFromHub: repository', 'a name such as "owner/model"', repository);
+  for (const file of files)
+    if (file === '' || path.posix.isAbsolute(file) || /[\\\0]/.test(file) || file.split('/').includes('..'))
+      throw new ArgumentError('downloadFromHub: files', 'relative paths in the repository', file);
+  const { revision = 'main', cacheFolder = hubCacheFolder(), offline = process.env['HF_HUB_OFFLINE'] === '1' } = options;
+  if (!/^[\w.-]+(\/[\w.-]+)*$/.test(revision) || revision.includes('..'))
+    throw new ArgumentError('downloadFromHub: revision', 'a branch, tag or commit', revision);
+
+  const cache = new CachedRepository(cacheFolder, repository);
+  const known = await cache.commitOf(revision);
+  const missing = known === undefined ? files : await cache.missing(known, files);
+  if (missing.length === 0 && (offline || known === revision)) return cache.snapshot(known!);
+  const lacking = `${repository} (${revision}): ${missing.join(', ')}`;
+  if (offline) throw new HubError(`${lacking} are not in the cache ${cacheFolder}, and downloads are switched off.`);
+  try {
+    const download = new HubDownload(await loadHub(lacking), repository, cache, options);
+    const commit = await download.commit(revision);
+    await download.files(commit, await cache.missing(commit, files));
+    await cache.setCommit(revision, commit);
+    return cache.snapshot(commit);
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    // A branch that was downloaded before is good enough when the hub cannot be asked.
+    if (missing.length === 0) return cache.snapshot(known!);
+    throw explained(error, lacking, cacheFolder);
+  }
+}
+
+async function loadHub(lacking: string): Promise<Hub> {
+  try {
+    return await import('@huggingface/hub');
+  } catch (cause) {
+    throw new HubError(
+      `${lacking} must be fetched from the Hugging Face hub, which needs the optional package "@huggingface/hub": ` +
+        'npm install @huggingface/hub. Or fetch the files by other means and give their path.',
+      { cause },
+    );
+  }
+}
+
+class HubDownload {
+  private readonly access: { hubUrl?: string; accessToken?: string; fetch: typeof fetch };
+
+  constructor(
+    private readonly hub: Hub,
+    private readonly repository: string,
+    private readonly cache: CachedRepository,
+    private readonly options: HubOptions,
+  ) {
+    const { signal } = options;
+    const hubUrl = options.hubUrl ?? process.env['HF_ENDPOINT'];
+    const accessToken = options.token ?? process.env['HF_TOKEN'];
+    this.access = {
+      fetch: (url, init) => fetch(url, signal === undefined ? init : { ...init, signal }),
+      ...(hubUrl !== undefined && { hubUrl: hubUrl.replace(/\/$/, '') }),
+      ...(accessToken !== undefined && { accessToken }),
+    };
+  }
+
+  /** The commit that a revision is now. */
+  async commit(revision: string): Promise<string> {
+    const { sha } = await this.hub.modelInfo({ name: this.repository, revision, additionalFields: ['sha'], ...this.access });
+    return sha;
+  }
+
+  async files(commit: string, files: readonly string[]): Promise<void> {
+    if (files.length === 0) return;
+    const infos = await this.hub.pathsInfo({ repo: this.repository, paths: [...files], revision: commit, ...this.access });
+    for (const file of files) {
+      const info = infos.find(({ path, type }) => path === file && type === 'file');
+      if (info === undefined) throw new HubError(`${this.repository} has no file ${file} at revision ${commit}.`);
+      await this.file(commit, file, info);
+    }
+  }
+
+  private async file(commit: string, file: string, info: PathInfo): Promise<void> {
+    const size = info.lfs?.size ?? info.size;
+    const etag = info.lfs?.oid ?? info.oid;
+    if (etag === undefined || !/^[0-9a-f]{40,64}$/.test(etag)) throw new HubError(`${this.repository}: the hub gives no hash for ${file}.`);
+    const blob = this.cache.blob(etag);
+    if (!(await exists(blob))) {
+      await fs.mkdir(path.dirname(blob), { recursive: true });
+      const incomplete = `${blob}.incomplete`;
+      await this.receive(incomplete, commit, file, size);
+      if ((await hashOf(incomplete, size, info)) !== etag) {
+        await fs.rm(incomplete);
+        throw new HubError(`${file} of ${this.repository} arrived damaged: its hash is not ${etag}. It was deleted; try again.`);
+      }
+      await fs.rename(incomplete, blob);
+    }
+    await this.cache.link(commit, file, etag);
+  }
+
+  /** Appends to `incomplete` until it has `size` bytes, over as many connections as it takes. */
+  private async receive(incomplete: string, commit: string, file: string, size: number): Promise<void> {
+    const { signal, onProgress } = this.options;
+    const handle = await fs.open(incomplete, 'a');
+    try {
+      let received = (await handle.stat()).size;
+      if (received > size) await handle.truncate((received = 0));
+      const request = { repo: this.repository, path: file, revision: commit, ...this.access };
+      for (let attempt = 1; received < size; attempt++) {
+        try {
+          const blob = await this.hub.downloadFile(request);
+          if (blob === null) throw new HubError(`${this.repository} has no file ${file} at revision ${commit}.`);
+          for await (const chunk of blob.slice(received, size).stream() as unknown as AsyncIterable<Uint8Array>) {
+            signal?.throwIfAborted();
+            if (received + chunk.length > size) throw new HubError(`The hub sent more than the ${size} bytes of ${file}.`);
+            await handle.write(chunk);
+            received += chunk.length;
+            attempt = 1;
+            onProgress?.({ file, received, total: size });
+          }
+          if (received < size) throw new Error(`the connection ended after ${received} of ${size} bytes`);
+        } catch (error) {
+          signal?.throwIfAborted();
+          if (attempt >= ATTEMPTS || error instanceof HubError || isRefusal(error)) throw error;
+          await new Promise((resolve) => setTimeout(resolve, FIRST_PAUSE * 2 ** (attempt - 1)));
+        }
+      }
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  }
+}
+
+/** sha256 for large files, git's hash (sha1 with a header) for the others, as the hub names them. */
+async function hashOf(file: string, size: number, { lfs }: PathInfo): Promise<string> {
+  const hash = createHash(lfs === undefined ? 'sha1' : 'sha256');
+  if (lfs === undefined) hash.update(`blob ${size}\0`);
+  const handle = await fs.open(file, 'r');
+  try {
+    for await (const chunk of handle.createReadStream({ autoClose: false, highWaterMark: 2 ** 20 })) hash.update(chunk as Uint8Array);
+  } finally {
+    await handle.close();
+  }
+  return hash.digest('hex');
+}
+
+const statusOf = (error: unknown): number | undefined => {
+  const status = (error as { statusCode?: unknown } | undefined)?.statusCode;
+  return typeof status === 'number' ? status : undefined;
+};
+/** The hub answered, and asking again will not help. */
+const isRefusal = (error: unknown): boolean => {
+  const status = statusOf(error);
+  return status !== undefined && status >= 400 && status < 500 && status !== 408 && status !== 429;
+};
+
+function explained(error: unknown, lacking: string, cacheFolder: string): unknown {
+  if (error instanceof HubError) return error;
+  const options = { cause: error };
+  const status = statusOf(error);
+  if (status === 401 || status === 403)
+    return new HubError(
+      `No access to ${lacking}. If the repository is gated, accept its terms on its page; then set HF_TOKEN to a token that may read it. ` +
+        'The hub also answers so for names that do not exist.',
+      options,
+    );
+  if (status === 404) return new HubError(`The Hugging Face hub has no ${lacking}: check the names and the revision.`, options);
+  return new HubError(
+    `${lacking} could not be fetched from the Hugging Face hub (${reason(error)}), and are not in the cache ${cacheFolder}. ` +
+      'Connect to the network once, copy the cache from another machine, or give the path of a local file.',
+    options,
+  );
+}
+
+function reason(error: unknown): string {
+  const { message, cause } = error as { message?: string; cause?: { code?: string; message?: string } };
+  return [message, cause?.code ?? cause?.message].filter(Boolean).join(': ');
+}
