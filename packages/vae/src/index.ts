@@ -1,5 +1,10 @@
 export * from './autoencoder.js';
 export * from './config.js';
+export * from './images/crop.js';
+export * from './images/imagenet.js';
+export * from './images/picture.js';
+export { type Filter, resize, type Window } from './images/resample.js';
+export * from './pixels.js';
 export * from './posterior.js';
 export * from './tiling.js';
 export * from './weight-names.js';
