@@ -16,8 +16,7 @@ export const pixelRoundings: Readonly<Record<Rounding, (x: tf.Tensor) => tf.Tens
   dit: (x) => whole(tf.clipByValue(tf.add(tf.mul(x, 127.5), 128), 0, 255)),
   adm: (x) => whole(tf.clipByValue(tf.mul(tf.add(x, 1), 127.5), 0, 255)),
   diffusers: (x) => whole(tf.round(tf.mul(tf.clipByValue(tf.add(tf.div(x, 2), 0.5), 0, 1), 255))),
-  torchvision: (x) =>
-    whole(tf.clipByValue(tf.add(tf.mul(tf.div(tf.add(tf.clipByValue(x, -1, 1), 1), 2), 255), 0.5), 0, 255)),
+  torchvision: (x) => whole(tf.clipByValue(tf.add(tf.mul(tf.div(tf.add(tf.clipByValue(x, -1, 1), 1), 2), 255), 0.5), 0, 255)),
 };
 
 const whole = (x: tf.Tensor): tf.Tensor => tf.cast(x, 'int32');

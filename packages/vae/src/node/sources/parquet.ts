@@ -135,7 +135,10 @@ function columnsOf(name: string, metadata: FileMetaData, { imageColumn, labelCol
   const image = imageColumn === undefined ? (candidates.length === 1 ? candidates[0] : undefined) : top.find((c) => c.name === imageColumn);
   if (image === undefined) {
     if (imageColumn !== undefined) throw missing(imageColumn);
-    throw new ImageSourceError(name, `${candidates.length === 0 ? 'no column' : 'more than one column'} holds images (records with bytes); it has ${list}.`);
+    throw new ImageSourceError(
+      name,
+      `${candidates.length === 0 ? 'no column' : 'more than one column'} holds images (records with bytes); it has ${list}.`,
+    );
   }
   if (labelColumn !== undefined && !top.some((column) => column.name === labelColumn)) throw missing(labelColumn);
   const label = labelColumn ?? ['label', 'labels', 'fine_label', 'cls'].find((known) => top.some((column) => column.name === known));

@@ -27,7 +27,8 @@ const WINDOW_BYTES = 2 ** 16;
 export async function* tarMembers(file: FileSource): AsyncGenerator<TarMember> {
   let window: { start: number; bytes: Uint8Array } = { start: 0, bytes: new Uint8Array(0) };
   const read = async (position: number, length: number): Promise<Uint8Array> => {
-    if (position + length > file.size) throw new FormatError(file.name, `it is truncated: byte ${position + length} of ${file.size} is needed.`);
+    if (position + length > file.size)
+      throw new FormatError(file.name, `it is truncated: byte ${position + length} of ${file.size} is needed.`);
     if (position < window.start || position + length > window.start + window.bytes.length) {
       const wanted = Math.max(length, Math.min(WINDOW_BYTES, file.size - position));
       window = { start: position, bytes: await file.read(position, wanted) };
@@ -63,7 +64,10 @@ export async function* tarMembers(file: FileSource): AsyncGenerator<TarMember> {
 }
 
 const text = (header: Uint8Array, from: number, length: number): string =>
-  Buffer.from(header.subarray(from, from + length)).toString('utf8').replace(/\0.*$/s, '').trim();
+  Buffer.from(header.subarray(from, from + length))
+    .toString('utf8')
+    .replace(/\0.*$/s, '')
+    .trim();
 
 function number(header: Uint8Array, from: number, length: number): number {
   // GNU tar writes large numbers in base 256, marked by the highest bit.

@@ -39,7 +39,7 @@ export async function openWebDataset(shards: readonly string[]): Promise<ImageSo
     if (samples.length === 0) throw new ImageSourceError(shards[0] ?? '', 'there is no image in the tar files.');
   } catch (error) {
     await close();
-    if (error instanceof FormatError) throw new ImageSourceError(shards[files.length - 1]!, error.message, { cause: error });
+    if (error instanceof FormatError) throw new ImageSourceError('WebDataset', error.message, { cause: error });
     throw error;
   }
   const keyOf = ({ shard, key }: Sample): string => `${path.basename(shards[shard]!)}/${key}`;
@@ -65,6 +65,7 @@ export async function openWebDataset(shards: readonly string[]): Promise<ImageSo
 async function* samplesOf(file: FileSource, shard: number): AsyncGenerator<Sample> {
   let key: string | undefined;
   let image: { offset: number; size: number } | undefined;
+  let plain = false;
   let label = -1;
   const finished = (): Sample[] => (key === undefined || image === undefined ? [] : [{ shard, key, label, ...image }]);
   for await (const { name, offset, size } of tarMembers(file)) {
@@ -72,11 +73,14 @@ async function* samplesOf(file: FileSource, shard: number): AsyncGenerator<Sampl
     if (dot <= name.lastIndexOf('/') + 1) continue;
     if (name.slice(0, dot) !== key) {
       yield* finished();
-      [key, image, label] = [name.slice(0, dot), undefined, -1];
+      [key, image, plain, label] = [name.slice(0, dot), undefined, false, -1];
     }
     const extension = name.slice(dot + 1).toLowerCase();
-    if (imageExtensions.has(extension.slice(extension.lastIndexOf('.') + 1))) image ??= { offset, size };
-    else if (extension === 'cls' || extension === 'json') {
+    if (imageExtensions.has(extension.slice(extension.lastIndexOf('.') + 1))) {
+      // `png` is the image, whatever else (`mask.png`) lies beside it.
+      if (image === undefined || (!plain && !extension.includes('.'))) image = { offset, size };
+      plain ||= !extension.includes('.');
+    } else if (extension === 'cls' || extension === 'json') {
       if (size > MAX_LABEL_BYTES) throw new FormatError(file.name, `the label ${name} has ${size} bytes.`);
       label = labelIn(Buffer.from(await file.read(offset, size)).toString('utf8'), extension, label, `${file.name}: ${name}`);
     }
@@ -86,8 +90,10 @@ async function* samplesOf(file: FileSource, shard: number): AsyncGenerator<Sampl
 
 function labelIn(content: string, extension: 'cls' | 'json', known: number, where: string): number {
   let value: unknown;
-  if (extension === 'cls') value = content.trim() === '' ? undefined : Number(content);
-  else {
+  if (extension === 'cls') {
+    if (content.trim() === '') return known;
+    value = Number(content);
+  } else {
     try {
       const record = JSON.parse(content) as Record<string, unknown> | null;
       value = record?.['label'] ?? record?.['class_id'] ?? record?.['cls'];
@@ -96,6 +102,7 @@ function labelIn(content: string, extension: 'cls' | 'json', known: number, wher
     }
     if (typeof value !== 'number') return known;
   }
-  if (!Number.isInteger(value) || (value as number) < 0) throw new FormatError(where, `expected a class number, found ${JSON.stringify(content.slice(0, 40))}.`);
+  if (!Number.isInteger(value) || (value as number) < 0)
+    throw new FormatError(where, `expected a class number, found ${JSON.stringify(content.slice(0, 40))}.`);
   return value as number;
 }

@@ -1,0 +1,103 @@
+import sharp from 'sharp';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { centerCrop, flipped, type Picture, randomCrop, randomFlip, resize } from '../../index.js';
+import { decodeImage, ImageError, preprocessImage } from '../index.js';
+
+/** A picture of a smooth pattern. */
+const pattern = (width: number, height: number): Picture => ({
+  width,
+  height,
+  data: Uint8Array.from({ length: 3 * width * height }, (_, i) => {
+    const [x, y] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width)];
+    return 127 + 120 * Math.sin(x / 9 + (i % 3)) * Math.cos(y / 7);
+  }),
+});
+const encode = ({ data, width, height }: Picture) => sharp(data, { raw: { width, height, channels: 3 } });
+
+describe('crops', () => {
+  test('a constant picture stays constant under every filter and size', () => {
+    const flat: Picture = { width: 37, height: 29, data: new Uint8Array(3 * 37 * 29).fill(201) };
+    for (const filter of ['box', 'bicubic'] as const)
+      for (const [width, height] of [
+        [5, 80],
+        [37, 3],
+        [64, 29],
+      ] as const)
+        expect(new Set(resize(flat, width, height, filter).data)).toEqual(new Set([201]));
+  });
+
+  test('a window is the same part of the whole', () => {
+    const picture = pattern(50, 41);
+    const whole = resize(picture, 31, 33, 'bicubic');
+    const window = { left: 4, top: 7, width: 20, height: 11 };
+    const part = resize(picture, 31, 33, 'bicubic', window);
+    for (let y = 0; y < window.height; y++) {
+      const start = 3 * ((y + window.top) * 31 + window.left);
+      expect(part.data.subarray(3 * 20 * y, 3 * 20 * (y + 1))).toEqual(whole.data.subarray(start, start + 60));
+    }
+  });
+
+  test('random crops depend on seed and index only, and stay inside', () => {
+    const picture = pattern(100, 70);
+    const crops = Array.from({ length: 20 }, (_, index) => randomCrop(picture, 32, { seed: 1, index }));
+    for (const crop of crops) expect([crop.width, crop.height, crop.data.length]).toEqual([32, 32, 3 * 32 * 32]);
+    expect(randomCrop(picture, 32, { seed: 1, index: 3 })).toEqual(crops[3]);
+    expect(new Set(crops.map(({ data }) => Buffer.from(data).toString('latin1'))).size).toBeGreaterThan(15);
+    const flips = Array.from({ length: 1000 }, (_, index) => randomFlip({ seed: 1, index }));
+    expect(Math.abs(flips.filter(Boolean).length - 500)).toBeLessThan(60);
+  });
+
+  test('two flips are none, one mirrors the columns', () => {
+    const picture = pattern(5, 3);
+    expect(flipped(flipped(picture))).toEqual(picture);
+    expect(flipped(picture).data.subarray(0, 3)).toEqual(picture.data.subarray(12, 15));
+    expect(() => centerCrop(picture, 1.5)).toThrow(/positive integer/);
+  });
+});
+
+describe('files', () => {
+  const picture = pattern(60, 40);
+  let png: Buffer;
+  beforeAll(async () => {
+    png = await encode(picture).png().toBuffer();
+  });
+
+  test.each([
+    ['png', {}, 0],
+    ['webp', { lossless: true }, 0],
+    ['gif', {}, 15],
+    ['tiff', { compression: 'lzw' }, 0],
+    ['avif', { lossless: true, chromaSubsampling: '4:4:4' }, 1],
+    ['jpeg', { quality: 95, chromaSubsampling: '4:4:4' }, 2],
+  ] as const)('%s is told by its content', async (format, options, tolerance) => {
+    const found = await decodeImage(await encode(picture).toFormat(format, options).toBuffer(), 'x');
+    const mean = found.data.reduce((sum, v, i) => sum + Math.abs(v - picture.data[i]!), 0) / picture.data.length;
+    expect(mean).toBeLessThanOrEqual(tolerance);
+  });
+
+  test('the orientation is applied only on request', async () => {
+    const file = await encode(picture).jpeg().withMetadata({ orientation: 6 }).toBuffer();
+    expect(await decodeImage(file, 'x')).toMatchObject({ width: 60, height: 40 });
+    expect(await decodeImage(file, 'x', { applyOrientation: true })).toMatchObject({ width: 40, height: 60 });
+  });
+
+  test('a profile does not change the numbers', async () => {
+    const file = await encode(picture).png().withIccProfile('p3', { attach: true }).toBuffer();
+    const plain = await sharp(file, { ignoreIcc: true }).raw().toBuffer();
+    expect(Buffer.from((await decodeImage(file, 'x')).data)).toEqual(plain);
+  });
+
+  test('more pixels than allowed are refused by name', async () => {
+    await expect(decodeImage(png, 'big.png', { maxPixels: 2000 })).rejects.toThrow('big.png: it claims more than 2000 pixels');
+    const error = await decodeImage(png.subarray(0, 300), 'half.png').catch((e: unknown) => e);
+    expect(error).toBeInstanceOf(ImageError);
+    expect(error).toMatchObject({ image: 'half.png', code: 'E_IMAGE' });
+    await expect(decodeImage(Buffer.from('<svg xmlns="http://www.w3.org/2000/svg"/>'), 'a.svg')).rejects.toThrow(/SVG text/);
+  });
+
+  test('a file becomes a square', async () => {
+    expect(await preprocessImage(png, 'x', { size: 16 })).toEqual(centerCrop(picture, 16));
+    const random = await preprocessImage(png, 'x', { size: 16, crop: 'random', seed: 4 }, 9);
+    expect(random).toEqual(randomCrop(picture, 16, { seed: 4, index: 9 }));
+  });
+});
