@@ -108,7 +108,7 @@ async function* compareModel(
         });
         const mse = mean(tf.squaredDifference(tf.reshape(result.output, [-1]), tf.reshape(target, [-1])), 0);
         const auxiliary = tf.mul(tf.stack(balances), alpha);
-        return { loss: tf.add(mse, tf.mul(result.balance!, alpha)), extra: { out: result.output, mse, auxiliary } };
+        return { loss: tf.add(mse, tf.mul(result.losses['balance']!, alpha)), extra: { out: result.output, mse, auxiliary } };
       },
       now,
       { allowZeros: true },
@@ -122,9 +122,13 @@ async function* compareModel(
   const missing = [...files['grads']!.keys()].filter((name) => name === 'pos_embed');
   if (missing.length > 0) yield check(`${id}/grads/pos_embed`, false, 'positions are frozen');
 
-  const onlyBalance = valueAndGrads(() => ({ loss: tf.mul(dit(weights, config, x, tf.cast(t, 'float32'), y).balance!, alpha) }), weights, {
-    allowZeros: true,
-  });
+  const onlyBalance = valueAndGrads(
+    () => ({ loss: tf.mul(dit(weights, config, x, tf.cast(t, 'float32'), y).losses['balance']!, alpha) }),
+    weights,
+    {
+      allowZeros: true,
+    },
+  );
   const balanceGrads = await asReference(model, onlyBalance.grads);
   for (const name of files['aux']!.keys()) {
     const theirs = /^batch_aux\.only_grad\.(.+)$/.exec(name)?.[1]?.replace(/^layer(\d+)\.gate$/, 'blocks.$1.moe.gate.weight');

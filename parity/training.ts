@@ -31,13 +31,13 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
         () => {
           const t = flow ? logitNormalTimes(time) : gaussian.modelTimes(time, x.shape[0]!);
           const noisy = flow ? flowInterpolate(x, noise, t) : gaussian.addNoise(x, time, noise);
-          const { output, balance } = dit(weights, config, noisy, t, y);
+          const { output, losses } = dit(weights, config, noisy, t, y);
           const terms = flow
             ? { loss: flowLoss(tf.slice(output, [0, 0, 0, 0], [-1, config.inChannels, -1, -1]), x, noise) }
             : diffusionLosses(gaussian, output, x, time, noise);
           const means = Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, mean(values as tf.Tensor, 0)]));
           const loss = means['loss']!;
-          const aux = tf.mul(balance!, facts.aux_loss_alpha);
+          const aux = tf.mul(losses['balance']!, facts.aux_loss_alpha);
           return { loss: tf.add(loss, aux), extra: { ...means, aux } as Record<string, tf.Tensor> };
         },
         weights,

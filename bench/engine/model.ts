@@ -94,8 +94,8 @@ export function trainingLoss(
   [x, target, t, y]: readonly [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor],
   precision: Precision,
 ): tf.Scalar {
-  const { output, balance } = dit(weights, config, x, t, y, { precision });
-  return tf.add(tf.mean(tf.squaredDifference(output, target)), tf.mul(balance!, config.moe!.balanceAlpha));
+  const { output, losses } = dit(weights, config, x, t, y, { precision });
+  return tf.add(tf.mean(tf.squaredDifference(output, target)), tf.mul(losses['balance']!, config.moe!.balanceAlpha));
 }
 
 function readAll(parameters: Record<string, Parameter>): Record<string, tf.Tensor> {

@@ -105,11 +105,14 @@ describe('the model', () => {
     const weights = Object.fromEntries(
       Object.entries(weightSpecs(tiny)).map(([name, spec]) => [name, tf.tensor(initialWeight(name, spec, 3), spec.shape)]),
     );
-    const { output, balance, load } = dit(weights, tiny, ...inputs());
+    const { output, losses, routing } = dit(weights, tiny, ...inputs());
     expect(Math.max(...output.dataSync())).toBe(0);
-    expect(load!.shape).toEqual([2, 4]);
-    expect(load!.sum(1).arraySync() as number[]).toEqual([3 * 8 * 2, 3 * 8 * 2]);
-    expect(balance!.dataSync()[0]).toBeGreaterThan(1.9);
+    expect(routing.map(({ indices }) => indices.shape)).toEqual([
+      [24, 2],
+      [24, 2],
+    ]);
+    for (const { load } of routing) expect(load.sum().dataSync()[0]).toBe(24 * 2);
+    expect(losses['balance']!.dataSync()[0]).toBeGreaterThan(1.9);
   });
 
   test('an input of another size is refused', () => {

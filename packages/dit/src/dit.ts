@@ -5,7 +5,7 @@
  * Differs from the reference on purpose: any height and width, the balance loss is returned (the reference injects its
  * gradient), the router is float32 always, any number of classes.
  */
-import { moe } from '@dit-moe/moe';
+import { type MoeOptions, moe, type Routing, sequenceBalanceLoss } from '@dit-moe/moe';
 import {
   attention,
   embedding,
@@ -31,6 +31,8 @@ export type DitWeights = Readonly<Record<string, tf.Tensor>>;
 export interface DitOptions {
   /** Precision of matrix products (default `f32`). */
   precision?: Precision;
+  /** Options of a layer's experts, such as a routing bias, recorded choices or further losses (default: none). */
+  moe?: (layer: number) => MoeOptions;
   /**
    * Receives intermediate values by name, for inspection: `patches`, `tokens`, `timestep`, `label`, `condition`, of every block
    * `blocks.N.` with `attentionIn`, `attentionOut`, `feedForwardIn`, `feedForwardOut`, `output` and, with experts, `scores`,
@@ -42,10 +44,10 @@ export interface DitOptions {
 export interface DitOutput {
   /** `[B, C, H, W]`, or `[B, 2C, H, W]` with learned sigma. */
   output: tf.Tensor;
-  /** Sum over the layers of the balance loss, not yet times alpha; `undefined` without experts. */
-  balance?: tf.Scalar;
-  /** Tokens per layer and expert, float32 `[layers, E]`; `undefined` without experts. */
-  load?: tf.Tensor;
+  /** Losses of the routers by name, each summed over the layers, not yet weighted: `balance` by default; empty without experts. */
+  losses: Record<string, tf.Scalar>;
+  /** What each layer's router did: choices, weights, scores, load; empty without experts. */
+  routing: Routing[];
 }
 
 /**
@@ -76,33 +78,32 @@ export function dit(weights: DitWeights, config: DitConfig, x: tf.Tensor, t: tf.
   for (const [name, value] of Object.entries({ patches: patchTokens, tokens: h, timestep: time, label, condition: sum }))
     trace(name, value);
 
-  const balances: tf.Scalar[] = [];
-  const loads: tf.Tensor[] = [];
+  const losses: Record<string, tf.Scalar> = {};
+  const routing: Routing[] = [];
   for (let b = 0; b < config.depth; b++) {
-    const block = ditBlock(weights, config, `blocks.${b}`, h, condition, options);
+    const block = ditBlock(weights, config, b, h, condition, options);
     h = block.output;
-    if (block.balance !== undefined) balances.push(block.balance);
-    if (block.load !== undefined) loads.push(block.load);
+    routing.push(...block.routing);
+    for (const [name, loss] of Object.entries(block.losses))
+      losses[name] = losses[name] === undefined ? loss : (tf.add(losses[name], loss) as tf.Scalar);
   }
 
   const [shift, scale] = tf.split(dense('finalLayer.modulation', condition), 2, 1) as [tf.Tensor, tf.Tensor];
   const patches = dense('finalLayer.output', layerNormModulate(h, shift, scale)); // [B, T, p p C]
   trace('finalPatches', patches);
-  return {
-    output: unpatchify(patches, config.patchSize, outChannels, grid),
-    ...(balances.length === 0 ? {} : { balance: balances.reduce((a, b) => tf.add(a, b)), load: tf.stack(loads) }),
-  };
+  return { output: unpatchify(patches, config.patchSize, outChannels, grid), losses, routing };
 }
 
 /** One block: adaLN-Zero attention, then adaLN-Zero feed-forward (dense or experts). */
 function ditBlock(
   weights: DitWeights,
   config: DitConfig,
-  name: string,
+  layer: number,
   x: tf.Tensor,
   condition: tf.Tensor,
   options: DitOptions,
 ): DitOutput {
+  const name = `blocks.${layer}`;
   const [batch, tokens, width] = x.shape as [number, number, number];
   const dense = (part: string, input: tf.Tensor): tf.Tensor =>
     linear(input, weights[`${name}.${part}.weight`]!, weights[`${name}.${part}.bias`], options);
@@ -137,31 +138,34 @@ function ditBlock(
     const output = gatedResidual(h, gate2, feedForwardOut);
     trace('feedForwardOut', feedForwardOut);
     trace('output', output);
-    return { output };
+    return { output, losses: {}, routing: [] };
   }
   const shared = weights[`${name}.moe.shared.gateUp`];
   const experts = moe(
     tf.reshape(normal, [batch * tokens, width]),
     {
       gate: weights[`${name}.moe.gate`]!,
-      expertsGateUp: weights[`${name}.moe.experts.gateUp`]!,
-      expertsDown: weights[`${name}.moe.experts.down`]!,
-      ...(shared === undefined ? {} : { sharedGateUp: shared, sharedDown: weights[`${name}.moe.shared.down`]! }),
+      experts: { gateUp: weights[`${name}.moe.experts.gateUp`]!, down: weights[`${name}.moe.experts.down`]! },
+      ...(shared && { shared: { gateUp: shared, down: weights[`${name}.moe.shared.down`]! } }),
     },
     config.moe,
-    { ...options, ...(config.moe.balanceOver === 'image' && { balancedSequences: batch }) },
+    {
+      ...(options.precision && { precision: options.precision }),
+      ...(config.moe.balanceOver === 'image' && { losses: { balance: sequenceBalanceLoss(batch) } }),
+      ...options.moe?.(layer),
+    },
   );
   const feedForwardOut = tf.reshape(experts.output, [batch, tokens, width]);
   const output = gatedResidual(h, gate2, feedForwardOut);
-  const { routing, load, losses } = experts;
+  const { routing, losses } = experts;
   trace('feedForwardOut', feedForwardOut);
   trace('output', output);
   trace('scores', routing.scores);
   trace('experts', routing.indices);
   trace('expertWeights', routing.weights);
-  trace('load', load);
-  trace('balance', losses.balance);
-  return { output, balance: losses.balance, load };
+  trace('load', routing.load);
+  for (const [term, loss] of Object.entries(losses)) trace(term, loss);
+  return { output, losses, routing: [routing] };
 }
 
 /**

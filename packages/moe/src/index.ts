@@ -1,4 +1,15 @@
-export { balanceLoss, expertLoad, sequenceBalanceLoss } from './balance-loss.js';
+export { GlobalLoad } from './global-load.js';
+export { LoadBias } from './load-bias.js';
+export { balanceLoss, globalBalanceLoss, sequenceBalanceLoss } from './losses/balance.js';
+export type { LossTerm } from './losses/loss-term.js';
 export { type MoeOptions, type MoeOutput, type MoeWeights, moe } from './moe.js';
-export { type RouterConfig, type Routing, route } from './route.js';
+export { assignmentMask, expertLoad, type Routing, type RoutingPlan } from './plan.js';
+export { type RouteOptions, type RouterConfig, route } from './route.js';
+export { type RoutingRecord, recordRouting, replayLayer } from './routing-record.js';
+export { cosineScorer, linearScorer, mlpScorer, type ScoreFunction, type Scorer } from './score.js';
+export { replay } from './select/replay.js';
+export { type Candidates, type Selection, type Selector, scoresAt } from './select/selector.js';
+export { type TokenChoiceOptions, tokenChoice } from './select/token-choice.js';
 export { type ExpertWeights, swigluExperts } from './swiglu-experts.js';
+export { type Heatmap, heatmap, type LayerSnapshot, type RoutingSnapshot, snapshotLines } from './telemetry/snapshot.js';
+export { RoutingTelemetry, type TelemetryBatch, type TelemetryConfig } from './telemetry/telemetry.js';

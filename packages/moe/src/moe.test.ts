@@ -4,7 +4,7 @@ import { compile, swiglu } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { balanceLoss, expertLoad, type MoeWeights, moe, route, sequenceBalanceLoss } from './index.js';
+import { balanceLoss, linearScorer, type MoeWeights, moe, type RouterConfig, route, sequenceBalanceLoss } from './index.js';
 
 const [tokens, width, numExperts, hidden, shared] = [11, 6, 5, 4, 3];
 const config = { numExperts, topK: 2 };
@@ -13,31 +13,32 @@ const fill = (shape: number[], salt: number) =>
     Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
     shape,
   );
-const shapes: Record<keyof MoeWeights, number[]> = {
-  gate: [width, numExperts],
-  expertsGateUp: [numExperts, width, 2 * hidden],
-  expertsDown: [numExperts, hidden, width],
-  sharedGateUp: [width, 2 * shared],
-  sharedDown: [shared, width],
-};
-const names = Object.keys(shapes) as (keyof MoeWeights)[];
-const tensors = () => [fill([tokens, width], 0), ...names.map((n, i) => fill(shapes[n], i + 1))];
+const shapes = [
+  [width, numExperts],
+  [numExperts, width, 2 * hidden],
+  [numExperts, hidden, width],
+  [width, 2 * shared],
+  [shared, width],
+];
+const tensors = () => [fill([tokens, width], 0), ...shapes.map((shape, i) => fill(shape, i + 1))];
+const linearRoute = (x: tf.Tensor, gate: tf.Tensor, router: RouterConfig = config) => route(x, linearScorer(gate), router);
 
 /** Loss of the layer's output and balance term, so that every weight has a gradient. */
 function objective(layer: (x: tf.Tensor, w: MoeWeights) => { output: tf.Tensor; balance: tf.Tensor }) {
   return (...xs: tf.Tensor[]): tf.Scalar => {
-    const { output, balance } = layer(xs[0]!, Object.fromEntries(names.map((n, i) => [n, xs[i + 1]!])) as unknown as MoeWeights);
+    const [x, gate, gateUp, down, sharedGateUp, sharedDown] = xs as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+    const { output, balance } = layer(x, { gate, experts: { gateUp, down }, shared: { gateUp: sharedGateUp, down: sharedDown } });
     return tf.add(tf.sum(tf.mul(output, fill(output.shape, 42))), tf.mul(balance, 3)) as tf.Scalar;
   };
 }
 const ours = objective((x, w) => {
   const { output, losses } = moe(x, w, config);
-  return { output, balance: losses.balance };
+  return { output, balance: losses['balance']! };
 });
 const oracle = objective((x, w) => {
-  const routing = route(x, w.gate, config);
-  const outputs = tf.unstack(w.expertsGateUp).map((g, e) => swiglu(x, g, tf.unstack(w.expertsDown)[e]!));
-  let output = swiglu(x, w.sharedGateUp!, w.sharedDown!);
+  const routing = linearRoute(x, w.gate);
+  const outputs = tf.unstack(w.experts.gateUp).map((g, e) => swiglu(x, g, tf.unstack(w.experts.down)[e]!));
+  let output = swiglu(x, w.shared!.gateUp, w.shared!.down);
   for (let j = 0; j < config.topK; j++) {
     const mask = tf.oneHot(tf.reshape(tf.slice(routing.indices, [0, j], [tokens, 1]), [tokens]), numExperts);
     outputs.forEach((y, e) => {
@@ -45,7 +46,7 @@ const oracle = objective((x, w) => {
       output = tf.add(output, tf.mul(tf.mul(y, chosen), tf.slice(routing.weights, [0, j], [tokens, 1])));
     });
   }
-  return { output, balance: balanceLoss(routing, expertLoad(routing)) };
+  return { output, balance: balanceLoss(routing) };
 });
 
 function evaluate(f: (...xs: tf.Tensor[]) => tf.Scalar) {
@@ -107,7 +108,7 @@ describe('on the TensorFlow runtime', () => {
     const low = evaluate(
       objective((x, w) => {
         const { output, losses } = moe(x, w, config, { precision: 'bf16' });
-        return { output, balance: losses.balance };
+        return { output, balance: losses['balance']! };
       }),
     );
     // 8 bits per rounded operand in sums of about ten terms.
@@ -136,9 +137,9 @@ test('gradients equal central differences', () => {
 test('the balance loss is 1 for an even router and rises with imbalance', () => {
   tf.setBackend('cpu');
   const x = tf.ones([8, 2]);
-  const even = route(x, tf.zeros([2, 4]), { numExperts: 4, topK: 4 });
-  expect(balanceLoss(even, expertLoad(even)).dataSync()[0]).toBeCloseTo(1, 6);
-  const skewed = route(
+  const even = linearRoute(x, tf.zeros([2, 4]), { numExperts: 4, topK: 4 });
+  expect(balanceLoss(even).dataSync()[0]).toBeCloseTo(1, 6);
+  const skewed = linearRoute(
     x,
     tf.tensor2d([
       [9, 0, 0, 0],
@@ -146,12 +147,12 @@ test('the balance loss is 1 for an even router and rises with imbalance', () => 
     ]),
     { numExperts: 4, topK: 1 },
   );
-  expect(balanceLoss(skewed, expertLoad(skewed)).dataSync()[0]).toBeGreaterThan(3.9);
-  expect(expertLoad(skewed).arraySync()).toEqual([8, 0, 0, 0]);
+  expect(balanceLoss(skewed).dataSync()[0]).toBeGreaterThan(3.9);
+  expect(skewed.load.arraySync()).toEqual([8, 0, 0, 0]);
 });
 
 test('impossible top-k is refused', () => {
-  expect(() => route(tf.ones([1, 2]), tf.ones([2, 3]), { numExperts: 3, topK: 4 })).toThrow(/topK.*1 to 3.*4/);
+  expect(() => linearRoute(tf.ones([1, 2]), tf.ones([2, 3]), { numExperts: 3, topK: 4 })).toThrow(/topK.*1 to 3.*4/);
 });
 
 test('the balance loss per sequence is the mean of that of its parts, values and gradients', async () => {
@@ -159,15 +160,12 @@ test('the balance loss per sequence is the mean of that of its parts, values and
   const [sequences, length] = [3, 4];
   const x = fill([sequences * length, width], 7);
   const gate = fill([width, numExperts], 8);
-  const joint = tf.valueAndGrad((g) => sequenceBalanceLoss(route(x, g, config), sequences))(gate);
+  const joint = tf.valueAndGrad((g) => sequenceBalanceLoss(sequences)(linearRoute(x, g)))(gate);
   const parts = tf.valueAndGrad((g) => {
-    const each = tf.split(x, sequences).map((part) => {
-      const routing = route(part, g, config);
-      return balanceLoss(routing, expertLoad(routing));
-    });
+    const each = tf.split(x, sequences).map((part) => balanceLoss(linearRoute(part, g)));
     return tf.mean(tf.stack(each));
   })(gate);
   expect(joint.value.dataSync()[0]).toBeCloseTo(parts.value.dataSync()[0]!, 6);
   expect(worst(joint.grad.dataSync() as Float32Array, parts.grad.dataSync() as Float32Array)).toBeLessThan(1e-6);
-  expect(() => sequenceBalanceLoss(route(x, gate, config), 5)).toThrow(/sequences/);
+  expect(() => sequenceBalanceLoss(5)(linearRoute(x, gate))).toThrow(/sequences/);
 });

@@ -1,51 +1,57 @@
 /**
- * Token-choice routing: score every expert for every token, keep the best k.
+ * Routing: scorer, score function and selector make a plan.
  *
- * Reference behaviour (feizc/DiT-MoE models.py, MoEGate): softmax over all experts, top-k of the probabilities, weights not
- * renormalised. Scores are always computed in float32; the reference computes them in whatever autocast gives.
+ * The defaults are the reference's (feizc/DiT-MoE models.py, MoEGate): softmax over all experts, top-k of the probabilities,
+ * weights not renormalised. Scores are always computed in float32; the reference computes them in whatever autocast gives.
  */
-import { ArgumentError, linear, topK } from '@dit-moe/tensor-ops';
+import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
+import { expertLoad, type RoutingPlan } from './plan.js';
+import { expandLogits, type ScoreFunction, type Scorer, scoreOf } from './score.js';
+import { normalized, type Selector } from './select/selector.js';
+import { tokenChoice } from './select/token-choice.js';
 
 export interface RouterConfig {
   numExperts: number;
-  /** Experts per token, `1 ... numExperts`. */
+  /** Experts per token, `1 ... numExperts`; used by the default selector. */
   topK: number;
   /** Turns logits into scores (default `softmax`). */
-  scoreFunction?: 'softmax' | 'sigmoid';
-  /** Divide the k weights by their sum (default false, as DiT-MoE). */
+  scoreFunction?: ScoreFunction;
+  /** Choose among the best groups of experts only (default: among all). */
+  groups?: { count: number; keep: number };
+  /** Divide the weights of a token by their sum (default false, as DiT-MoE). */
   normalizeTopK?: boolean;
   /** Multiplies the weights (default 1; DeepSeek-V3 uses 2.5). */
   weightScale?: number;
 }
 
-/** Who goes where, with which weight. */
-export interface Routing {
-  /** Experts of each token, best first: int32 `[N, k]`. */
-  indices: tf.Tensor;
-  /** Their weights, differentiable: `[N, k]`. */
-  weights: tf.Tensor;
-  /** Scores of all experts, differentiable: `[N, E]`. */
-  scores: tf.Tensor;
+export interface RouteOptions {
+  /** What the router sees instead of the tokens: `[N, C]`, or `[B, C]` with one row for each sequence of `N / B` tokens. */
+  routerInput?: tf.Tensor;
+  /** Chooses the experts (default: `tokenChoice` of the configuration). */
+  selector?: Selector;
+  /** Added to the scores for the default selector's choice, never to the weights: `[E]`, see `LoadBias`. */
+  bias?: tf.Tensor;
 }
 
 /**
- * Routes tokens by a linear scorer without bias.
+ * Makes the plan for tokens.
  *
  * @param x `[N, D]`
- * @param gate `[D, E]`
- * @throws ArgumentError if `topK` is not between 1 and the number of experts
+ * @param scorer gives logits from the tokens or the router's own input
+ * @throws ArgumentError if the configuration does not fit the number of experts
  */
-export function route(x: tf.Tensor, gate: tf.Tensor, config: RouterConfig): Routing {
-  const { numExperts, scoreFunction = 'softmax', normalizeTopK = false, weightScale = 1 } = config;
-  if (!Number.isInteger(config.topK) || config.topK < 1 || config.topK > numExperts)
-    throw new ArgumentError('route: topK', `1 to ${numExperts}`, config.topK);
-  const logits = linear(x, gate);
-  const scores = scoreFunction === 'softmax' ? tf.softmax(logits) : tf.sigmoid(logits);
-  const { values, indices } = topK(scores, config.topK);
-  let weights = values;
-  // The floor keeps k vanishing sigmoid scores from becoming NaN.
-  if (normalizeTopK) weights = tf.div(weights, tf.add(tf.sum(weights, -1, true), 1e-20));
+export function route(x: tf.Tensor, scorer: Scorer, config: RouterConfig, options: RouteOptions = {}): RoutingPlan {
+  const { numExperts, topK, groups, scoreFunction = 'softmax', normalizeTopK = false, weightScale = 1 } = config;
+  if (!Number.isInteger(numExperts) || numExperts < 1) throw new ArgumentError('route: numExperts', 'a positive integer', numExperts);
+  const logits = expandLogits(scorer(options.routerInput ?? x), x.shape[0]!, numExperts);
+  const scores = scoreOf(logits, scoreFunction);
+  const { bias } = options;
+  const select = options.selector ?? tokenChoice({ topK, ...(groups && { groups }), ...(bias && { bias }) });
+  const selection = select({ scores, logits, numExperts });
+  let { weights } = selection;
+  if (normalizeTopK) weights = normalized(weights);
   if (weightScale !== 1) weights = tf.mul(weights, weightScale);
-  return { indices, weights, scores };
+  const load = expertLoad({ numExperts, scores, indices: selection.indices });
+  return { numExperts, scores, logits, ...selection, weights, load };
 }

@@ -17,7 +17,7 @@ import {
   tensorFlowBackend,
 } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import type { Routing } from './route.js';
+import type { RoutingPlan } from './plan.js';
 
 /** Stacked weights of the routed experts. */
 export interface ExpertWeights {
@@ -36,7 +36,7 @@ export interface ExpertWeights {
  */
 export function swigluExperts(
   x: tf.Tensor,
-  routing: Pick<Routing, 'indices' | 'weights'>,
+  routing: Pick<RoutingPlan, 'indices' | 'weights'>,
   experts: ExpertWeights,
   options: { precision?: Precision } = {},
 ): tf.Tensor {

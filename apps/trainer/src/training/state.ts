@@ -97,11 +97,12 @@ export class TrainingState {
         precision: config.precision,
       });
       const loss = mean(flowLoss(result.output, x, noise), 0);
-      if (result.balance === undefined) return { loss, extra: { loss } as Record<string, tf.Tensor> };
-      const { balance } = result;
+      if (result.routing.length === 0) return { loss, extra: { loss } as Record<string, tf.Tensor> };
+      const balance = result.losses['balance']!;
+      const load = tf.stack(result.routing.map((layer) => layer.load));
       return {
         loss: tf.add(loss, tf.mul(balance, model.moe!.balanceAlpha)),
-        extra: { loss, balance, load: result.load! } as Record<string, tf.Tensor>,
+        extra: { loss, balance, load } as Record<string, tf.Tensor>,
       };
     }, weights);
   }

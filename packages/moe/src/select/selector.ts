@@ -1,0 +1,46 @@
+/** What a selector is, and what several of them need. */
+import { oneHot, sum } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+
+/** Scores to choose by. */
+export interface Candidates {
+  /** Differentiable scores `[N, E]`: weights come from them. */
+  scores: tf.Tensor;
+  logits: tf.Tensor;
+  numExperts: number;
+}
+
+/** What was chosen; the fields are those of `RoutingPlan`. */
+export interface Selection {
+  /** int32 `[N, m]`; `numExperts` marks an empty slot. */
+  indices: tf.Tensor;
+  /** `[N, m]`, differentiable; 0 in empty slots. */
+  weights: tf.Tensor;
+  full: boolean;
+}
+
+/** Chooses experts by their scores. */
+export type Selector = (candidates: Candidates) => Selection;
+
+/**
+ * The scores at `indices`, 0 in empty slots; the gradient goes back by a product with the same one-hot rows, never by a scatter.
+ *
+ * @param scores `[N, E]`
+ * @param indices int32 `[N, m]`
+ * @returns `[N, m]`
+ */
+export function scoresAt(scores: tf.Tensor, indices: tf.Tensor): tf.Tensor {
+  const size = scores.shape[1]!;
+  return tf.customGrad((input, save) => {
+    const chosen = oneHot(indices, size); // [N, m, E]
+    (save as tf.GradSaveFunc)([indices]);
+    const value = tf.sum(tf.mul(chosen, tf.expandDims(input as tf.Tensor, 1)), 2);
+    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sum(tf.mul(oneHot(saved[0]!, size), tf.expandDims(dy, 2)), 1);
+    return { value, gradFunc };
+  })(scores);
+}
+
+/** Divides the weights of each token by their sum; the floor keeps k vanishing scores, or none, from becoming NaN. */
+export function normalized(weights: tf.Tensor): tf.Tensor {
+  return tf.div(weights, tf.add(sum(weights, -1, true), 1e-20));
+}

@@ -1,0 +1,138 @@
+/** Counters against a plain loop over the plan on the host, on three backends and in a compiled step. */
+import '@tensorflow/tfjs-backend-wasm';
+import { compile, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, expect, test } from 'vitest';
+import { heatmap, linearScorer, type Routing, RoutingTelemetry, route, snapshotLines } from '../index.js';
+
+const [layers, numExperts, tokens, batch, width] = [2, 4, 6, 3, 5];
+const config = { layers, numExperts, tokens, timestepBuckets: 5, nullLabel: 9 };
+const timesteps = [0, 420, 999];
+const labels = [9, 2, 9];
+const values = (shape: number[], salt: number) =>
+  tf.tensor(
+    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(7.13 * (i + 1) + 3.7 * salt)),
+    shape,
+  );
+const plans = (salt: number): Routing[] =>
+  Array.from({ length: layers }, (_, l) => ({
+    ...route(values([batch * tokens, width], salt + l), linearScorer(values([width, numExperts], 9 + l)), { numExperts, topK: 2 }),
+    dropped: tf.scalar(l),
+  }));
+const update = (telemetry: RoutingTelemetry, salt: number) =>
+  telemetry.update(plans(salt), { timesteps: tf.tensor1d(timesteps), labels: tf.tensor1d(labels, 'int32') });
+
+beforeAll(async () => {
+  await useTensorFlow();
+});
+
+test.each(['cpu', 'wasm', 'tensorflow'])('counts what the plans say on %s, without leaks', async (backend) => {
+  await tf.setBackend(backend);
+  const telemetry = new RoutingTelemetry(config);
+  const before = tf.memory().numTensors;
+  for (const salt of [1, 2]) tf.tidy(() => update(telemetry, salt));
+  expect(tf.memory().numTensors).toBe(before);
+  const snapshot = await telemetry.read();
+
+  expect(snapshot.steps).toBe(2);
+  expect(snapshot.tokens).toBe(2 * batch * tokens);
+  for (let l = 0; l < layers; l++) {
+    const zero = (columns: number) => Array.from({ length: numExperts }, () => new Array<number>(columns).fill(0));
+    const [byTimestep, byClass, byPosition, coActivation] = [zero(5), zero(2), zero(tokens), zero(numExperts)];
+    let entropy = 0;
+    for (const salt of [1, 2]) {
+      const { indices, scores } = tf.tidy(() => {
+        const plan = plans(salt)[l]!;
+        return { indices: plan.indices.arraySync() as number[][], scores: plan.scores.arraySync() as number[][] };
+      });
+      indices.forEach((chosen, n) => {
+        const sample = Math.floor(n / tokens);
+        for (const e of chosen) {
+          byTimestep[e]![Math.floor(timesteps[sample]! / 200)]!++;
+          byClass[e]![labels[sample] === 9 ? 1 : 0]!++;
+          byPosition[e]![n % tokens]!++;
+          for (const other of chosen) coActivation[e]![other]!++;
+        }
+        entropy -= scores[n]!.reduce((sum, p) => sum + p * Math.log(p), 0);
+      });
+    }
+    const layer = snapshot.layers[l]!;
+    expect(layer).toMatchObject({ byTimestep, byClass, byPosition, coActivation, nonFiniteTokens: 0 });
+    const load = byPosition.map((row) => row.reduce((a, b) => a + b));
+    const mean = load.reduce((a, b) => a + b) / numExperts;
+    expect(layer.load).toEqual(load);
+    expect(layer.maxOverMean).toBeCloseTo(Math.max(...load) / mean, 10);
+    expect(layer.coefficientOfVariation).toBeCloseTo(Math.sqrt(load.reduce((s, n) => s + (n / mean - 1) ** 2, 0) / numExperts), 10);
+    expect(layer.routerEntropy).toBeCloseTo(entropy / (2 * batch * tokens) / Math.log(numExperts), 5);
+    expect(layer.dropRate).toBeCloseTo((2 * l) / (2 * 2 * batch * tokens), 6);
+  }
+
+  const lines = snapshotLines(snapshot, { step: 7 }).trimEnd().split('\n');
+  expect(lines.map((line) => JSON.parse(line)).map(({ step, layer }) => [step, layer])).toEqual([
+    [7, 0],
+    [7, 1],
+  ]);
+  const map = heatmap(snapshot, 'position');
+  expect(map.values.length).toBe(layers * numExperts);
+  expect([0, 1, 2, 3].reduce((sum, e) => sum + map.values[e]![2]!, 0)).toBeCloseTo(1, 10);
+  telemetry.reset();
+  expect(await telemetry.read()).toMatchObject({ steps: 0, tokens: 0, layers: [{ load: [0, 0, 0, 0], deadExperts: [0, 1, 2, 3] }, {}] });
+  telemetry.dispose();
+});
+
+test('a compiled step counts in place', async () => {
+  await tf.setBackend('tensorflow');
+  expect(tensorFlowBackend()).toBeDefined();
+  const [eager, compiled] = [new RoutingTelemetry(config), new RoutingTelemetry(config)];
+  const step = compile((x: tf.Tensor) => {
+    const routing = Array.from({ length: layers }, (_, l) =>
+      route(x, linearScorer(values([width, numExperts], 9 + l)), { numExperts, topK: 2 }),
+    );
+    compiled.update(routing, { timesteps: tf.tensor1d(timesteps), labels: tf.tensor1d(labels, 'int32') });
+    return tf.scalar(0);
+  });
+  for (const salt of [1, 2, 3]) {
+    const x = values([batch * tokens, width], salt);
+    step.runSync(x).dispose();
+    tf.tidy(() =>
+      eager.update(
+        Array.from({ length: layers }, (_, l) => route(x, linearScorer(values([width, numExperts], 9 + l)), { numExperts, topK: 2 })),
+        { timesteps: tf.tensor1d(timesteps), labels: tf.tensor1d(labels, 'int32') },
+      ),
+    );
+    x.dispose();
+  }
+  expect(step.traces).toBe(1);
+  expect(await compiled.read()).toEqual(await eager.read());
+  step.dispose();
+  eager.dispose();
+  compiled.dispose();
+});
+
+test.each(['cpu', 'wasm', 'tensorflow'])('tokens that are not finite are reported and enter no count on %s', async (backend) => {
+  await tf.setBackend(backend);
+  const telemetry = new RoutingTelemetry({ layers: 1, numExperts, tokens });
+  const load = tf.tidy(() => {
+    const x = values([tokens, width], 1).arraySync() as number[][];
+    x[2]![1] = Number.NaN;
+    x[4]![0] = Number.POSITIVE_INFINITY;
+    const plan = route(tf.tensor2d(x), linearScorer(values([width, numExperts], 9)), { numExperts, topK: 2 });
+    telemetry.update([plan]);
+    return plan.load.arraySync() as number[];
+  });
+  expect(load.reduce((a, b) => a + b)).toBe((tokens - 2) * 2);
+  const { layers: found } = await telemetry.read();
+  expect(found[0]).toMatchObject({ nonFiniteTokens: 2, load });
+  expect(Number.isFinite(found[0]!.routerEntropy)).toBe(true);
+  telemetry.dispose();
+});
+
+test('a table that is too large, or another model, is refused', () => {
+  expect(() => new RoutingTelemetry({ layers: 40, numExperts: 64, tokens: 4096 })).toThrow(/fewer positions/);
+  tf.setBackend('cpu');
+  const telemetry = new RoutingTelemetry({ layers: 1, numExperts: 3, tokens });
+  expect(() => telemetry.update(plans(1))).toThrow(/layers/);
+  expect(() => telemetry.update(plans(1).slice(1))).toThrow(/3 experts/);
+  telemetry.dispose();
+});
