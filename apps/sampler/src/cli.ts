@@ -1,35 +1,12 @@
 #!/usr/bin/env node
 /** Command line of the sampler. */
-import { BackendError, backendNames, machineReport } from '@dit-moe/tensor-ops/node';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { BackendError, machineReport } from '@dit-moe/tensor-ops/node';
+import { Command, CommanderError, Option } from 'commander';
+import { type GenerateFlags, generateCommand } from './commands/generate.js';
+import { type MergeFlags, mergeCommand } from './commands/merge.js';
 import { type SampleFlags, sampleCommand } from './commands/sample.js';
 import { exitCodes, SamplerError } from './errors.js';
-import { solvers } from './sample.js';
-
-const count = (text: string): number => {
-  const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Expected a positive integer.');
-  return value;
-};
-const number = (text: string): number => {
-  const value = Number(text);
-  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number.');
-  return value;
-};
-const seed = (text: string): number => {
-  const value = Number(text);
-  if (!Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('Expected an integer of at least 0.');
-  return value;
-};
-const interval = (text: string): [number, number] => {
-  const [from, to, ...rest] = text.split(',').map(number);
-  if (from === undefined || to === undefined || rest.length > 0 || from > to)
-    throw new InvalidArgumentError('Expected two times such as 0.1,0.8.');
-  return [from, to];
-};
-const backend = () => new Option('--backend <name>', 'where to compute').choices(backendNames).default('auto');
-const threads = () => new Option('--threads <n>', 'threads of one operation (default: all cores)').argParser(count);
-const json = () => new Option('--json', 'print the result as JSON').default(false);
+import { count, withBackend, withSampling } from './options.js';
 
 let code: number = exitCodes.ok;
 const program = new Command('dit-moe-sampler')
@@ -44,40 +21,51 @@ Examples:
   dit-moe-sampler sample runs/demo                             8 images of every class in samples.png
   dit-moe-sampler sample runs/demo --classes 3,7 --count 16 --seed 5 --out threes-and-sevens.png
   dit-moe-sampler sample runs/demo --solver heun --steps 12 --guidance 3 --each single-files
+  dit-moe-sampler generate runs/demo --out set --images 1000 --labels balanced
+  dit-moe-sampler merge set                                    checks it and writes set/samples.npz
   dit-moe-sampler doctor                                       what is there and what is missing`,
   );
-program
-  .command('sample')
+withSampling(program.command('sample'))
   .description('generate images by class')
-  .argument('<model>', 'run folder, checkpoint folder or .safetensors file')
   .option('--classes <list>', 'class names or numbers, separated by commas (default: all)')
   .addOption(new Option('--count <n>', 'images per class').argParser(count).default(8))
-  .addOption(new Option('--seed <n>', 'an image depends on the seed and its number only').argParser(seed).default(0))
-  .addOption(
-    new Option('--solver <name>', 'Euler or DPM-Solver++(2M) (1 evaluation per step) or Heun (2)')
-      .choices(Object.keys(solvers))
-      .default('euler'),
-  )
-  .addOption(new Option('--steps <n>', 'solver steps').argParser(count).default(50))
-  .addOption(new Option('--guidance <scale>', 'classifier-free guidance; 1 for none').argParser(number).default(2))
-  .addOption(new Option('--interval <from,to>', 'times in which guidance applies, 1 is noise').argParser(interval))
-  .addOption(new Option('--weights <kind>', 'the average or the last weights').choices(['ema', 'weights']).default('ema'))
-  .addOption(new Option('--precision <kind>', 'of matrix products').choices(['f32', 'bf16']).default('f32'))
-  .addOption(new Option('--batch <n>', 'images at once').argParser(count).default(64))
   .option('--out <file>', 'picture with all images, a row per class', 'samples.png')
   .option('--each <folder>', 'write every image to <folder>/<class>/ too')
-  .addOption(backend())
-  .addOption(threads())
-  .addOption(json())
   .action(async (model: string, flags: SampleFlags) => {
     code = await sampleCommand(model, flags);
   });
+withSampling(program.command('generate'))
+  .description('generate a large set as shards; may be killed, restarted, and split over processes and machines')
+  .requiredOption('--out <folder>', 'the set; workers of one set share it')
+  .addOption(new Option('--images <n>', 'images in the set').argParser(count).default(50_000))
+  .addOption(new Option('--shard-size <n>', 'images per shard: what a kill costs at most').argParser(count).default(1000))
+  .option('--labels <policy>', 'uniform, balanced, or a file with a class per image', 'uniform')
+  .option('--part <k/n>', 'make every n-th shard, from shard k on (default: the index of the array job, else all)')
+  .addOption(new Option('--parts <n>', 'tasks of the array job, where the scheduler does not tell').argParser(count))
+  .addHelpText(
+    'after',
+    `
+The index of an array job is taken from Slurm, Kubernetes, AWS Batch, Google Batch, Grid Engine, PBS, LSF or Open MPI.
+An image depends on the model, the settings, the seed and its number only; --batch and --shard-size are part of the settings.
+
+Examples:
+  dit-moe-sampler generate runs/demo --out set --images 1000 --shard-size 100
+  dit-moe-sampler generate runs/demo --out set --images 1000 --shard-size 100 --part 0/2      one of two processes`,
+  )
+  .action(async (model: string, flags: GenerateFlags) => {
+    code = await generateCommand(model, flags);
+  });
 program
-  .command('doctor')
+  .command('merge')
+  .description("check a generated set and write it as the .npz of ADM's evaluator")
+  .argument('<set>', 'folder of "generate --out"')
+  .option('--out <file>', 'the .npz (default: samples.npz in the set)')
+  .addOption(new Option('--json', 'print the result as JSON').default(false))
+  .action(async (folder: string, flags: MergeFlags) => {
+    code = await mergeCommand(folder, flags);
+  });
+withBackend(program.command('doctor'))
   .description('show backend, versions, devices, memory, and what to do about what is missing')
-  .addOption(backend())
-  .addOption(threads())
-  .addOption(json())
   .action(async (flags: Pick<SampleFlags, 'backend' | 'threads' | 'json'>) => {
     const { findings, ready } = await machineReport(flags.backend, flags.threads);
     if (flags.json) console.log(JSON.stringify({ ready, ...findings }));

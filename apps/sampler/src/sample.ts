@@ -5,10 +5,10 @@ import {
   type Denoiser,
   dpmSolver2M,
   euler,
-  finish,
   flowLevels,
   heun,
   type Pixels,
+  type SolverState,
   toPixels,
   uniformTimes,
 } from '@dit-moe/diffusion';
@@ -19,8 +19,8 @@ import type { OpenModel } from './model.js';
 export const solvers = {
   euler,
   heun,
-  'dpm++2m': (velocity: Denoiser, noise: tf.Tensor, times: readonly number[]) =>
-    dpmSolver2M(cleanFromVelocity(velocity), noise, flowLevels(times)),
+  'dpm++2m': (velocity: Denoiser, noise: tf.Tensor, times: readonly number[], options?: { signal?: AbortSignal }) =>
+    dpmSolver2M(cleanFromVelocity(velocity), noise, flowLevels(times), options),
 } as const;
 
 /** What determines the images. */
@@ -35,37 +35,70 @@ export interface SampleSettings {
   seed: number;
 }
 
+/** One image: its label, and its number, which with the seed determines its start noise. */
+export interface ImageRequest {
+  label: number;
+  index: number;
+}
+
+export interface BatchOptions {
+  /** Ends the sampling with the signal's reason before the next step. */
+  signal?: AbortSignal;
+  /** Sees the samples after every step; they live until it returns. */
+  onStep?: (state: SolverState) => void | Promise<void>;
+}
+
+/** Images of one batch, `[B, C, H, W]` in the model's space; the caller owns them. */
+export async function sampleBatch(
+  model: OpenModel,
+  images: readonly ImageRequest[],
+  settings: SampleSettings,
+  { signal, onStep }: BatchOptions = {},
+): Promise<tf.Tensor> {
+  const { inChannels, inputSize, numClasses } = model.card.config;
+  const indices = images.map(({ index }) => index);
+  const noise = randomNormalBatch({ seed: settings.seed, purpose: 'sample', indices }, [inChannels, ...inputSize]);
+  const labels = tf.tensor1d(
+    images.map(({ label }) => label),
+    'int32',
+  );
+  try {
+    const denoiser = classifierFreeGuidance(model.denoiser, {
+      labels,
+      nullLabel: numClasses,
+      scale: settings.guidance,
+      ...(settings.interval !== undefined && { interval: settings.interval }),
+    });
+    const run = solvers[settings.solver](denoiser, noise, uniformTimes(settings.steps), { signal });
+    for (;;) {
+      const { done, value } = await run.next();
+      if (done) return value;
+      await onStep?.(value);
+    }
+  } finally {
+    tf.dispose([noise, labels]);
+  }
+}
+
 /**
- * Generates one image per label, in batches.
- * @param options `batch`: images at once; `first`: number of the first image; `onImages`: called with the images done so far
+ * Generates images in batches.
+ * @param options `batch`: images at once; `onImages`: called with the images done so far
  */
 export async function sampleImages(
   model: OpenModel,
-  labels: readonly number[],
+  images: readonly ImageRequest[],
   settings: SampleSettings,
-  options: { batch: number; first?: number; onImages?: (done: number) => void },
+  options: BatchOptions & { batch: number; onImages?: (done: number) => void },
 ): Promise<Pixels> {
-  const { inChannels, inputSize, numClasses } = model.card.config;
   const parts: Pixels[] = [];
-  for (let start = 0; start < labels.length; start += options.batch) {
-    const chunk = labels.slice(start, start + options.batch);
-    const indices = chunk.map((_, i) => (options.first ?? 0) + start + i);
-    const noise = randomNormalBatch({ seed: settings.seed, purpose: 'sample', indices }, [inChannels, ...inputSize]);
-    const y = tf.tensor1d(chunk as number[], 'int32');
+  for (let start = 0; start < images.length; start += options.batch) {
+    const x = await sampleBatch(model, images.slice(start, start + options.batch), settings, options);
     try {
-      const denoiser = classifierFreeGuidance(model.denoiser, {
-        labels: y,
-        nullLabel: numClasses,
-        scale: settings.guidance,
-        ...(settings.interval !== undefined && { interval: settings.interval }),
-      });
-      const x = await finish(solvers[settings.solver](denoiser, noise, uniformTimes(settings.steps)));
       parts.push(await toPixels(x));
-      x.dispose();
     } finally {
-      tf.dispose([noise, y]);
+      x.dispose();
     }
-    options.onImages?.(Math.min(labels.length, start + options.batch));
+    options.onImages?.(Math.min(images.length, start + options.batch));
   }
   const data = new Uint8Array(parts.reduce((sum, part) => sum + part.data.length, 0));
   let at = 0;
@@ -73,5 +106,5 @@ export async function sampleImages(
     data.set(part.data, at);
     at += part.data.length;
   }
-  return { ...parts[0]!, count: labels.length, data };
+  return { ...parts[0]!, count: images.length, data };
 }

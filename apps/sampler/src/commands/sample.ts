@@ -47,10 +47,15 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
   const classes = parseClasses(flags.classes, model.card.classNames);
   const labels = classes.flatMap((label) => Array<number>(flags.count).fill(label));
   const started = performance.now();
-  const pixels = await sampleImages(model, labels, flags, {
-    batch: flags.batch,
-    onImages: (done) => process.stderr.write(process.stderr.isTTY ? `\r${done}/${labels.length} images` : ''),
-  });
+  const pixels = await sampleImages(
+    model,
+    labels.map((label, index) => ({ label, index })),
+    flags,
+    {
+      batch: flags.batch,
+      onImages: (done) => process.stderr.write(process.stderr.isTTY ? `\r${done}/${labels.length} images` : ''),
+    },
+  );
   if (process.stderr.isTTY) process.stderr.write('\n');
   model.dispose();
   const seconds = (performance.now() - started) / 1000;

@@ -1,0 +1,110 @@
+/** `generate`: a large set of images as shards, by any number of workers that know nothing of each other. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { toPixels } from '@dit-moe/diffusion';
+import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
+import { exitCodes, UsageError } from '../errors.js';
+import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.js';
+import { hashFile, hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
+import { isDone, missingShards, writeShard } from '../generate/shards.js';
+import { workerShare } from '../generate/share.js';
+import { findModel, openModel, type WeightChoice } from '../model.js';
+import { createProgress } from '../progress.js';
+import { type SampleSettings, sampleBatch } from '../sample.js';
+
+export interface GenerateFlags extends SampleSettings {
+  out: string;
+  images: number;
+  shardSize: number;
+  batch: number;
+  /** `uniform`, `balanced`, or a file with a label for each image. */
+  labels: string;
+  part?: string;
+  parts?: number;
+  weights: WeightChoice;
+  precision: 'f32' | 'bf16';
+  backend: BackendName;
+  threads?: number;
+  json: boolean;
+}
+
+/** Runs `generate` and returns the exit code. */
+export async function generateCommand(location: string, flags: GenerateFlags): Promise<number> {
+  const share = workerShare(flags.part, flags.parts, process.env);
+  const listFile = await labelFile(flags.labels);
+  const file = await findModel(location, flags.weights);
+  const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
+  const model = await openModel(file, flags.precision);
+  const { card } = model;
+  const { inputSize, inChannels, numClasses } = card.config;
+  const list = listFile === undefined ? undefined : parseLabelList(listFile, card.classNames, flags.images);
+  // Kept as numbers, whatever the file calls the classes.
+  const listText = list?.join('\n');
+  const policy = (list === undefined ? flags.labels : 'list') as LabelPolicy;
+  const { solver, steps, guidance, interval, seed } = flags;
+  const settings: SampleSettings = { solver, steps, guidance, ...(interval !== undefined && { interval }), seed };
+  const manifest: Manifest = {
+    format: 1,
+    images: flags.images,
+    shardSize: flags.shardSize,
+    batch: flags.batch,
+    height: inputSize[0],
+    width: inputSize[1],
+    channels: inChannels,
+    numClasses,
+    labels: { policy, ...(listText !== undefined && { sha256: hashOf(listText) }) },
+    seed,
+    settings: { solver, steps, guidance, ...(interval !== undefined && { interval }) },
+    precision: flags.precision,
+    model: { sha256: await hashFile(file), step: card.step },
+    backend: `${backend.name} ${backend.version}`,
+  };
+  await openSet(flags.out, manifest);
+  if (listText !== undefined) await writeFileAtomically(path.join(flags.out, LABELS), listText);
+
+  const mine = Array.from({ length: shardCount(manifest) }, (_, shard) => shard).filter((shard) => shard % share.count === share.index);
+  const open: number[] = [];
+  for (const shard of mine) if (!(await isDone(flags.out, manifest, shard))) open.push(shard);
+  const count = (shards: readonly number[]): number =>
+    shards.reduce((sum, shard) => sum + shardRange(manifest, shard).to - shardRange(manifest, shard).from, 0);
+  const total = count(open);
+  console.error(
+    `part ${share.index} of ${share.count} (${share.source}): ${total} images in ${open.length} shards to make, ${mine.length - open.length} shards are there`,
+  );
+  const started = performance.now();
+  const progress = createProgress('images', total);
+  let made = 0;
+  for (const shard of open) {
+    const { from, to } = shardRange(manifest, shard);
+    const labels = labelsOf(policy, seed, numClasses, from, to, list);
+    async function* pixels(): AsyncGenerator<Uint8Array> {
+      for (let start = from; start < to; start += flags.batch) {
+        const images = labels.slice(start - from, start - from + flags.batch).map((label, i) => ({ label, index: start + i }));
+        const x = await sampleBatch(model, images, settings);
+        const { data } = await toPixels(x).finally(() => x.dispose());
+        yield data;
+        progress.update((made += images.length));
+      }
+    }
+    await writeShard(flags.out, manifest, shard, pixels());
+  }
+  model.dispose();
+  const seconds = (performance.now() - started) / 1000;
+  const left = (await missingShards(flags.out, manifest)).length;
+  const result = { out: path.resolve(flags.out), part: share, images: total, shards: open.length, missingShards: left, seconds, manifest };
+  if (flags.json) console.log(JSON.stringify(result));
+  else
+    console.log(
+      `${total} images in ${seconds.toFixed(1)} s: ${flags.out}. ${left === 0 ? `All ${shardCount(manifest)} shards are there: merge them with "dit-moe-sampler merge ${flags.out}".` : `${left} shards of other parts are missing.`}`,
+    );
+  return exitCodes.ok;
+}
+
+/** Text of the list of labels, if `labels` is not the name of a policy. */
+async function labelFile(labels: string): Promise<string | undefined> {
+  if (labels === 'uniform' || labels === 'balanced') return undefined;
+  return fs.readFile(labels, 'utf8').catch((cause) => {
+    throw new UsageError(`--labels: expected uniform, balanced or a file; cannot read ${labels}: ${(cause as Error).message}`);
+  });
+}

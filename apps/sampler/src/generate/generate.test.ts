@@ -1,0 +1,176 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { openNpz } from '@dit-moe/tensor-ops/io/node';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { UsageError } from '../errors.js';
+import { bundleCli, type Running } from '../testing/run-cli.js';
+import { tinyCard, writeTinyModel } from '../testing/tiny-model.js';
+import { labelsOf, parseLabelList } from './labels.js';
+import { hashFile } from './manifest.js';
+import { workerShare } from './share.js';
+
+describe('labels', () => {
+  test('depend on the number only, and cover the classes as their policy says', () => {
+    for (const policy of ['uniform', 'balanced'] as const) {
+      const all = labelsOf(policy, 5, 10, 0, 3000);
+      expect([...labelsOf(policy, 5, 10, 0, 1234), ...labelsOf(policy, 5, 10, 1234, 3000)]).toEqual(all);
+      const counts = Array.from({ length: 10 }, (_, label) => all.filter((l) => l === label).length);
+      // Uniform: six standard deviations of a binomial count.
+      for (const n of counts) expect(Math.abs(n - 300)).toBeLessThanOrEqual(policy === 'balanced' ? 0 : 6 * Math.sqrt(270));
+    }
+    expect(labelsOf('uniform', 6, 10, 0, 50)).not.toEqual(labelsOf('uniform', 5, 10, 0, 50));
+  });
+
+  test('come from a list of names or numbers', () => {
+    expect(parseLabelList('ant, 2\nbee\n', tinyCard.classNames, 3)).toEqual([0, 2, 1]);
+    expect(() => parseLabelList('ant dog', tinyCard.classNames, 2)).toThrow(/entry 2, "dog"/);
+    expect(() => parseLabelList('ant', tinyCard.classNames, 2)).toThrow(/1 labels for 2 images/);
+  });
+});
+
+describe('the share of a worker', () => {
+  test.each([
+    [{}, { index: 0, count: 1 }],
+    [
+      { SLURM_ARRAY_TASK_ID: '7', SLURM_ARRAY_TASK_MIN: '5', SLURM_ARRAY_TASK_COUNT: '4', SLURM_ARRAY_TASK_STEP: '1' },
+      { index: 2, count: 4 },
+    ],
+    [
+      { SLURM_ARRAY_TASK_ID: '8', SLURM_ARRAY_TASK_MIN: '0', SLURM_ARRAY_TASK_COUNT: '5', SLURM_ARRAY_TASK_STEP: '2' },
+      { index: 4, count: 5 },
+    ],
+    [
+      { SGE_TASK_ID: '3', SGE_TASK_FIRST: '1', SGE_TASK_LAST: '4', SGE_TASK_STEPSIZE: '1' },
+      { index: 2, count: 4 },
+    ],
+    [{ SGE_TASK_ID: 'undefined' }, { index: 0, count: 1 }],
+    [
+      { LSB_JOBINDEX: '2', LSB_JOBINDEX_END: '8' },
+      { index: 1, count: 8 },
+    ],
+    [{ LSB_JOBINDEX: '0' }, { index: 0, count: 1 }],
+    [
+      { AWS_BATCH_JOB_ARRAY_INDEX: '1', AWS_BATCH_JOB_ARRAY_SIZE: '3' },
+      { index: 1, count: 3 },
+    ],
+    [
+      { OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '2' },
+      { index: 1, count: 2 },
+    ],
+  ])('of %o', (environment, expected) => expect(workerShare(undefined, undefined, environment)).toMatchObject(expected));
+
+  test('can be given, and must be whole', () => {
+    expect(workerShare('1/3', undefined, { SLURM_ARRAY_TASK_ID: '0' })).toMatchObject({ index: 1, count: 3 });
+    expect(workerShare(undefined, 4, { JOB_COMPLETION_INDEX: '3' })).toMatchObject({ index: 3, count: 4 });
+    expect(() => workerShare(undefined, undefined, { JOB_COMPLETION_INDEX: '3' })).toThrow(/--parts/);
+    expect(() => workerShare(undefined, 3, { JOB_COMPLETION_INDEX: '3' })).toThrow(UsageError);
+    expect(() => workerShare(undefined, 3, {})).toThrow(/--part k\/n/);
+    for (const part of ['3/3', '1', 'a/b', '0/0', '-1/2']) expect(() => workerShare(part, undefined, {})).toThrow(/--part/);
+  });
+});
+
+describe('a generated set', () => {
+  const root = fs.mkdtempSync(path.join(os.tmpdir(), 'generate-'));
+  const model = path.join(root, 'model.safetensors');
+  const settings = ['--images', '48', '--shard-size', '4', '--batch', '3', '--steps', '12', '--backend', 'cpu', '--labels', 'balanced'];
+  let start: (args: readonly string[], env?: NodeJS.ProcessEnv) => Running;
+  const generate = (out: string, ...more: string[]) => start(['generate', model, '--out', path.join(root, out), ...settings, ...more]);
+  const shards = (out: string) => path.join(root, out, 'shards');
+  const bytesOf = (out: string) =>
+    Object.fromEntries(
+      fs
+        .readdirSync(shards(out))
+        .sort()
+        .map((name) => [name, fs.readFileSync(path.join(shards(out), name)).toString('base64')]),
+    );
+
+  beforeAll(async () => {
+    await writeTinyModel(model);
+    start = await bundleCli(root);
+    const { code, err } = await generate('alone').ended;
+    expect(err).toMatch(/48 images in 12 shards/);
+    expect(code).toBe(0);
+  });
+  afterAll(() => {
+    fs.rmSync(root, { recursive: true });
+  });
+
+  test('has the same bytes by two workers of an array job', async () => {
+    const outcomes = await Promise.all(
+      [0, 1].map(
+        (k) =>
+          start(['generate', model, '--out', path.join(root, 'two'), ...settings], {
+            SLURM_ARRAY_TASK_ID: String(k),
+            SLURM_ARRAY_TASK_COUNT: '2',
+            SLURM_ARRAY_TASK_MIN: '0',
+          }).ended,
+      ),
+    );
+    expect(outcomes.map(({ code }) => code)).toEqual([0, 0]);
+    expect(bytesOf('two')).toEqual(bytesOf('alone'));
+  });
+
+  test('survives 20 kills with the same bytes', async () => {
+    let kills = 0;
+    // Any moment from before the manifest to the last marker; a run that ends by itself starts over in a new folder.
+    for (let folder = 0; kills < 20; folder++) {
+      const out = `killed-${folder}`;
+      for (;;) {
+        const { child, ended } = generate(out);
+        const timer = setTimeout(() => child.kill('SIGKILL'), 300 + Math.random() * 1200);
+        const { code } = await ended;
+        clearTimeout(timer);
+        if (code === 0) break;
+        expect(child.signalCode).toBe('SIGKILL');
+        kills++;
+        if (kills === 20) {
+          expect((await generate(out).ended).code).toBe(0);
+          break;
+        }
+      }
+      const { code, out: text } = await start(['merge', path.join(root, out), '--json']).ended;
+      expect(code).toBe(0);
+      expect(JSON.parse(text).classCounts).toEqual([16, 16, 16]);
+      expect(bytesOf(out)).toEqual(bytesOf('alone'));
+    }
+  });
+
+  test('merges into the layout of the evaluator', async () => {
+    const target = path.join(root, 'merged.npz');
+    expect((await start(['merge', path.join(root, 'alone'), '--out', target]).ended).code).toBe(0);
+    const { arrays, close } = await openNpz(target);
+    const [images, labels] = [await arrays.read('arr_0'), await arrays.read('arr_1')];
+    await close();
+    expect([images.dtype, images.shape, labels.dtype, labels.shape]).toEqual(['U8', [48, 4, 4, 3], 'I64', [48]]);
+    expect(Array.from(labels.data as BigInt64Array, Number)).toEqual(labelsOf('balanced', 0, 3, 0, 48));
+    const first = fs.readFileSync(path.join(shards('alone'), '00000.npy')).subarray(-4 * 16);
+    const grey = Array.from(images.data as Uint8Array).filter((_, i) => i % 3 === 1);
+    expect(grey.slice(0, first.length)).toEqual([...first]);
+    expect(new Set(grey).size).toBeGreaterThan(20);
+    const again = path.join(root, 'again.npz');
+    await start(['merge', path.join(root, 'alone'), '--out', again]).ended;
+    expect(await hashFile(again)).toBe(await hashFile(target));
+  });
+
+  test('heals damage, and refuses other settings and an unfinished merge', async () => {
+    fs.cpSync(path.join(root, 'alone'), path.join(root, 'damaged'), { recursive: true });
+    const shard = path.join(shards('damaged'), '00002.npy');
+    const bytes = fs.readFileSync(shard);
+    bytes[bytes.length - 1]! ^= 1;
+    fs.writeFileSync(shard, bytes);
+    fs.rmSync(path.join(shards('damaged'), '00005.done'));
+    fs.writeFileSync(path.join(shards('damaged'), '.tmp-00007.npy-1-abc'), 'half');
+    const unfinished = await start(['merge', path.join(root, 'damaged')]).ended;
+    expect(unfinished).toMatchObject({ code: 4, err: expect.stringMatching(/1 of 12 shards are missing \(5\)/) });
+    const other = await generate('damaged', '--seed', '3', '--guidance', '4').ended;
+    expect(other).toMatchObject({ code: 2, err: expect.stringMatching(/seed: 0 there, 3 asked for/) });
+    fs.writeFileSync(path.join(shards('damaged'), '00005.done'), fs.readFileSync(path.join(shards('alone'), '00005.done')));
+    const broken = await start(['merge', path.join(root, 'damaged')]).ended;
+    expect(broken).toMatchObject({ code: 4, err: expect.stringMatching(/00002\.npy is damaged/) });
+    expect(fs.existsSync(path.join(root, 'damaged', 'samples.npz'))).toBe(false);
+    expect((await generate('damaged').ended).err).toMatch(/4 images in 1 shards to make, 11 shards are there/);
+    expect((await start(['merge', path.join(root, 'damaged')]).ended).code).toBe(0);
+    expect(bytesOf('damaged')).toEqual(bytesOf('alone'));
+  });
+});

@@ -1,0 +1,105 @@
+/**
+ * The manifest of a generated set: everything that determines its bytes, cut into shards. Each worker derives it from its own
+ * command line and refuses to work on a set that was begun with another one.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
+import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { z } from 'zod';
+import { OutputError, UsageError } from '../errors.js';
+
+const natural = z.number().int().nonnegative();
+const positive = z.number().int().positive();
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+
+const manifestSchema = z.strictObject({
+  format: z.literal(1),
+  images: positive,
+  /** Images per shard; the last one may be shorter. */
+  shardSize: positive,
+  /** Images computed together. Batches begin at the start of a shard, so that who computes what never changes an image. */
+  batch: positive,
+  height: positive,
+  width: positive,
+  channels: positive,
+  numClasses: positive,
+  labels: z.strictObject({ policy: z.enum(['uniform', 'balanced', 'list']), sha256: sha256.optional() }),
+  seed: natural,
+  /** Settings of the sampler that are not listed here by name. */
+  settings: z.record(z.string(), z.unknown()),
+  precision: z.enum(['f32', 'bf16']),
+  /** The model's file by content. */
+  model: z.strictObject({ sha256, step: natural }),
+  /** Rounding differs between backends and their versions, so a set is made by one. */
+  backend: z.string(),
+});
+
+/** Description of a generated set. */
+export type Manifest = z.infer<typeof manifestSchema>;
+
+export const MANIFEST = 'manifest.json';
+/** The labels of a set with the policy `list`. */
+export const LABELS = 'labels.txt';
+
+export const hashOf = (content: string | Uint8Array): string => createHash('sha256').update(content).digest('hex');
+
+/** SHA-256 of a file, read as a stream. */
+export async function hashFile(file: string): Promise<string> {
+  const hash = createHash('sha256');
+  await pipeline(createReadStream(file), hash);
+  return hash.digest('hex');
+}
+
+const encode = (manifest: Manifest): string => `${JSON.stringify(manifest, null, 2)}\n`;
+
+/** Identity of a manifest, which every done-marker repeats. */
+export const manifestHash = (manifest: Manifest): string => hashOf(encode(manifest));
+
+/**
+ * Reads the manifest of a set.
+ * @throws UsageError if there is none or it is damaged
+ */
+export async function readManifest(folder: string): Promise<Manifest> {
+  const file = path.join(folder, MANIFEST);
+  const text = await fs.readFile(file, 'utf8').catch(() => {
+    throw new UsageError(`There is no ${file}. Is ${folder} a folder that "generate --out" has begun?`);
+  });
+  try {
+    return manifestSchema.parse(JSON.parse(text));
+  } catch (cause) {
+    throw new UsageError(`${file} is damaged or of another version: ${(cause as Error).message}`);
+  }
+}
+
+/**
+ * Begins a set, or joins one that was begun with the same manifest.
+ * @throws UsageError naming the fields that differ, if the folder holds another set
+ * @throws OutputError if the folder cannot be written
+ */
+export async function openSet(folder: string, manifest: Manifest): Promise<void> {
+  const file = path.join(folder, MANIFEST);
+  try {
+    await fs.mkdir(shardFolder(folder), { recursive: true });
+    // Several workers may do this at once: they write the same bytes, or the check below finds the difference.
+    if ((await fs.stat(file).catch(() => undefined)) === undefined) await writeFileAtomically(file, encode(manifest));
+  } catch (cause) {
+    throw new OutputError(`Cannot write ${file}: ${(cause as Error).message}`, { cause });
+  }
+  const found = await readManifest(folder);
+  if (manifestHash(found) === manifestHash(manifest)) return;
+  const differences = (Object.keys(manifest) as (keyof Manifest)[])
+    .filter((key) => JSON.stringify(found[key]) !== JSON.stringify(manifest[key]))
+    .map((key) => `  ${key}: ${JSON.stringify(found[key])} there, ${JSON.stringify(manifest[key])} asked for`);
+  throw new UsageError(`${folder} holds another set:\n${differences.join('\n')}\nUse the same settings, or another --out.`);
+}
+
+export const shardFolder = (folder: string): string => path.join(folder, 'shards');
+export const shardCount = (manifest: Manifest): number => Math.ceil(manifest.images / manifest.shardSize);
+/** Numbers of the images of a shard: `from` to `to - 1`. */
+export const shardRange = ({ images, shardSize }: Manifest, shard: number): { from: number; to: number } => ({
+  from: shard * shardSize,
+  to: Math.min(images, (shard + 1) * shardSize),
+});

@@ -1,0 +1,60 @@
+/** Options that several commands share, and what their values may be. */
+import { backendNames } from '@dit-moe/tensor-ops/node';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { solvers } from './sample.js';
+
+/** A positive integer. */
+export const count = (text: string): number => {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Expected a positive integer.');
+  return value;
+};
+/** A finite number. */
+export const number = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('Expected a number.');
+  return value;
+};
+/** An integer from 0 to 2^53 - 1. */
+export const seed = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isSafeInteger(value) || value < 0) throw new InvalidArgumentError('Expected an integer of at least 0.');
+  return value;
+};
+/** Two times, the earlier one first. */
+export const interval = (text: string): [number, number] => {
+  const [from, to, ...rest] = text.split(',').map(number);
+  if (from === undefined || to === undefined || rest.length > 0 || from > to)
+    throw new InvalidArgumentError('Expected two times such as 0.1,0.8.');
+  return [from, to];
+};
+
+/** Options of every command that computes. */
+export const withBackend = (command: Command): Command =>
+  command
+    .addOption(new Option('--backend <name>', 'where to compute').choices(backendNames).default('auto'))
+    .addOption(new Option('--threads <n>', 'threads of one operation (default: all cores)').argParser(count))
+    .addOption(new Option('--json', 'print the result as JSON').default(false));
+
+/** Options of every command that opens a model. */
+export const withModel = (command: Command): Command =>
+  withBackend(
+    command
+      .argument('<model>', 'run folder, checkpoint folder or .safetensors file')
+      .addOption(new Option('--weights <kind>', 'the average or the last weights').choices(['ema', 'weights']).default('ema'))
+      .addOption(new Option('--precision <kind>', 'of matrix products').choices(['f32', 'bf16']).default('f32')),
+  );
+
+/** Options of every command that samples. */
+export const withSampling = (command: Command): Command =>
+  withModel(command)
+    .addOption(new Option('--seed <n>', 'an image depends on the seed and its number only').argParser(seed).default(0))
+    .addOption(
+      new Option('--solver <name>', 'Euler or DPM-Solver++(2M) (1 evaluation per step) or Heun (2)')
+        .choices(Object.keys(solvers))
+        .default('euler'),
+    )
+    .addOption(new Option('--steps <n>', 'solver steps').argParser(count).default(50))
+    .addOption(new Option('--guidance <scale>', 'classifier-free guidance; 1 for none').argParser(number).default(2))
+    .addOption(new Option('--interval <from,to>', 'times in which guidance applies, 1 is noise').argParser(interval))
+    .addOption(new Option('--batch <n>', 'images at once').argParser(count).default(64));

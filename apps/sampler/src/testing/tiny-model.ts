@@ -1,0 +1,42 @@
+/** A model of a few thousand weights, for tests. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { cardToMetadata, type ModelCard, weightSpecs } from '@dit-moe/dit';
+import { randomNormal } from '@dit-moe/tensor-ops';
+import { writeSafetensors } from '@dit-moe/tensor-ops/io/node';
+
+export const tinyCard: ModelCard = {
+  config: {
+    inputSize: [4, 4],
+    patchSize: 2,
+    inChannels: 1,
+    hiddenSize: 8,
+    depth: 1,
+    numHeads: 2,
+    mlpRatio: 4,
+    numClasses: 3,
+    learnSigma: false,
+    moe: { numExperts: 3, topK: 2, expertRatio: 1, sharedRatio: 1, balanceAlpha: 0.01 },
+  },
+  objective: 'flow',
+  timeScale: 1000,
+  classNames: ['ant', 'bee', 'cat'],
+  step: 7,
+};
+
+/**
+ * Writes random weights. They matter everywhere: initial ones would leave the blocks without influence.
+ * @param prefix of the stored names, such as `ema.0.9999.`
+ * @param without a weight to leave out
+ */
+export async function writeTinyModel(file: string, card = tinyCard, prefix = '', without?: string): Promise<void> {
+  fs.mkdirSync(path.dirname(file), { recursive: true });
+  const tensors = Object.entries(weightSpecs(card.config))
+    .filter(([name]) => name !== without)
+    .map(([name, { shape }]) => {
+      const length = shape.reduce((a, b) => a * b, 1);
+      const values = randomNormal({ seed: 3, purpose: name, index: 0 }, length).map((v) => v * 0.3);
+      return { name: prefix + name, dtype: 'F32' as const, shape, bytes: () => new Uint8Array(values.buffer) };
+    });
+  await writeSafetensors(file, tensors, cardToMetadata(card));
+}
