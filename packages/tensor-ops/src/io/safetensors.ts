@@ -214,16 +214,29 @@ export function widenBfloat16(bits: Uint16Array): Float32Array {
   return new Float32Array(wide.buffer);
 }
 
-/** IEEE half precision bits as float32. */
-export function widenFloat16(bits: Uint16Array): Float32Array {
-  const out = new Float32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) {
-    const sign = bits[i]! & 0x8000 ? -1 : 1;
-    const exponent = (bits[i]! >> 10) & 31;
-    const fraction = bits[i]! & 1023;
-    if (exponent === 31) out[i] = fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
-    else out[i] = sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
+let halves: Float32Array | undefined;
+
+/** The float32 of every half precision number, by its bits. */
+function halfTable(): Float32Array {
+  if (halves !== undefined) return halves;
+  halves = new Float32Array(65536);
+  for (let bits = 0; bits < 65536; bits++) {
+    const sign = bits & 0x8000 ? -1 : 1;
+    const exponent = (bits >> 10) & 31;
+    const fraction = bits & 1023;
+    if (exponent === 31) halves[bits] = fraction ? Number.NaN : sign * Number.POSITIVE_INFINITY;
+    else halves[bits] = sign * (exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15));
   }
+  return halves;
+}
+
+/**
+ * IEEE half precision bits as float32, by table: latent caches are read at hundreds of megabytes per second.
+ * @param out where to put them (default: memory of its own)
+ */
+export function widenFloat16(bits: Uint16Array, out: Float32Array = new Float32Array(bits.length)): Float32Array {
+  const table = halfTable();
+  for (let i = 0; i < bits.length; i++) out[i] = table[bits[i]!]!;
   return out;
 }
 

@@ -1,3 +1,14 @@
+export * from './cache/array-job.js';
+export {
+  fingerprintOf,
+  LatentCacheError,
+  type LatentsHeader,
+  numShards as numLatentShards,
+  readHeader as readLatentsHeader,
+} from './cache/header.js';
+export * from './cache/latent-cache.js';
+export type { SkippedImage } from './cache/shard.js';
+export * from './cache/write-latents.js';
 export * from './images/decode-image.js';
 export * from './images/image-error.js';
 export * from './images/preprocess.js';
