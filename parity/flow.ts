@@ -1,15 +1,7 @@
 /** Rectified flow with the golden models: losses and sampling trajectories. */
 import fs from 'node:fs';
 import path from 'node:path';
-import {
-  classifierFreeGuidance,
-  euler,
-  flowInterpolate,
-  flowLoss,
-  logitNormalTimes,
-  stratifiedTimes,
-  uniformTimes,
-} from '@dit-moe/diffusion';
+import { classifierFreeGuidance, flowModel, objective, sample } from '@dit-moe/diffusion';
 import { dit } from '@dit-moe/dit';
 import { mean } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
@@ -40,12 +32,15 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     const velocity = (points: tf.Tensor, t: tf.Tensor, labels: tf.Tensor): tf.Tensor =>
       tf.tidy(() => tf.slice(dit(weights, config, points, t, labels).output, [0, 0, 0, 0], [-1, config.inChannels, -1, -1]));
     const times = {
-      logit_normal: logitNormalTimes(onDevice(inputs, 't_normal')),
-      uniform: onDevice(inputs, 't_uniform'),
-      stratified: stratifiedTimes(onDevice(inputs, 'strat_uniform')),
-    };
-    for (const [name, t] of Object.entries(times)) {
-      const losses = flowLoss(velocity(flowInterpolate(x, noise, t), t, y), x, noise);
+      logit_normal: ['t_normal', {}],
+      uniform: ['t_uniform', { distribution: 'uniform' }],
+      stratified: ['strat_uniform', { stratified: true }],
+    } as const;
+    for (const [name, [input, options]] of Object.entries(times)) {
+      const drawn = onDevice(inputs, input);
+      const { noisy, losses: lossesOf } = objective({ kind: 'flow', times: options });
+      const { x: shown, t } = noisy(x, noise, drawn);
+      const losses = lossesOf(dit(weights, config, shown, t, y).output, x, noise, drawn).loss;
       yield against(`forward.${name}.t`, (await t.data()) as Float32Array);
       yield against(`forward.${name}.batchwise_loss`, (await losses.data()) as Float32Array);
       yield against(`forward.${name}.loss`, (await mean(losses, 0).data()) as Float32Array);
@@ -55,11 +50,8 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
       const steps = outputs.get('sample.cfg')!.shape[0]! - 1;
       const states = [await z.data()];
       const clean = [await z.data()];
-      for await (const state of euler(
-        classifierFreeGuidance(velocity, { labels: y, nullLabel: nulls, scale: guided ? scale : 1 }),
-        z,
-        uniformTimes(steps),
-      )) {
+      const guidedModel = flowModel(classifierFreeGuidance(velocity, { labels: y, nullLabel: nulls, scale: guided ? scale : 1 }));
+      for await (const state of sample(guidedModel, z, { solver: 'euler', steps })) {
         states.push(await state.x.data());
         clean.push(await state.clean.data());
       }

@@ -1,6 +1,6 @@
 /** Whole training runs with recorded data, noise, times and labels: losses, gradient norms, final weights and averages. */
 import path from 'node:path';
-import { type BetaSchedule, diffusionLosses, flowInterpolate, flowLoss, GaussianDiffusion, logitNormalTimes } from '@dit-moe/diffusion';
+import { type BetaSchedule, objective } from '@dit-moe/diffusion';
 import { dit } from '@dit-moe/dit';
 import { AdamW, compile, Ema, globalNorm, mean, Parameter, valueAndGrads } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
@@ -16,7 +16,7 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
     const inputs = tensors(path.join(instance, 'inputs.safetensors'));
     const flow = inputs.has('t_normal');
     const [, schedule, steps] = /^ddpm-(.+)-(\d+)-/.exec(facts.objective) ?? [undefined, 'linear', '1000'];
-    const gaussian = new GaussianDiffusion({ schedule: schedule as BetaSchedule, steps: Number(steps) });
+    const goal = objective(flow ? { kind: 'flow' } : { kind: 'ddpm', schedule: schedule as BetaSchedule, steps: Number(steps) });
     const model = await readModel(path.join(folder, '../model', facts.model));
     const { config } = model;
     const parameters = Object.fromEntries(Object.entries(model.weights).map(([name, tensor]) => [name, new Parameter(name, tensor)]));
@@ -29,13 +29,11 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
       const weights = read(parameters);
       const { grads, extra } = valueAndGrads(
         () => {
-          const t = flow ? logitNormalTimes(time) : gaussian.modelTimes(time, x.shape[0]!);
-          const noisy = flow ? flowInterpolate(x, noise, t) : gaussian.addNoise(x, time, noise);
-          const { output, losses } = dit(weights, config, noisy, t, y);
-          const terms = flow
-            ? { loss: flowLoss(tf.slice(output, [0, 0, 0, 0], [-1, config.inChannels, -1, -1]), x, noise) }
-            : diffusionLosses(gaussian, output, x, time, noise);
-          const means = Object.fromEntries(Object.entries(terms).map(([name, values]) => [name, mean(values as tf.Tensor, 0)]));
+          const { x: shown, t } = goal.noisy(x, noise, time);
+          const { output, losses } = dit(weights, config, shown, t, y);
+          const { mse, ...terms } = goal.losses(output, x, noise, time);
+          const known = flow ? terms : { mse: mse!, ...terms };
+          const means = Object.fromEntries(Object.entries(known).map(([name, values]) => [name, mean(values, 0)]));
           const loss = means['loss']!;
           const aux = tf.mul(losses['balance']!, facts.aux_loss_alpha);
           return { loss: tf.add(loss, aux), extra: { ...means, aux } as Record<string, tf.Tensor> };

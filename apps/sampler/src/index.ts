@@ -1,3 +1,3 @@
 export * from './errors.js';
 export { findModel, type OpenModel, openModel, type WeightChoice } from './model.js';
-export { type SampleSettings, sampleImages, solvers } from './sample.js';
+export { type SampleSettings, sampleImages } from './sample.js';

@@ -1,7 +1,7 @@
 /** Options that several commands share, and what their values may be. */
+import { solvers } from '@dit-moe/diffusion';
 import { backendNames } from '@dit-moe/tensor-ops/node';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { solvers } from './sample.js';
 
 /** A positive integer. */
 export const count = (text: string): number => {
@@ -49,11 +49,7 @@ export const withModel = (command: Command): Command =>
 export const withSampling = (command: Command): Command =>
   withModel(command)
     .addOption(new Option('--seed <n>', 'an image depends on the seed and its number only').argParser(seed).default(0))
-    .addOption(
-      new Option('--solver <name>', 'Euler or DPM-Solver++(2M) (1 evaluation per step) or Heun (2)')
-        .choices(Object.keys(solvers))
-        .default('euler'),
-    )
+    .addOption(new Option('--solver <name>', 'how the steps are taken').choices(Object.keys(solvers)).default('euler'))
     .addOption(new Option('--steps <n>', 'solver steps').argParser(count).default(50))
     .addOption(new Option('--guidance <scale>', 'classifier-free guidance; 1 for none').argParser(number).default(2))
     .addOption(new Option('--interval <from,to>', 'times in which guidance applies, 1 is noise').argParser(interval))

@@ -1,31 +1,22 @@
 /** Images from a model: each depends on the model, the settings, the seed and its number, not on its batch. */
 import {
   classifierFreeGuidance,
-  cleanFromVelocity,
-  type Denoiser,
-  dpmSolver2M,
-  euler,
-  flowLevels,
-  heun,
+  finish,
+  flowModel,
   type Pixels,
+  type SolverName,
   type SolverState,
+  sample,
+  stepNoise,
   toPixels,
-  uniformTimes,
 } from '@dit-moe/diffusion';
 import { randomNormalBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { OpenModel } from './model.js';
 
-export const solvers = {
-  euler,
-  heun,
-  'dpm++2m': (velocity: Denoiser, noise: tf.Tensor, times: readonly number[], options?: { signal?: AbortSignal }) =>
-    dpmSolver2M(cleanFromVelocity(velocity), noise, flowLevels(times), options),
-} as const;
-
 /** What determines the images. */
 export interface SampleSettings {
-  solver: keyof typeof solvers;
+  solver: SolverName;
   /** Solver steps. */
   steps: number;
   /** Classifier-free guidance scale; 1 for none. */
@@ -57,7 +48,8 @@ export async function sampleBatch(
 ): Promise<tf.Tensor> {
   const { inChannels, inputSize, numClasses } = model.card.config;
   const indices = images.map(({ index }) => index);
-  const noise = randomNormalBatch({ seed: settings.seed, purpose: 'sample', indices }, [inChannels, ...inputSize]);
+  const shape = [inChannels, ...inputSize];
+  const start = randomNormalBatch({ seed: settings.seed, purpose: 'sample', indices }, shape);
   const labels = tf.tensor1d(
     images.map(({ label }) => label),
     'int32',
@@ -69,14 +61,10 @@ export async function sampleBatch(
       scale: settings.guidance,
       ...(settings.interval !== undefined && { interval: settings.interval }),
     });
-    const run = solvers[settings.solver](denoiser, noise, uniformTimes(settings.steps), { signal });
-    for (;;) {
-      const { done, value } = await run.next();
-      if (done) return value;
-      await onStep?.(value);
-    }
+    const { solver, steps, seed } = settings;
+    return await finish(sample(flowModel(denoiser), start, { solver, steps, noise: stepNoise(seed, indices, shape), signal }), onStep);
   } finally {
-    tf.dispose([noise, labels]);
+    tf.dispose([start, labels]);
   }
 }
 

@@ -4,8 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
 import type { CleanOptions, GaussianDiffusion } from './gaussian-diffusion.js';
 import { priorBits, variationalTerm } from './gaussian-losses.js';
-import type { StepNoise } from './solvers/gaussian.js';
-import { evaluate, type SolverOptions } from './solvers/solver.js';
+import { evaluate, type SolverOptions, type StepNoise } from './solvers/solver.js';
 
 /** `[B]`, or `[B, steps]` in loop order: the noisiest step first. The caller owns the tensors. */
 export interface BitsPerDimension {

@@ -1,85 +1,132 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { classifierFreeGuidance, euler, finish, flowInterpolate, flowLoss, heun, NotFiniteError, uniformTimes } from './index.js';
+import {
+  finish,
+  flowLosses,
+  flowModel,
+  flowNoisy,
+  flowPath,
+  NotFiniteError,
+  type PathName,
+  pathLevels,
+  predictionWeights,
+  sample,
+  sampleTimes,
+  shiftTimes,
+} from './index.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 
-describe('rectified flow', () => {
-  test('a perfect model has no loss and leads back to the data', async () => {
-    const x = tf.tensor2d([1, 2, 3, 4], [2, 2]);
-    const noise = tf.tensor2d([0.5, -1, 0, 2], [2, 2]);
-    const t = tf.tensor1d([0.25, 1]);
-    expect(await flowInterpolate(x, noise, t).array()).toEqual([
-      [0.875, 1.25],
-      [0, 2],
-    ]);
-    expect(await flowLoss(tf.sub(noise, x), x, noise).array()).toEqual([0, 0]);
-    expect(await flowLoss(tf.zerosLike(x), x, noise).array()).toEqual([(0.25 + 9) / 2, (9 + 4) / 2]);
-    const back = await finish(euler(() => tf.sub(noise, x), noise, uniformTimes(7)));
-    for (const [i, value] of (await back.data()).entries()) expect(value).toBeCloseTo(x.dataSync()[i]!, 5);
-  });
+const clean = () => tf.tensor2d([1, 2, 3, 4], [2, 2]);
+const noise = () => tf.tensor2d([0.5, -1, 0, 2], [2, 2]);
+const list = (x: tf.Tensor) => [...x.dataSync()];
 
-  test('Euler has order one, Heun order two', async () => {
-    // dx/dt = x (1 + t) from t = 1 to 0.1, whose solution is exact; time 0 is avoided because Heun ends there with an Euler step.
-    const error = async (method: typeof euler, steps: number) => {
-      const times = Array.from({ length: steps + 1 }, (_, i) => 1 - (0.9 * i) / steps);
-      const end = await finish(method((x, t) => tf.tidy(() => tf.mul(x, tf.add(1, tf.reshape(t, [-1, 1])))), tf.ones([1, 1]), times));
-      return Math.abs((await end.data())[0]! - Math.exp(0.1 + 0.005 - 1.5));
-    };
-    expect((await error(euler, 8)) / (await error(euler, 16))).toBeGreaterThan(1.8);
-    expect((await error(euler, 8)) / (await error(euler, 16))).toBeLessThan(2.2);
-    expect((await error(heun, 8)) / (await error(heun, 16))).toBeGreaterThan(3.5);
-    expect((await error(heun, 8)) / (await error(heun, 16))).toBeLessThan(4.5);
-  });
+describe('paths', () => {
+  test.each(['linear', 'gvp', 'vp'] as const)(
+    '%s: levels on host and device agree, derivatives are those of finite differences',
+    (name) => {
+      const path = flowPath(name);
+      const [t, h] = [0.3, 1e-6];
+      const level = path.level(t);
+      const onDevice = pathLevels(name, tf.scalar(t));
+      for (const key of ['alpha', 'sigma', 'dAlpha', 'dSigma'] as const) expect(list(onDevice[key])[0]).toBeCloseTo(level[key], 5);
+      for (const [rate, key] of [
+        ['dAlpha', 'alpha'],
+        ['dSigma', 'sigma'],
+      ] as const)
+        expect((path.level(t + h)[key] - path.level(t - h)[key]) / (2 * h)).toBeCloseTo(level[rate], 6);
+      expect(path.placeOf(Math.log(level.alpha / level.sigma))).toBeCloseTo(t, 10);
+      expect(path.level(0)).toMatchObject({ alpha: 1, sigma: 0 });
+      expect(path.level(1).sigma).toBeGreaterThan(0.9999);
+    },
+  );
 
-  test('no tensor stays behind, whether a run ends, stops or fails', async () => {
-    const x = tf.ones([2, 3]);
-    const before = tf.memory().numTensors;
-    (await finish(heun((z) => z.clone(), x, uniformTimes(4)))).dispose();
-    for await (const state of euler((z) => z.clone(), x, uniformTimes(4))) if (state.step === 2) break;
-    const nan = euler((z, t) => tf.tidy(() => (t.dataSync()[0]! < 0.6 ? tf.mul(z, Number.NaN) : z.clone())), x, uniformTimes(4));
-    await expect(finish(nan)).rejects.toThrow(NotFiniteError);
-    await expect(finish(euler((z) => z.clone(), x, uniformTimes(4), { signal: AbortSignal.abort() }))).rejects.toThrow(/abort/i);
-    expect(tf.memory().numTensors).toBe(before);
-  });
-
-  test.each([[[1]], [[0, 1]], [[1, 1]], [[1, Number.NaN]]])('the times %s are refused', async (times) => {
-    await expect(finish(euler((z) => z.clone(), tf.ones([1]), times))).rejects.toThrow(/falling/);
+  test('times outside the path are refused', () => {
+    for (const t of [-0.1, 1.1, Number.NaN]) expect(() => flowPath('linear').level(t)).toThrow(/\[0, 1\]/);
+    expect(() => flowPath('straight' as PathName)).toThrow(/linear, gvp, vp/);
   });
 });
 
-describe('classifier-free guidance', () => {
-  // Predicts the label itself in every element.
-  const model = (x: tf.Tensor, _t: tf.Tensor, y: tf.Tensor) =>
-    tf.tidy(() => tf.add(tf.zerosLike(x), tf.reshape(tf.cast(y, 'float32'), [-1, 1])));
-  const labels = () => tf.tensor1d([1, 2], 'int32');
-  const t = tf.tensor1d([0.5, 0.5]);
+describe('losses', () => {
+  const t = () => tf.tensor1d([0.25, 0.75]);
+  const cases = (['linear', 'gvp', 'vp'] as const).flatMap((path) =>
+    (['velocity', 'noise', 'score', 'start'] as const).map((prediction) => [path, prediction] as const),
+  );
 
-  test('extrapolates from the null label', async () => {
-    const guided = classifierFreeGuidance(model, { labels: labels(), nullLabel: 10, scale: 3 });
-    expect(await (await guided(tf.zeros([2, 2]), t)).array()).toEqual([
-      [10 + 3 * (1 - 10), 10 + 3 * (1 - 10)],
-      [10 + 3 * (2 - 10), 10 + 3 * (2 - 10)],
-    ]);
+  test.each(cases)('%s path, %s: the perfect prediction has none, and it leads back to the data', async (path, prediction) => {
+    const levels = [0.25, 0.75].map((time) => flowPath(path).level(time));
+    const weights = levels.map((level) => predictionWeights(prediction, level));
+    const column = (k: 0 | 1) => tf.tensor2d(weights.map((pair) => [pair[k]]));
+    const perfect = tf.add(tf.mul(column(0), clean()), tf.mul(column(1), noise()));
+    for (const weighting of ['none', 'velocity', 'likelihood'] as const)
+      expect(Math.max(...list(flowLosses(perfect, clean(), noise(), t(), { path, prediction, weighting }).loss))).toBeLessThan(1e-10);
+    expect(Math.min(...list(flowLosses(tf.add(perfect, 1), clean(), noise(), t(), { path, prediction }).loss))).toBeGreaterThan(0.01);
+    // The exact model of data that is always `clean`: the path is straight in clean sample and noise, so every solver ends there.
+    const model = flowModel(
+      (x, _t, time) =>
+        tf.tidy(() => {
+          const level = flowPath(path).level(time);
+          const [p, q] = predictionWeights(prediction, level);
+          const implied = tf.div(tf.sub(x, tf.mul(level.alpha, clean())), level.sigma);
+          return tf.add(tf.mul(clean(), p), tf.mul(implied, q));
+        }),
+      { path, prediction },
+    );
+    for (const solver of ['ddim', 'dpm++2m', 'unipc'] as const) {
+      const end = list(await finish(sample(model, noise(), { solver, steps: 6 })));
+      for (const [i, x] of end.entries()) expect(x).toBeCloseTo(list(clean())[i]!, 2);
+    }
   });
 
-  test('guides only the channels asked for, and only inside its interval', async () => {
-    let rows = 0;
-    const counting: typeof model = (x, time, y) => {
-      rows = x.shape[0]!;
-      return model(x, time, y);
-    };
-    const some = classifierFreeGuidance(counting, { labels: labels(), nullLabel: 10, scale: 3, channels: 1 });
-    expect(await (await some(tf.zeros([2, 2]), t)).array()).toEqual([
-      [-17, 1],
-      [-14, 2],
-    ]);
-    expect(rows).toBe(4);
-    const limited = classifierFreeGuidance(counting, { labels: labels(), nullLabel: 10, scale: 3, interval: [0.6, 1] });
-    expect(await (await limited(tf.zeros([2, 2]), t)).array()).toEqual([
-      [1, 1],
-      [2, 2],
-    ]);
-    expect(rows).toBe(2);
+  test('noisy samples lie between data and noise', () => {
+    expect(list(flowNoisy(clean(), noise(), tf.tensor1d([0.25, 1])))).toEqual([0.875, 1.25, 0, 2]);
   });
+
+  test('cosine and contrast are the terms of their papers', () => {
+    const [target, zero] = [tf.sub(noise(), clean()), tf.zerosLike(clean())];
+    const opposite = flowLosses(tf.neg(target), clean(), noise(), t(), { cosine: 0.5 });
+    expect(list(opposite.cosine!)).toEqual([2, 2]);
+    for (const [i, loss] of list(opposite.loss).entries()) expect(loss).toBeCloseTo(list(opposite.mse)[i]! + 1, 5);
+    const contrasted = flowLosses(zero, clean(), noise(), t(), { contrast: 0.05 });
+    const squares = [(0.25 + 9) / 2, (9 + 4) / 2];
+    for (const [i, loss] of list(contrasted.loss).entries()) expect(loss).toBeCloseTo(squares[i]! - 0.05 * squares[1 - i]!, 5);
+    expect(() => flowLosses(zero, clean(), noise(), t(), { cosine: 1, prediction: 'noise' })).toThrow(/velocity/);
+  });
+
+  test('mismatched shapes are refused by name', () => {
+    expect(() => flowNoisy(clean(), tf.zeros([2, 3]), t())).toThrow(/flowNoisy: noise/);
+    expect(() => flowLosses(tf.zeros([2, 3]), clean(), noise(), t())).toThrow(/\[2,2\] or \[2,4\]/);
+    expect(() => flowLosses(clean(), clean(), noise(), tf.zeros([3]))).toThrow(/t \[2\]/);
+  });
+});
+
+describe('times', () => {
+  test('strata cover the distribution, each with one time', () => {
+    const uniform = tf.fill([100], 0.5);
+    const spread = list(sampleTimes(uniform, { distribution: 'uniform', stratified: true }));
+    for (const [i, time] of spread.entries()) expect(time).toBeCloseTo((i + 0.5) / 100, 5);
+    const logit = list(sampleTimes(uniform, { stratified: true }));
+    // The quartile of the standard normal distribution is 0.6745.
+    expect((logit[74]! + logit[75]!) / 2).toBeCloseTo(1 / (1 + Math.exp(-0.6745)), 3);
+  });
+
+  test('shifts favour noise, and mean and deviation move the logit', () => {
+    expect(list(shiftTimes(tf.tensor1d([0, 0.5, 1]), 3))).toEqual([0, 0.75, 1]);
+    expect(list(sampleTimes(tf.tensor1d([0]), { mean: Math.log(3) }))[0]).toBeCloseTo(0.75, 6);
+    expect(list(sampleTimes(tf.tensor1d([1]), { deviation: Math.log(3) }))[0]).toBeCloseTo(0.75, 6);
+  });
+});
+
+test('no tensor stays behind, whether a run ends, stops or fails', async () => {
+  const x = tf.ones([2, 3]);
+  const before = tf.memory().numTensors;
+  const same = flowModel((z) => z.clone());
+  for (const solver of ['euler', 'heun', 'dpm++3m', 'unipc3', 'dopri5', 'ddim'] as const) {
+    (await finish(sample(same, x, { solver, steps: 5 }))).dispose();
+    for await (const state of sample(same, x, { solver, steps: 5 })) if (state.step === 2) break;
+    const nan = flowModel((z, _t, time) => tf.tidy(() => tf.mul(z, time < 0.6 ? Number.NaN : 1)));
+    await expect(finish(sample(nan, x, { solver, steps: 5 }))).rejects.toThrow(NotFiniteError);
+    await expect(finish(sample(same, x, { solver, steps: 5, signal: AbortSignal.abort() }))).rejects.toThrow(/abort/i);
+  }
+  expect(tf.memory().numTensors).toBe(before);
 });

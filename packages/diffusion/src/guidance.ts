@@ -30,10 +30,9 @@ export function classifierFreeGuidance(model: ConditionalDenoiser, options: Guid
   if (interval !== undefined && !(interval[0] <= interval[1]))
     throw new ArgumentError('classifierFreeGuidance: interval', '[from, to] with from <= to', interval);
   const nulls = () => (typeof nullLabel === 'number' ? tf.fill([tf.util.sizeFromShape(labels.shape)], nullLabel, 'int32') : nullLabel);
-  return async (x, t) => {
+  return async (x, t, time) => {
     if (scale === 1) return model(x, t, labels);
     if (interval !== undefined) {
-      const time = (await t.data())[0]!;
       if (time < interval[0] || time > interval[1]) return model(x, t, labels);
     }
     const [x2, t2, y2] = tf.tidy(() => [tf.concat([x, x]), tf.concat([t, t]), tf.concat([labels, nulls()])]);

@@ -1,5 +1,5 @@
 /** Samples from the averaged weights, for previews and the demo. */
-import { classifierFreeGuidance, euler, finish, type Pixels, toPixels, uniformTimes } from '@dit-moe/diffusion';
+import { classifierFreeGuidance, finish, flowModel, type Pixels, sample, toPixels } from '@dit-moe/diffusion';
 import { type DitConfig, dit } from '@dit-moe/dit';
 import { compile, type Parameter, randomNormalBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
@@ -33,7 +33,7 @@ export async function samplePixels(
   );
   try {
     const denoiser = classifierFreeGuidance((x, t, y) => forward.run(x, t, y), { labels, nullLabel: model.numClasses, scale: guidance });
-    const x = await finish(euler(denoiser, noise, uniformTimes(steps)));
+    const x = await finish(sample(flowModel(denoiser), noise, { solver: 'euler', steps }));
     const pixels = await toPixels(x);
     x.dispose();
     return pixels;

@@ -1,5 +1,5 @@
 /** The state of a run on the device (weights, optimizer, average) and the compiled steps that change it. */
-import { flowInterpolate, flowLoss, logitNormalTimes } from '@dit-moe/diffusion';
+import { objective } from '@dit-moe/diffusion';
 import { type DitConfig, dit, initialWeight, weightSpecs } from '@dit-moe/dit';
 import {
   AdamW,
@@ -82,6 +82,7 @@ export class TrainingState {
 
   private lossAndGradients(x: tf.Tensor, noise: tf.Tensor, timeNormal: tf.Tensor, y: tf.Tensor) {
     const { model, config } = this;
+    const { noisy, losses } = objective({ kind: config.objective.kind });
     const backend = tensorFlowBackend();
     const weights = Object.fromEntries(
       Object.entries(this.parameters).map(([name, parameter]) => {
@@ -92,11 +93,9 @@ export class TrainingState {
       }),
     );
     return valueAndGrads(() => {
-      const t = logitNormalTimes(timeNormal);
-      const result = dit(weights, model, flowInterpolate(x, noise, t), tf.mul(t, config.objective.timeScale), y, {
-        precision: config.precision,
-      });
-      const loss = mean(flowLoss(result.output, x, noise), 0);
+      const { x: shown, t } = noisy(x, noise, timeNormal);
+      const result = dit(weights, model, shown, tf.mul(t, config.objective.timeScale), y, { precision: config.precision });
+      const loss = mean(losses(result.output, x, noise, timeNormal).loss, 0);
       if (result.routing.length === 0) return { loss, extra: { loss } as Record<string, tf.Tensor> };
       const balance = result.losses['balance']!;
       const load = tf.stack(result.routing.map((layer) => layer.load));

@@ -1,8 +1,9 @@
-/** Dormand and Prince's pair of orders 5 and 4 for flow models, with steps chosen by the estimated error ("dopri5"). */
+/** Dormand and Prince's pair of orders 5 and 4 for the probability flow, with steps chosen by the estimated error ("dopri5"). */
 import { ArgumentError, DitMoeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import type { Denoiser } from '../denoiser.js';
-import { evaluate, type SolverOptions, type SolverRun } from './solver.js';
+import { changesPrediction, type DiffusionModel, type PredictionOptions, predictClean, predictVelocity } from '../diffusion-model.js';
+import { cleanWeights } from '../predictions.js';
+import type { SolverOptions, SolverRun } from './solver.js';
 
 /** Rows of the tableau below the diagonal; the last one is the solution of order 5 and the first stage of the next step. */
 const STAGES = [
@@ -20,7 +21,7 @@ const ERROR = [71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525,
 /** Limits of the change of the step size, and the share of the ideal one that is taken. */
 const [SHRINK, GROW, SAFETY] = [0.2, 5, 0.9];
 
-export interface AdaptiveOptions extends SolverOptions {
+export interface AdaptiveOptions extends SolverOptions, PredictionOptions {
   /** Error allowed per step, relative to the samples (default 1e-3). */
   relativeTolerance?: number;
   /** Error allowed per step besides (default 1e-4; float32 supports no less than about 1e-6). */
@@ -42,37 +43,42 @@ export class StepSizeError extends DitMoeError {
 }
 
 /**
- * Integrates `dx/dt = velocity(x, t)` from 1 to 0, six evaluations per accepted step.
+ * Integrates `dx/dt = velocity` along the path, six evaluations per step; where the model cannot be asked at clean data, one
+ * more leads from the path's end to the predicted clean sample.
  *
  * The error is the root mean square over the whole batch, so samples of one batch share their steps: unlike with the other
  * solvers, a sample depends on its batch within the tolerance. `steps` of a state is the number done so far.
  *
- * @param noise start at t = 1, `[B, ...]`; not disposed
+ * @param noise at the path's start, `[B, ...]`; not disposed
  * @throws ArgumentError if a tolerance or the first step is not positive
  * @throws StepSizeError if the tolerances need more evaluations than allowed
  */
-export async function* dormandPrince(velocity: Denoiser, noise: tf.Tensor, options: AdaptiveOptions = {}): SolverRun {
+export async function* dormandPrince(model: DiffusionModel, noise: tf.Tensor, options: AdaptiveOptions = {}): SolverRun {
   const { signal, relativeTolerance = 1e-3, absoluteTolerance = 1e-4, firstStep = 0.05, maxEvaluations = 1000 } = options;
   for (const [name, value] of Object.entries({ relativeTolerance, absoluteTolerance, firstStep }))
     if (!(value > 0)) throw new ArgumentError(`dormandPrince: ${name}`, 'a positive number', value);
-  let [time, size, step, evaluations] = [1, Math.min(1, firstStep), 0, 1];
+  const { path } = model;
+  // What changes the predicted clean sample says nothing about the velocity at clean data.
+  const end = changesPrediction(options) ? Math.max(path.end, 1e-3) : path.end;
+  const velocity = (samples: tf.Tensor, t: number, number: number) => predictVelocity(model, samples, path.level(t), number, options);
+  let [time, size, step, evaluations] = [path.start, firstStep, 0, 1];
   let x = noise.clone();
   let slopes: tf.Tensor[] = [];
   let clean: tf.Tensor | undefined;
   let trial: tf.Tensor | undefined;
   let returned = false;
   try {
-    slopes = [await evaluate(velocity, x, time, 1)];
-    while (time > 0) {
+    slopes = [await velocity(x, time, 1)];
+    while (time > end) {
       signal?.throwIfAborted();
-      const length = Math.min(size, time);
-      const next = length === time ? 0 : time - length;
+      const length = Math.min(size, time - end);
+      const next = length === time - end ? end : time - length;
       if (evaluations + STAGES.length > maxEvaluations) throw new StepSizeError(evaluations, time);
       for (const [stage, row] of STAGES.entries()) {
         const at = tf.tidy(() => tf.sub(x, tf.mul(combine(slopes, row), length)));
         trial?.dispose();
         trial = at;
-        slopes.push(await evaluate(velocity, at, stage >= 4 ? next : time - NODES[stage]! * length, step + 1));
+        slopes.push(await velocity(at, stage >= 4 ? next : time - NODES[stage]! * length, step + 1));
       }
       evaluations += STAGES.length;
       const ratio = tf.tidy(() => {
@@ -89,12 +95,19 @@ export async function* dormandPrince(velocity: Denoiser, noise: tf.Tensor, optio
         continue;
       }
       const done = [x, clean, ...slopes.slice(0, -1)].filter((tensor) => tensor !== undefined);
-      clean = tf.tidy(() => tf.sub(x, tf.mul(first, time)));
+      const [ofX, ofVelocity] = cleanWeights('velocity', path.level(time));
+      clean = tf.tidy(() => tf.add(tf.mul(x, ofX), tf.mul(first, ofVelocity)));
       [x, slopes, time] = [trial!, [last], next];
       trial = undefined;
       tf.dispose(done);
       step++;
-      yield { step, steps: step, time, x, clean };
+      yield { step, steps: step, time: path.level(time).time, x, clean };
+    }
+    if (time > 0) {
+      const last = await predictClean(model, x, path.level(time), ++step, options);
+      tf.dispose([x, clean!]);
+      [x, clean] = [last, last.clone()];
+      yield { step, steps: step, time: 0, x, clean };
     }
     returned = true;
     return x;

@@ -1,107 +1,80 @@
 /**
- * DPM-Solver++(2M) (Lu et al. 2022b): second order with one evaluation per step, by extrapolating predictions of the clean
- * sample in `log(alpha / sigma)`, provided that the levels are evenly spaced in it (`logSnrTimes`); with uniform times its error
- * falls like Euler's next to clean data, from a smaller start. It serves every path `x = alpha clean + sigma noise`, so flow and Gaussian models alike.
+ * DPM-Solver++ (Lu et al. 2022b), multistep: exact in the linear part, polynomials in `log(alpha / sigma)` through the last two
+ * or three predictions of the clean sample for the rest. With eta > 0 a share of the noise is drawn anew (2M SDE; the third order
+ * with its stochastic form is Crowson's, k-diffusion `sample_dpmpp_3m_sde`).
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
-import * as tf from '@tensorflow/tfjs-core';
-import type { Denoiser } from '../denoiser.js';
-import type { CleanOptions, GaussianDiffusion } from '../gaussian-diffusion.js';
-import { checkTimes, evaluate, type SolverOptions, type SolverRun } from './solver.js';
+import { logRatio, type NoiseLevel } from '../paths.js';
+import { type LinearStep, pairs } from './linear-steps.js';
 
-/** A point of a path: `x = alpha clean + sigma noise`, and what the model is told there. */
-export interface NoiseLevel {
-  time: number;
-  alpha: number;
-  sigma: number;
-}
-
-/** Levels of a rectified flow: `x = (1 - t) clean + t noise`. */
-export function flowLevels(times: readonly number[]): NoiseLevel[] {
-  checkTimes(times);
-  return times.map((time) => ({ time, alpha: 1 - time, sigma: time }));
-}
-
-/** Levels of a Gaussian diffusion from its last step to clean data. */
-export function gaussianLevels(diffusion: GaussianDiffusion): NoiseLevel[] {
-  const { sqrtAlphasCumprod: alphas, sqrtOneMinusAlphasCumprod: sigmas } = diffusion.tables;
-  const levels = diffusion.timesteps.map((time, i) => ({ time, alpha: alphas[i]!, sigma: sigmas[i]! }));
-  return [...levels.reverse(), { time: 0, alpha: 1, sigma: 0 }];
-}
-
-/** Clean samples from a flow model's velocity: `x - t velocity`. */
-export function cleanFromVelocity(velocity: Denoiser): Denoiser {
-  return async (x, t) => {
-    const v = await velocity(x, t);
-    const clean = tf.tidy(() => tf.sub(x, tf.mul(tf.reshape(t, [-1, ...Array<number>(x.rank - 1).fill(1)]), v)));
-    v.dispose();
-    return clean;
-  };
-}
-
-/** Clean samples from the output of a Gaussian model, which sees training timesteps. */
-export function cleanFromOutput(diffusion: GaussianDiffusion, model: Denoiser, options: CleanOptions = {}): Denoiser {
-  return async (x, t) => {
-    const step = diffusion.timesteps.indexOf((await t.data())[0]!);
-    const output = await model(x, t);
-    const clean = tf.tidy(() => diffusion.reverseStep(output, x, step, options).clean);
-    output.dispose();
-    return clean;
-  };
+export interface DpmSolverOptions {
+  /** Predictions used, 1, 2 or 3 (default 2); the first steps and those next to noise and clean data use fewer. */
+  order?: 1 | 2 | 3;
+  /** Share of fresh noise: 0 none (default), 1 that of the diffusion SDE. */
+  eta?: number;
 }
 
 /** A step wider than the one before by more than this factor does not extrapolate. */
 const MAX_GROWTH = 2;
 
 /**
- * DPM-Solver++(2M).
- *
- * @param predictClean see {@link cleanFromVelocity} and {@link cleanFromOutput}
- * @param noise start at `levels[0]`, `[B, ...]`; not disposed
- * @param levels from noise to data, `alpha / sigma` rising; the steps next to pure noise and to clean data are of first order
- * @throws ArgumentError unless there are two levels or more in rising order
+ * Steps of DPM-Solver++, one evaluation each.
+ * @throws ArgumentError on another order or a negative `eta`
  */
-export async function* dpmSolver2M(
-  predictClean: Denoiser,
-  noise: tf.Tensor,
-  levels: readonly NoiseLevel[],
-  { signal }: SolverOptions = {},
-): SolverRun {
-  const logRatio = ({ alpha, sigma }: NoiseLevel): number => Math.log(alpha) - Math.log(sigma);
-  if (
-    levels.length < 2 ||
-    levels.some((level, i) => Number.isNaN(logRatio(level)) || (i > 0 && logRatio(level) <= logRatio(levels[i - 1]!)))
-  )
-    throw new ArgumentError('dpmSolver2M: levels', 'at least two levels with rising alpha / sigma', `${levels.length} levels`);
-  const steps = levels.length - 1;
-  let x = noise.clone();
-  let clean: tf.Tensor | undefined;
-  let lastWidth = Number.POSITIVE_INFINITY;
-  let returned = false;
-  try {
-    for (let i = 0; i < steps; i++) {
-      signal?.throwIfAborted();
-      const [from, to] = [levels[i]!, levels[i + 1]!];
-      const predicted = await evaluate(predictClean, x, from.time, i + 1);
-      const width = logRatio(to) - logRatio(from);
-      // First order next to pure noise and to clean data, where the width is infinite, and where it grows so fast that the line
-      // through the last two predictions would overshoot.
-      const weight = Number.isFinite(lastWidth) && width <= MAX_GROWTH * lastWidth ? width / (2 * lastWidth) : 0;
-      const [previousX, previousClean] = [x, clean];
-      x = tf.tidy(() => {
-        const extrapolated = weight === 0 ? predicted : tf.sub(tf.mul(predicted, 1 + weight), tf.mul(previousClean!, weight));
-        return tf.add(tf.mul(previousX, to.sigma / from.sigma), tf.mul(extrapolated, -to.alpha * Math.expm1(-width)));
-      });
-      clean = predicted;
-      lastWidth = width;
-      previousX.dispose();
-      previousClean?.dispose();
-      yield { step: i + 1, steps, time: to.time, x, clean };
+export function dpmSolverSteps(levels: readonly NoiseLevel[], { order = 2, eta = 0 }: DpmSolverOptions = {}): LinearStep[] {
+  if (![1, 2, 3].includes(order)) throw new ArgumentError('dpmSolver: order', '1, 2 or 3', order);
+  if (!(eta >= 0)) throw new ArgumentError('dpmSolver: eta', 'a number >= 0', eta);
+  const widths = stepWidths(levels);
+  return pairs(levels).map(([from, to], i) => {
+    const h = widths[i]!;
+    const decay = h * (1 + eta);
+    const gain = -to.alpha * Math.expm1(-decay);
+    const used = usableOrder(widths, i, order);
+    const clean = [gain];
+    if (used > 1) {
+      // phi2 and phi3 integrate the linear and the quadratic term against the decay.
+      const phi2 = Math.expm1(-decay) / decay + 1;
+      const [r0, r1] = [widths[i - 1]! / h, (widths[i - 2] ?? h) / h];
+      if (used === 2) {
+        // The second order method itself has half the gain in place of phi2, equal in the limit.
+        const slope = (order === 2 ? gain / 2 : to.alpha * phi2) / r0;
+        clean[0]! += slope;
+        clean.push(-slope);
+      } else {
+        const phi3 = phi2 / decay - 0.5;
+        // Divided differences of the last three predictions.
+        const first = [1 / r0, -1 / r0, 0];
+        const before = [0, 1 / r1, -1 / r1];
+        const second = first.map((d, j) => (d - before[j]!) / (r0 + r1));
+        clean.push(0, 0);
+        for (let j = 0; j < 3; j++) clean[j]! += to.alpha * (phi2 * (first[j]! + r0 * second[j]!) - phi3 * second[j]!);
+      }
     }
-    returned = true;
-    return x;
-  } finally {
-    clean?.dispose();
-    if (!returned) x.dispose();
+    // An infinite width times eta = 0 would not be a number.
+    const renewed = eta === 0 ? 0 : eta * h;
+    const noise = to.sigma * Math.sqrt(-Math.expm1(-2 * renewed));
+    return { from, to, predict: { x: (to.sigma / from.sigma) * Math.exp(-renewed), clean, ...(noise > 0 && { noise }) } };
+  });
+}
+
+/**
+ * Widths of the steps in `log(alpha / sigma)`, infinite next to pure noise and clean data.
+ * @throws ArgumentError unless it rises
+ */
+export function stepWidths(levels: readonly NoiseLevel[]): number[] {
+  const widths = pairs(levels).map(([from, to]) => logRatio(to) - logRatio(from));
+  if (widths.some((h) => !(h > 0))) throw new ArgumentError('solver: levels', 'levels with rising alpha / sigma', 'levels that are not');
+  return widths;
+}
+
+/** How many predictions step `i` can use: those behind finite steps that are not much narrower than it. */
+export function usableOrder(widths: readonly number[], i: number, order: number): number {
+  if (!Number.isFinite(widths[i]!)) return 1;
+  let used = 1;
+  while (used < order && i >= used) {
+    const last = widths[i - used]!;
+    if (!Number.isFinite(last) || widths[i]! > MAX_GROWTH * last) break;
+    used++;
   }
+  return used;
 }

@@ -1,63 +1,42 @@
-/** Euler's and Heun's methods for flow models: first and second order in the step. */
-import * as tf from '@tensorflow/tfjs-core';
-import type { Denoiser } from '../denoiser.js';
-import { checkTimes, evaluate, type SolverOptions, type SolverRun } from './solver.js';
+/** Euler's and Heun's methods for the probability flow `dx/dt = velocity`: orders one and two. */
+import type { NoiseLevel } from '../paths.js';
+import { velocityWeights } from '../predictions.js';
+import { type Combination, type LinearStep, pairs } from './linear-steps.js';
 
-/**
- * Euler's method for `dx/dt = velocity(x, t)`, one evaluation per step.
- *
- * @param velocity a flow model
- * @param noise start at `times[0]`, `[B, ...]`; not disposed
- * @param times strictly falling, from 1 to 0 (see `uniformTimes`)
- */
-export function euler(velocity: Denoiser, noise: tf.Tensor, times: readonly number[], options: SolverOptions = {}): SolverRun {
-  return integrate(velocity, noise, times, options, false);
+function eulerStep(from: NoiseLevel, to: NoiseLevel): Combination {
+  const [ofX, ofClean] = velocityWeights(from);
+  const h = to.t - from.t;
+  return { x: 1 + h * ofX, clean: [h * ofClean] };
+}
+
+/** Euler's method, one evaluation per step. */
+export function eulerSteps(levels: readonly NoiseLevel[]): LinearStep[] {
+  return pairs(levels).map(([from, to]) => ({ from, to, predict: eulerStep(from, to) }));
 }
 
 /**
- * Heun's method (explicit trapezoid): two evaluations per step; the last step to t = 0 is an Euler step, as the model is not
- * trained there.
- *
- * Parameters as for {@link euler}.
+ * Heun's method (explicit trapezoid), two evaluations per step; the step to clean data is Euler's, as models are not trained there.
  */
-export function heun(velocity: Denoiser, noise: tf.Tensor, times: readonly number[], options: SolverOptions = {}): SolverRun {
-  return integrate(velocity, noise, times, options, true);
+export function heunSteps(levels: readonly NoiseLevel[]): LinearStep[] {
+  return pairs(levels).map(([from, to]) => {
+    const predict = eulerStep(from, to);
+    return to.sigma === 0 ? { from, to, predict } : { from, to, predict, correct: trapezoid(from, to, predict, velocityWeights) };
+  });
 }
 
-async function* integrate(
-  velocity: Denoiser,
-  noise: tf.Tensor,
-  times: readonly number[],
-  { signal }: SolverOptions,
-  secondOrder: boolean,
-): SolverRun {
-  checkTimes(times);
-  const steps = times.length - 1;
-  let x = noise.clone();
-  let clean: tf.Tensor | undefined;
-  let returned = false;
-  try {
-    for (let i = 0; i < steps; i++) {
-      signal?.throwIfAborted();
-      const [t, next] = [times[i]!, times[i + 1]!];
-      const v = await evaluate(velocity, x, t, i + 1);
-      let slope = v;
-      if (secondOrder && next > 0) {
-        const trial = tf.tidy(() => tf.add(x, tf.mul(v, next - t)));
-        const there = await evaluate(velocity, trial, next, i + 1);
-        slope = tf.tidy(() => tf.mul(tf.add(v, there), 0.5));
-        tf.dispose([trial, there]);
-      }
-      const previous = [x, clean];
-      clean = tf.tidy(() => tf.sub(x, tf.mul(v, t)));
-      x = tf.tidy(() => tf.add(x, tf.mul(slope, next - t)));
-      tf.dispose([...previous.filter((tensor) => tensor !== undefined), v, slope]);
-      yield { step: i + 1, steps, time: next, x, clean };
-    }
-    returned = true;
-    return x;
-  } finally {
-    clean?.dispose();
-    if (!returned) x.dispose();
-  }
+/**
+ * Half the slope at `from` and half the slope at the samples that `predict` gives, for slopes linear in samples and clean samples.
+ */
+export function trapezoid(
+  from: NoiseLevel,
+  to: NoiseLevel,
+  predict: Combination,
+  slope: (level: NoiseLevel) => readonly [number, number],
+): Combination {
+  const half = (to.t - from.t) / 2;
+  const [[x0, c0], [x1, c1]] = [slope(from), slope(to)];
+  return {
+    x: 1 + half * (x0 + x1 * predict.x),
+    clean: [half * c1, half * (c0 + x1 * predict.clean[0]!)],
+  };
 }

@@ -5,16 +5,11 @@
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from '../denoiser.js';
-import type { CleanOptions, GaussianDiffusion } from '../gaussian-diffusion.js';
-import { evaluate, type SolverOptions, type SolverRun } from './solver.js';
+import type { PredictionOptions } from '../diffusion-model.js';
+import type { GaussianDiffusion } from '../gaussian-diffusion.js';
+import { evaluate, type SolverOptions, type SolverRun, type StepNoise } from './solver.js';
 
-export interface GaussianSamplingOptions extends SolverOptions, CleanOptions {
-  /** Gradient of log p(condition | x) with respect to x, at training timesteps `t` `[B]`: classifier guidance. */
-  gradient?: (x: tf.Tensor, t: tf.Tensor) => tf.Tensor | Promise<tf.Tensor>;
-}
-
-/** Standard normal numbers of the shape of the samples for step 0, 1, ... in loop order; the solver disposes of them. */
-export type StepNoise = (step: number) => tf.Tensor;
+export interface GaussianSamplingOptions extends SolverOptions, PredictionOptions {}
 
 /**
  * Ancestral (DDPM) sampling.
@@ -108,7 +103,7 @@ async function* loop(
       signal?.throwIfAborted();
       const time = diffusion.timesteps[t]!;
       const output = await evaluate(model, x, time, step + 1);
-      const slope = gradient === undefined ? undefined : await evaluate(async (z, times) => gradient(z, times), x, time, step + 1);
+      const slope = gradient === undefined ? undefined : await evaluate(gradient, x, time, step + 1);
       const [next, predicted] = tf.tidy(() => update(output, x, t, slope, step));
       tf.dispose([x, output, ...(slope === undefined ? [] : [slope]), ...(clean === undefined ? [] : [clean])]);
       [x, clean] = [next, predicted];

@@ -1,0 +1,112 @@
+/**
+ * Training of flow models: squared error of what the model predicts, and two terms that are known to help: the cosine of the
+ * velocity (LightningDiT, Yao et al. 2025) and contrastive flow matching (Stoica et al. 2025).
+ */
+import { ArgumentError, mean, ShapeError } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import type { FlowOptions } from './diffusion-model.js';
+import { pathLevels } from './paths.js';
+
+/** Each `[B]`. */
+export interface FlowLosses {
+  loss: tf.Tensor;
+  /** Weighted squared error. */
+  mse: tf.Tensor;
+  /** One minus the cosine between predicted and true velocity over the channels. */
+  cosine?: tf.Tensor;
+  /** Squared error against the target of another sample of the batch, which `loss` wants large. */
+  contrast?: tf.Tensor;
+}
+
+export interface FlowLossOptions extends FlowOptions {
+  /** Weight of models of noise and score, those of SiT: that of the velocity's error, that of the likelihood, or none (default). */
+  weighting?: 'none' | 'velocity' | 'likelihood';
+  /** Weight of the cosine term (default 0; LightningDiT: 1); only for velocity models. */
+  cosine?: number;
+  /** Weight of the contrastive term (default 0; the paper's is 0.05); only for velocity models. */
+  contrast?: number;
+}
+
+/**
+ * The noisy samples at times `t`.
+ * @param clean `[B, ...]`
+ * @param noise standard normal, the shape of `clean`
+ * @param t `[B]` in [0, 1]
+ */
+export function flowNoisy(clean: tf.Tensor, noise: tf.Tensor, t: tf.Tensor, { path = 'linear' }: FlowOptions = {}): tf.Tensor {
+  sameShape('flowNoisy: noise', clean, noise);
+  const { alpha, sigma } = pathLevels(path, perSample(t, clean));
+  return tf.add(tf.mul(alpha, clean), tf.mul(sigma, noise));
+}
+
+/**
+ * Losses of a model's output for `flowNoisy(clean, noise, t)`.
+ * @param output the shape of `clean`, or twice its channels, of which the second half is ignored
+ */
+export function flowLosses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor, t: tf.Tensor, options: FlowLossOptions = {}): FlowLosses {
+  const { path = 'linear', prediction = 'velocity', weighting = 'none', cosine = 0, contrast = 0 } = options;
+  if ((cosine !== 0 || contrast !== 0) && prediction !== 'velocity')
+    throw new ArgumentError('flowLosses: cosine, contrast', 'a model of the velocity', prediction);
+  sameShape('flowLosses: noise', clean, noise);
+  const predicted = firstHalf(output, clean);
+  const { alpha, sigma, dAlpha, dSigma } = pathLevels(path, perSample(t, clean));
+  if (prediction === 'start') {
+    const mse = meanPerSample(tf.squaredDifference(predicted, clean));
+    return { loss: mse, mse };
+  }
+  if (prediction !== 'velocity') {
+    // A score model's error is that of the noise it implies, as the score itself has no bound.
+    const error = prediction === 'noise' ? tf.sub(predicted, noise) : tf.add(tf.mul(predicted, sigma), noise);
+    const drift = tf.sub(tf.mul(sigma, dSigma), tf.mul(tf.div(dAlpha, alpha), tf.square(sigma)));
+    const squared = tf.square(weighting === 'velocity' ? tf.mul(error, tf.div(drift, sigma)) : error);
+    const mse = meanPerSample(weighting === 'likelihood' ? tf.mul(squared, tf.div(drift, tf.square(sigma))) : squared);
+    return { loss: mse, mse };
+  }
+  const target = tf.add(tf.mul(dAlpha, clean), tf.mul(dSigma, noise));
+  const terms: FlowLosses = { mse: meanPerSample(tf.squaredDifference(predicted, target)), loss: tf.scalar(0) };
+  terms.loss = terms.mse;
+  if (cosine !== 0) {
+    terms.cosine = meanPerSample(tf.sub(1, cosineOverChannels(predicted, target)));
+    terms.loss = tf.add(terms.loss, tf.mul(terms.cosine, cosine));
+  }
+  if (contrast !== 0) {
+    const batch = clean.shape[0]!;
+    if (batch < 2) throw new ShapeError('flowLosses: contrast', 'at least two samples', clean.shape);
+    const [first, rest] = tf.split(target, [1, batch - 1], 0) as [tf.Tensor, tf.Tensor];
+    terms.contrast = meanPerSample(tf.squaredDifference(predicted, tf.concat([rest, first], 0)));
+    terms.loss = tf.sub(terms.loss, tf.mul(terms.contrast, contrast));
+  }
+  return terms;
+}
+
+/** Norms below this count as it, so that a vanishing prediction has a gradient (PyTorch's value). */
+const SMALLEST_NORM = 1e-8;
+
+/** Cosines over axis 1, which is dropped. */
+function cosineOverChannels(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
+  const product = (x: tf.Tensor, y: tf.Tensor) => tf.sum(tf.mul(x, y), 1);
+  const square = (x: tf.Tensor) => tf.maximum(product(x, x), SMALLEST_NORM ** 2);
+  return tf.div(product(a, b), tf.sqrt(tf.mul(square(a), square(b))));
+}
+
+function firstHalf(output: tf.Tensor, clean: tf.Tensor): tf.Tensor {
+  if (tf.util.arraysEqual(output.shape, clean.shape)) return output;
+  const doubled = clean.shape.map((size, axis) => (axis === 1 ? 2 * size : size));
+  if (!tf.util.arraysEqual(output.shape, doubled))
+    throw new ShapeError('flowLosses: output', `[${clean.shape}] or [${doubled}]`, output.shape);
+  return tf.split(output, 2, 1)[0]!;
+}
+
+/** `[B]` as `[B, 1, ...]` of the rank of `x`. */
+function perSample(t: tf.Tensor, x: tf.Tensor): tf.Tensor {
+  if (t.rank !== 1 || t.shape[0] !== x.shape[0]) throw new ShapeError('flow', `t [${x.shape[0]}]`, t.shape);
+  return tf.reshape(t, [t.shape[0]!, ...Array<number>(x.rank - 1).fill(1)]);
+}
+
+function meanPerSample(x: tf.Tensor): tf.Tensor {
+  return mean(tf.reshape(x, [x.shape[0]!, -1]), -1);
+}
+
+function sameShape(operation: string, expected: tf.Tensor, found: tf.Tensor): void {
+  if (!tf.util.arraysEqual(expected.shape, found.shape)) throw new ShapeError(operation, `[${expected.shape}]`, found.shape);
+}

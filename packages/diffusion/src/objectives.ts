@@ -1,0 +1,101 @@
+/**
+ * What a model is trained for, as plain options: how times are drawn, what the model is shown and told, its loss per sample, and
+ * how it is sampled afterwards. Everything but the draw may run inside a compiled step.
+ */
+import { ArgumentError, type RandomBatch, randomIntegersBatch, randomNormalBatch, randomUniformBatch } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Denoiser } from './denoiser.js';
+import { type DiffusionModel, flowModel, gaussianModel } from './diffusion-model.js';
+import { type FlowLossOptions, flowLosses, flowNoisy } from './flow-losses.js';
+import { GaussianDiffusion, type GaussianDiffusionOptions } from './gaussian-diffusion.js';
+import { diffusionLosses, type LossType, minSnrWeights } from './gaussian-losses.js';
+import { sampleTimes, type TimeSampling, wantsNormal } from './time-sampling.js';
+
+/** Terms of a loss by name, each `[B]`; `loss` is what is minimised, the others are for people. */
+export type LossTerms = { loss: tf.Tensor } & Record<string, tf.Tensor>;
+
+export interface Objective {
+  /** Whether the model needs twice the channels, for its variance. */
+  learnsVariance: boolean;
+  /** Random numbers `[B]` that determine the times of a batch; drawn on the host, before a compiled step. */
+  draw(batch: RandomBatch): tf.Tensor;
+  /** The noisy samples `x` and what the model is told, `t` `[B]`. */
+  noisy(clean: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor): { x: tf.Tensor; t: tf.Tensor };
+  /** Losses of the model's output for them. */
+  losses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor): LossTerms;
+  /** The trained model for `sample`. */
+  model(denoiser: Denoiser): DiffusionModel;
+}
+
+export interface FlowObjectiveOptions extends FlowLossOptions {
+  /** Default: logit-normal. */
+  times?: TimeSampling;
+}
+
+export interface DdpmObjectiveOptions extends Omit<GaussianDiffusionOptions, 'spacing'> {
+  /** Default `mse`, with the variational term if the variance is learned. */
+  loss?: LossType;
+  /** Limits the weight of nearly clean samples to this ratio of signal to noise (min-SNR; the paper's is 5; default: none). */
+  minSnr?: number;
+}
+
+/** Distance from the ends of the path within which models of noise, score and data are not trained (SiT's value). */
+const MARGIN = 1e-3;
+
+/** Flow matching; the defaults are the reference's rectified flow. */
+function flow(options: FlowObjectiveOptions = {}): Objective {
+  const { times = {}, ...loss } = options;
+  const margin = (loss.prediction ?? 'velocity') === 'velocity' && loss.path !== 'vp' ? 0 : MARGIN;
+  const timesOf = (drawn: tf.Tensor): tf.Tensor => {
+    const t = sampleTimes(drawn, times);
+    return margin === 0 ? t : tf.add(tf.mul(t, 1 - 2 * margin), margin);
+  };
+  return {
+    learnsVariance: false,
+    draw: (batch) => (wantsNormal(times) ? randomNormalBatch(batch, []) : randomUniformBatch(batch, [])),
+    noisy(clean, noise, drawn) {
+      const t = timesOf(drawn);
+      return { x: flowNoisy(clean, noise, t, loss), t };
+    },
+    losses: (output, clean, noise, drawn) => ({ ...flowLosses(output, clean, noise, timesOf(drawn), loss) }),
+    model: (denoiser) => flowModel(denoiser, loss),
+  };
+}
+
+/** Gaussian diffusion; the defaults are the reference's: noise prediction, learned variance, 1000 linear steps. */
+function ddpm(options: DdpmObjectiveOptions = {}): Objective {
+  const { loss: type = 'mse', minSnr, ...gaussian } = options;
+  const diffusion = new GaussianDiffusion(gaussian);
+  if (minSnr !== undefined && !(minSnr > 0)) throw new ArgumentError('objective ddpm: minSnr', 'a positive number', minSnr);
+  if (minSnr !== undefined && (type === 'kl' || type === 'rescaled-kl'))
+    throw new ArgumentError('objective ddpm: minSnr', 'a squared error as the loss', type);
+  const weights = minSnr === undefined ? undefined : minSnrWeights(diffusion, minSnr);
+  return {
+    learnsVariance: diffusion.learnsVariance,
+    draw: (batch) => randomIntegersBatch(batch, [], diffusion.steps),
+    noisy: (clean, noise, drawn) => ({ x: diffusion.addNoise(clean, drawn, noise), t: diffusion.modelTimes(drawn, clean.shape[0]!) }),
+    losses(output, clean, noise, drawn) {
+      const terms = diffusionLosses(diffusion, output, clean, drawn, noise, type) as LossTerms;
+      if (weights === undefined) return { ...terms };
+      const mse = tf.mul(terms['mse']!, diffusion.lookup(weights, drawn, terms['mse']!));
+      return { ...terms, mse, loss: terms['vb'] === undefined ? mse : tf.add(mse, terms['vb']) };
+    },
+    model: (denoiser) => gaussianModel(denoiser, gaussian),
+  };
+}
+
+/** The objectives by name. */
+export const objectives = { flow, ddpm } as const;
+
+/** Options of an objective with its name, as a configuration file holds them. */
+export type ObjectiveOptions = ({ kind: 'flow' } & FlowObjectiveOptions) | ({ kind: 'ddpm' } & DdpmObjectiveOptions);
+
+/**
+ * The objective that options describe.
+ * @throws ArgumentError on an unknown kind or options out of range
+ */
+export function objective(options: ObjectiveOptions): Objective {
+  if (options.kind === 'flow') return flow(options);
+  if (options.kind === 'ddpm') return ddpm(options);
+  throw new ArgumentError('objective: kind', Object.keys(objectives).join(' or '), (options as { kind: string }).kind);
+}

@@ -1,0 +1,72 @@
+/**
+ * The reverse-time SDE `dx = (velocity - D score) dt + sqrt(2 D) dW` of a path, whose distributions are those of the flow for any
+ * D(t) (Ma et al. 2024, section 2.2): Euler-Maruyama and Heun, with SiT's forms of D and rules for the last step.
+ */
+import { ArgumentError } from '@dit-moe/tensor-ops';
+import type { NoiseLevel } from '../paths.js';
+import { velocityWeights } from '../predictions.js';
+import { trapezoid } from './euler.js';
+import { type Combination, type LinearStep, pairs } from './linear-steps.js';
+
+/** Diffusion coefficients D(t), t = 1 noise; `sbdm` is that of score-based diffusion, infinite in pure noise. */
+export const diffusionForms = {
+  constant: () => 1,
+  sbdm: ({ alpha, sigma, dAlpha, dSigma }: NoiseLevel) => sigma * dSigma - (dAlpha / alpha) * sigma ** 2,
+  sigma: ({ sigma }: NoiseLevel) => sigma,
+  linear: ({ t }: NoiseLevel) => t,
+  decreasing: ({ t }: NoiseLevel) => 0.25 * (1 - Math.cos(Math.PI * t)) ** 2,
+  'increasing-decreasing': ({ t }: NoiseLevel) => Math.sin(Math.PI * t) ** 2,
+} as const;
+export type DiffusionForm = keyof typeof diffusionForms;
+
+/**
+ * The last step, from the last level before clean data: `mean` the SDE's without noise, `euler` the flow's, `tweedie` the
+ * predicted clean sample, `none` no step.
+ */
+export type LastStep = 'mean' | 'euler' | 'tweedie' | 'none';
+
+export interface SdeOptions {
+  /** Default `sigma`, SiT's choice for its linear path. */
+  form?: DiffusionForm;
+  /** Factor of D (default 1; 0 gives the flow). */
+  norm?: number;
+  /** Default `mean`, as in SiT. */
+  lastStep?: LastStep;
+  /** Heun's method instead of Euler's, two evaluations per step. */
+  heun?: boolean;
+}
+
+/**
+ * Steps of the SDE.
+ * @param levels from noise to clean data
+ * @throws ArgumentError on an unknown form or rule, a negative norm, or if D is infinite at the first level
+ */
+export function sdeSteps(levels: readonly NoiseLevel[], options: SdeOptions = {}): LinearStep[] {
+  const { form = 'sigma', norm = 1, lastStep = 'mean', heun = false } = options;
+  if (!Object.hasOwn(diffusionForms, form)) throw new ArgumentError('sde: form', Object.keys(diffusionForms).join(', '), form);
+  if (!['mean', 'euler', 'tweedie', 'none'].includes(lastStep))
+    throw new ArgumentError('sde: lastStep', 'mean, euler, tweedie or none', lastStep);
+  if (!(norm >= 0 && norm < Number.POSITIVE_INFINITY)) throw new ArgumentError('sde: norm', 'a number >= 0', norm);
+  const diffusion = (level: NoiseLevel): number => norm * diffusionForms[form](level);
+  if (!Number.isFinite(diffusion(levels[0]!)))
+    throw new ArgumentError('sde: form', 'another form, or a path that starts before pure noise', `${form}, infinite at t = 1`);
+  // -score = noise / sigma = (x - alpha clean) / sigma^2; time runs backwards, so the score's pull is against dt.
+  const drift = (level: NoiseLevel): readonly [number, number] => {
+    const [ofX, ofClean] = velocityWeights(level);
+    const pull = diffusion(level) / level.sigma ** 2;
+    return [ofX + pull, ofClean - pull * level.alpha];
+  };
+  return pairs(levels).flatMap(([from, to]): LinearStep[] => {
+    const h = to.t - from.t;
+    const straight = ([ofX, ofClean]: readonly [number, number]): Combination => ({ x: 1 + h * ofX, clean: [h * ofClean] });
+    if (to.sigma === 0) {
+      if (lastStep === 'none') return [];
+      if (lastStep === 'tweedie') return [{ from, to, predict: { x: 0, clean: [1] } }];
+      return [{ from, to, predict: straight(lastStep === 'mean' ? drift(from) : velocityWeights(from)) }];
+    }
+    const noise = Math.sqrt(2 * diffusion(from) * -h);
+    const predict = straight(drift(from));
+    if (!heun) return [{ from, to, predict: { ...predict, noise } }];
+    return [{ from, to, perturb: noise, predict, correct: trapezoid(from, to, predict, drift) }];
+  });
+}
