@@ -4,6 +4,7 @@ import { BackendError, machineReport } from '@dit-moe/tensor-ops/node';
 import { Command, CommanderError, Option } from 'commander';
 import { type GenerateFlags, generateCommand } from './commands/generate.js';
 import { type MergeFlags, mergeCommand } from './commands/merge.js';
+import { type RoutingFlags, routingCommand } from './commands/routing.js';
 import { type SampleFlags, sampleCommand } from './commands/sample.js';
 import { exitCodes, SamplerError } from './errors.js';
 import { count, withBackend, withSampling } from './options.js';
@@ -23,6 +24,7 @@ Examples:
   dit-moe-sampler sample runs/demo --solver heun --steps 12 --guidance 3 --each single-files
   dit-moe-sampler generate runs/demo --out set --images 1000 --labels balanced
   dit-moe-sampler merge set                                    checks it and writes set/samples.npz
+  dit-moe-sampler routing runs/demo --out routing              what the experts have specialised in
   dit-moe-sampler doctor                                       what is there and what is missing`,
   );
 withSampling(program.command('sample'))
@@ -63,6 +65,14 @@ program
   .addOption(new Option('--json', 'print the result as JSON').default(false))
   .action(async (folder: string, flags: MergeFlags) => {
     code = await mergeCommand(folder, flags);
+  });
+withSampling(program.command('routing'))
+  .description('what the experts have specialised in: figures by class, place, time and layer, an HTML page, JSON')
+  .option('--classes <list>', 'class names or numbers, separated by commas (default: all)')
+  .addOption(new Option('--count <n>', 'images per class').argParser(count).default(8))
+  .option('--out <folder>', 'for routing.html, routing.json and the figures as SVG and PNG', 'routing')
+  .action(async (model: string, flags: RoutingFlags) => {
+    code = await routingCommand(model, flags);
   });
 withBackend(program.command('doctor'))
   .description('show backend, versions, devices, memory, and what to do about what is missing')

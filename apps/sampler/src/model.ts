@@ -28,11 +28,23 @@ export async function findModel(location: string, choice: WeightChoice): Promise
   return path.join(checkpoints, newest, `${choice}.safetensors`);
 }
 
+/** What the routers of one evaluation chose. */
+export interface RoutedBatch {
+  /** Experts of every token, image by image, best first, per layer with experts: `[B * tokens * k]`. */
+  layers: Int32Array[];
+  /** Labels of the images, `[B]`; `numClasses` for unconditional ones. */
+  labels: Int32Array;
+  /** Time of the evaluation. */
+  time: number;
+}
+
 /** A model on the device. */
 export interface OpenModel {
   card: ModelCard;
   /** Velocity at `t` in [0, 1]; one compiled step. */
   denoiser: ConditionalDenoiser;
+  /** {@link denoiser} that also tells what the routers chose; a compiled step of its own. */
+  inspect(onRouting: (routing: RoutedBatch) => void): ConditionalDenoiser;
   dispose(): void;
 }
 
@@ -59,17 +71,30 @@ export async function openModel(file: string, precision: Precision): Promise<Ope
       parameters[name] = new Parameter(name, value, rounded ? 'bfloat16' : 'float32');
       value.dispose();
     }
-    const forward = compile(
+    const evaluate = (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => {
+      const weights = Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.read()]));
+      return dit(weights, card.config, x, tf.mul(t, card.timeScale), y, { precision });
+    };
+    const forward = compile((x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => evaluate(x, t, y).output, { name: 'denoiser' });
+    const routed = compile(
       (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => {
-        const weights = Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.read()]));
-        return dit(weights, card.config, x, tf.mul(t, card.timeScale), y, { precision }).output;
+        const { output, routing } = evaluate(x, t, y);
+        return [output, ...routing.map(({ indices }) => indices)];
       },
-      { name: 'denoiser' },
+      { name: 'denoiser with routing' },
     );
     return {
       card,
       denoiser: (x, t, y) => forward.run(x, t, y),
+      inspect: (onRouting) => async (x, t, y) => {
+        const [output, ...indices] = (await routed.run(x, t, y)) as [tf.Tensor, ...tf.Tensor[]];
+        const [times, labels, ...layers] = await Promise.all([t, y, ...indices].map((tensor) => tensor.data()));
+        tf.dispose(indices);
+        onRouting({ layers: layers as Int32Array[], labels: labels as Int32Array, time: times![0]! });
+        return output;
+      },
       dispose() {
+        routed.dispose();
         forward.dispose();
         for (const parameter of Object.values(parameters)) parameter.dispose();
       },

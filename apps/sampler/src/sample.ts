@@ -12,7 +12,7 @@ import {
 } from '@dit-moe/diffusion';
 import { randomNormalBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import type { OpenModel } from './model.js';
+import type { OpenModel, RoutedBatch } from './model.js';
 
 /** What determines the images. */
 export interface SampleSettings {
@@ -37,6 +37,8 @@ export interface BatchOptions {
   signal?: AbortSignal;
   /** Sees the samples after every step; they live until it returns. */
   onStep?: (state: SolverState) => void | Promise<void>;
+  /** Sees what the routers chose in every evaluation. */
+  onRouting?: (routing: RoutedBatch) => void;
 }
 
 /** Images of one batch, `[B, C, H, W]` in the model's space; the caller owns them. */
@@ -44,7 +46,7 @@ export async function sampleBatch(
   model: OpenModel,
   images: readonly ImageRequest[],
   settings: SampleSettings,
-  { signal, onStep }: BatchOptions = {},
+  { signal, onStep, onRouting }: BatchOptions = {},
 ): Promise<tf.Tensor> {
   const { inChannels, inputSize, numClasses } = model.card.config;
   const indices = images.map(({ index }) => index);
@@ -55,7 +57,7 @@ export async function sampleBatch(
     'int32',
   );
   try {
-    const denoiser = classifierFreeGuidance(model.denoiser, {
+    const denoiser = classifierFreeGuidance(onRouting === undefined ? model.denoiser : model.inspect(onRouting), {
       labels,
       nullLabel: numClasses,
       scale: settings.guidance,

@@ -1,10 +1,6 @@
-import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { cardToMetadata, type ModelCard, weightSpecs } from '@dit-moe/dit';
-import { randomNormal } from '@dit-moe/tensor-ops';
 import { writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
@@ -12,25 +8,9 @@ import { decode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseClasses } from './commands/sample.js';
 import { findModel, ModelError, openModel, type SampleSettings, sampleImages } from './index.js';
+import { bundleCli, type Running } from './testing/run-cli.js';
+import { tinyCard, writeTinyModel } from './testing/tiny-model.js';
 
-const card: ModelCard = {
-  config: {
-    inputSize: [4, 4],
-    patchSize: 2,
-    inChannels: 1,
-    hiddenSize: 8,
-    depth: 1,
-    numHeads: 2,
-    mlpRatio: 4,
-    numClasses: 3,
-    learnSigma: false,
-    moe: { numExperts: 3, topK: 2, expertRatio: 1, sharedRatio: 1, balanceAlpha: 0.01 },
-  },
-  objective: 'flow',
-  timeScale: 1000,
-  classNames: ['ant', 'bee', 'cat'],
-  step: 7,
-};
 // Five steps: with three, DPM-Solver++(2M) is Euler's method.
 const settings: SampleSettings = { solver: 'euler', steps: 5, guidance: 2, seed: 1 };
 
@@ -38,22 +18,14 @@ const root = fs.mkdtempSync(path.join(os.tmpdir(), 'sampler-'));
 const run = path.join(root, 'run');
 const newest = path.join(run, 'checkpoints', 'step-7');
 
-/** Weights that matter everywhere: initial ones would leave the blocks without influence. */
-async function writeModel(file: string, prefix = '', without?: string): Promise<void> {
-  const tensors = Object.entries(weightSpecs(card.config))
-    .filter(([name]) => name !== without)
-    .map(([name, { shape }]) => {
-      const values = randomNormal({ seed: 3, purpose: name, index: 0 }, tf.util.sizeFromShape([...shape])).map((v) => v * 0.3);
-      return { name: prefix + name, dtype: 'F32' as const, shape, bytes: () => new Uint8Array(values.buffer) };
-    });
-  await writeSafetensors(file, tensors, cardToMetadata(card));
-}
+let start: (args: readonly string[]) => Running;
 
 beforeAll(async () => {
   await startBackend('tensorflow');
-  for (const folder of [newest, path.join(run, 'checkpoints', 'step-5')]) fs.mkdirSync(folder, { recursive: true });
-  await writeModel(path.join(newest, 'ema.safetensors'), 'ema.0.9999.');
-  await writeModel(path.join(newest, 'weights.safetensors'));
+  fs.mkdirSync(path.join(run, 'checkpoints', 'step-5'), { recursive: true });
+  await writeTinyModel(path.join(newest, 'ema.safetensors'), tinyCard, 'ema.0.9999.');
+  await writeTinyModel(path.join(newest, 'weights.safetensors'));
+  start = await bundleCli(root);
 });
 afterAll(() => fs.rmSync(root, { recursive: true }));
 
@@ -68,7 +40,7 @@ describe('models', () => {
   test('a missing weight and a foreign file are refused by name and leave no tensor', async () => {
     const before = tf.memory().numTensors;
     const incomplete = path.join(root, 'incomplete.safetensors');
-    await writeModel(incomplete, '', 'blocks.0.moe.gate');
+    await writeTinyModel(incomplete, tinyCard, '', 'blocks.0.moe.gate');
     await expect(openModel(incomplete, 'f32')).rejects.toThrow(/blocks\.0\.moe\.gate/);
     const foreign = path.join(root, 'foreign.safetensors');
     await writeSafetensors(foreign, []);
@@ -125,27 +97,17 @@ describe('images', () => {
 });
 
 test('classes are names or numbers', () => {
-  expect(parseClasses(undefined, card.classNames)).toEqual([0, 1, 2]);
-  expect(parseClasses('cat, 0', card.classNames)).toEqual([2, 0]);
-  for (const text of ['dog', '3', '-1', '', '1,']) expect(() => parseClasses(text, card.classNames)).toThrow(/--classes/);
+  expect(parseClasses(undefined, tinyCard.classNames)).toEqual([0, 1, 2]);
+  expect(parseClasses('cat, 0', tinyCard.classNames)).toEqual([2, 0]);
+  for (const text of ['dog', '3', '-1', '', '1,']) expect(() => parseClasses(text, tinyCard.classNames)).toThrow(/--classes/);
 });
 
 describe('the command line', () => {
-  const cli = fileURLToPath(new URL('./cli.ts', import.meta.url));
-  const start = async (...args: string[]) => {
-    const child = spawn(process.execPath, ['--conditions=@dit-moe/source', '--import', import.meta.resolve('tsx'), cli, ...args]);
-    const output = { out: '', err: '' };
-    child.stdout.on('data', (text) => (output.out += text));
-    child.stderr.on('data', (text) => (output.err += text));
-    const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
-    return { code, ...output };
-  };
-
   test('writes the sheet and single files, each with its settings', async () => {
     const sheet = path.join(root, 'out', 'sheet.png');
     const each = path.join(root, 'out', 'each');
     const flags = ['--classes', 'bee,cat', '--count', '2', '--steps', '2', '--out', sheet, '--each', each, '--json'];
-    const { code, out, err } = await start('sample', run, ...flags);
+    const { code, out, err } = await start(['sample', run, ...flags]).ended;
     expect(err).not.toMatch(/error/i);
     expect(code).toBe(0);
     expect(JSON.parse(out)).toMatchObject({ images: 4, step: 7, steps: 2, backend: 'tensorflow' });
@@ -164,7 +126,7 @@ describe('the command line', () => {
     [['sample', path.join(root, 'nowhere')], 6, /There is no/],
     [['sample', run, '--count', '1', '--steps', '1', '--out', path.join(newest, 'ema.safetensors', 'x.png')], 4, /Cannot write/],
   ])('%s ends with code %i', async (args, expected, message) => {
-    const { code, err } = await start(...args);
+    const { code, err } = await start(args).ended;
     expect(err).toMatch(message);
     expect(code).toBe(expected);
   });

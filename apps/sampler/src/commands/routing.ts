@@ -1,0 +1,85 @@
+/** `routing`: what the experts of a model have specialised in, as figures, a page and numbers. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { ditSizes } from '@dit-moe/dit';
+import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
+import sharp from 'sharp';
+import { exitCodes, ModelError, OutputError } from '../errors.js';
+import { findModel, openModel, type WeightChoice } from '../model.js';
+import { createProgress } from '../progress.js';
+import { evenness, RoutingCounter, specialisation } from '../routing/counts.js';
+import { drawFigures } from '../routing/figures.js';
+import { routingPage } from '../routing/page.js';
+import { type SampleSettings, sampleBatch } from '../sample.js';
+import { parseClasses } from './sample.js';
+
+export interface RoutingFlags extends SampleSettings {
+  classes?: string;
+  count: number;
+  batch: number;
+  weights: WeightChoice;
+  precision: 'f32' | 'bf16';
+  out: string;
+  backend: BackendName;
+  threads?: number;
+  json: boolean;
+}
+
+/** Pixels per unit of the figures' PNGs. */
+const PNG_SCALE = 2;
+const CSS_DPI = 96;
+
+/** Runs `routing` and returns the exit code. */
+export async function routingCommand(location: string, flags: RoutingFlags): Promise<number> {
+  const file = await findModel(location, flags.weights);
+  const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
+  const model = await openModel(file, flags.precision);
+  const { card } = model;
+  if (card.config.moe === undefined) throw new ModelError(`${file} is a dense model: it has no experts.`);
+  const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
+  const counter = new RoutingCounter(card.config.moe.numExperts, ditSizes(card.config).grid, card.classNames);
+  const progress = createProgress('images', labels.length);
+  for (let start = 0; start < labels.length; start += flags.batch) {
+    const images = labels.slice(start, start + flags.batch).map((label, i) => ({ label, index: start + i }));
+    const x = await sampleBatch(model, images, flags, { onRouting: (routing) => counter.add(routing) });
+    x.dispose();
+    progress.update(start + images.length);
+  }
+  model.dispose();
+  const { solver, steps, guidance, interval, seed } = flags;
+  const settings = { solver, steps, guidance, ...(interval !== undefined && { interval }), seed };
+  const { counts } = counter;
+  const summary = counts.layers.map(({ load, byClass, byPosition, byTime }, layer) => ({
+    layer,
+    evenness: evenness(load),
+    dependence: { class: specialisation(byClass), position: specialisation(byPosition), time: specialisation(byTime) },
+  }));
+  const figures = drawFigures(counts);
+  try {
+    await fs.mkdir(flags.out, { recursive: true });
+    const write = (name: string, content: string | Uint8Array) => writeFileAtomically(path.join(flags.out, name), content);
+    for (const { name, svg } of figures) {
+      await write(`${name}.svg`, svg);
+      await write(
+        `${name}.png`,
+        await sharp(Buffer.from(svg), { density: PNG_SCALE * CSS_DPI })
+          .png()
+          .toBuffer(),
+      );
+    }
+    await write(
+      'routing.json',
+      `${JSON.stringify({ model: file, step: card.step, settings, images: labels.length, summary, ...counts })}\n`,
+    );
+    await write('routing.html', routingPage({ model: file, step: card.step, images: labels.length, settings, figures, summary }));
+  } catch (cause) {
+    throw new OutputError(`Cannot write to ${flags.out}: ${(cause as Error).message}`, { cause });
+  }
+  if (flags.json) console.log(JSON.stringify({ out: path.resolve(flags.out), images: labels.length, backend: backend.name, summary }));
+  else
+    console.log(
+      `${labels.length} images, ${counts.evaluations} evaluations (${backend.name}): look at ${path.join(flags.out, 'routing.html')}`,
+    );
+  return exitCodes.ok;
+}

@@ -1,0 +1,235 @@
+/** The figures of the routing analysis as SVG. */
+import * as Plot from '@observablehq/plot';
+import { parseHTML } from 'linkedom';
+import { columnShares, evenness, type RoutingCounts, specialisation } from './counts.js';
+
+export interface Figure {
+  /** Name of its files. */
+  name: string;
+  title: string;
+  /** What is to be seen, in one or two sentences. */
+  caption: string;
+  svg: string;
+}
+
+/** Classes shown at most; of more, those whose use of the experts differs most from the average. */
+const MAX_CLASSES = 40;
+/** Times shown at most; more are joined in groups. */
+const MAX_TIMES = 50;
+const SCHEME = 'YlGnBu';
+
+interface Cell {
+  layer: number;
+  expert: number;
+  column: string | number;
+  share: number;
+}
+
+/** All figures. */
+export function drawFigures(counts: RoutingCounts): Figure[] {
+  return [byLayer(counts), byClass(counts), byPosition(counts), byTime(counts), coActivation(counts)];
+}
+
+const numExperts = (counts: RoutingCounts): number => counts.layers[0]!.load.length;
+const percent = (share: number): string => `${Number((100 * share).toFixed(1))} %`;
+/** Colours from no share at all to twice an even share. */
+const color = (even: number, label: string): Plot.ScaleOptions => ({
+  scheme: SCHEME,
+  domain: [0, 2 * even],
+  clamp: true,
+  legend: false,
+  label,
+});
+
+function draw(options: Plot.PlotOptions): string {
+  const { document } = parseHTML('<html><body></body></html>');
+  const svg = Plot.plot({
+    document: document as unknown as Document,
+    style: { background: 'white', color: '#222', fontFamily: 'sans-serif' },
+    ...options,
+  });
+  if (!svg.hasAttribute('xmlns')) svg.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
+  return svg.outerHTML;
+}
+
+/** Heat maps of experts over columns, one below the other for each layer. */
+function perLayer(
+  counts: RoutingCounts,
+  cells: readonly Cell[],
+  columns: readonly (string | number)[],
+  label: string,
+  rotate = false,
+): string {
+  const experts = numExperts(counts);
+  return draw({
+    width: Math.max(420, 110 + 18 * columns.length),
+    height: 80 + counts.layers.length * (14 * experts + 14),
+    marginLeft: 60,
+    marginRight: 70,
+    marginBottom: rotate ? 90 : 40,
+    x: { label, type: 'band', domain: columns as (string | number)[], ...(rotate && { tickRotate: -60 }) },
+    y: { label: 'expert', type: 'band' },
+    fy: { label: 'layer', padding: 0.08 },
+    color: color(1 / experts, 'share of the assignments'),
+    marks: [Plot.cell(cells, { x: 'column', y: 'expert', fy: 'layer', fill: 'share', inset: 0.3 })],
+  });
+}
+
+function byLayer(counts: RoutingCounts): Figure {
+  const experts = numExperts(counts);
+  const cells = counts.layers.flatMap(({ load }, layer) =>
+    columnShares(load.map((n) => [n])).map(([share], expert) => ({ layer, expert, share: share! })),
+  );
+  return {
+    name: 'layer',
+    title: 'Load by layer',
+    caption: `Share of a layer's assignments that each expert gets; ${percent(1 / experts)} is even. Evenness (entropy of the load, 1 is even) by layer: ${counts.layers.map(({ load }) => evenness(load).toFixed(2)).join(', ')}.`,
+    svg: draw({
+      width: Math.max(420, 110 + 52 * experts),
+      height: 70 + 26 * counts.layers.length,
+      marginLeft: 60,
+      x: { label: 'expert', type: 'band' },
+      y: { label: 'layer', type: 'band' },
+      color: color(1 / experts, 'share'),
+      marks: [
+        Plot.cell(cells, { x: 'expert', y: 'layer', fill: 'share', inset: 0.5 }),
+        Plot.text(cells, {
+          x: 'expert',
+          y: 'layer',
+          text: (d: { share: number }) => percent(d.share),
+          fill: (d: { share: number }) => (d.share * experts > 1.2 ? 'white' : '#222'),
+        }),
+      ],
+    }),
+  };
+}
+
+function byClass(counts: RoutingCounts): Figure {
+  const { classNames } = counts;
+  const seen = classNames.map((_, label) => label).filter((label) => counts.layers[0]!.byClass.some((row) => row[label]! > 0));
+  const shares = counts.layers.map((layer) => columnShares(layer.byClass));
+  const distance = (label: number): number =>
+    counts.layers.reduce((sum, { load, byClass }, l) => {
+      const total = byClass.flat().reduce((a, b) => a + b, 0);
+      return sum + load.reduce((s, n, e) => s + Math.abs(shares[l]![e]![label]! - n / total), 0);
+    }, 0);
+  const shown =
+    seen.length <= MAX_CLASSES
+      ? seen
+      : seen
+          .toSorted((a, b) => distance(b) - distance(a))
+          .slice(0, MAX_CLASSES)
+          .sort((a, b) => a - b);
+  // Two classes may have the same name.
+  const nameOf = (label: number): string =>
+    new Set(classNames).size === classNames.length ? classNames[label]! : `${label} ${classNames[label]}`;
+  const cells = shares.flatMap((rows, layer) =>
+    rows.flatMap((row, expert) => shown.map((label) => ({ layer, expert, column: nameOf(label), share: row[label]! }))),
+  );
+  const strength = counts.layers.map((layer) => specialisation(layer.byClass).toFixed(3)).join(', ');
+  return {
+    name: 'class',
+    title: 'Experts by class',
+    caption: `Share of a class's assignments that each expert gets${shown.length < seen.length ? `; the ${MAX_CLASSES} of ${seen.length} classes that differ most from the average` : ''}. Dependence on the class (0 none, 1 complete) by layer: ${strength}.`,
+    svg: perLayer(
+      counts,
+      cells,
+      shown.map(nameOf),
+      'class',
+      shown.some((label) => nameOf(label).length > 2),
+    ),
+  };
+}
+
+function byPosition(counts: RoutingCounts): Figure {
+  const [rows, columns] = counts.grid;
+  const experts = numExperts(counts);
+  const cells = counts.layers.flatMap(({ byPosition: table }, layer) =>
+    columnShares(table).flatMap((shares, expert) =>
+      shares.map((share, token) => ({ layer, expert, row: Math.floor(token / columns), column: token % columns, share })),
+    ),
+  );
+  const strength = counts.layers.map((layer) => specialisation(layer.byPosition).toFixed(3)).join(', ');
+  return {
+    name: 'position',
+    title: 'Experts by place in the image',
+    caption: `Share of a patch's assignments that each expert gets, for every layer (rows) and expert (columns); ${rows} x ${columns} patches. Dependence on the place (0 none, 1 complete) by layer: ${strength}.`,
+    svg: draw({
+      width: 110 + 90 * experts,
+      height: 70 + Math.round((86 * rows) / columns) * counts.layers.length,
+      marginLeft: 20,
+      marginRight: 60,
+      x: { axis: null, type: 'band' },
+      y: { axis: null, type: 'band' },
+      fx: { label: 'expert', padding: 0.06 },
+      fy: { label: 'layer', padding: 0.06 },
+      color: color(1 / experts, 'share'),
+      marks: [Plot.cell(cells, { x: 'column', y: 'row', fx: 'expert', fy: 'layer', fill: 'share', inset: 0 })],
+    }),
+  };
+}
+
+function byTime(counts: RoutingCounts): Figure {
+  const order = counts.times.map((_, i) => i).sort((a, b) => counts.times[b]! - counts.times[a]!);
+  const size = Math.ceil(order.length / MAX_TIMES);
+  const groups = Array.from({ length: Math.ceil(order.length / size) }, (_, g) => order.slice(g * size, (g + 1) * size));
+  const names = groups.map((group) => Number(counts.times[group[0]!]!.toPrecision(3)));
+  const joined = counts.layers.map(({ byTime: table }) =>
+    columnShares(table.map((row) => groups.map((group) => group.reduce((sum, i) => sum + row[i]!, 0)))),
+  );
+  const cells = joined.flatMap((rows, layer) =>
+    rows.flatMap((row, expert) => row.map((share, g) => ({ layer, expert, column: String(names[g]), share }))),
+  );
+  const strength = counts.layers.map((layer) => specialisation(layer.byTime).toFixed(3)).join(', ');
+  return {
+    name: 'timestep',
+    title: 'Experts by time',
+    caption: `Share of the assignments at each time that each expert gets, from noise (left) to the finished image. Dependence on the time (0 none, 1 complete) by layer: ${strength}.`,
+    svg: perLayer(counts, cells, names.map(String), 'time', true),
+  };
+}
+
+function coActivation(counts: RoutingCounts): Figure {
+  const experts = numExperts(counts);
+  const cells = counts.layers.flatMap(({ coActivation: table, load }, layer) =>
+    table.flatMap((row, expert) =>
+      row.map((n, other) => ({ layer, expert, other, share: other === expert || load[expert] === 0 ? Number.NaN : n / load[expert]! })),
+    ),
+  );
+  const perRow = Math.min(4, counts.layers.length);
+  return {
+    name: 'co-activation',
+    title: 'Experts chosen together',
+    caption: `Of the tokens that chose the expert of the row, the share that also chose the expert of the column; one map for each layer.`,
+    svg: draw({
+      width: Math.max(320, 60 + perRow * (16 * experts + 30)),
+      height: 50 + Math.ceil(counts.layers.length / perRow) * (16 * experts + 40),
+      marginLeft: 40,
+      x: { label: null, type: 'band' },
+      y: { label: 'expert', type: 'band' },
+      fx: { axis: null, padding: 0.12 },
+      fy: { axis: null, padding: 0.16 },
+      color: color(1 / Math.max(1, experts - 1), 'share'),
+      marks: [
+        Plot.cell(cells, {
+          x: 'other',
+          y: 'expert',
+          fx: (d: Cell) => d.layer % perRow,
+          fy: (d: Cell) => Math.floor(d.layer / perRow),
+          fill: 'share',
+          inset: 0.3,
+        }),
+        Plot.text(
+          counts.layers.map((_, layer) => layer),
+          {
+            fx: (layer: number) => layer % perRow,
+            fy: (layer: number) => Math.floor(layer / perRow),
+            text: (layer: number) => `layer ${layer}`,
+            frameAnchor: 'top',
+            dy: -8,
+          },
+        ),
+      ],
+    }),
+  };
+}

@@ -1,0 +1,45 @@
+/** `routing.html`: the figures in one file, without external requests. */
+import type { Figure } from './figures.js';
+
+export interface LayerSummary {
+  layer: number;
+  evenness: number;
+  dependence: { class: number; position: number; time: number };
+}
+
+const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
+
+/** The page as text. */
+export function routingPage(options: {
+  model: string;
+  step: number;
+  images: number;
+  settings: object;
+  figures: readonly Figure[];
+  summary: readonly LayerSummary[];
+}): string {
+  const { model, step, images, settings, figures, summary } = options;
+  const rows = summary.map(
+    ({ layer, evenness: even, dependence }) =>
+      `<tr><th scope="row">${layer}<td>${even.toFixed(3)}<td>${dependence.position.toFixed(3)}<td>${dependence.time.toFixed(3)}<td>${dependence.class.toFixed(3)}`,
+  );
+  return `<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>What the experts do</title>
+<style>
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+figure { margin: 0 0 2.5rem; overflow-x: auto; } svg { height: auto; border-radius: 6px; } code { overflow-wrap: anywhere; }
+table { border-collapse: collapse; } th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #8884; }
+</style>
+<h1>What the experts do</h1>
+<p>Choices of the routers while ${images} images were sampled with <code>${escapeHtml(model)}</code> (step ${step}, ${escapeHtml(JSON.stringify(settings))}).
+Darker is more; the scale ends at twice an even share.</p>
+<table><caption>Balance, and how far the choice of expert depends on place, time and class (0: not at all, 1: completely)</caption>
+<tr><th scope="col">layer<th scope="col">evenness<th scope="col">place<th scope="col">time<th scope="col">class
+${rows.join('\n')}
+</table>
+${figures.map(({ name, title, caption, svg }) => `<h2 id="${name}">${title}</h2><figure aria-labelledby="${name}">${svg}<figcaption>${escapeHtml(caption)}</figcaption></figure>`).join('\n')}
+</html>
+`;
+}
