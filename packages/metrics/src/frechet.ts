@@ -4,10 +4,11 @@
  * positive definite, those of `S1^1/2 S2 S1^1/2`.
  */
 import { MetricError } from './errors.js';
+import type { Features } from './features.js';
 import { type Matrix, matrix, multiplyTransposed, trace, transpose } from './linear-algebra/matrix.js';
-import { eigenvalues, productEigenvalues } from './linear-algebra/runtime.js';
+import { eigenvalues, productEigenvalues, productTransposed, singularValues } from './linear-algebra/runtime.js';
 import { symmetricEigen } from './linear-algebra/symmetric-eigen.js';
-import type { Moments } from './moments.js';
+import { type Moments, momentsOf } from './moments.js';
 
 /** A distance with its parts: `distance = max(0, meanTerm + traceA + traceB - 2 traceSqrt)`. */
 export interface FrechetDistance {
@@ -16,16 +17,22 @@ export interface FrechetDistance {
   traceA: number;
   traceB: number;
   traceSqrt: number;
-  /** How the square root's trace was found; `symmetric` means that both covariances are rank deficient. */
-  method: 'cholesky' | 'symmetric';
+  /**
+   * How the square root's trace was found; `symmetric` means that both covariances are rank deficient, `features` that the
+   * features themselves were used.
+   */
+  method: 'cholesky' | 'symmetric' | 'features';
 }
+
+/** Moments; the number of samples, where known, tells whether the covariance is singular. */
+type Statistics = Pick<Moments, 'mean' | 'covariance'> & { readonly count?: number };
 
 /**
  * Frechet distance between two sets of moments. Rounding can make equal sets slightly negative; the result is at least 0.
  *
  * @throws MetricError if the dimensions differ or an entry is not finite
  */
-export function frechetDistance(a: Pick<Moments, 'mean' | 'covariance'>, b: Pick<Moments, 'mean' | 'covariance'>): FrechetDistance {
+export function frechetDistance(a: Statistics, b: Statistics): FrechetDistance {
   const dimension = a.mean.length;
   if (b.mean.length !== dimension) throw new MetricError('frechetDistance', `the sets have ${dimension} and ${b.mean.length} dimensions.`);
   for (const { mean, covariance } of [a, b]) {
@@ -37,19 +44,54 @@ export function frechetDistance(a: Pick<Moments, 'mean' | 'covariance'>, b: Pick
     if (!mean.every(Number.isFinite) || !covariance.data.every(Number.isFinite))
       throw new MetricError('frechetDistance', 'a mean or covariance has entries that are not finite.');
   }
-  let meanTerm = 0;
-  for (let i = 0; i < dimension; i++) meanTerm += (a.mean[i]! - b.mean[i]!) ** 2;
-  const [traceA, traceB] = [trace(a.covariance), trace(b.covariance)];
-
   let method: FrechetDistance['method'] = 'cholesky';
-  let values = productEigenvalues(a.covariance, b.covariance) ?? productEigenvalues(b.covariance, a.covariance);
+  const deficient = ({ count }: Statistics) => count !== undefined && count <= dimension;
+  let values =
+    (deficient(a) ? undefined : productEigenvalues(a.covariance, b.covariance)) ??
+    (deficient(b) ? undefined : productEigenvalues(b.covariance, a.covariance));
   if (values === undefined) {
     method = 'symmetric';
     const root = squareRoot(a.covariance);
     values = eigenvalues(multiplyTransposed(multiplyTransposed(root, b.covariance), root, true));
   }
-  let traceSqrt = 0;
-  for (const value of values) traceSqrt += Math.sqrt(Math.max(0, value));
+  const traceSqrt = values.reduce((sum, value) => sum + Math.sqrt(Math.max(0, value)), 0);
+  return assemble(a.mean, b.mean, trace(a.covariance), trace(b.covariance), traceSqrt, method);
+}
+
+/**
+ * Frechet distance between two sets of features, at least 2 each.
+ *
+ * With fewer samples than dimensions the covariances are singular, and `tr (S1 S2)^1/2` is the sum of the singular values of
+ * `A B^T` with the centred features `A`, `B`: exact where the covariances lose half of the digits, and far cheaper.
+ */
+export function frechetDistanceOf(a: Features, b: Features): FrechetDistance {
+  if (a.dimension !== b.dimension) throw new MetricError('frechetDistance', `the sets have ${a.dimension} and ${b.dimension} dimensions.`);
+  if (Math.min(a.count, b.count) > a.dimension) return frechetDistance(momentsOf(a), momentsOf(b));
+  const [x, y] = [centred(a), centred(b)];
+  const traceSqrt = singularValues(productTransposed(x.rows, y.rows)).reduce((sum, value) => sum + value, 0);
+  return assemble(x.mean, y.mean, x.trace, y.trace, traceSqrt, 'features');
+}
+
+/** Deviations from the mean over `sqrt(N - 1)`, so that their Gram matrix is the covariance. */
+function centred({ count, dimension, data }: Features): { mean: Float64Array; rows: Matrix; trace: number } {
+  if (count < 2) throw new MetricError('frechetDistance', `each set needs at least 2 samples, found ${count}.`);
+  const mean = new Float64Array(dimension);
+  for (let i = 0; i < data.length; i++) mean[i % dimension]! += data[i]! / count;
+  if (!mean.every(Number.isFinite)) throw new MetricError('frechetDistance', 'a feature is not finite.');
+  const scale = 1 / Math.sqrt(count - 1);
+  const values = Float64Array.from(data, (value, i) => (value - mean[i % dimension]!) * scale);
+  return { mean, rows: matrix(count, dimension, values), trace: values.reduce((sum, value) => sum + value * value, 0) };
+}
+
+function assemble(
+  meanA: Float64Array,
+  meanB: Float64Array,
+  traceA: number,
+  traceB: number,
+  traceSqrt: number,
+  method: FrechetDistance['method'],
+): FrechetDistance {
+  const meanTerm = meanA.reduce((sum, value, i) => sum + (value - meanB[i]!) ** 2, 0);
   return { distance: Math.max(0, meanTerm + traceA + traceB - 2 * traceSqrt), meanTerm, traceA, traceB, traceSqrt, method };
 }
 

@@ -1,8 +1,34 @@
 export { MetricError } from './errors.js';
+export {
+  type CollectedFeatures,
+  type CollectOptions,
+  collectFeatures,
+  type ExtractFeatures,
+  type FeatureExtractor,
+} from './feature-extractor.js';
 export { type Features, features, selectRows } from './features.js';
-export { type FrechetDistance, frechetDistance } from './frechet.js';
+export { type FrechetDistance, frechetDistance, frechetDistanceOf } from './frechet.js';
+export { checkBatch, type ImageBatch, type ImageSource, rebatch } from './images/image-batch.js';
+export { npzImageShape, npzImages, npzLabels } from './images/npz-images.js';
+export { type ResampleKernel, type ResampleOptions, resample } from './images/resample.js';
+export { type InceptionOutput, type InceptionWeights, inception, type LayerTrace } from './inception/architecture.js';
+export { type InceptionResize, inceptionExtractor, resizeForInception } from './inception/extractor.js';
+export { disposeInception, inceptionShapes, loadInception, type WeightSource } from './inception/weights.js';
 export { type InceptionScore, inceptionScoreBySize, inceptionScoreBySplits } from './inception-score.js';
-export { type KernelDistance, kernelDistance, polynomialMmd } from './kernel-distance.js';
+export { cmmd, type KernelDistance, kernelDistance, polynomialMmd, randomSubsets } from './kernel-distance.js';
 export { type Matrix, matrix } from './linear-algebra/matrix.js';
 export { type DensityCoverage, densityCoverage, type PrecisionRecall, precisionRecall, squaredRadii } from './manifold.js';
 export { type Moments, momentsOf, StreamingMoments } from './moments.js';
+export { type OnlineEvaluation, type OnlineEvaluationOptions, type OnlineEvaluationResult, onlineEvaluation } from './online.js';
+export { pixelExtractor } from './pixel-extractor.js';
+export { randomRows } from './random-rows.js';
+export type { DistancePrecision, TileOptions } from './squared-distances.js';
+export {
+  hasStatistics,
+  MAX_DIMENSION,
+  type ReferenceStatistics,
+  readStatistics,
+  type StatisticsLayout,
+  type StatisticsOf,
+  statisticsArrays,
+} from './statistics/reference-statistics.js';

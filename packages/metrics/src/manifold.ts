@@ -1,58 +1,30 @@
 /**
- * Precision and recall by nearest-neighbour manifolds (Kynkaanniemi et al. 2019), in float64 and on squared distances with
- * `<=`, as ADM's evaluator defines them; density and coverage (Naeem et al. 2020) on Euclidean distances with `<`.
+ * Metrics on nearest-neighbour manifolds: precision and recall (Kynkaanniemi et al. 2019) on squared distances with `<=`, as
+ * ADM's evaluator defines them; density, coverage and realism (Naeem et al. 2020) on Euclidean distances with `<`.
  */
 import { MetricError } from './errors.js';
 import type { Features } from './features.js';
-import { matrix, multiplyTransposed } from './linear-algebra/matrix.js';
-
-/** Rows of one block of distances. */
-const BLOCK = 1024;
-
-/** Squared distances between rows `from ... to - 1` of `a` and all rows of `b`, row-major. */
-function squaredDistances(a: Features, from: number, to: number, b: Features, squaredNormsB: Float64Array): Float64Array {
-  const x = matrix(to - from, a.dimension, Float64Array.from(a.data.subarray(from * a.dimension, to * a.dimension)));
-  const y = matrix(b.count, b.dimension, Float64Array.from(b.data));
-  const norms = squaredNorms({ ...a, count: to - from, data: x.data });
-  const products = multiplyTransposed(x, y).data;
-  for (let i = 0; i < x.rows; i++) {
-    for (let j = 0; j < b.count; j++) {
-      const at = i * b.count + j;
-      products[at] = Math.max(0, norms[i]! - 2 * products[at]! + squaredNormsB[j]!);
-    }
-  }
-  return products;
-}
-
-function squaredNorms({ count, dimension, data }: Pick<Features, 'count' | 'dimension' | 'data'>): Float64Array {
-  const norms = new Float64Array(count);
-  for (let i = 0; i < count; i++) for (let j = 0; j < dimension; j++) norms[i]! += data[i * dimension + j]! ** 2;
-  return norms;
-}
+import { squaredDistances, type TileOptions } from './squared-distances.js';
 
 /** Squared distance of every row to its `k`-th neighbour, the row itself being the 0th. */
-export function squaredRadii(set: Features, k: number): Float64Array {
+export function squaredRadii(set: Features, k: number, options: TileOptions = {}): Float64Array {
   if (!Number.isInteger(k) || k < 1 || k >= set.count)
-    throw new MetricError('squaredRadii', `k must be between 1 and ${set.count - 1}, found ${k}.`);
-  const norms = squaredNorms(set);
-  const radii = new Float64Array(set.count);
-  for (let from = 0; from < set.count; from += BLOCK) {
-    const to = Math.min(set.count, from + BLOCK);
-    const distances = squaredDistances(set, from, to, set, norms);
-    for (let i = from; i < to; i++) radii[i] = distances.slice((i - from) * set.count, (i - from + 1) * set.count).sort()[k]!;
+    throw new MetricError('squaredRadii', `k must be between 1 and ${set.count - 1} for ${set.count} samples, found ${k}.`);
+  // The k + 1 smallest distances of each row so far, ascending.
+  const nearest = new Float64Array(set.count * (k + 1)).fill(Number.POSITIVE_INFINITY);
+  for (const { rowStart, rows, columns, values } of squaredDistances(set, set, options)) {
+    for (let i = 0; i < rows; i++) {
+      const start = (rowStart + i) * (k + 1);
+      for (let j = i * columns; j < (i + 1) * columns; j++) {
+        const value = values[j]!;
+        if (value >= nearest[start + k]!) continue;
+        let at = start + k;
+        for (; at > start && nearest[at - 1]! > value; at--) nearest[at] = nearest[at - 1]!;
+        nearest[at] = value;
+      }
+    }
   }
-  return radii;
-}
-
-/** Calls `visit` with the squared distances from each row of `a` to all rows of `b`. */
-function forEachRow(a: Features, b: Features, visit: (row: number, distances: Float64Array) => void): void {
-  if (a.dimension !== b.dimension) throw new MetricError('manifold', `the sets have ${a.dimension} and ${b.dimension} dimensions.`);
-  const norms = squaredNorms(b);
-  for (let from = 0; from < a.count; from += BLOCK) {
-    const to = Math.min(a.count, from + BLOCK);
-    const distances = squaredDistances(a, from, to, b, norms);
-    for (let i = from; i < to; i++) visit(i, distances.subarray((i - from) * b.count, (i - from + 1) * b.count));
-  }
+  return Float64Array.from({ length: set.count }, (_, i) => nearest[i * (k + 1) + k]!);
 }
 
 export interface PrecisionRecall {
@@ -68,53 +40,74 @@ export interface PrecisionRecall {
  * Improved precision and recall.
  *
  * @param k neighbour that sets the radius (default 3, as ADM's evaluator and the paper)
+ * @param options `precision: 'float16-first'` reproduces the rounding of ADM's evaluator, which published numbers have
  */
-export function precisionRecall(reference: Features, sample: Features, k = 3): PrecisionRecall {
-  const [referenceRadii, sampleRadii] = [squaredRadii(reference, k), squaredRadii(sample, k)];
+export function precisionRecall(reference: Features, sample: Features, k = 3, options: TileOptions = {}): PrecisionRecall {
+  const referenceRadii = squaredRadii(reference, k, options);
+  const sampleRadii = squaredRadii(sample, k, options);
   const sampleInside = new Uint8Array(sample.count);
   const referenceInside = new Uint8Array(reference.count);
-  forEachRow(reference, sample, (i, distances) => {
-    for (let j = 0; j < sample.count; j++) {
-      if (distances[j]! <= referenceRadii[i]!) sampleInside[j] = 1;
-      if (distances[j]! <= sampleRadii[j]!) referenceInside[i] = 1;
+  for (const { rowStart, rows, columnStart, columns, values } of squaredDistances(reference, sample, options)) {
+    for (let i = 0, at = 0; i < rows; i++) {
+      for (let j = 0; j < columns; j++, at++) {
+        if (values[at]! <= referenceRadii[rowStart + i]!) sampleInside[columnStart + j] = 1;
+        if (values[at]! <= sampleRadii[columnStart + j]!) referenceInside[rowStart + i] = 1;
+      }
     }
-  });
-  const share = (inside: Uint8Array): number => inside.reduce((a, b) => a + b, 0) / inside.length;
+  }
   return { precision: share(sampleInside), recall: share(referenceInside), sampleInside, referenceInside };
 }
+
+const share = (inside: Uint8Array): number => inside.reduce((a, b) => a + b, 0) / inside.length;
 
 export interface DensityCoverage {
   precision: number;
   recall: number;
+  /** Mean number of reference balls that a sample lies in, over k; may exceed 1. */
   density: number;
+  /** Share of references whose ball holds a sample. */
   coverage: number;
+  /** Per sample: largest ratio of a ball's radius to the distance from its centre, over balls smaller than the median. */
+  realism: Float64Array;
 }
 
-/** Precision, recall, density and coverage with strict comparisons and the radius at the `k`-th neighbour (default 5, as PRDC). */
+/** Precision, recall, density, coverage and realism with strict comparisons and the radius at the `k`-th neighbour (default 5, as PRDC). */
 export function densityCoverage(reference: Features, sample: Features, k = 5): DensityCoverage {
   const referenceRadii = squaredRadii(reference, k).map(Math.sqrt);
   const sampleRadii = squaredRadii(sample, k).map(Math.sqrt);
+  const small = median(referenceRadii);
+  const nearest = new Float64Array(reference.count).fill(Number.POSITIVE_INFINITY);
+  const recalled = new Uint8Array(reference.count);
   const inside = new Uint8Array(sample.count);
-  let [hits, recalled, covered] = [0, 0, 0];
-  forEachRow(reference, sample, (i, squared) => {
-    let nearest = Number.POSITIVE_INFINITY;
-    let found = false;
-    for (let j = 0; j < sample.count; j++) {
-      const distance = Math.sqrt(squared[j]!);
-      nearest = Math.min(nearest, distance);
-      if (distance < referenceRadii[i]!) {
-        hits++;
-        inside[j] = 1;
+  const realism = new Float64Array(sample.count);
+  let hits = 0;
+  for (const { rowStart, rows, columnStart, columns, values } of squaredDistances(reference, sample)) {
+    for (let i = 0, at = 0; i < rows; i++) {
+      const radius = referenceRadii[rowStart + i]!;
+      for (let j = 0; j < columns; j++, at++) {
+        const distance = Math.sqrt(values[at]!);
+        const column = columnStart + j;
+        if (distance < nearest[rowStart + i]!) nearest[rowStart + i] = distance;
+        if (distance < radius) {
+          hits++;
+          inside[column] = 1;
+        }
+        if (distance < sampleRadii[column]!) recalled[rowStart + i] = 1;
+        if (radius < small && radius / distance > realism[column]!) realism[column] = radius / distance;
       }
-      if (distance < sampleRadii[j]!) found = true;
     }
-    if (found) recalled++;
-    if (nearest < referenceRadii[i]!) covered++;
-  });
+  }
   return {
-    precision: inside.reduce((a, b) => a + b, 0) / sample.count,
-    recall: recalled / reference.count,
+    precision: share(inside),
+    recall: share(recalled),
     density: hits / (k * sample.count),
-    coverage: covered / reference.count,
+    coverage: nearest.reduce((covered, distance, i) => covered + (distance < referenceRadii[i]! ? 1 : 0), 0) / reference.count,
+    realism,
   };
+}
+
+function median(values: Float64Array): number {
+  const sorted = values.slice().sort();
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
 }

@@ -9,7 +9,7 @@ export interface Matrix {
 }
 
 /** A matrix of zeros, or around `data`. */
-export function matrix(rows: number, columns: number, data = new Float64Array(rows * columns)): Matrix {
+export function matrix(rows: number, columns: number, data: Float64Array = new Float64Array(rows * columns)): Matrix {
   if (data.length !== rows * columns) throw new ShapeError('matrix', `${rows * columns} values for ${rows} x ${columns}`, [data.length]);
   return { rows, columns, data };
 }

@@ -1,15 +1,44 @@
 /**
- * The two costly steps of the Frechet distance on the TensorFlow runtime in float64, which tfjs has no type for: matrices go
- * there and back as pairs of int32.
+ * The costly steps on the TensorFlow runtime where it runs and they are large, else in TypeScript. Both in float64, which tfjs
+ * has no type for: matrices go there and back as pairs of int32.
  */
 import { DataType, type TensorFlowBackend, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { cholesky, pivotFloor } from './cholesky.js';
-import { type Matrix, multiplyTransposed, transpose } from './matrix.js';
+import { type Matrix, matrix, multiplyTransposed, transpose } from './matrix.js';
+import { jacobiSingularValues } from './singular-values.js';
 import { symmetricEigen } from './symmetric-eigen.js';
 
 /** Below this dimension the TypeScript code is faster than moving the data. */
 const RUNTIME_DIMENSION = 256;
+/** The same for singular values, which cost more. */
+const RUNTIME_SINGULAR = 64;
+/** Multiply-adds of a product from which moving the data pays. */
+const RUNTIME_PRODUCT = 1 << 22;
+
+/** `a b^T`; with `b` the same as `a` the result is symmetric. */
+export function productTransposed(a: Matrix, b: Matrix): Matrix {
+  const backend = a.rows * b.rows * a.columns >= RUNTIME_PRODUCT ? tensorFlowBackend() : undefined;
+  if (backend === undefined) return multiplyTransposed(a, b, a === b);
+  return scoped(() => {
+    const left = upload(backend, a);
+    const right = a === b ? left : upload(backend, b);
+    return matrix(a.rows, b.rows, download(backend, backend.raw('MatMul', [left, right], { transpose_b: { bool: true } })[0]!));
+  });
+}
+
+/** `a^T a`, symmetric. */
+export function gram(a: Matrix): Matrix {
+  const backend = a.rows * a.columns ** 2 >= RUNTIME_PRODUCT ? tensorFlowBackend() : undefined;
+  if (backend === undefined) {
+    const rows = transpose(a);
+    return multiplyTransposed(rows, rows, true);
+  }
+  return scoped(() => {
+    const x = upload(backend, a);
+    return matrix(a.columns, a.columns, download(backend, backend.raw('MatMul', [x, x], { transpose_a: { bool: true } })[0]!));
+  });
+}
 
 /**
  * Eigenvalues of `L^T s L` with `r = L L^T`, which are those of the product `r s`; `undefined` if `r` is not positive definite.
@@ -45,12 +74,19 @@ export function eigenvalues(a: Matrix): Float64Array {
   return backend === undefined ? symmetricEigen(a).values : scoped(() => eigenvaluesOnRuntime(backend, upload(backend, a)));
 }
 
+/** Singular values of a matrix, in no particular order. */
+export function singularValues(a: Matrix): Float64Array {
+  const backend = Math.min(a.rows, a.columns) >= RUNTIME_SINGULAR ? tensorFlowBackend() : undefined;
+  if (backend === undefined) return jacobiSingularValues(a);
+  return scoped(() => download(backend, backend.raw('Svd', [upload(backend, a)], { compute_uv: { bool: false } }, 3)[0]!));
+}
+
 function eigenvaluesOnRuntime(backend: TensorFlowBackend, a: tf.Tensor): Float64Array {
   return download(backend, backend.raw('SelfAdjointEigV2', [a], { compute_v: { bool: false } }, 2)[0]!);
 }
 
 function upload(backend: TensorFlowBackend, { rows, columns, data }: Matrix): tf.Tensor {
-  const words = new Int32Array(data.buffer, data.byteOffset, data.length * 2);
+  const words = new Int32Array(data.buffer as ArrayBuffer, data.byteOffset, data.length * 2);
   return backend.raw('Bitcast', [tf.tensor(words, [rows, columns, 2], 'int32')], { type: { type: DataType.float64 } })[0]!;
 }
 

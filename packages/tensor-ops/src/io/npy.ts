@@ -1,7 +1,7 @@
 /**
  * NumPy's .npy format, versions 1 to 3: a short Python dictionary, then the array's bytes.
  *
- * Little-endian floats of 2, 4 and 8 bytes, signed integers, bytes and booleans; other types are refused by name.
+ * Floats of 2, 4 and 8 bytes, signed integers (in either byte order), bytes and booleans; other types are refused by name.
  * Source: NumPy's numpy/lib/format.py.
  */
 import { decodeTensor, encodeTensor, FormatError, type HostTensor, type SafetensorsDtype, safetensorsDtypes } from './safetensors.js';
@@ -33,6 +33,8 @@ export interface NpyHeader {
   shape: number[];
   /** Whether the first axis varies fastest; the readers here turn such arrays into the usual order. */
   fortranOrder: boolean;
+  /** Whether the bytes of a number come most significant first. */
+  bigEndian: boolean;
   /** Where the array's bytes begin. */
   dataOffset: number;
   /** Bytes of the array. */
@@ -61,7 +63,7 @@ export function parseNpyHeader(start: Uint8Array, where: string): NpyHeader {
     )?.groups;
   if (match === undefined)
     throw new FormatError(where, `its header is not one of a plain array: ${JSON.stringify(text.trim().slice(0, 200))}.`);
-  const dtype = match['descr']!.startsWith('>') ? undefined : dtypes.get(match['descr']!.slice(1));
+  const dtype = dtypes.get(match['descr']!.slice(1));
   if (dtype === undefined)
     throw new FormatError(where, `arrays of type '${match['descr']}' are not supported; ${Object.values(descriptions).join(', ')} are.`);
   const shape = match['shape']!.split(',')
@@ -71,7 +73,8 @@ export function parseNpyHeader(start: Uint8Array, where: string): NpyHeader {
   const dataBytes = shape.reduce((product, n) => product * n, 1) * safetensorsDtypes[dtype];
   if (!shape.every(Number.isSafeInteger) || !Number.isSafeInteger(dataBytes))
     throw new FormatError(where, `its shape (${match['shape']}) is impossible.`);
-  return { dtype, shape, fortranOrder: match['fortran'] === 'True', dataOffset: textOffset + length, dataBytes };
+  const bigEndian = match['descr']!.startsWith('>');
+  return { dtype, shape, fortranOrder: match['fortran'] === 'True', bigEndian, dataOffset: textOffset + length, dataBytes };
 }
 
 /** Header of a file with such an array; its bytes, in the usual order, follow. Padded to 64 bytes, as NumPy does. */
@@ -108,9 +111,22 @@ export function encodeNpy(tensor: HostTensor): Uint8Array {
   return file;
 }
 
+/** Numbers from their bytes in the file's order. */
+export function decodeNpyData({ dtype, bigEndian }: NpyHeader, bytes: Uint8Array): HostTensor['data'] {
+  const size = safetensorsDtypes[dtype];
+  return decodeTensor(bigEndian && size > 1 ? swapped(bytes, size) : bytes, dtype);
+}
+
+function swapped(bytes: Uint8Array, size: number): Uint8Array {
+  const out = new Uint8Array(bytes.length);
+  for (let at = 0; at < bytes.length; at++) out[at] = bytes[at - (at % size) + size - 1 - (at % size)]!;
+  return out;
+}
+
 /** The array from its bytes in the file's order. */
-export function npyTensor({ dtype, shape, fortranOrder }: NpyHeader, bytes: Uint8Array): HostTensor {
-  const data = decodeTensor(bytes, dtype);
+export function npyTensor(header: NpyHeader, bytes: Uint8Array): HostTensor {
+  const { dtype, shape, fortranOrder } = header;
+  const data = decodeNpyData(header, bytes);
   if (!fortranOrder || shape.length < 2) return { dtype, shape, data };
   const out = data.slice() as typeof data;
   const strides = shape.map((_, axis) => shape.slice(0, axis).reduce((product, n) => product * n, 1));

@@ -41,9 +41,14 @@ describe('npy', () => {
     expect([...columns.data]).toEqual([0, 2, 4, 1, 3, 5]);
   });
 
+  test('the other byte order is read', () => {
+    const big = new Uint8Array(24);
+    for (let i = 0; i < 6; i++) new DataView(big.buffer).setFloat32(4 * i, i);
+    expect([...decodeNpy(npy(1, "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }", big)).data]).toEqual([0, 1, 2, 3, 4, 5]);
+  });
+
   test.each([
     [npy(4, '{}', six), /version 4/],
-    [npy(1, "{'descr': '>f4', 'fortran_order': False, 'shape': (2, 3), }", six), /'>f4' are not supported/],
     [npy(1, "{'descr': '|O', 'fortran_order': False, 'shape': (2, 3), }", six), /'\|O' are not supported/],
     [npy(1, "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (6,), }", six), /not one of a plain array/],
     [npy(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (-2, -3), }", six), /not one of a plain array/],

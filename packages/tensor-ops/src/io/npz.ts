@@ -5,8 +5,8 @@
  */
 import { ArgumentError } from '../errors.js';
 import { type ByteSource, concatenate } from './byte-source.js';
-import { encodeNpyHeader, NPY_PROBE_BYTES, type NpyHeader, npyTensor, parseNpyHeader } from './npy.js';
-import { decodeTensor, encodeTensor, FormatError, type HostTensor, type SafetensorsDtype, safetensorsDtypes } from './safetensors.js';
+import { decodeNpyData, encodeNpyHeader, NPY_PROBE_BYTES, type NpyHeader, npyTensor, parseNpyHeader } from './npy.js';
+import { encodeTensor, FormatError, type HostTensor, type SafetensorsDtype, safetensorsDtypes } from './safetensors.js';
 import { ZipArchive, type ZipEntry } from './zip-reader.js';
 import { zipChunks } from './zip-writer.js';
 
@@ -54,7 +54,8 @@ export class Npz {
    */
   async *rows(name: string, count: number): AsyncGenerator<HostTensor> {
     if (!Number.isSafeInteger(count) || count < 1) throw new ArgumentError('Npz.rows: count', 'a positive integer', count);
-    const { dtype, shape, fortranOrder, dataOffset, dataBytes } = await this.info(name);
+    const header = await this.info(name);
+    const { dtype, shape, fortranOrder, dataOffset, dataBytes } = header;
     if (shape.length === 0 || (fortranOrder && shape.length > 1))
       throw new FormatError(`${this.archive.source.name}:${name}`, 'it cannot be read by rows: it is in Fortran order, or a scalar.');
     if (dataBytes === 0) return;
@@ -62,7 +63,7 @@ export class Npz {
     const emit = (bytes: Uint8Array): HostTensor => ({
       dtype,
       shape: [bytes.length / rowBytes, ...shape.slice(1)],
-      data: decodeTensor(bytes, dtype),
+      data: decodeNpyData(header, bytes),
     });
     let part = new Uint8Array(Math.min(count * rowBytes, dataBytes));
     let filled = 0;

@@ -1,0 +1,112 @@
+/**
+ * Evaluation during training: the same few images every N steps against the same reference.
+ *
+ * The values rise as the number of images falls (their bias is of order 1/N), so they are named by it and compare with each
+ * other only; never with a FID of 50,000 images.
+ */
+import { MetricError } from './errors.js';
+import { collectFeatures, type ExtractFeatures } from './feature-extractor.js';
+import { type Features, selectRows } from './features.js';
+import { frechetDistanceOf } from './frechet.js';
+import type { ImageSource } from './images/image-batch.js';
+import { kernelDistance, randomSubsets } from './kernel-distance.js';
+import { randomRows } from './random-rows.js';
+
+export interface OnlineEvaluationOptions<Name extends string> {
+  /** Steps between evaluations. */
+  every: number;
+  /** Images per evaluation, such as 256. */
+  count: number;
+  /** Network whose features are compared, and which of its features; their names are in the result's. */
+  extract: ExtractFeatures<Name>;
+  feature: Name;
+  /** Images at once (default 32). */
+  batch?: number;
+}
+
+/** One evaluation. */
+export interface OnlineEvaluationResult {
+  step: number;
+  /** Generated images. */
+  count: number;
+  /** Real images. */
+  referenceCount: number;
+  /** Frechet distance, of `count` images. */
+  frechetDistance: number;
+  /** The same for `count` real images against the others: what a perfect model would score; NaN if there are too few. */
+  frechetDistanceOfReal: number;
+  /** Kernel distance, whose expectation does not depend on the number of images. */
+  kernelDistance: number;
+  seconds: number;
+  /** For logs, names with feature and number: `online/fd_pool_n256`, `online/kd_pool_n256`. */
+  scalars: Record<string, number>;
+  /** One line for people. */
+  summary: string;
+}
+
+/** Decides when to evaluate, and evaluates. */
+export interface OnlineEvaluation {
+  /** Whether `step` is one after which to evaluate. */
+  due(step: number): boolean;
+  /**
+   * Evaluates generated images.
+   * @param sample gives `count` images; the same seeds every time make the curve smoother
+   * @throws MetricError if it gives fewer
+   */
+  evaluate(step: number, sample: (count: number) => ImageSource, signal?: AbortSignal): Promise<OnlineEvaluationResult>;
+}
+
+/** Subsets of the kernel distance; few, as it is only watched. */
+const SUBSETS = 10;
+
+/**
+ * Prepares evaluation during training; the features of the real images are computed here, once.
+ *
+ * @param real all real images, or as many as shall count
+ */
+export async function onlineEvaluation<Name extends string>(
+  real: ImageSource,
+  { every, count, extract, feature, batch = 32 }: OnlineEvaluationOptions<Name>,
+  signal?: AbortSignal,
+): Promise<OnlineEvaluation> {
+  for (const [name, value] of Object.entries({ every, count, batch }))
+    if (!Number.isInteger(value) || value < (name === 'count' ? 2 : 1))
+      throw new MetricError('onlineEvaluation', `"${name}" must be an integer of at least ${name === 'count' ? 2 : 1}, found ${value}.`);
+  const rows = async (source: ImageSource, signal?: AbortSignal, limit?: number): Promise<Features> => {
+    const found = (await collectFeatures(source, extract, { batch, keep: [feature], moments: [], limit, signal })).features[feature];
+    if (found === undefined) throw new MetricError('onlineEvaluation', `the extractor gives no features named "${feature}".`);
+    return found;
+  };
+  const reference = await rows(real, signal);
+  const frechetDistanceOfReal = distanceOfReal(reference, count);
+  return {
+    due: (step) => step > 0 && step % every === 0,
+    async evaluate(step, sample, signal) {
+      const started = performance.now();
+      const generated = await rows(sample(count), signal, count);
+      if (generated.count < count)
+        throw new MetricError('onlineEvaluation', `expected ${count} generated images, found ${generated.count}.`);
+      const { distance } = frechetDistanceOf(reference, generated);
+      const subsets = randomSubsets(reference.count, count, { subsets: SUBSETS });
+      const kernel = kernelDistance(reference, generated, subsets).mean;
+      const floor = Number.isNaN(frechetDistanceOfReal) ? '' : ` (real images: ${frechetDistanceOfReal.toPrecision(3)})`;
+      return {
+        step,
+        count,
+        referenceCount: reference.count,
+        frechetDistance: distance,
+        frechetDistanceOfReal,
+        kernelDistance: kernel,
+        seconds: (performance.now() - started) / 1000,
+        scalars: { [`online/fd_${feature}_n${count}`]: distance, [`online/kd_${feature}_n${count}`]: kernel },
+        summary: `Frechet distance of ${count} images: ${distance.toPrecision(3)}${floor}; compare only with others of ${count} images`,
+      };
+    },
+  };
+}
+
+function distanceOfReal(reference: Features, count: number): number {
+  if (reference.count < count + 2) return Number.NaN;
+  const order = randomRows(reference.count, reference.count, 0, 'online-real');
+  return frechetDistanceOf(selectRows(reference, order.subarray(count)), selectRows(reference, order.subarray(0, count))).distance;
+}
