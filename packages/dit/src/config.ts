@@ -1,6 +1,12 @@
 /** What a diffusion transformer is made of. */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 
+/**
+ * Which blocks have experts; the others are dense. `{ every: n }`: each n-th, the last of every n (ST-MoE); `deepHalf` and
+ * `shallowHalf`: the halves that the DiT-MoE paper compares (the deep one is better); numbers: those blocks, from 0.
+ */
+export type MoeLayers = 'all' | 'deepHalf' | 'shallowHalf' | { every: number } | readonly number[];
+
 /** The mixture of experts of a block. */
 export interface MoeConfig {
   /** Routed experts. */
@@ -13,6 +19,12 @@ export interface MoeConfig {
   sharedRatio: number;
   /** Weight of the balance loss (0.01 in the reference code, 0.005 in the paper). */
   balanceAlpha: number;
+  /** Blocks that have experts (default `all`, as the published models). */
+  layers?: MoeLayers;
+  /** Divide the weights of the chosen experts by their sum (default false, as DiT-MoE). */
+  normalizeTopK?: boolean;
+  /** Multiplies the weights of the chosen experts (default 1). */
+  weightScale?: number;
   /** Balance over the tokens of the batch (default, as the published models), or within each image. */
   balanceOver?: 'batch' | 'image';
 }
@@ -27,17 +39,33 @@ export interface DitConfig {
   /** Number of blocks. */
   depth: number;
   numHeads: number;
-  /** Hidden width of a dense block's feed-forward layer as a multiple of the width. */
+  /** Hidden width of a dense block's feed-forward layer as a multiple of the width; the product is rounded. */
   mlpRatio: number;
-  /** Classes; the null label for classifier-free guidance is `numClasses`. */
+  /** Classes; 0 for an unconditional model, which ignores labels. */
   numClasses: number;
   /** Predict a second set of channels for the variance. */
   learnSigma: boolean;
-  /** Whether the label table has a row for the null label (default true); a model trained without label dropout has none. */
-  nullLabel?: boolean;
-  /** LayerNorm of queries and keys per head, with scale and bias, as the reference's flash-attention layout has (default false). */
+  /**
+   * The label that stands for no class, for classifier-free guidance: true (default) for a row of its own, number `numClasses`;
+   * a number for one of the classes' rows; false if there is none, as in a model trained without label dropout.
+   */
+  nullLabel?: boolean | number;
+  /**
+   * Normalisation of queries and keys per head (default false): LayerNorm with scale and bias, as the reference's
+   * flash-attention layout has, or, with `norm: 'rms'`, RMSNorm with scale.
+   */
   qkNorm?: boolean;
-  /** Mixture of experts in every block; dense GELU layers without it. */
+  /** Norm before attention, feed-forward and the final layer (default `layer`, without affine part); `rms` has a scale, as LightningDiT. */
+  norm?: 'layer' | 'rms';
+  /** Rotary positions of queries and keys over rows and columns, besides the added ones (default false; as LightningDiT). */
+  rotary?: boolean;
+  /** Dense feed-forward layer: `gelu` (default, DiT) or `swiglu` without biases, whose usual `mlpRatio` is 8/3. */
+  mlp?: 'gelu' | 'swiglu';
+  /** Rows and columns of patches that the positions were trained with (default: those of `inputSize`); others are interpolated. */
+  positionGrid?: readonly [number, number];
+  /** Frequencies of the timestep embedding: of DiT (default), or those of models trained in diffusers, which end at exactly 1/10000. */
+  timestepFrequencies?: 'dit' | 'diffusers';
+  /** Mixture of experts in some or all blocks; dense layers without it. */
   moe?: MoeConfig;
 }
 
@@ -48,6 +76,10 @@ export interface DitSizes {
   tokens: number;
   headSize: number;
   outChannels: number;
+  /** Hidden width of dense feed-forward layers, of a routed and of the shared expert. */
+  mlpHidden: number;
+  expertHidden: number;
+  sharedHidden: number;
 }
 
 /**
@@ -56,29 +88,79 @@ export interface DitSizes {
  */
 export function ditSizes(config: DitConfig): DitSizes {
   const [height, width] = config.inputSize;
-  for (const [name, value] of Object.entries({
-    'inputSize[0]': height,
-    'inputSize[1]': width,
-    patchSize: config.patchSize,
-    inChannels: config.inChannels,
-    hiddenSize: config.hiddenSize,
-    depth: config.depth,
-    numHeads: config.numHeads,
-    numClasses: config.numClasses,
-  })) {
-    if (!Number.isInteger(value) || value < 1) throw new ArgumentError(`DitConfig.${name}`, 'a positive integer', value);
-  }
+  const { moe } = config;
+  const whole = (name: string, value: number, least = 1): void => {
+    if (!Number.isInteger(value) || value < least) throw new ArgumentError(`DitConfig.${name}`, `an integer of at least ${least}`, value);
+  };
+  whole('inputSize[0]', height);
+  whole('inputSize[1]', width);
+  for (const name of ['patchSize', 'inChannels', 'hiddenSize', 'depth', 'numHeads'] as const) whole(name, config[name]);
+  whole('numClasses', config.numClasses, 0);
+  for (const side of config.positionGrid ?? []) whole('positionGrid', side);
   if (height % config.patchSize !== 0 || width % config.patchSize !== 0)
     throw new ArgumentError('DitConfig.inputSize', `sides divisible by patchSize ${config.patchSize}`, `${height} x ${width}`);
   if (config.hiddenSize % config.numHeads !== 0)
     throw new ArgumentError('DitConfig.hiddenSize', `a multiple of numHeads ${config.numHeads}`, config.hiddenSize);
   if (config.hiddenSize % 4 !== 0)
     throw new ArgumentError('DitConfig.hiddenSize', 'a multiple of 4 (2-D sin-cos positions)', config.hiddenSize);
+  const headSize = config.hiddenSize / config.numHeads;
+  if (config.rotary === true && headSize % 4 !== 0)
+    throw new ArgumentError('DitConfig.rotary', 'a head size that is a multiple of 4 (pairs of numbers for rows and columns)', headSize);
+  const nullLabel = config.nullLabel ?? true;
+  if (typeof nullLabel === 'number' && !(Number.isInteger(nullLabel) && nullLabel >= 0 && nullLabel < config.numClasses))
+    throw new ArgumentError('DitConfig.nullLabel', `true, false or a label below numClasses ${config.numClasses}`, nullLabel);
   const grid = [height / config.patchSize, width / config.patchSize] as const;
+  const hidden = (name: string, ratio: number, least = 1): number => {
+    const width = Math.round(ratio * config.hiddenSize);
+    if (!(width >= least)) throw new ArgumentError(`DitConfig.${name}`, 'a positive number', ratio);
+    return width;
+  };
+  if (moe !== undefined) {
+    whole('moe.numExperts', moe.numExperts);
+    whole('moe.topK', moe.topK);
+    if (moe.topK > moe.numExperts) throw new ArgumentError('DitConfig.moe.topK', `at most numExperts ${moe.numExperts}`, moe.topK);
+    checkLayers(moe.layers ?? 'all', config.depth);
+  }
   return {
     grid,
     tokens: grid[0] * grid[1],
-    headSize: config.hiddenSize / config.numHeads,
+    headSize,
     outChannels: config.learnSigma ? 2 * config.inChannels : config.inChannels,
+    mlpHidden: hidden('mlpRatio', config.mlpRatio),
+    expertHidden: moe === undefined ? 0 : hidden('moe.expertRatio', moe.expertRatio),
+    sharedHidden: moe === undefined ? 0 : hidden('moe.sharedRatio', moe.sharedRatio, 0),
   };
+}
+
+function checkLayers(layers: MoeLayers, depth: number): void {
+  const valid =
+    typeof layers === 'string'
+      ? ['all', 'deepHalf', 'shallowHalf'].includes(layers)
+      : !isList(layers)
+        ? Number.isInteger(layers.every) && layers.every >= 1 && layers.every <= depth
+        : layers.length > 0 && layers.every((layer) => Number.isInteger(layer) && layer >= 0 && layer < depth);
+  if (!valid)
+    throw new ArgumentError(
+      'DitConfig.moe.layers',
+      `all, deepHalf, shallowHalf, { every: 1 to ${depth} } or numbers of blocks below ${depth}`,
+      JSON.stringify(layers),
+    );
+}
+
+const isList = (layers: MoeLayers): layers is readonly number[] => Array.isArray(layers);
+
+/** Whether a block has experts. */
+export function hasExperts({ moe, depth }: DitConfig, layer: number): boolean {
+  if (moe === undefined) return false;
+  const { layers = 'all' } = moe;
+  if (layers === 'all') return true;
+  if (layers === 'deepHalf') return layer >= depth / 2;
+  if (layers === 'shallowHalf') return layer < depth / 2;
+  return !isList(layers) ? (layer + 1) % layers.every === 0 : layers.includes(layer);
+}
+
+/** The label that stands for no class; undefined if the model has none. */
+export function nullLabelOf({ numClasses, nullLabel = true }: DitConfig): number | undefined {
+  if (numClasses === 0 || nullLabel === false) return undefined;
+  return nullLabel === true ? numClasses : nullLabel;
 }

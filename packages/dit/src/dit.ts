@@ -7,6 +7,7 @@
  */
 import { type MoeOptions, moe, type Routing, sequenceBalanceLoss } from '@dit-moe/moe';
 import {
+  ArgumentError,
   attention,
   embedding,
   gatedResidual,
@@ -14,15 +15,19 @@ import {
   layerNorm,
   layerNormModulate,
   linear,
+  modulate,
   type Precision,
   patchify,
+  rmsNorm,
   ShapeError,
   silu,
+  swiglu,
   unpatchify,
 } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type DitConfig, ditSizes } from './config.js';
+import { type DitConfig, ditSizes, hasExperts } from './config.js';
 import { positionEmbedding, timestepEmbedding } from './embeddings.js';
+import { rotate, rotation } from './rotary.js';
 import { TIMESTEP_CHANNELS } from './weights.js';
 
 /** Weights by name, see `weightSpecs`. */
@@ -56,26 +61,34 @@ export interface DitOutput {
  * @param weights by name
  * @param x `[B, C, H, W]`
  * @param t timesteps, float32 `[B]`, in the units that the model is trained with
- * @param y labels, int32 `[B]`; `numClasses` is the null label
+ * @param y labels, int32 `[B]`, see `nullLabelOf`; ignored by an unconditional model, which may leave it out
  * @throws ShapeError if `x` does not fit the configuration
  */
-export function dit(weights: DitWeights, config: DitConfig, x: tf.Tensor, t: tf.Tensor, y: tf.Tensor, options: DitOptions = {}): DitOutput {
+export function dit(
+  weights: DitWeights,
+  config: DitConfig,
+  x: tf.Tensor,
+  t: tf.Tensor,
+  y: tf.Tensor | undefined,
+  options: DitOptions = {},
+): DitOutput {
   const { grid, tokens, outChannels } = ditSizes(config);
   const [height, width] = config.inputSize;
   if (x.rank !== 4 || x.shape[1] !== config.inChannels || x.shape[2] !== height || x.shape[3] !== width) {
     throw new ShapeError('dit', `x [B, ${config.inChannels}, ${height}, ${width}]`, x.shape);
   }
-  const positions = tf.tensor(Float32Array.from(positionEmbedding(config.hiddenSize, grid)), [1, tokens, config.hiddenSize]);
+  const positions = tf.tensor(Float32Array.from(positionEmbedding(config.hiddenSize, grid, config.positionGrid)), [1, tokens, config.hiddenSize]);
   const dense = (name: string, input: tf.Tensor): tf.Tensor => linear(input, weights[`${name}.weight`]!, weights[`${name}.bias`], options);
 
   const trace = options.trace ?? (() => {});
   const patchTokens = dense('patchEmbedding', patchify(x, config.patchSize)); // [B, T, D]
   let h = tf.add(patchTokens, positions);
-  const time = dense('timestepEmbedding.1', silu(dense('timestepEmbedding.0', timestepEmbedding(t, TIMESTEP_CHANNELS))));
-  const label = embedding(weights['labelEmbedding.table']!, y);
-  const sum = tf.add(time, label); // [B, D]
+  const sinusoids = timestepEmbedding(t, TIMESTEP_CHANNELS, config.timestepFrequencies);
+  const time = dense('timestepEmbedding.1', silu(dense('timestepEmbedding.0', sinusoids)));
+  const label = labelEmbedding(weights, config, y);
+  const sum = label === undefined ? time : tf.add(time, label); // [B, D]
   const condition = silu(sum); // every use of the condition begins with it
-  for (const [name, value] of Object.entries({ patches: patchTokens, tokens: h, timestep: time, label, condition: sum }))
+  for (const [name, value] of Object.entries({ patches: patchTokens, tokens: h, timestep: time, ...(label && { label }), condition: sum }))
     trace(name, value);
 
   const losses: Record<string, tf.Scalar> = {};
@@ -89,9 +102,35 @@ export function dit(weights: DitWeights, config: DitConfig, x: tf.Tensor, t: tf.
   }
 
   const [shift, scale] = tf.split(dense('finalLayer.modulation', condition), 2, 1) as [tf.Tensor, tf.Tensor];
-  const patches = dense('finalLayer.output', layerNormModulate(h, shift, scale)); // [B, T, p p C]
+  const patches = dense('finalLayer.output', modulatedNorm(weights, config, 'finalLayer.norm', h, shift, scale)); // [B, T, p p C]
   trace('finalPatches', patches);
   return { output: unpatchify(patches, config.patchSize, outChannels, grid), losses, routing };
+}
+
+/** Embedded labels `[B, D]`; undefined for an unconditional model. */
+function labelEmbedding(weights: DitWeights, config: DitConfig, y: tf.Tensor | undefined): tf.Tensor | undefined {
+  if (config.numClasses === 0) return undefined;
+  if (y === undefined) throw new ArgumentError('dit: y', `labels, as the model has ${config.numClasses} classes`, y);
+  return embedding(weights['labelEmbedding.table']!, y);
+}
+
+/** Norm of queries or keys. */
+function headNorm(weights: DitWeights, config: DitConfig, name: string, heads: tf.Tensor): tf.Tensor {
+  const scale = weights[`${name}.scale`]!;
+  return config.norm === 'rms' ? rmsNorm(heads, scale) : layerNorm(heads, { scale, bias: weights[`${name}.bias`]! });
+}
+
+/** The norm `name`, times `1 + scale`, plus `shift`. */
+function modulatedNorm(
+  weights: DitWeights,
+  config: DitConfig,
+  name: string,
+  x: tf.Tensor,
+  shift: tf.Tensor,
+  scale: tf.Tensor,
+): tf.Tensor {
+  if (config.norm !== 'rms') return layerNormModulate(x, shift, scale);
+  return modulate(rmsNorm(x, weights[`${name}.scale`]!), shift, scale);
 }
 
 /** One block: adaLN-Zero attention, then adaLN-Zero feed-forward (dense or experts). */
@@ -117,24 +156,28 @@ function ditBlock(
   ];
 
   const trace = (part: string, value: tf.Tensor): void => options.trace?.(`${name}.${part}`, value);
-  const attentionIn = layerNormModulate(x, shift1, scale1);
+  const attentionIn = modulatedNorm(weights, config, `${name}.attentionNorm`, x, shift1, scale1);
   const qkv = dense('attention.qkv', attentionIn); // [B, T, 3 D]
   const heads = tf.reshape(qkv, [batch, tokens, 3 * config.numHeads, width / config.numHeads]);
   const [q, k, v] = tf.split(tf.transpose(heads, [0, 2, 1, 3]), 3, 1) as [tf.Tensor, tf.Tensor, tf.Tensor]; // [B, H, T, d]
-  const normalized = (part: string, heads: tf.Tensor): tf.Tensor => {
-    if (config.qkNorm !== true) return heads;
-    return layerNorm(heads, { scale: weights[`${name}.attention.${part}.scale`]!, bias: weights[`${name}.attention.${part}.bias`]! });
+  const turn = config.rotary === true ? rotation(width / config.numHeads, ditSizes(config).grid, config.positionGrid) : undefined;
+  const prepared = (part: string, heads: tf.Tensor): tf.Tensor => {
+    const normal = config.qkNorm === true ? headNorm(weights, config, `${name}.attention.${part}`, heads) : heads;
+    return turn === undefined ? normal : rotate(normal, turn);
   };
-  const mixed = attention(normalized('queryNorm', q), normalized('keyNorm', k), v, options); // [B, H, T, d]
+  const mixed = attention(prepared('queryNorm', q), prepared('keyNorm', k), v, options); // [B, H, T, d]
   const attentionOut = dense('attention.output', tf.reshape(tf.transpose(mixed, [0, 2, 1, 3]), [batch, tokens, width]));
   const h = gatedResidual(x, gate1, attentionOut);
   trace('attentionIn', attentionIn);
   trace('attentionOut', attentionOut);
 
-  const normal = layerNormModulate(h, shift2, scale2);
+  const normal = modulatedNorm(weights, config, `${name}.feedForwardNorm`, h, shift2, scale2);
   trace('feedForwardIn', normal);
-  if (config.moe === undefined) {
-    const feedForwardOut = dense('mlp.1', gelu(dense('mlp.0', normal)));
+  if (config.moe === undefined || !hasExperts(config, layer)) {
+    const feedForwardOut =
+      config.mlp === 'swiglu'
+        ? swiglu(normal, weights[`${name}.mlp.gateUp`]!, weights[`${name}.mlp.down`]!, options)
+        : dense('mlp.1', gelu(dense('mlp.0', normal)));
     const output = gatedResidual(h, gate2, feedForwardOut);
     trace('feedForwardOut', feedForwardOut);
     trace('output', output);

@@ -9,10 +9,16 @@ const MAX_PERIOD = 10_000;
  *
  * @param hiddenSize D, divisible by 4
  * @param grid rows and columns
+ * @param trained rows and columns that the model was trained with (default `grid`); positions are interpolated to them
  * @returns `[rows * columns, D]` row-major
  */
-export function positionEmbedding(hiddenSize: number, grid: readonly [number, number]): Float64Array {
+export function positionEmbedding(
+  hiddenSize: number,
+  grid: readonly [number, number],
+  trained: readonly [number, number] = grid,
+): Float64Array {
   const [rows, columns] = grid;
+  const [y, x] = [trained[0] / rows, trained[1] / columns];
   const quarter = hiddenSize / 4;
   const table = new Float64Array(rows * columns * hiddenSize);
   for (let row = 0; row < rows; row++) {
@@ -20,10 +26,10 @@ export function positionEmbedding(hiddenSize: number, grid: readonly [number, nu
       const at = (row * columns + column) * hiddenSize;
       for (let i = 0; i < quarter; i++) {
         const frequency = MAX_PERIOD ** (-i / quarter);
-        table[at + i] = Math.sin(column * frequency);
-        table[at + quarter + i] = Math.cos(column * frequency);
-        table[at + 2 * quarter + i] = Math.sin(row * frequency);
-        table[at + 3 * quarter + i] = Math.cos(row * frequency);
+        table[at + i] = Math.sin(x * column * frequency);
+        table[at + quarter + i] = Math.cos(x * column * frequency);
+        table[at + 2 * quarter + i] = Math.sin(y * row * frequency);
+        table[at + 3 * quarter + i] = Math.cos(y * row * frequency);
       }
     }
   }
@@ -38,17 +44,19 @@ export function positionEmbedding(hiddenSize: number, grid: readonly [number, nu
  *
  * @param t float32 `[B]`, up to 8192
  * @param size number of channels (256 in DiT)
+ * @param frequencies `diffusers` spaces them so that the last is 1/10000 (its `downscale_freq_shift` of 1)
  * @returns `[B, size]`
  */
-export function timestepEmbedding(t: tf.Tensor, size: number): tf.Tensor {
+export function timestepEmbedding(t: tf.Tensor, size: number, frequencies: 'dit' | 'diffusers' = 'dit'): tf.Tensor {
   const half = Math.floor(size / 2);
-  const frequencies = Float64Array.from({ length: half }, (_, i) => MAX_PERIOD ** (-i / half));
-  const leading = frequencies.map((f) => leadingBits(f));
+  const steps = frequencies === 'dit' ? half : half - 1;
+  const rates = Float64Array.from({ length: half }, (_, i) => MAX_PERIOD ** (-i / steps));
+  const leading = rates.map((f) => leadingBits(f));
   const row = (values: Float64Array): tf.Tensor => tf.tensor2d(Float32Array.from(values), [1, half]);
   const column = tf.expandDims(t, 1);
   const whole = tf.floor(column);
   const exact = tf.mul(whole, row(leading)); // [B, half]
-  const rest = tf.add(tf.mul(whole, row(frequencies.map((f, i) => f - leading[i]!))), tf.mul(tf.sub(column, whole), row(frequencies)));
+  const rest = tf.add(tf.mul(whole, row(rates.map((f, i) => f - leading[i]!))), tf.mul(tf.sub(column, whole), row(rates)));
   const [c, s, cRest, sRest] = [tf.cos(exact), tf.sin(exact), tf.cos(rest), tf.sin(rest)];
   const parts = [tf.sub(tf.mul(c, cRest), tf.mul(s, sRest)), tf.add(tf.mul(s, cRest), tf.mul(c, sRest))];
   if (size % 2 === 1) parts.push(tf.mul(column, 0));

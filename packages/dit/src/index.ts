@@ -1,4 +1,5 @@
-export { type DitConfig, type DitSizes, ditSizes, type MoeConfig } from './config.js';
+export { type DitConfig, type DitSizes, ditSizes, hasExperts, type MoeConfig, type MoeLayers, nullLabelOf } from './config.js';
+export { type DescribeOptions, describe, type MemoryUse, type ModelDescription } from './describe.js';
 export { type DitOptions, type DitOutput, type DitWeights, dit, ditWithGuidance } from './dit.js';
 export { positionEmbedding, timestepEmbedding } from './embeddings.js';
 export { cardFromMetadata, cardToMetadata, type ModelCard } from './model-card.js';
@@ -11,4 +12,4 @@ export {
   referenceLayoutOf,
   referenceNames,
 } from './reference-layout.js';
-export { countWeights, initialWeight, TIMESTEP_CHANNELS, type WeightSpec, weightSpecs } from './weights.js';
+export { countWeights, initialWeight, isMatrix, TIMESTEP_CHANNELS, type WeightSpec, weightSpecs } from './weights.js';

@@ -2,7 +2,8 @@
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import type { DitConfig, MoeConfig } from './config.js';
 
-const sizes = {
+/** Depth, width and heads by size. */
+export const presetSizes = {
   S: { depth: 12, hiddenSize: 384, numHeads: 6 },
   B: { depth: 12, hiddenSize: 768, numHeads: 12 },
   L: { depth: 24, hiddenSize: 1024, numHeads: 16 },
@@ -10,10 +11,17 @@ const sizes = {
   G: { depth: 40, hiddenSize: 1408, numHeads: 16 },
 } as const;
 
-/** Where paper and reference code disagree, a preset follows one of them. */
+/**
+ * Where paper and reference code disagree, a preset follows one of them: `repo` balances experts over the batch with weight 0.01,
+ * `paper` within each image with weight 0.005 (section 3.2, equation 5). Both have SwiGLU experts and one shared expert of width
+ * 2 D: the paper's text has GELU experts, but its table counts the parameters of these.
+ */
 export type Flavour = 'repo' | 'paper';
 
-const balanceAlpha: Record<Flavour, number> = { repo: 0.01, paper: 0.005 };
+const balance: Record<Flavour, Pick<MoeConfig, 'balanceAlpha' | 'balanceOver'>> = {
+  repo: { balanceAlpha: 0.01 },
+  paper: { balanceAlpha: 0.005, balanceOver: 'image' },
+};
 
 const pattern = /^(S|B|L|XL|G)\/(2|4|8)(?:-(\d+)E(\d+)A)?$/;
 
@@ -32,12 +40,12 @@ export function preset(name: string, options: { imageSize?: number; numClasses?:
   const moe: MoeConfig | undefined =
     experts === undefined
       ? undefined
-      : { numExperts: Number(experts), topK: Number(active), expertRatio: 4, sharedRatio: 2, balanceAlpha: balanceAlpha[flavour] };
+      : { numExperts: Number(experts), topK: Number(active), expertRatio: 4, sharedRatio: 2, ...balance[flavour] };
   return {
     inputSize: [imageSize / 8, imageSize / 8],
     patchSize: Number(patch),
     inChannels: 4,
-    ...sizes[size as keyof typeof sizes],
+    ...presetSizes[size as keyof typeof presetSizes],
     mlpRatio: 4,
     numClasses,
     learnSigma: true,

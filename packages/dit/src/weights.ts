@@ -6,7 +6,7 @@
  * and timestep MLP N(0, 0.02); all modulations and the output zero.
  */
 import { randomNormal, randomUniform } from '@dit-moe/tensor-ops';
-import { type DitConfig, ditSizes } from './config.js';
+import { type DitConfig, ditSizes, hasExperts } from './config.js';
 
 /** Channels of the sinusoidal timestep embedding. */
 export const TIMESTEP_CHANNELS = 256;
@@ -25,6 +25,7 @@ export interface WeightSpec {
 }
 
 const zeros: Initial = { kind: 'zeros' };
+const ones: Initial = { kind: 'ones' };
 const xavier = (fanIn: number, fanOut: number): Initial => ({ kind: 'uniform', limit: Math.sqrt(6 / (fanIn + fanOut)) });
 const small: Initial = { kind: 'normal', std: 0.02 };
 
@@ -33,45 +34,62 @@ const small: Initial = { kind: 'normal', std: 0.02 };
  * @throws ArgumentError if the configuration is inconsistent
  */
 export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
-  const { outChannels, headSize } = ditSizes(config);
-  const { hiddenSize: d, patchSize: p, inChannels, moe } = config;
+  const { outChannels, headSize, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
+  const { hiddenSize: d, patchSize: p, inChannels, moe, numClasses } = config;
   const specs: Record<string, WeightSpec> = {};
   const linear = (name: string, inputs: number, outputs: number, initial: Initial = xavier(inputs, outputs)): void => {
     specs[`${name}.weight`] = { shape: [inputs, outputs], initial };
     specs[`${name}.bias`] = { shape: [outputs], initial: zeros };
   };
+  const gated = (name: string, hidden: number, stack: number[] = []): void => {
+    specs[`${name}.gateUp`] = { shape: [...stack, d, 2 * hidden], initial: xavier(d, hidden) };
+    specs[`${name}.down`] = { shape: [...stack, hidden, d], initial: xavier(hidden, d) };
+  };
+  /** RMSNorm has a scale, DiT's LayerNorm nothing. */
+  const norm = (name: string): void => {
+    if (config.norm === 'rms') specs[`${name}.scale`] = { shape: [d], initial: ones };
+  };
   linear('patchEmbedding', inChannels * p * p, d);
   linear('timestepEmbedding.0', TIMESTEP_CHANNELS, d, small);
   linear('timestepEmbedding.1', d, d, small);
-  specs['labelEmbedding.table'] = { shape: [config.numClasses + (config.nullLabel === false ? 0 : 1), d], initial: small };
+  if (numClasses > 0)
+    specs['labelEmbedding.table'] = { shape: [numClasses + ((config.nullLabel ?? true) === true ? 1 : 0), d], initial: small };
   for (let b = 0; b < config.depth; b++) {
     const block = `blocks.${b}`;
     linear(`${block}.modulation`, d, 6 * d, zeros);
+    norm(`${block}.attentionNorm`);
     linear(`${block}.attention.qkv`, d, 3 * d);
     linear(`${block}.attention.output`, d, d);
     if (config.qkNorm === true) {
       for (const part of ['queryNorm', 'keyNorm']) {
-        specs[`${block}.attention.${part}.scale`] = { shape: [headSize], initial: { kind: 'ones' } };
-        specs[`${block}.attention.${part}.bias`] = { shape: [headSize], initial: zeros };
+        specs[`${block}.attention.${part}.scale`] = { shape: [headSize], initial: ones };
+        if (config.norm !== 'rms') specs[`${block}.attention.${part}.bias`] = { shape: [headSize], initial: zeros };
       }
     }
-    if (moe === undefined) {
-      linear(`${block}.mlp.0`, d, config.mlpRatio * d);
-      linear(`${block}.mlp.1`, config.mlpRatio * d, d);
-      continue;
-    }
-    const [h, s] = [moe.expertRatio * d, moe.sharedRatio * d];
-    specs[`${block}.moe.gate`] = { shape: [d, moe.numExperts], initial: { kind: 'uniform', limit: 1 / Math.sqrt(d) } };
-    specs[`${block}.moe.experts.gateUp`] = { shape: [moe.numExperts, d, 2 * h], initial: xavier(d, h) };
-    specs[`${block}.moe.experts.down`] = { shape: [moe.numExperts, h, d], initial: xavier(h, d) };
-    if (s > 0) {
-      specs[`${block}.moe.shared.gateUp`] = { shape: [d, 2 * s], initial: xavier(d, s) };
-      specs[`${block}.moe.shared.down`] = { shape: [s, d], initial: xavier(s, d) };
+    norm(`${block}.feedForwardNorm`);
+    if (hasExperts(config, b)) {
+      const { numExperts } = moe!;
+      specs[`${block}.moe.gate`] = { shape: [d, numExperts], initial: { kind: 'uniform', limit: 1 / Math.sqrt(d) } };
+      gated(`${block}.moe.experts`, expertHidden, [numExperts]);
+      if (sharedHidden > 0) gated(`${block}.moe.shared`, sharedHidden);
+    } else if (config.mlp === 'swiglu') gated(`${block}.mlp`, mlpHidden);
+    else {
+      linear(`${block}.mlp.0`, d, mlpHidden);
+      linear(`${block}.mlp.1`, mlpHidden, d);
     }
   }
+  norm('finalLayer.norm');
   linear('finalLayer.modulation', d, 2 * d, zeros);
   linear('finalLayer.output', d, p * p * outChannels, zeros);
   return specs;
+}
+
+/**
+ * Whether a weight is a matrix that bfloat16 is good enough for. Router, norms, biases and tables stay float32: a rounded router
+ * changes which experts are chosen.
+ */
+export function isMatrix(name: string): boolean {
+  return /(\.weight|\.gateUp|\.down)$/.test(name);
 }
 
 /**
@@ -100,11 +118,9 @@ export function initialWeight(name: string, spec: WeightSpec, seed: number): Flo
 
 /** Number of trainable weights; with `active`, only those that one token uses. */
 export function countWeights(config: DitConfig, active = false): number {
-  return Object.entries(weightSpecs(config)).reduce((total, [name, { shape }]) => {
-    const size = shape.reduce((a, b) => a * b, 1);
-    return (
-      total +
-      (active && config.moe !== undefined && name.includes('.moe.experts.') ? (size * config.moe.topK) / config.moe.numExperts : size)
-    );
-  }, 0);
+  const share = active && config.moe !== undefined ? config.moe.topK / config.moe.numExperts : 1;
+  return Object.entries(weightSpecs(config)).reduce(
+    (total, [name, { shape }]) => total + shape.reduce((a, b) => a * b, 1) * (name.includes('.moe.experts.') ? share : 1),
+    0,
+  );
 }

@@ -1,0 +1,65 @@
+/**
+ * Recomputation of activations (Chen et al. 2016, "gradient checkpointing"): the backward pass computes a part of the model again
+ * instead of keeping what its gradients need, so that memory grows with the part's inputs only.
+ */
+import * as tf from '@tensorflow/tfjs-core';
+
+/** What a recomputed function gives. */
+export interface Recomputed {
+  /** Differentiable results, float32. */
+  values: tf.Tensor[];
+  /** Further results, which carry no gradient. */
+  extra: tf.Tensor[];
+}
+
+/**
+ * `run(inputs)`, computed again when its gradient is asked for.
+ *
+ * @param run a pure function of its inputs: what it closes over gets no gradient
+ * @param inputs every tensor that gradients are wanted for; the first must influence all that is costly
+ */
+export function recomputed(run: (inputs: readonly tf.Tensor[]) => Recomputed, inputs: readonly tf.Tensor[]): Recomputed {
+  let shapes: number[][] = [];
+  let kept: tf.Tensor[] = [];
+  // A custom gradient has one value, so all results lie in one vector.
+  const packed = tf.customGrad((...args) => {
+    const [xs, save] = [args.slice(0, -1) as tf.Tensor[], args.at(-1) as tf.GradSaveFunc];
+    save(xs);
+    const { values, extra } = run(xs);
+    shapes = values.map(({ shape }) => shape);
+    kept = extra.map((tensor) => tf.keep(tf.clone(tensor)));
+    return { value: pack(values), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => gradients(run, saved, dy) };
+  })(...(inputs as tf.Tensor[]));
+  const extra = kept.map((tensor) => tf.clone(tensor));
+  tf.dispose(kept);
+  if (shapes.length === 1) return { values: [tf.reshape(packed, shapes[0]!)], extra };
+  const sizes = shapes.map((shape) => tf.util.sizeFromShape(shape));
+  return { values: tf.split(packed, sizes).map((part, i) => tf.reshape(part, shapes[i]!)), extra };
+}
+
+function pack(values: readonly tf.Tensor[]): tf.Tensor {
+  return values.length === 1 ? tf.reshape(values[0]!, [-1]) : tf.concat(values.map((value) => tf.reshape(value, [-1])));
+}
+
+function gradients(run: (inputs: readonly tf.Tensor[]) => Recomputed, inputs: readonly tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
+  const { state } = tf.engine();
+  const outer = state.activeTape;
+  try {
+    const xs = [after(inputs[0]!, dy), ...inputs.slice(1)];
+    const { grads } = tf.engine().gradients(() => pack(run(xs).values), xs, dy, true);
+    return inputs.map((x, i) => grads[i] ?? tf.zerosLike(x));
+  } finally {
+    // The engine forgets the tape of the pass that we are part of.
+    state.activeTape = outer;
+  }
+}
+
+/**
+ * `x`, but not before `dy` is there. Otherwise a compiled step sees the same computation twice, does it once, and keeps its results:
+ * TensorFlow's own `recompute_grad` adds such a zero for the same reason.
+ */
+function after(x: tf.Tensor, dy: tf.Tensor): tf.Tensor {
+  const first = tf.slice(dy, [0], [1]);
+  const zero = tf.where(tf.equal(first, first), tf.zerosLike(first), tf.fill([1], Number.NaN));
+  return tf.add(x, zero);
+}
