@@ -1,4 +1,5 @@
 /** What a diffusion transformer is made of. */
+import type { RouterConfig } from '@dit-moe/moe';
 import { ArgumentError } from '@dit-moe/tensor-ops';
 
 /**
@@ -7,12 +8,8 @@ import { ArgumentError } from '@dit-moe/tensor-ops';
  */
 export type MoeLayers = 'all' | 'deepHalf' | 'shallowHalf' | { every: number } | readonly number[];
 
-/** The mixture of experts of a block. */
-export interface MoeConfig {
-  /** Routed experts. */
-  numExperts: number;
-  /** Experts per token. */
-  topK: number;
+/** The mixture of experts of a block: its router and its widths. */
+export interface MoeConfig extends RouterConfig {
   /** Hidden width of a routed expert as a multiple of the model width (4 in DiT-MoE). */
   expertRatio: number;
   /** Hidden width of the shared expert as a multiple of the model width (2 in DiT-MoE); 0 for none. */
@@ -21,10 +18,6 @@ export interface MoeConfig {
   balanceAlpha: number;
   /** Blocks that have experts (default `all`, as the published models). */
   layers?: MoeLayers;
-  /** Divide the weights of the chosen experts by their sum (default false, as DiT-MoE). */
-  normalizeTopK?: boolean;
-  /** Multiplies the weights of the chosen experts (default 1). */
-  weightScale?: number;
   /** Balance over the tokens of the batch (default, as the published models), or within each image. */
   balanceOver?: 'batch' | 'image';
 }

@@ -34,11 +34,14 @@ export function rotation(headSize: number, grid: readonly [number, number], trai
  * @param x `[B, H, T, d]`
  */
 export function rotate(x: tf.Tensor, { cos, sin }: Rotation): tf.Tensor {
-  return tf.customGrad((input) => ({
-    value: tf.add(tf.mul(input as tf.Tensor, cos), tf.mul(quarterTurn(input as tf.Tensor), sin)),
-    // A rotation's transpose turns back.
-    gradFunc: (dy: tf.Tensor) => tf.sub(tf.mul(dy, cos), tf.mul(quarterTurn(dy), sin)),
-  }))(x);
+  return tf.customGrad((input, save) => {
+    (save as tf.GradSaveFunc)([cos, sin]);
+    return {
+      value: tf.add(tf.mul(input as tf.Tensor, cos), tf.mul(quarterTurn(input as tf.Tensor), sin)),
+      // A rotation's transpose turns back.
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sub(tf.mul(dy, saved[0]!), tf.mul(quarterTurn(dy), saved[1]!)),
+    };
+  })(x);
 }
 
 /** `(a, b)` of every pair becomes `(-b, a)`. */
