@@ -6,8 +6,9 @@ import { type GenerateFlags, generateCommand } from './commands/generate.js';
 import { type MergeFlags, mergeCommand } from './commands/merge.js';
 import { type RoutingFlags, routingCommand } from './commands/routing.js';
 import { type SampleFlags, sampleCommand } from './commands/sample.js';
+import { solverTable } from './commands/solvers.js';
 import { exitCodes, SamplerError } from './errors.js';
-import { count, withBackend, withSampling } from './options.js';
+import { count, seeds, share, withBackend, withSampling } from './options.js';
 
 let code: number = exitCodes.ok;
 const program = new Command('dit-moe-sampler')
@@ -33,6 +34,24 @@ withSampling(program.command('sample'))
   .addOption(new Option('--count <n>', 'images per class').argParser(count).default(8))
   .option('--out <file>', 'picture with all images, a row per class', 'samples.png')
   .option('--each <folder>', 'write every image to <folder>/<class>/ too')
+  .option('--preview', 'show the images in the terminal (24-bit colours)', false)
+  .addOption(new Option('--interpolate <n>', 'n images on each way between neighbouring --classes and --seeds').argParser(count))
+  .addOption(new Option('--seeds <list>', 'ends of the ways, with --interpolate').argParser(seeds))
+  .option('--init <image>', 'start from this picture, noised')
+  .addOption(new Option('--strength <x>', 'how much noise: 1 keeps nothing of it (default: 0.6; 1 with --mask)').argParser(share))
+  .option('--mask <image>', 'change only what is white here')
+  .addHelpText(
+    'after',
+    `
+The settings are kept in the PNG's Comment text.
+
+Examples:
+  dit-moe-sampler sample runs/demo --classes 3,7 --count 16 --preview
+  dit-moe-sampler sample runs/demo --classes 1,7,4 --interpolate 8 --count 2 --out between-classes.png
+  dit-moe-sampler sample runs/demo --classes 5 --seeds 1,2,3 --interpolate 8 --count 1 --out between-seeds.png
+  dit-moe-sampler sample runs/demo --classes 8 --init three.png --strength 0.7 --out from-a-three.png
+  dit-moe-sampler sample runs/demo --classes 8 --init three.png --mask left-half.png --out completed.png`,
+  )
   .action(async (model: string, flags: SampleFlags) => {
     code = await sampleCommand(model, flags);
   });
@@ -74,6 +93,11 @@ withSampling(program.command('routing'))
   .action(async (model: string, flags: RoutingFlags) => {
     code = await routingCommand(model, flags);
   });
+program
+  .command('solvers')
+  .description('list the solvers with their order, cost and defaults')
+  .addOption(new Option('--json', 'print as JSON').default(false))
+  .action(({ json }: { json: boolean }) => console.log(solverTable(json)));
 withBackend(program.command('doctor'))
   .description('show backend, versions, devices, memory, and what to do about what is missing')
   .action(async (flags: Pick<SampleFlags, 'backend' | 'threads' | 'json'>) => {

@@ -36,21 +36,42 @@ export const withBackend = (command: Command): Command =>
     .addOption(new Option('--threads <n>', 'threads of one operation (default: all cores)').argParser(count))
     .addOption(new Option('--json', 'print the result as JSON').default(false));
 
+/** Height and width in pixels: one number for squares, or `H x W`. */
+export const size = (text: string): [number, number] => {
+  const [height, width, ...rest] = text.split('x').map(count);
+  if (height === undefined || rest.length > 0)
+    throw new InvalidArgumentError('Expected a number of pixels such as 256, or 256x512 (height x width).');
+  return [height, width ?? height];
+};
+/** A number in (0, 1]. */
+export const share = (text: string): number => {
+  const value = number(text);
+  if (value <= 0 || value > 1) throw new InvalidArgumentError('Expected a number above 0 and up to 1.');
+  return value;
+};
+/** Numbers separated by commas. */
+export const seeds = (text: string): number[] => text.split(',').map(seed);
+
 /** Options of every command that opens a model. */
 export const withModel = (command: Command): Command =>
   withBackend(
     command
       .argument('<model>', 'run folder, checkpoint folder or .safetensors file')
       .addOption(new Option('--weights <kind>', 'the average or the last weights').choices(['ema', 'weights']).default('ema'))
-      .addOption(new Option('--precision <kind>', 'of matrix products').choices(['f32', 'bf16']).default('f32')),
+      .addOption(new Option('--precision <kind>', 'of matrix products').choices(['f32', 'bf16']).default('f32'))
+      .option('--vae <folder|name>', 'autoencoder of models of latents (default: stabilityai/sd-vae-ft-ema from the Hugging Face hub)')
+      .addOption(new Option('--size <pixels>', 'of the images, such as 256 or 256x512 (default: as trained)').argParser(size)),
   );
 
 /** Options of every command that samples. */
 export const withSampling = (command: Command): Command =>
   withModel(command)
     .addOption(new Option('--seed <n>', 'an image depends on the seed and its number only').argParser(seed).default(0))
-    .addOption(new Option('--solver <name>', 'how the steps are taken').choices(Object.keys(solvers)).default('euler'))
-    .addOption(new Option('--steps <n>', 'solver steps').argParser(count).default(50))
+    .addOption(new Option('--solver <name>', 'see "dit-moe-sampler solvers"').choices(Object.keys(solvers)).default('euler'))
+    .addOption(new Option('--steps <n>', "solver steps (default: the solver's own)").argParser(count))
+    .addOption(new Option('--grid <name>', "where the steps lie (default: the solver's own)").choices(['uniform', 'karras', 'exponential']))
+    .addOption(new Option('--shift <x>', 'above 1: more steps of the uniform grid near noise').argParser(number))
+    .addOption(new Option('--eta <x>', 'fresh noise of ddim and the DPM-Solver++ SDEs').argParser(number))
     .addOption(new Option('--guidance <scale>', 'classifier-free guidance; 1 for none').argParser(number).default(2))
     .addOption(new Option('--interval <from,to>', 'times in which guidance applies, 1 is noise').argParser(interval))
     .addOption(new Option('--batch <n>', 'images at once').argParser(count).default(64));

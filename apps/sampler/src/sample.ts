@@ -1,24 +1,32 @@
 /** Images from a model: each depends on the model, the settings, the seed and its number, not on its batch. */
 import {
   classifierFreeGuidance,
-  finish,
   flowModel,
+  type GridName,
+  levels,
   type Pixels,
+  type Solver,
   type SolverName,
   type SolverState,
   sample,
+  solvers,
   stepNoise,
-  toPixels,
 } from '@dit-moe/diffusion';
-import { randomNormalBatch } from '@dit-moe/tensor-ops';
+import { ArgumentError, randomNormalBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { OpenModel, RoutedBatch } from './model.js';
 
 /** What determines the images. */
 export interface SampleSettings {
   solver: SolverName;
-  /** Solver steps. */
-  steps: number;
+  /** Solver steps (default: the solver's own). */
+  steps?: number;
+  /** Where the steps lie (default: the solver's own). */
+  grid?: GridName;
+  /** Above 1: more of the uniform grid's steps near noise (default 1). */
+  shift?: number;
+  /** Fresh noise of solvers that can do with or without. */
+  eta?: number;
   /** Classifier-free guidance scale; 1 for none. */
   guidance: number;
   /** Times `[from, to]` in which guidance applies (default: all). */
@@ -26,10 +34,33 @@ export interface SampleSettings {
   seed: number;
 }
 
-/** One image: its label, and its number, which with the seed determines its start noise. */
+/** A solver's own number of steps; undefined for one that chooses. */
+const stepsOf = (solver: SolverName): number | undefined => (solvers[solver] as Solver).steps;
+
+/** The settings alone, without what else an object holds. */
+export function settingsOf({ solver, steps, grid, shift, eta, guidance, interval, seed }: SampleSettings): SampleSettings {
+  const all = { solver, steps: steps ?? stepsOf(solver), grid, shift, eta, guidance, interval, seed };
+  return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as unknown as SampleSettings;
+}
+
+/** One image: its label, and its number, which with the seed determines its noise. */
 export interface ImageRequest {
   label: number;
   index: number;
+  /** Another seed than the settings'. */
+  seed?: number;
+  /** The other end, and how far on the way there the image is (0 to 1): start noise by great circle, class by embedding. */
+  toward?: { label: number; seed: number; share: number };
+}
+
+/** A picture to start from (SDEdit, Meng et al. 2022) or to complete. */
+export interface Reference {
+  /** In the model's space, `[1, C, h, w]`. */
+  clean: tf.Tensor;
+  /** Place in (0, 1] where sampling starts: 1 keeps nothing of the picture. */
+  strength: number;
+  /** 1 where the image is new, 0 where the picture stays, `[1, 1, h, w]`. */
+  mask?: tf.Tensor;
 }
 
 export interface BatchOptions {
@@ -39,35 +70,105 @@ export interface BatchOptions {
   onStep?: (state: SolverState) => void | Promise<void>;
   /** Sees what the routers chose in every evaluation. */
   onRouting?: (routing: RoutedBatch) => void;
+  reference?: Reference;
 }
 
-/** Images of one batch, `[B, C, H, W]` in the model's space; the caller owns them. */
+/** Images of one batch, `[B, C, h, w]` in the model's space; the caller owns them. */
 export async function sampleBatch(
   model: OpenModel,
   images: readonly ImageRequest[],
   settings: SampleSettings,
-  { signal, onStep, onRouting }: BatchOptions = {},
+  { signal, onStep, onRouting, reference }: BatchOptions = {},
 ): Promise<tf.Tensor> {
+  const { solver, guidance, interval, seed, grid, shift, eta } = settings;
+  const steps = settings.steps ?? stepsOf(solver);
   const { inChannels, inputSize, numClasses } = model.card.config;
-  const indices = images.map(({ index }) => index);
   const shape = [inChannels, ...inputSize];
-  const start = randomNormalBatch({ seed: settings.seed, purpose: 'sample', indices }, shape);
+  const indices = images.map(({ index }) => index);
+  const noise = startNoise(images, seed, shape);
+  const blended = images.some(({ label, toward }) => toward !== undefined && toward.label !== label)
+    ? model.blend(images.map(({ label, toward }) => ({ from: label, to: toward?.label ?? label, share: toward?.share ?? 0 })))
+    : undefined;
   const labels = tf.tensor1d(
-    images.map(({ label }) => label),
+    images.map(({ label }, i) => (blended === undefined ? label : i)),
     'int32',
   );
+  let start = noise;
   try {
-    const denoiser = classifierFreeGuidance(onRouting === undefined ? model.denoiser : model.inspect(onRouting), {
+    const conditional = blended?.denoiser ?? (onRouting === undefined ? model.denoiser : model.inspect(onRouting));
+    const denoiser = classifierFreeGuidance(conditional, {
       labels,
-      nullLabel: numClasses,
-      scale: settings.guidance,
-      ...(settings.interval !== undefined && { interval: settings.interval }),
+      nullLabel: blended === undefined ? numClasses : images.length,
+      scale: guidance,
+      ...(interval !== undefined && { interval }),
     });
-    const { solver, steps, seed } = settings;
-    return await finish(sample(flowModel(denoiser), start, { solver, steps, noise: stepNoise(seed, indices, shape), signal }), onStep);
+    const diffusion = flowModel(denoiser);
+    let places: readonly number[] | undefined;
+    let transform: ((clean: tf.Tensor) => tf.Tensor) | undefined;
+    if (reference !== undefined) {
+      const { clean, strength, mask } = reference;
+      if (steps === undefined) throw new ArgumentError('sample: solver', 'one with a number of steps, to start from a picture', solver);
+      const all = levels(diffusion.path, { steps, grid: grid ?? solvers[solver].grid, ...(shift !== undefined && { shift }) });
+      // Like all steps of the way from noise, without those above the place where the picture comes in.
+      const first = Math.min(strength, diffusion.path.start);
+      places = [first, ...all.map(({ t }) => t).filter((t) => t < first)];
+      const { alpha, sigma } = diffusion.path.level(first);
+      start = tf.tidy(() => tf.add(tf.mul(clean, alpha), tf.mul(noise, sigma)));
+      // With the known part's clean sample fixed, it follows its path from its own noise exactly.
+      if (mask !== undefined) transform = (predicted) => tf.add(tf.mul(predicted, mask), tf.mul(clean, tf.sub(1, mask)));
+    }
+    const run = sample(diffusion, start, {
+      solver,
+      ...(steps !== undefined && { steps }),
+      ...((places ?? grid) !== undefined && { grid: places ?? grid }),
+      ...(shift !== undefined && places === undefined && { shift }),
+      ...(eta !== undefined && { eta }),
+      ...(transform !== undefined && { transform }),
+      noise: stepNoise(seed, indices, shape),
+      signal,
+    });
+    for (;;) {
+      const { done, value } = await run.next();
+      if (done) return value;
+      try {
+        await onStep?.(value);
+      } catch (error) {
+        await run.return(undefined as never);
+        throw error;
+      }
+    }
   } finally {
-    tf.dispose([start, labels]);
+    if (start !== noise) start.dispose();
+    tf.dispose([noise, labels]);
+    blended?.dispose();
   }
+}
+
+/** Start noise `[B, ...shape]`. */
+function startNoise(images: readonly ImageRequest[], seed: number, shape: readonly number[]): tf.Tensor {
+  const of = (image: ImageRequest, itsSeed: number): tf.Tensor =>
+    randomNormalBatch({ seed: itsSeed, purpose: 'sample', indices: [image.index] }, shape);
+  if (images.every(({ seed: own, toward }) => own === undefined && toward === undefined))
+    return randomNormalBatch({ seed, purpose: 'sample', indices: images.map(({ index }) => index) }, shape);
+  return tf.tidy(() =>
+    tf.concat(
+      images.map((image) => {
+        const { seed: own = seed, toward } = image;
+        const from = of(image, own);
+        if (toward === undefined || toward.seed === own) return from;
+        return slerp(from, of(image, toward.seed), toward.share);
+      }),
+      0,
+    ),
+  );
+}
+
+/** The point at `share` of the great circle between two directions; normal numbers stay normal in length, unlike on a straight line. */
+function slerp(a: tf.Tensor, b: tf.Tensor, share: number): tf.Tensor {
+  const cosine = tf.div(tf.sum(tf.mul(a, b)), tf.mul(tf.norm(a), tf.norm(b)));
+  const angle = tf.acos(tf.clipByValue(cosine, -1, 1));
+  const weight = (s: number): tf.Tensor => tf.div(tf.sin(tf.mul(angle, s)), tf.sin(angle));
+  return tf.add(tf.mul(a, weight(1 - share)), tf.mul(b, weight(share)));
 }
 
 /**
@@ -83,11 +184,7 @@ export async function sampleImages(
   const parts: Pixels[] = [];
   for (let start = 0; start < images.length; start += options.batch) {
     const x = await sampleBatch(model, images.slice(start, start + options.batch), settings, options);
-    try {
-      parts.push(await toPixels(x));
-    } finally {
-      x.dispose();
-    }
+    parts.push(await model.space.decode(x).finally(() => x.dispose()));
     options.onImages?.(Math.min(images.length, start + options.batch));
   }
   const data = new Uint8Array(parts.reduce((sum, part) => sum + part.data.length, 0));

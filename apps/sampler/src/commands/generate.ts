@@ -1,7 +1,6 @@
 /** `generate`: a large set of images as shards, by any number of workers that know nothing of each other. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { toPixels } from '@dit-moe/diffusion';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { exitCodes, UsageError } from '../errors.js';
@@ -9,11 +8,11 @@ import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.j
 import { hashFile, hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
 import { isDone, missingShards, writeShard } from '../generate/shards.js';
 import { workerShare } from '../generate/share.js';
-import { findModel, openModel, type WeightChoice } from '../model.js';
+import { findModel, type OpenOptions, openModel, type WeightChoice } from '../open-model.js';
 import { createProgress } from '../progress.js';
-import { type SampleSettings, sampleBatch } from '../sample.js';
+import { type SampleSettings, sampleBatch, settingsOf } from '../sample.js';
 
-export interface GenerateFlags extends SampleSettings {
+export interface GenerateFlags extends SampleSettings, OpenOptions {
   out: string;
   images: number;
   shardSize: number;
@@ -23,7 +22,6 @@ export interface GenerateFlags extends SampleSettings {
   part?: string;
   parts?: number;
   weights: WeightChoice;
-  precision: 'f32' | 'bf16';
   backend: BackendName;
   threads?: number;
   json: boolean;
@@ -35,28 +33,29 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
   const listFile = await labelFile(flags.labels);
   const file = await findModel(location, flags.weights);
   const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
-  const model = await openModel(file, flags.precision);
+  const model = await openModel(file, flags);
   const { card } = model;
-  const { inputSize, inChannels, numClasses } = card.config;
+  const { inputSize, numClasses } = card.config;
   const list = listFile === undefined ? undefined : parseLabelList(listFile, card.classNames, flags.images);
   // Kept as numbers, whatever the file calls the classes.
   const listText = list?.join('\n');
   const policy = (list === undefined ? flags.labels : 'list') as LabelPolicy;
-  const { solver, steps, guidance, interval, seed } = flags;
-  const settings: SampleSettings = { solver, steps, guidance, ...(interval !== undefined && { interval }), seed };
+  const settings = settingsOf(flags);
+  const { seed, ...others } = settings;
+  const { scale, channels } = model.space;
   const manifest: Manifest = {
     format: 1,
     images: flags.images,
     shardSize: flags.shardSize,
     batch: flags.batch,
-    height: inputSize[0],
-    width: inputSize[1],
-    channels: inChannels,
+    height: inputSize[0] * scale,
+    width: inputSize[1] * scale,
+    channels,
     numClasses,
     labels: { policy, ...(listText !== undefined && { sha256: hashOf(listText) }) },
     seed,
-    settings: { solver, steps, guidance, ...(interval !== undefined && { interval }) },
-    precision: flags.precision,
+    settings: others,
+    precision: flags.precision ?? 'f32',
     model: { sha256: await hashFile(file), step: card.step },
     backend: `${backend.name} ${backend.version}`,
   };
@@ -82,7 +81,7 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
       for (let start = from; start < to; start += flags.batch) {
         const images = labels.slice(start - from, start - from + flags.batch).map((label, i) => ({ label, index: start + i }));
         const x = await sampleBatch(model, images, settings);
-        const { data } = await toPixels(x).finally(() => x.dispose());
+        const { data } = await model.space.decode(x).finally(() => x.dispose());
         yield data;
         progress.update((made += images.length));
       }

@@ -6,20 +6,19 @@ import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import sharp from 'sharp';
 import { exitCodes, ModelError, OutputError } from '../errors.js';
-import { findModel, openModel, type WeightChoice } from '../model.js';
+import { findModel, type OpenOptions, openModel, type WeightChoice } from '../open-model.js';
 import { createProgress } from '../progress.js';
 import { evenness, RoutingCounter, specialisation } from '../routing/counts.js';
 import { drawFigures } from '../routing/figures.js';
 import { routingPage } from '../routing/page.js';
-import { type SampleSettings, sampleBatch } from '../sample.js';
+import { type SampleSettings, sampleBatch, settingsOf } from '../sample.js';
 import { parseClasses } from './sample.js';
 
-export interface RoutingFlags extends SampleSettings {
+export interface RoutingFlags extends SampleSettings, OpenOptions {
   classes?: string;
   count: number;
   batch: number;
   weights: WeightChoice;
-  precision: 'f32' | 'bf16';
   out: string;
   backend: BackendName;
   threads?: number;
@@ -34,7 +33,7 @@ const CSS_DPI = 96;
 export async function routingCommand(location: string, flags: RoutingFlags): Promise<number> {
   const file = await findModel(location, flags.weights);
   const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
-  const model = await openModel(file, flags.precision);
+  const model = await openModel(file, flags);
   const { card } = model;
   if (card.config.moe === undefined) throw new ModelError(`${file} is a dense model: it has no experts.`);
   const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
@@ -47,8 +46,7 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
     progress.update(start + images.length);
   }
   model.dispose();
-  const { solver, steps, guidance, interval, seed } = flags;
-  const settings = { solver, steps, guidance, ...(interval !== undefined && { interval }), seed };
+  const settings = settingsOf(flags);
   const { counts } = counter;
   const summary = counts.layers.map(({ load, byClass, byPosition, byTime }, layer) => ({
     layer,

@@ -4,19 +4,30 @@ import path from 'node:path';
 import { contactSheet, type Pixels, pictureAt } from '@dit-moe/diffusion';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs-core';
 import { encode } from 'fast-png';
-import { OutputError, UsageError } from '../errors.js';
-import { findModel, openModel, type WeightChoice } from '../model.js';
-import { type SampleSettings, sampleImages } from '../sample.js';
+import { exitCodes, OutputError, UsageError } from '../errors.js';
+import { findModel, type OpenOptions, openModel, type WeightChoice } from '../open-model.js';
+import { createProgress } from '../progress.js';
+import { readReference } from '../reference-image.js';
+import { type ImageRequest, type SampleSettings, sampleImages, settingsOf } from '../sample.js';
+import { terminalPreview } from '../terminal-preview.js';
 
-export interface SampleFlags extends SampleSettings {
+export interface SampleFlags extends SampleSettings, OpenOptions {
   classes?: string;
   count: number;
   batch: number;
   weights: WeightChoice;
-  precision: 'f32' | 'bf16';
   out: string;
   each?: string;
+  preview: boolean;
+  /** Images on the way between neighbouring classes and seeds. */
+  interpolate?: number;
+  /** Seeds of the ends of the ways; without, all have the settings' seed. */
+  seeds?: number[];
+  init?: string;
+  mask?: string;
+  strength?: number;
   backend: BackendName;
   threads?: number;
   json: boolean;
@@ -36,65 +47,100 @@ export function parseClasses(text: string | undefined, classNames: readonly stri
   });
 }
 
+/**
+ * Images on the way through (class, seed) pairs: `perWay` on each, and the last pair.
+ * @param row number of the noise within each seed
+ */
+export function interpolation(classes: readonly number[], seeds: readonly number[], perWay: number, row: number): ImageRequest[] {
+  const length = Math.max(classes.length, seeds.length);
+  if (length < 2) throw new UsageError('--interpolate: expected at least two --classes or two --seeds to go between.');
+  if ([classes, seeds].some((list) => list.length !== 1 && list.length !== length))
+    throw new UsageError(
+      `--interpolate: ${classes.length} classes and ${seeds.length} seeds do not go together; give one, or as many of both.`,
+    );
+  const at = (list: readonly number[], i: number): number => list[Math.min(i, list.length - 1)]!;
+  const images: ImageRequest[] = [];
+  for (let way = 0; way + 1 < length; way++)
+    for (let i = 0; i < perWay; i++)
+      images.push({
+        label: at(classes, way),
+        seed: at(seeds, way),
+        index: row,
+        toward: { label: at(classes, way + 1), seed: at(seeds, way + 1), share: i / perWay },
+      });
+  return [...images, { label: at(classes, length - 1), seed: at(seeds, length - 1), index: row }];
+}
+
+/** What is to be drawn, row by row. */
+function requests(flags: SampleFlags, classNames: readonly string[]): { images: ImageRequest[]; columns: number } {
+  const classes = parseClasses(flags.classes, classNames);
+  if (flags.interpolate !== undefined) {
+    const rows = Array.from({ length: flags.count }, (_, row) =>
+      interpolation(classes, flags.seeds ?? [flags.seed], flags.interpolate!, row),
+    );
+    return { images: rows.flat(), columns: rows[0]!.length };
+  }
+  if (flags.seeds !== undefined) throw new UsageError('--seeds: only with --interpolate; use --seed.');
+  const labels = classes.flatMap((label) => Array<number>(flags.count).fill(label));
+  return { images: labels.map((label, index) => ({ label, index })), columns: flags.count };
+}
+
 /** Edge in pixels up to which small images are enlarged in the sheet. */
 const SHEET_CELL = 32;
+const DEFAULT_STRENGTH = 0.6;
 
 /** Runs `sample` and returns the exit code. */
 export async function sampleCommand(location: string, flags: SampleFlags): Promise<number> {
+  if (flags.init === undefined && (flags.mask !== undefined || flags.strength !== undefined))
+    throw new UsageError('--mask and --strength: they need the picture of --init.');
   const file = await findModel(location, flags.weights);
   const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
-  const model = await openModel(file, flags.precision);
-  const classes = parseClasses(flags.classes, model.card.classNames);
-  const labels = classes.flatMap((label) => Array<number>(flags.count).fill(label));
+  const model = await openModel(file, flags);
+  const { images, columns } = requests(flags, model.card.classNames);
+  // With a mask the new part starts from noise alone, unless it is to resemble the old one.
+  const strength = flags.strength ?? (flags.mask === undefined ? DEFAULT_STRENGTH : 1);
+  const reference = flags.init === undefined ? undefined : await readReference(model, { init: flags.init, mask: flags.mask, strength });
   const started = performance.now();
-  const pixels = await sampleImages(
-    model,
-    labels.map((label, index) => ({ label, index })),
-    flags,
-    {
-      batch: flags.batch,
-      onImages: (done) => process.stderr.write(process.stderr.isTTY ? `\r${done}/${labels.length} images` : ''),
-    },
-  );
-  if (process.stderr.isTTY) process.stderr.write('\n');
+  const progress = createProgress('images', images.length);
+  const pixels = await sampleImages(model, images, flags, { batch: flags.batch, reference, onImages: (done) => progress.update(done) });
+  tf.dispose([...(reference === undefined ? [] : [reference.clean]), ...(reference?.mask === undefined ? [] : [reference.mask])]);
   model.dispose();
   const seconds = (performance.now() - started) / 1000;
-  const { solver, steps, guidance, interval, seed } = flags;
   const settings = {
     model: file,
     step: model.card.step,
-    solver,
-    steps,
-    guidance,
-    ...(interval && { interval }),
-    seed,
+    ...settingsOf(flags),
     weights: flags.weights,
+    precision: flags.precision,
+    backend: `${backend.name} ${backend.version}`,
+    ...(flags.init !== undefined && { init: flags.init, strength, ...(flags.mask !== undefined && { mask: flags.mask }) }),
   };
-  const text = { Software: 'dit-moe-sampler', Comment: JSON.stringify(settings) };
-  const write = async (target: string, picture: Pixels, more: object = {}) => {
+  const write = async (target: string, { data, width, height, channels }: Pixels, more: object) => {
     try {
       await fs.mkdir(path.dirname(target), { recursive: true });
-      const { data, width, height, channels } = picture;
-      const comment = { ...text, Comment: JSON.stringify({ ...settings, ...more }) };
-      await writeFileAtomically(target, encode({ data, width, height, channels, depth: 8, text: comment }));
+      const text = { Software: 'dit-moe-sampler', Comment: JSON.stringify({ ...settings, ...more }) };
+      await writeFileAtomically(target, encode({ data, width, height, channels, depth: 8, text }));
     } catch (cause) {
       throw new OutputError(`Cannot write ${target}: ${(cause as Error).message}`, { cause });
     }
   };
-  await write(flags.out, contactSheet(pixels, flags.count, Math.max(1, Math.floor(SHEET_CELL / pixels.width))), { labels });
+  const sheet = contactSheet(pixels, columns, Math.max(1, Math.floor(SHEET_CELL / pixels.width)));
+  await write(flags.out, sheet, { images });
   if (flags.each !== undefined) {
-    for (const [i, label] of labels.entries())
+    for (const [i, image] of images.entries())
       await write(
-        path.join(flags.each, model.card.classNames[label]!, `${String(i % flags.count).padStart(3, '0')}.png`),
+        flags.interpolate === undefined
+          ? path.join(flags.each, model.card.classNames[image.label]!, `${String(i % columns).padStart(3, '0')}.png`)
+          : path.join(flags.each, String(image.index).padStart(3, '0'), `${String(i % columns).padStart(3, '0')}.png`),
         pictureAt(pixels, i),
-        { label, index: i },
+        image,
       );
   }
-  if (flags.json)
-    console.log(JSON.stringify({ ...settings, images: labels.length, seconds, out: path.resolve(flags.out), backend: backend.name }));
+  if (flags.preview) process.stderr.write(terminalPreview(contactSheet(pixels, columns), process.stderr.columns ?? 80));
+  if (flags.json) console.log(JSON.stringify({ ...settings, images: images.length, seconds, out: path.resolve(flags.out) }));
   else
     console.log(
-      `${labels.length} images in ${seconds.toFixed(1)} s (${backend.name}): ${flags.out}${flags.each === undefined ? '' : `, single files in ${flags.each}`}`,
+      `${images.length} images in ${seconds.toFixed(1)} s (${backend.name}): ${flags.out}${flags.each === undefined ? '' : `, single files in ${flags.each}`}`,
     );
-  return 0;
+  return exitCodes.ok;
 }

@@ -5,7 +5,8 @@ import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { decode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openModel, type RoutedBatch } from '../model.js';
+import type { RoutedBatch } from '../model.js';
+import { openModel } from '../open-model.js';
 import { sampleBatch } from '../sample.js';
 import { bundleCli } from '../testing/run-cli.js';
 import { tinyCard, writeTinyModel } from '../testing/tiny-model.js';
@@ -82,7 +83,7 @@ describe('numbers', () => {
 
 test('watching the routers changes no image and leaves no tensor', async () => {
   const before = tf.memory().numTensors;
-  const opened = await openModel(model, 'f32');
+  const opened = await openModel(model);
   const images = [0, 1, 2].map((label, index) => ({ label, index }));
   const settings = { solver: 'euler', steps: 3, guidance: 2, seed: 1 } as const;
   const seen: RoutedBatch[] = [];
