@@ -40,7 +40,7 @@ export async function bitsPerDimension(
       const drawn = noise(step);
       const x = tf.tidy(() => diffusion.addNoise(clean, t, drawn));
       try {
-        const output = await evaluate(model, x, diffusion.timesteps[t]!, step + 1);
+        const output = await evaluate(model, x, diffusion.level(t), step + 1);
         rows.push(
           tf.tidy(() => {
             const term = variationalTerm(diffusion, output, clean, x, t, options);

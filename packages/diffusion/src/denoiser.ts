@@ -1,14 +1,15 @@
 /** What this package asks of a model, and the errors of every loop around one. */
 import { DitMoeError } from '@dit-moe/tensor-ops';
 import type * as tf from '@tensorflow/tfjs-core';
+import type { NoiseLevel } from './paths.js';
 
 /**
  * A model without conditioning: what it predicts (velocity, noise, ...) for the noisy samples `x` `[B, ...]` at times `t` `[B]`.
  *
  * It returns a new tensor of the shape of `x`, or with twice its channels (axis 1) if it learns a variance; it may be
- * asynchronous, such as a compiled step. `time` is the one number in `t`, for decisions on the host that need no read.
+ * asynchronous, such as a compiled step. `level` is where on the path `t` is, on the host.
  */
-export type Denoiser = (x: tf.Tensor, t: tf.Tensor, time: number) => tf.Tensor | Promise<tf.Tensor>;
+export type Denoiser = (x: tf.Tensor, t: tf.Tensor, level: NoiseLevel) => tf.Tensor | Promise<tf.Tensor>;
 
 /** A model with labels `y`, int32 `[B]`. */
 export type ConditionalDenoiser = (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => tf.Tensor | Promise<tf.Tensor>;

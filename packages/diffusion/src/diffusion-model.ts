@@ -3,7 +3,8 @@ import { ArgumentError, ShapeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
 import { type CleanOptions, GaussianDiffusion, type GaussianDiffusionOptions, type MeanType } from './gaussian-diffusion.js';
-import { flowPath, gaussianPath, type NoiseLevel, type Path, type PathName } from './paths.js';
+import { gaussianPath } from './gaussian-path.js';
+import { flowPath, type NoiseLevel, type Path, type PathName } from './paths.js';
 import { cleanWeights, type Prediction, velocityWeights } from './predictions.js';
 import { evaluate } from './solvers/solver.js';
 
@@ -73,14 +74,15 @@ export async function predictClean(
   if (prediction === undefined)
     throw new ArgumentError('solver', 'ddpm or ddim for a model of the previous step’s mean (meanType "previous")', 'another solver');
   const [ofX, ofOutput] = cleanWeights(prediction, level);
-  const output = await evaluate(denoiser, x, level.time, step);
+  const output = await evaluate(denoiser, x, level, step);
   let slope: tf.Tensor | undefined;
   try {
-    slope = gradient === undefined ? undefined : await evaluate(gradient, x, level.time, step);
+    slope = gradient === undefined ? undefined : await evaluate(gradient, x, level, step);
     return tf.tidy(() => {
       let clean = tf.add(tf.mul(x, ofX), tf.mul(firstChannels(output, x), ofOutput));
       // Song et al. 2021, equation 14: the score of the condition is added, -noise / sigma + gradient.
-      if (slope !== undefined) clean = tf.add(clean, tf.mul(slope, level.sigma ** 2 / level.alpha));
+      // Pure noise, where alpha is 0, says nothing about the condition.
+      if (slope !== undefined && level.alpha > 0) clean = tf.add(clean, tf.mul(slope, level.sigma ** 2 / level.alpha));
       if (transform !== undefined) clean = transform(clean);
       return clip ? tf.clipByValue(clean, -1, 1) : clean;
     });
@@ -102,7 +104,7 @@ export async function predictVelocity(
   options: PredictionOptions = {},
 ): Promise<tf.Tensor> {
   if (model.prediction === 'velocity' && !changesPrediction(options)) {
-    const output = await evaluate(model.denoiser, x, level.time, step);
+    const output = await evaluate(model.denoiser, x, level, step);
     const velocity = tf.tidy(() => firstChannels(output, x));
     if (velocity !== output) output.dispose();
     return velocity;

@@ -63,9 +63,8 @@ describe('losses', () => {
     expect(Math.min(...list(flowLosses(tf.add(perfect, 1), clean(), noise(), t(), { path, prediction }).loss))).toBeGreaterThan(0.01);
     // The exact model of data that is always `clean`: the path is straight in clean sample and noise, so every solver ends there.
     const model = flowModel(
-      (x, _t, time) =>
+      (x, _t, level) =>
         tf.tidy(() => {
-          const level = flowPath(path).level(time);
           const [p, q] = predictionWeights(prediction, level);
           const implied = tf.div(tf.sub(x, tf.mul(level.alpha, clean())), level.sigma);
           return tf.add(tf.mul(clean(), p), tf.mul(implied, q));
@@ -124,7 +123,7 @@ test('no tensor stays behind, whether a run ends, stops or fails', async () => {
   for (const solver of ['euler', 'heun', 'dpm++3m', 'unipc3', 'dopri5', 'ddim'] as const) {
     (await finish(sample(same, x, { solver, steps: 5 }))).dispose();
     for await (const state of sample(same, x, { solver, steps: 5 })) if (state.step === 2) break;
-    const nan = flowModel((z, _t, time) => tf.tidy(() => tf.mul(z, time < 0.6 ? Number.NaN : 1)));
+    const nan = flowModel((z, _t, { t }) => tf.tidy(() => tf.mul(z, t < 0.6 ? Number.NaN : 1)));
     await expect(finish(sample(nan, x, { solver, steps: 5 }))).rejects.toThrow(NotFiniteError);
     await expect(finish(sample(same, x, { solver, steps: 5, signal: AbortSignal.abort() }))).rejects.toThrow(/abort/i);
   }

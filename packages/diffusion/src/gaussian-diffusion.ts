@@ -9,6 +9,7 @@ import { ArgumentError, gatherRows, ShapeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type BetaSchedule, betaSchedule } from './beta-schedules.js';
 import { type DiffusionTables, diffusionTables } from './diffusion-tables.js';
+import { gvpLevel, gvpPlace, type NoiseLevel } from './paths.js';
 import { respacedBetas, respacedTimesteps } from './respacing.js';
 
 /** What the model predicts: the noise, the clean sample, the mean of the previous step, or `v = sqrt(a) noise - sqrt(1 - a) clean`. */
@@ -74,6 +75,13 @@ export class GaussianDiffusion {
   /** Whether the model gives a variance in the second half of its channels. */
   get learnsVariance(): boolean {
     return this.varianceType === 'learned' || this.varianceType === 'learned-range';
+  }
+
+  /** Step `t` as a level of the path of `gaussianModel`. */
+  level(t: number): NoiseLevel {
+    const { sqrtAlphasCumprod, sqrtOneMinusAlphasCumprod } = this.tables;
+    const logRatio = Math.log(sqrtAlphasCumprod[this.checked(t)]!) - Math.log(sqrtOneMinusAlphasCumprod[t]!);
+    return gvpLevel(gvpPlace(logRatio), this.timesteps[t]!);
   }
 
   /**

@@ -6,8 +6,6 @@
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import type { GaussianDiffusion } from './gaussian-diffusion.js';
-import { respacedTimesteps } from './respacing.js';
 
 /** A point of a path. */
 export interface NoiseLevel {
@@ -95,7 +93,7 @@ const places: Record<PathName, (logRatio: number) => number> = {
 };
 
 /** `t` with more of the noisy places. */
-function shifted(t: number, shift: number): number {
+export function shifted(t: number, shift: number): number {
   return (shift * t) / (1 + (shift - 1) * t);
 }
 
@@ -117,52 +115,18 @@ export function flowPath(name: PathName, start = 1, end = 0): Path {
   };
 }
 
-/**
- * The path of a Gaussian diffusion: GVP, where the model is told training timesteps, fractional ones between the levels it was
- * trained at (linear in `log(alpha / sigma)`).
- * @param diffusion with all its training steps
- */
-export function gaussianPath(diffusion: GaussianDiffusion): Path {
-  const { tables, steps, timesteps } = diffusion;
-  const logRatios = tables.alphasCumprod.map((a) => 0.5 * Math.log(a / (1 - a)));
-  const timeOf = (logRatio: number): number => {
-    let [low, high] = [0, steps - 1];
-    if (logRatio >= logRatios[low]!) return timesteps[low]!;
-    if (logRatio <= logRatios[high]!) return timesteps[high]!;
-    while (high - low > 1) {
-      const middle = (low + high) >> 1;
-      if (logRatios[middle]! >= logRatio) low = middle;
-      else high = middle;
-    }
-    const share = (logRatios[low]! - logRatio) / (logRatios[low]! - logRatios[high]!);
-    // Rounding must not turn a trained timestep into its neighbourhood.
-    const exact = share < 1e-9 ? 0 : share > 1 - 1e-9 ? 1 : share;
-    return timesteps[low]! + exact * (timesteps[high]! - timesteps[low]!);
-  };
-  const placeOfTimestep = (timestep: number): number => {
-    const below = Math.floor(timestep);
-    const share = timestep - below;
-    return places.gvp(share === 0 ? logRatios[below]! : (1 - share) * logRatios[below]! + share * logRatios[below + 1]!);
-  };
-  return {
-    start: places.gvp(logRatios[steps - 1]!),
-    end: places.gvp(logRatios[0]!),
-    placeOf: places.gvp,
-    uniform: (count, shift = 1) =>
-      (count === 1 ? [steps - 1] : respacedTimesteps(steps, String(count)).reverse()).map((timestep) =>
-        placeOfTimestep(shift === 1 ? timestep : (steps - 1) * shifted(timestep / (steps - 1), shift)),
-      ),
-    level(t) {
-      const curve = gvp(checkPlace(t));
-      return { t, time: t === 0 ? 0 : timeOf(Math.log(curve.alpha) - Math.log(curve.sigma)), ...curve };
-    },
-  };
-}
-
 /** `log(alpha / sigma)` of a level: infinite at clean data, negative infinity at pure noise. */
 export function logRatio({ alpha, sigma }: NoiseLevel): number {
   return Math.log(alpha) - Math.log(sigma);
 }
+
+/** The level of the GVP path at `t`, at which the model is told `time`. */
+export function gvpLevel(t: number, time: number): NoiseLevel {
+  return { t: checkPlace(t), time, ...gvp(t) };
+}
+
+/** The place on the GVP path at which `log(alpha / sigma)` has a value. */
+export const gvpPlace = places.gvp;
 
 function checkPlace(t: number): number {
   if (!(t >= 0 && t <= 1)) throw new ArgumentError('path: t', 'a number in [0, 1]', t);

@@ -60,9 +60,8 @@ export function exactClean(x: ArrayLike<number>, { alpha, sigma }: Pick<NoiseLev
 
 /** The exact model of the mixture in terms of what a kind of model predicts. */
 function exactDenoiser(modelOf: () => DiffusionModel, doubled: boolean): Denoiser {
-  return async (x, _t, time) => {
+  return async (x, _t, level) => {
     const model = modelOf();
-    const level = levelAt(model, time);
     const values = await x.data();
     const clean = exactClean(values, level);
     const [p, q] = predictionWeights(model.prediction!, level);
@@ -75,18 +74,6 @@ function exactDenoiser(modelOf: () => DiffusionModel, doubled: boolean): Denoise
     tensor.dispose();
     return both;
   };
-}
-
-function levelAt(model: DiffusionModel, time: number): NoiseLevel {
-  if (model.gaussian === undefined) return model.path.level(time);
-  // Timesteps rise with the place: bisection is simple and exact enough for float32.
-  let [low, high] = [model.path.end, model.path.start];
-  for (let i = 0; i < 60; i++) {
-    const middle = (low + high) / 2;
-    if (model.path.level(middle).time < time) low = middle;
-    else high = middle;
-  }
-  return model.path.level(high);
 }
 
 /** The mixture's flow model. */

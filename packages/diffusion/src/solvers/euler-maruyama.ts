@@ -3,7 +3,7 @@
  * D(t) (Ma et al. 2024, section 2.2): Euler-Maruyama and Heun, with SiT's forms of D and rules for the last step.
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
-import type { NoiseLevel } from '../paths.js';
+import type { NoiseLevel, Path } from '../paths.js';
 import { velocityWeights } from '../predictions.js';
 import { trapezoid } from './euler.js';
 import { type Combination, type LinearStep, pairs } from './linear-steps.js';
@@ -19,6 +19,8 @@ export const diffusionForms = {
 } as const;
 export type DiffusionForm = keyof typeof diffusionForms;
 
+const DEFAULT_FORM: DiffusionForm = 'sigma';
+
 /**
  * The last step, from the last level before clean data: `mean` the SDE's without noise, `euler` the flow's, `tweedie` the
  * predicted clean sample, `none` no step.
@@ -32,8 +34,28 @@ export interface SdeOptions {
   norm?: number;
   /** Default `mean`, as in SiT. */
   lastStep?: LastStep;
+  /** Place from which the last step starts (default 0.04, SiT's; 0.001 without a last step). */
+  lastPlace?: number;
   /** Heun's method instead of Euler's, two evaluations per step. */
   heun?: boolean;
+}
+
+/** The noisiest place where `sbdm` is finite on paths that end in pure noise (SiT's value). */
+const START_OF_SBDM = 0.999;
+
+/**
+ * The usual levels for the SDE: evenly spaced in `t` down to `lastPlace`, and clean data.
+ * @throws ArgumentError if `steps` is no positive integer or `lastPlace` is outside of the path
+ */
+export function sdeLevels(path: Path, steps: number, { form = DEFAULT_FORM, lastStep, lastPlace }: SdeOptions = {}): NoiseLevel[] {
+  if (!Number.isInteger(steps) || steps < 1) throw new ArgumentError('sdeLevels: steps', 'a positive integer', steps);
+  const first = form === 'sbdm' && path.level(path.start).alpha === 0 ? START_OF_SBDM : path.start;
+  const last = Math.max(path.end, lastPlace ?? (lastStep === 'none' ? 1e-3 : 0.04));
+  if (!(last > 0 && last < first)) throw new ArgumentError('sdeLevels: lastPlace', `a place in (0, ${first})`, last);
+  // Without a last step all the steps lie between the two.
+  const between = lastStep === 'none' ? steps : steps - 1;
+  const places = Array.from({ length: between + 1 }, (_, i) => (i === 0 ? first : first + (i / between) * (last - first)));
+  return [...places, 0].map((t) => path.level(t));
 }
 
 /**
@@ -42,7 +64,7 @@ export interface SdeOptions {
  * @throws ArgumentError on an unknown form or rule, a negative norm, or if D is infinite at the first level
  */
 export function sdeSteps(levels: readonly NoiseLevel[], options: SdeOptions = {}): LinearStep[] {
-  const { form = 'sigma', norm = 1, lastStep = 'mean', heun = false } = options;
+  const { form = DEFAULT_FORM, norm = 1, lastStep = 'mean', heun = false } = options;
   if (!Object.hasOwn(diffusionForms, form)) throw new ArgumentError('sde: form', Object.keys(diffusionForms).join(', '), form);
   if (!['mean', 'euler', 'tweedie', 'none'].includes(lastStep))
     throw new ArgumentError('sde: lastStep', 'mean, euler, tweedie or none', lastStep);

@@ -101,13 +101,13 @@ async function* loop(
   try {
     for (const [step, t] of order.entries()) {
       signal?.throwIfAborted();
-      const time = diffusion.timesteps[t]!;
-      const output = await evaluate(model, x, time, step + 1);
-      const slope = gradient === undefined ? undefined : await evaluate(gradient, x, time, step + 1);
+      const level = diffusion.level(t);
+      const output = await evaluate(model, x, level, step + 1);
+      const slope = gradient === undefined ? undefined : await evaluate(gradient, x, level, step + 1);
       const [next, predicted] = tf.tidy(() => update(output, x, t, slope, step));
       tf.dispose([x, output, ...(slope === undefined ? [] : [slope]), ...(clean === undefined ? [] : [clean])]);
       [x, clean] = [next, predicted];
-      yield { step: step + 1, steps: order.length, time, x, clean };
+      yield { step: step + 1, steps: order.length, time: level.time, x, clean };
     }
     returned = true;
     return x;

@@ -164,7 +164,7 @@ describe('failures', () => {
   test('leave no tensor', async () => {
     const x = start();
     const before = tf.memory().numTensors;
-    const growing = flowModel((z, _t, time) => tf.tidy(() => tf.mul(tf.add(z, 1), Math.sin(3000 * time))));
+    const growing = flowModel((z, _t, { t }) => tf.tidy(() => tf.mul(tf.add(z, 1), Math.sin(3000 * t))));
     await expect(finish(sample(growing, x, { solver: 'dopri5', maxEvaluations: 100, relativeTolerance: 1e-6 }))).rejects.toThrow(
       StepSizeError,
     );

@@ -5,6 +5,7 @@
 import { randomNormalBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Denoiser, NotFiniteError } from '../denoiser.js';
+import type { NoiseLevel } from '../paths.js';
 
 /** After one step. The tensors belong to the solver and live until the next step. */
 export interface SolverState {
@@ -41,20 +42,20 @@ export function stepNoise(seed: number, indices: ArrayLike<number>, shape: reado
 }
 
 /**
- * Asks the model at one time for the whole batch.
+ * Asks the model at one level for the whole batch.
  * @throws NotFiniteError if it gives NaN or infinity
  */
-export async function evaluate(model: Denoiser, x: tf.Tensor, time: number, step: number): Promise<tf.Tensor> {
-  const t = tf.fill([x.shape[0]!], time);
+export async function evaluate(model: Denoiser, x: tf.Tensor, level: NoiseLevel, step: number): Promise<tf.Tensor> {
+  const t = tf.fill([x.shape[0]!], level.time);
   try {
-    const prediction = await model(x, t, time);
+    const prediction = await model(x, t, level);
     // 0 times a finite number is 0, times NaN or infinity NaN: one number is read instead of the whole tensor.
     const total = tf.tidy(() => tf.sum(tf.mul(prediction, 0)));
     const finite = Number.isFinite((await total.data())[0]);
     total.dispose();
     if (!finite) {
       prediction.dispose();
-      throw new NotFiniteError(step, time);
+      throw new NotFiniteError(step, level.time);
     }
     return prediction;
   } finally {

@@ -9,7 +9,7 @@ import { ddimSteps } from './ddim.js';
 import { type AdaptiveOptions, dormandPrince } from './dormand-prince.js';
 import { dpmSolverSteps } from './dpm-solver.js';
 import { eulerSteps, heunSteps } from './euler.js';
-import { type SdeOptions, sdeSteps } from './euler-maruyama.js';
+import { type SdeOptions, sdeLevels, sdeSteps } from './euler-maruyama.js';
 import { ddim, ddpm } from './gaussian.js';
 import { type LinearStep, runSteps } from './linear-steps.js';
 import type { SolverOptions, SolverRun, StepNoise } from './solver.js';
@@ -48,6 +48,19 @@ export interface Solver {
 
 type Steps = (levels: readonly NoiseLevel[], options: SolveOptions) => LinearStep[];
 
+/** The solvers of the reverse SDE, whose grid is their own unless one is asked for. */
+function reverseSde(evaluationsPerStep: number, steps: number, title: string, heun: boolean): Solver {
+  const plan: Steps = (at, options) => sdeSteps(at, { ...options, heun });
+  const solver = fixed('sde', 1, evaluationsPerStep, steps, 'uniform', title, plan);
+  return {
+    ...solver,
+    run(model, start, options) {
+      if (options.grid !== undefined || options.shift !== undefined) return solver.run(model, start, options);
+      return runSteps(model, start, plan(sdeLevels(model.path, options.steps ?? steps, options), options), options);
+    },
+  };
+}
+
 /** A solver whose steps are known beforehand. */
 function fixed(
   kind: 'ode' | 'sde',
@@ -65,7 +78,10 @@ function fixed(
     evaluationsPerStep,
     steps,
     grid,
-    run: (model, start, options) => runSteps(model, start, plan(levels(model.path, { steps, grid, ...options }), options), options),
+    run(model, start, options) {
+      const at = levels(model.path, { steps: options.steps ?? steps, grid: options.grid ?? grid, shift: options.shift });
+      return runSteps(model, start, plan(at, options), options);
+    },
   };
 }
 
@@ -115,8 +131,8 @@ export const solvers = {
   unipc: fixed('ode', 3, 1, 20, 'exponential', 'UniPC of order 2, B2(h)', (at) => uniPcSteps(at)),
   'unipc-bh1': fixed('ode', 3, 1, 20, 'exponential', 'UniPC of order 2, B1(h)', (at) => uniPcSteps(at, { variant: 'bh1' })),
   unipc3: fixed('ode', 3, 1, 20, 'exponential', 'UniPC of order 3, B2(h)', (at) => uniPcSteps(at, { order: 3 })),
-  'euler-maruyama': fixed('sde', 1, 1, 250, 'uniform', 'Euler-Maruyama on the reverse SDE', (at, options) => sdeSteps(at, options)),
-  'sde-heun': fixed('sde', 1, 2, 125, 'uniform', 'Heun on the reverse SDE', (at, options) => sdeSteps(at, { ...options, heun: true })),
+  'euler-maruyama': reverseSde(1, 250, 'Euler-Maruyama on the reverse SDE', false),
+  'sde-heun': reverseSde(2, 125, 'Heun on the reverse SDE', true),
 } as const satisfies Record<string, Solver>;
 export type SolverName = keyof typeof solvers;
 

@@ -1,0 +1,153 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import {
+  adaptiveProjection,
+  autoguidance,
+  cfgZeroStar,
+  classifierFreeGuidance,
+  extrapolate,
+  finish,
+  flowModel,
+  flowPath,
+  type GuidanceRule,
+  rescaled,
+  sample,
+} from '../index.js';
+
+beforeAll(() => tf.setBackend('cpu'));
+
+const level = flowPath('linear').level(0.5);
+const wave = (seed: number) =>
+  tf.tensor2d(
+    Float32Array.from({ length: 12 }, (_, i) => Math.sin(seed * 3.7 + i * 1.9)),
+    [2, 6],
+  );
+const list = (x: tf.Tensor) => [...x.dataSync()];
+const close = (a: tf.Tensor, b: tf.Tensor) => {
+  for (const [i, value] of list(a).entries()) expect(value).toBeCloseTo(list(b)[i]!, 4);
+};
+
+describe('classifier-free guidance', () => {
+  /** Predicts the label itself in every element, in as many channels as `factor` times those of `x`. */
+  let rows = 0;
+  const predictor = (factor: number) => (x: tf.Tensor, _t: tf.Tensor, y: tf.Tensor) => {
+    rows = x.shape[0]!;
+    return tf.tidy(() => tf.tile(tf.reshape(tf.cast(y, 'float32'), [-1, 1]), [1, factor * x.shape[1]!]));
+  };
+  const options = () => ({ labels: tf.tensor1d([1, 2], 'int32'), nullLabel: 10, scale: 3 });
+  const guide = async (extra: object, factor = 1) =>
+    (await classifierFreeGuidance(predictor(factor), { ...options(), ...extra })(tf.zeros([2, 2]), tf.fill([2], 0.5), level)).array();
+  const guided = [10 + 3 * (1 - 10), 10 + 3 * (2 - 10)];
+
+  test('extrapolates from the null label, in one batch', async () => {
+    expect(await guide({})).toEqual(guided.map((value) => [value, value]));
+    expect(rows).toBe(4);
+    expect(await guide({ nullLabel: tf.tensor1d([10, 10], 'int32') })).toEqual(guided.map((value) => [value, value]));
+  });
+
+  test('guides only the channels asked for, and never a learned variance', async () => {
+    expect(await guide({ channels: 1 })).toEqual([
+      [guided[0], 1],
+      [guided[1], 2],
+    ]);
+    expect(await guide({}, 2)).toEqual(guided.map((value, i) => [value, value, i + 1, i + 1]));
+  });
+
+  test('does not compute the unconditional half at scale 1 or outside its interval', async () => {
+    for (const extra of [{ interval: [0.6, 1] }, { scale: 1 }]) {
+      expect(await guide(extra)).toEqual([
+        [1, 1],
+        [2, 2],
+      ]);
+      expect(rows).toBe(2);
+    }
+  });
+
+  test.each([
+    [{ scale: Number.NaN }, /scale/],
+    [{ interval: [1, 0.5] }, /interval/],
+    [{ channels: 0 }, /channels/],
+    [{ labels: tf.tensor1d([1, 2, 3], 'int32') }, /labels.*\[2\]/],
+  ])('%o is refused', async (extra, message) => {
+    await expect(guide(extra)).rejects.toThrow(message);
+  });
+});
+
+test('autoguidance extrapolates from the weaker model', async () => {
+  const constant = (value: number) => (x: tf.Tensor) => tf.fill(x.shape, value);
+  const denoiser = autoguidance(constant(2), constant(1), { scale: 2.5 });
+  expect(list(await denoiser(tf.zeros([1, 2]), tf.ones([1]), level))).toEqual([3.5, 3.5]);
+});
+
+describe('rules', () => {
+  const at = { scale: 3, x: wave(9), level };
+  const [good, worse] = [wave(1), wave(2)];
+
+  test('CFG-Zero* does not depend on the size of the worse prediction, and starts at rest', () => {
+    close(cfgZeroStar()(good, worse, at), cfgZeroStar()(good, tf.mul(worse, 7), at));
+    // The projection of the good prediction on itself is itself.
+    close(cfgZeroStar()(good, tf.mul(good, 0.1), at), good);
+    expect(list(tf.max(tf.abs(cfgZeroStar()(good, worse, { ...at, level: flowPath('linear').level(1) }))))).toEqual([0]);
+  });
+
+  test('rescaled keeps the deviation of the good prediction', () => {
+    const deviations = (x: tf.Tensor) => list(tf.sqrt(tf.moments(x, 1).variance));
+    const [own, guided] = [deviations(good), deviations(rescaled(1)(good, worse, at))];
+    for (const [i, value] of own.entries()) expect(guided[i]).toBeCloseTo(value, 4);
+    close(rescaled(0)(good, worse, at), extrapolate(good, worse, at));
+    expect(() => rescaled(1.5)).toThrow(/share/);
+  });
+
+  test('adaptive projection: all of the difference is plain guidance, none of it along the clean sample is orthogonal', () => {
+    close(adaptiveProjection({ parallel: 1 })(good, worse, at), extrapolate(good, worse, at));
+    const moved = tf.sub(adaptiveProjection()(good, worse, at), good);
+    const clean = tf.sub(at.x, tf.mul(0.5, good));
+    for (const product of list(tf.sum(tf.mul(moved, clean), 1))) expect(product).toBeCloseTo(0, 4);
+    const short = tf.sub(adaptiveProjection({ parallel: 1, largest: 0.01 })(good, worse, at), good);
+    // The limit is on the clean sample, half of the velocity here, and scale 3 doubles it.
+    for (const size of list(tf.sqrt(tf.mean(tf.square(short), 1)))) expect(size).toBeCloseTo(0.01 * 2 * 2, 4);
+  });
+
+  test('momentum is of one run, and is freed', () => {
+    const rule = adaptiveProjection({ parallel: 1, momentum: -0.5 });
+    const before = tf.memory().numTensors;
+    tf.tidy(() => {
+      close(rule(good, worse, at), extrapolate(good, worse, at));
+      const next = { ...at, level: flowPath('linear').level(0.4) };
+      // The clean samples' difference is the velocity's times minus t: half of 0.5 was before, 0.4 is now.
+      close(rule(good, worse, next), tf.add(good, tf.mul(tf.sub(good, worse), 2 * (1 - (0.5 * 0.5) / 0.4))));
+      close(rule(good, worse, at), extrapolate(good, worse, at));
+    });
+    rule.dispose();
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  const rules: Record<string, GuidanceRule> = {
+    extrapolate,
+    cfgZeroStar: cfgZeroStar(),
+    rescaled: rescaled(),
+    projection: adaptiveProjection({ largest: 0.5, parallel: 0.3 }),
+  };
+  test.each(Object.keys(rules))('%s guides a sample alone as in its batch', (name) => {
+    const alone = (x: tf.Tensor) => tf.slice(x, [1, 0], [1, -1]);
+    close(alone(rules[name]!(good, worse, at)), rules[name]!(alone(good), alone(worse), { ...at, x: alone(at.x) }));
+  });
+});
+
+test('guidance of any rule leaves no tensor in a run', async () => {
+  const x = wave(1);
+  const labels = tf.tensor1d([0, 1], 'int32');
+  const projection = adaptiveProjection({ momentum: -0.5 });
+  const before = tf.memory().numTensors;
+  for (const rule of [extrapolate, cfgZeroStar(), rescaled(), projection]) {
+    const denoiser = classifierFreeGuidance((z, _t, y) => tf.tidy(() => tf.mul(z, tf.reshape(tf.cast(y, 'float32'), [-1, 1]))), {
+      labels,
+      nullLabel: 2,
+      scale: 2,
+      rule,
+    });
+    (await finish(sample(flowModel(denoiser), x, { solver: 'unipc', steps: 4 }))).dispose();
+  }
+  projection.dispose();
+  expect(tf.memory().numTensors).toBe(before);
+});
