@@ -1,13 +1,13 @@
 /** Golden models: their configuration and weights as ours, and our tensors as theirs. Not an area of its own. */
 import path from 'node:path';
-import { type DitConfig, exportReference, importReference, type ReferenceLayout, referenceLayoutOf } from '@dit-moe/dit';
+import { type DitConfig, exportWeights, importWeights, type Layout, layoutOf } from '@dit-moe/dit';
 import * as tf from '@tensorflow/tfjs-core';
 import { json, tensors } from './golden.js';
 
 export interface ReferenceModel {
   config: DitConfig;
   alpha: number;
-  layout: ReferenceLayout;
+  layout: Layout;
   weights: Record<string, tf.Tensor>;
 }
 
@@ -15,7 +15,7 @@ export interface ReferenceModel {
 export async function readModel(folder: string): Promise<ReferenceModel> {
   const c = json(path.join(folder, 'config.json'));
   const state = tensors(path.join(folder, 'weights.safetensors'));
-  const layout = referenceLayoutOf(state.keys());
+  const layout = layoutOf(state.keys())!;
   const config: DitConfig = {
     inputSize: [c.input_size, c.input_size],
     patchSize: c.patch_size,
@@ -37,8 +37,8 @@ export async function readModel(folder: string): Promise<ReferenceModel> {
     },
   };
   const weights: Record<string, tf.Tensor> = {};
-  const read = async (name: string) => ({ shape: state.get(name)!.shape, data: state.get(name)!.data as Float32Array });
-  for await (const [name, { shape, data }] of importReference(config, [...state.keys()], read)) weights[name] = tf.tensor(data, [...shape]);
+  const file = { names: [...state.keys()], info: (name: string) => state.get(name)!, read: async (name: string) => state.get(name)! };
+  for await (const [name, { shape, data }] of importWeights(config, file)) weights[name] = tf.tensor(data, [...shape]);
   return { config, alpha: config.moe!.balanceAlpha, layout, weights };
 }
 
@@ -46,7 +46,7 @@ export async function readModel(folder: string): Promise<ReferenceModel> {
 export async function asReference(model: ReferenceModel, ours: Readonly<Record<string, tf.Tensor>>): Promise<Map<string, Float32Array>> {
   const theirs = new Map<string, Float32Array>();
   const read = async (name: string) => (await ours[name]!.data()) as Float32Array;
-  for await (const [name, { data }] of exportReference(model.config, model.layout, read)) theirs.set(name, data);
+  for await (const [name, { data }] of exportWeights(model.config, model.layout, read)) theirs.set(name, data);
   return theirs;
 }
 

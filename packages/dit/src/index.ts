@@ -1,16 +1,29 @@
+export {
+  checkTensors,
+  exportedShapes,
+  exportWeights,
+  type ImportOptions,
+  importWeights,
+  type NamedArray,
+  type TensorFile,
+  WeightsMismatchError,
+} from './checkpoints/convert.js';
+export { type InferredConfig, inferConfig, type KnownConfig } from './checkpoints/infer-config.js';
+export { type Layout, layoutNames, layoutOf } from './checkpoints/layouts.js';
+export {
+  type CardRequirements,
+  cardFromMetadata,
+  cardToMetadata,
+  type LatentSpace,
+  type ModelCard,
+  ModelMismatchError,
+  requireCard,
+} from './checkpoints/model-card.js';
+export { loadParameters, type ModelFile, type ReadModelOptions, readModel } from './checkpoints/read-model.js';
 export { type DitConfig, type DitSizes, ditSizes, hasExperts, type MoeConfig, type MoeLayers, nullLabelOf } from './config.js';
 export { type DescribeOptions, describe, type MemoryUse, type ModelDescription } from './describe.js';
 export { type DitOptions, type DitOutput, type DitWeights, dit, ditWithGuidance } from './dit.js';
 export { positionEmbedding, timestepEmbedding } from './embeddings.js';
 export { dropLabels } from './labels.js';
-export { cardFromMetadata, cardToMetadata, type ModelCard } from './model-card.js';
-export { type Flavour, preset } from './presets.js';
-export {
-  exportReference,
-  importReference,
-  type NamedArray,
-  type ReferenceLayout,
-  referenceLayoutOf,
-  referenceNames,
-} from './reference-layout.js';
+export { type Flavour, preset, presetSizes } from './presets.js';
 export { countWeights, initialWeight, isMatrix, TIMESTEP_CHANNELS, type WeightSpec, weightSpecs } from './weights.js';

@@ -2,7 +2,7 @@
 import type { Checkpoint, TensorInfo } from '../checkpoint.js';
 import { FormatError, type HostTensor } from '../safetensors.js';
 import { TorchFile, type TorchOptions } from '../torch-reader.js';
-import { findStateDict, type TorchStateDict } from '../torch-state.js';
+import { findStateDict, type TorchStateDict, torchPlain } from '../torch-state.js';
 import type { TorchTensor } from '../torch-tensor.js';
 import { type FileSource, openWith } from './file-source.js';
 
@@ -14,7 +14,6 @@ export interface TorchCheckpointOptions extends TorchOptions {
 /** An open PyTorch file whose weights have been found. */
 export class TorchCheckpoint implements Checkpoint {
   readonly format = 'torch';
-  readonly metadata = {};
 
   private constructor(
     private readonly source: FileSource,
@@ -36,6 +35,12 @@ export class TorchCheckpoint implements Checkpoint {
 
   get path(): string {
     return this.source.name;
+  }
+
+  /** Options that the file records, as the reference does: `args`, in JSON. */
+  get metadata(): Readonly<Record<string, string>> {
+    const args = this.file.value instanceof Map ? this.file.value.get('args') : undefined;
+    return args === undefined ? {} : { args: JSON.stringify(torchPlain(args, this.path)) };
   }
 
   get names(): string[] {

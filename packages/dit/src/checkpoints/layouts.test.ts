@@ -1,14 +1,16 @@
+import type { HostTensor } from '@dit-moe/tensor-ops/io';
 import { describe, expect, test } from 'vitest';
 import {
   type DitConfig,
-  exportReference,
-  importReference,
+  exportedShapes,
+  exportWeights,
+  importWeights,
+  type Layout,
+  layoutNames,
   type NamedArray,
   positionEmbedding,
-  type ReferenceLayout,
-  referenceNames,
   weightSpecs,
-} from './index.js';
+} from '../index.js';
 
 const moeModel: DitConfig = {
   inputSize: [4, 4],
@@ -33,29 +35,40 @@ const numbered = (config: DitConfig): Map<string, Float32Array> => {
     ]),
   );
 };
-const exported = async (config: DitConfig, layout: ReferenceLayout, ours = numbered(config)) => {
+const exported = async (config: DitConfig, layout: Layout, ours = numbered(config)) => {
   const theirs = new Map<string, NamedArray>();
-  for await (const [name, value] of exportReference(config, layout, async (n) => ours.get(n)!)) theirs.set(name, value);
+  for await (const [name, value] of exportWeights(config, layout, async (n) => ours.get(n)!)) theirs.set(name, value);
   return theirs;
 };
+const fileOf = (tensors: ReadonlyMap<string, NamedArray>) => ({
+  names: [...tensors.keys()],
+  info: (name: string) => ({ dtype: 'F32' as const, shape: tensors.get(name)!.shape }),
+  read: async (name: string): Promise<HostTensor> => ({
+    dtype: 'F32',
+    shape: [...tensors.get(name)!.shape],
+    data: tensors.get(name)!.data,
+  }),
+});
 const imported = async (config: DitConfig, theirs: Map<string, NamedArray>, options = {}) => {
   const ours = new Map<string, Float32Array>();
-  for await (const [name, { data }] of importReference(config, [...theirs.keys()], async (n) => theirs.get(n)!, options))
-    ours.set(name, data);
+  for await (const [name, { data }] of importWeights(config, fileOf(theirs), options)) ours.set(name, data);
   return ours;
 };
 
 describe('the layout of the reference', () => {
-  test.each<[string, DitConfig, ReferenceLayout]>([
+  test.each<[string, DitConfig, Layout]>([
     ['experts, qkv', moeModel, 'qkv'],
     ['experts, flash', { ...moeModel, qkNorm: true }, 'flash'],
     ['dense', dense, 'qkv'],
+    ['diffusers', dense, 'diffusers'],
+    ['experts in some layers', { ...moeModel, moe: { ...moeModel.moe!, layers: [1] } }, 'qkv'],
     ['no null label', { ...moeModel, nullLabel: false }, 'qkv'],
   ])('%s: out and in again gives the same bits', async (_name, config, layout) => {
     const ours = numbered(config);
     const theirs = await exported(config, layout);
-    expect([...theirs.keys()].sort()).toEqual(referenceNames(config, layout).sort());
+    expect([...theirs.keys()].sort()).toEqual(layoutNames(config, layout).sort());
     for (const [name, { shape, data }] of theirs) expect(data.length, name).toBe(shape.reduce((a, b) => a * b, 1));
+    expect([...exportedShapes(config, layout)]).toEqual([...theirs].map(([name, { shape }]) => [name, shape]));
     expect(await imported(config, theirs)).toEqual(ours);
   });
 
@@ -79,6 +92,6 @@ describe('the layout of the reference', () => {
     await expect(imported(moeModel, more)).rejects.toThrow(/unexpected: extra/);
     expect((await imported(moeModel, more, { strict: false })).size).toBe(Object.keys(weightSpecs(moeModel)).length);
     const odd = new Map([...theirs, ['x_embedder.proj.bias', { shape: [9], data: new Float32Array(9) }]]);
-    await expect(imported(moeModel, odd)).rejects.toThrow(/x_embedder\.proj\.bias: expected \[8\]/);
+    await expect(imported(moeModel, odd)).rejects.toThrow(/x_embedder\.proj\.bias \[9\] instead of \[8\]/);
   });
 });

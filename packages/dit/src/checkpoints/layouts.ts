@@ -1,0 +1,194 @@
+/**
+ * State dictionaries of other implementations, as recipes that make our weights of theirs.
+ *
+ * Ours are `[in, out]` with gate and up projections side by side and experts stacked; theirs are `[out, in]`, one tensor each. So
+ * every weight of ours is a stack of slices, and every slice is some of their tensors on top of each other, transposed.
+ */
+import { ArgumentError } from '@dit-moe/tensor-ops';
+import { type DitConfig, ditSizes, hasExperts } from '../config.js';
+import { weightSpecs } from '../weights.js';
+
+/**
+ * `qkv`: facebookresearch/DiT, and feizc/DiT-MoE trained without flash attention. `flash`: feizc/DiT-MoE with flash attention and
+ * q/k norms (the released XL and G). `diffusers`: its DiTTransformer2DModel, which has no experts.
+ */
+export type Layout = 'qkv' | 'flash' | 'diffusers';
+
+/** One weight of ours. */
+export interface Recipe {
+  /** Their tensors: outer list the stacked slices, inner list what lies on top of each other before transposition. */
+  slices: string[][];
+  /** Whether their tensors are matrices `[out, in]`; otherwise they are taken as they are. */
+  transposed: boolean;
+  /** Shape of one of their tensors. */
+  shape: number[];
+  /** Further tensors of theirs that must be equal to the first: diffusers keeps the embedders in every block. */
+  copies: string[];
+}
+
+/** The frozen position table, which only the reference stores. */
+export const POSITIONS = 'pos_embed';
+
+/** Names of modules; `block` is that of block N. */
+interface Names {
+  patch: string;
+  timestep: [string, string];
+  label: string;
+  block: (layer: number) => string;
+  modulation: string;
+  qkv: string[];
+  attentionOutput: string;
+  mlp: [string, string];
+  finalModulation: string;
+  finalOutput: string;
+}
+
+const reference: Names = {
+  patch: 'x_embedder.proj',
+  timestep: ['t_embedder.mlp.0', 't_embedder.mlp.2'],
+  label: 'y_embedder.embedding_table',
+  block: (layer) => `blocks.${layer}`,
+  modulation: 'adaLN_modulation.1',
+  qkv: ['attn.qkv'],
+  attentionOutput: 'attn.proj',
+  mlp: ['mlp.fc1', 'mlp.fc2'],
+  finalModulation: 'final_layer.adaLN_modulation.1',
+  finalOutput: 'final_layer.linear',
+};
+
+const names: Record<Layout, Names> = {
+  qkv: reference,
+  flash: { ...reference, qkv: ['attn.Wqkv'], attentionOutput: 'attn.out_proj' },
+  diffusers: {
+    patch: 'pos_embed.proj',
+    timestep: ['norm1.emb.timestep_embedder.linear_1', 'norm1.emb.timestep_embedder.linear_2'],
+    label: 'norm1.emb.class_embedder.embedding_table',
+    block: (layer) => `transformer_blocks.${layer}`,
+    modulation: 'norm1.linear',
+    qkv: ['attn1.to_q', 'attn1.to_k', 'attn1.to_v'],
+    attentionOutput: 'attn1.to_out.0',
+    mlp: ['ff.net.0.proj', 'ff.net.2'],
+    finalModulation: 'proj_out_1',
+    finalOutput: 'proj_out_2',
+  },
+};
+
+/** Which layout a state dictionary with these names has; undefined if none of them. */
+export function layoutOf(tensors: Iterable<string>): Layout | undefined {
+  let found: Layout | undefined;
+  for (const name of tensors) {
+    if (name.endsWith('.attn.Wqkv.weight')) return 'flash';
+    if (name.endsWith('.attn.qkv.weight')) found = 'qkv';
+    if (/^transformer_blocks\.\d+\.attn1\.to_q\.weight$/.test(name)) found = 'diffusers';
+  }
+  return found;
+}
+
+/** What a configuration has that a layout cannot say; undefined if nothing. */
+export function inexpressible(config: DitConfig, layout: Layout): string | undefined {
+  if (config.norm === 'rms') return 'RMSNorm';
+  if (config.rotary === true) return 'rotary positions';
+  if (config.numClasses === 0) return 'no classes';
+  if (config.positionGrid !== undefined) return 'interpolated positions';
+  if (config.mlp === 'swiglu' && layers(config).some((layer) => !hasExperts(config, layer))) return 'dense SwiGLU layers';
+  if (layout !== 'diffusers') return config.timestepFrequencies === 'diffusers' ? "diffusers' timestep frequencies" : undefined;
+  if (config.moe !== undefined) return 'experts';
+  return config.qkNorm === true ? 'q/k norms' : undefined;
+}
+
+const layers = (config: DitConfig): number[] => Array.from({ length: config.depth }, (_, layer) => layer);
+
+/**
+ * How to make each of our weights.
+ * @throws ArgumentError if the model has something that the layout cannot say
+ */
+export function recipes(config: DitConfig, layout: Layout): Record<string, Recipe> {
+  const odd = inexpressible(config, layout);
+  if (odd !== undefined)
+    throw new ArgumentError(
+      `layout "${layout}"`,
+      'a model that this layout can express; write it in the format of this project',
+      `one with ${odd}`,
+    );
+  const { headSize, outChannels, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
+  const { hiddenSize: d, patchSize: p, inChannels } = config;
+  const of = names[layout];
+  const specs = weightSpecs(config);
+  const all: Record<string, Recipe> = {};
+  const add = (ours: string, slices: string[][], shape: number[], transposed: boolean, copies: string[] = []): void => {
+    all[ours] = { slices, transposed, shape, copies };
+  };
+  const linear = (ours: string, theirs: string[], inputs: number, outputs: number, copies: string[] = []): void => {
+    const each = outputs / theirs.length;
+    const all = (list: string[], part: string) => list.map((name) => `${name}.${part}`);
+    add(`${ours}.weight`, [all(theirs, 'weight')], [each, inputs], true, all(copies, 'weight'));
+    add(`${ours}.bias`, [all(theirs, 'bias')], [each], false, all(copies, 'bias'));
+  };
+  const gated = (ours: string, theirs: string[], hidden: number): void => {
+    const parts = (...projections: string[]) => theirs.map((t) => projections.map((name) => `${t}.${name}.weight`));
+    add(`${ours}.gateUp`, parts('gate_proj', 'up_proj'), [hidden, d], true);
+    add(`${ours}.down`, parts('down_proj'), [d, hidden], true);
+  };
+  /** An embedder's place, and where diffusers has it again. */
+  const embedder = (name: string): [string, string[]] => {
+    if (layout !== 'diffusers') return [name, []];
+    const [first, ...others] = layers(config).map((layer) => `${of.block(layer)}.${name}`);
+    return [first!, others];
+  };
+
+  add('patchEmbedding.weight', [[`${of.patch}.weight`]], [d, inChannels, p, p], true);
+  add('patchEmbedding.bias', [[`${of.patch}.bias`]], [d], false);
+  for (const [i, name] of of.timestep.entries()) {
+    const [first, others] = embedder(name);
+    linear(`timestepEmbedding.${i}`, [first], specs[`timestepEmbedding.${i}.weight`]!.shape[0]!, d, others);
+  }
+  const [label, otherLabels] = embedder(of.label);
+  add(
+    'labelEmbedding.table',
+    [[`${label}.weight`]],
+    specs['labelEmbedding.table']!.shape,
+    false,
+    otherLabels.map((n) => `${n}.weight`),
+  );
+  for (const layer of layers(config)) {
+    const [ours, theirs] = [`blocks.${layer}`, of.block(layer)];
+    linear(`${ours}.modulation`, [`${theirs}.${of.modulation}`], d, 6 * d);
+    linear(
+      `${ours}.attention.qkv`,
+      of.qkv.map((name) => `${theirs}.${name}`),
+      d,
+      3 * d,
+    );
+    linear(`${ours}.attention.output`, [`${theirs}.${of.attentionOutput}`], d, d);
+    if (config.qkNorm === true)
+      for (const [part, name] of [
+        ['queryNorm', 'q_norm'],
+        ['keyNorm', 'k_norm'],
+      ]) {
+        add(`${ours}.attention.${part}.scale`, [[`${theirs}.attn.${name}.weight`]], [headSize], false);
+        add(`${ours}.attention.${part}.bias`, [[`${theirs}.attn.${name}.bias`]], [headSize], false);
+      }
+    if (hasExperts(config, layer)) {
+      const { numExperts } = config.moe!;
+      add(`${ours}.moe.gate`, [[`${theirs}.moe.gate.weight`]], [numExperts, d], true);
+      gated(
+        `${ours}.moe.experts`,
+        Array.from({ length: numExperts }, (_, e) => `${theirs}.moe.experts.${e}`),
+        expertHidden,
+      );
+      if (sharedHidden > 0) gated(`${ours}.moe.shared`, [`${theirs}.moe.shared_experts`], sharedHidden);
+    } else {
+      linear(`${ours}.mlp.0`, [`${theirs}.${of.mlp[0]}`], d, mlpHidden);
+      linear(`${ours}.mlp.1`, [`${theirs}.${of.mlp[1]}`], mlpHidden, d);
+    }
+  }
+  linear('finalLayer.modulation', [of.finalModulation], d, 2 * d);
+  linear('finalLayer.output', [of.finalOutput], d, p * p * outChannels);
+  return all;
+}
+
+/** Names in a state dictionary of this model, with the frozen position table where the layout has one. */
+export function layoutNames(config: DitConfig, layout: Layout): string[] {
+  const own = Object.values(recipes(config, layout)).flatMap(({ slices, copies }) => [...slices.flat(), ...copies]);
+  return layout === 'diffusers' ? own : [POSITIONS, ...own];
+}

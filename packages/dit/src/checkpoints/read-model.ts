@@ -1,0 +1,109 @@
+/** A model from any checkpoint: of this project, of the reference, of diffusers. */
+import { ArgumentError, Parameter, type Precision } from '@dit-moe/tensor-ops';
+import type { Checkpoint } from '@dit-moe/tensor-ops/io';
+import * as tf from '@tensorflow/tfjs-core';
+import type { DitConfig } from '../config.js';
+import { isMatrix, weightSpecs } from '../weights.js';
+import { checkTensors, importWeights, type NamedArray, readFloats, withoutWrappers } from './convert.js';
+import { inferConfig, type KnownConfig } from './infer-config.js';
+import { type Layout, layoutOf } from './layouts.js';
+import { cardFromMetadata, hasCard, type ModelCard } from './model-card.js';
+
+export interface ReadModelOptions {
+  /** What the caller knows of the configuration of a foreign file; it wins over what the file says. */
+  config?: KnownConfig;
+  /** Options recorded beside a foreign file, such as diffusers' `config.json`; default: those in the checkpoint. */
+  recorded?: Readonly<Record<string, unknown>>;
+  /** `false` leaves out tensors that the model does not have (default: refuse them). */
+  strict?: boolean;
+}
+
+/** A model in a file, whose weights are read when asked for. */
+export interface ModelFile {
+  /** Where it was opened from. */
+  path: string;
+  /** Names of tensors and their form: this project's (`dit-moe`) or another's. */
+  layout: 'dit-moe' | Layout;
+  config: DitConfig;
+  /** What the file says about itself; foreign files say nothing of their objective. */
+  card?: ModelCard;
+  /** What of the configuration was neither recorded nor told, as sentences. */
+  assumed: readonly string[];
+  checkpoint: Checkpoint;
+  /**
+   * Our weights, one at a time.
+   * @throws WeightsMismatchError listing all tensors that are missing, unexpected or of another shape, before any is read
+   */
+  weights(): AsyncGenerator<[name: string, value: NamedArray]>;
+  close(): Promise<void>;
+}
+
+/**
+ * Describes the model in an open checkpoint and prepares reading its weights.
+ * @throws ArgumentError if it is of no known layout, or a field of the configuration must be told
+ */
+export function readModel(checkpoint: Checkpoint, options: ReadModelOptions = {}): ModelFile {
+  const { path } = checkpoint;
+  const importOptions = { where: path, ...(options.strict !== undefined && { strict: options.strict }) };
+  const common = { path, checkpoint, close: () => checkpoint.close() };
+  if (hasCard(checkpoint.metadata)) {
+    const card = cardFromMetadata(checkpoint.metadata, path);
+    const { config } = card;
+    return { ...common, layout: 'dit-moe', config, card, assumed: [], weights: () => ownWeights(config, checkpoint, importOptions) };
+  }
+  const tensors = withoutWrappers(checkpoint);
+  const layout = layoutOf(tensors.names);
+  if (layout === undefined)
+    throw new ArgumentError(
+      path,
+      'weights of this project (with a model card), of DiT, DiT-MoE or diffusers',
+      `tensors such as ${checkpoint.names.slice(0, 4).join(', ')}`,
+    );
+  const recorded = options.recorded ?? recordedArgs(checkpoint.metadata['args']);
+  const { config, assumed } = inferConfig(tensors, layout, recorded, options.config);
+  return { ...common, layout, config, assumed, weights: () => importWeights(config, tensors, { ...importOptions, layout }) };
+}
+
+function recordedArgs(json: string | undefined): Record<string, unknown> {
+  if (json === undefined) return {};
+  const args = JSON.parse(json) as unknown;
+  return typeof args === 'object' && args !== null ? (args as Record<string, unknown>) : {};
+}
+
+/** Averages are stored as `ema.<decay>.<name>`. */
+async function* ownWeights(
+  config: DitConfig,
+  checkpoint: Checkpoint,
+  options: { where: string; strict?: boolean },
+): AsyncGenerator<[name: string, value: NamedArray]> {
+  const prefix =
+    /^ema\.[\d.]+\.(?=patchEmbedding\.weight$)/.exec(checkpoint.names.find((n) => n.endsWith('patchEmbedding.weight')) ?? '')?.[0] ?? '';
+  const specs = Object.entries(weightSpecs(config));
+  checkTensors(checkpoint, new Map(specs.map(([name, { shape }]) => [prefix + name, shape])), options);
+  for (const [name, { shape }] of specs) yield [name, { shape, data: await readFloats(checkpoint, prefix + name) }];
+}
+
+/**
+ * Puts a model's weights on the device, one at a time, so that the host never holds more than one.
+ *
+ * @param options `precision: 'bf16'` keeps matrices as bfloat16, half the memory: for inference; default `f32`
+ * @returns weights by name; the caller disposes them
+ */
+export async function loadParameters(
+  model: Pick<ModelFile, 'weights'>,
+  options: { precision?: Precision; onProgress?: (name: string) => void } = {},
+): Promise<Record<string, Parameter>> {
+  const parameters: Record<string, Parameter> = {};
+  try {
+    for await (const [name, { shape, data }] of model.weights()) {
+      options.onProgress?.(name);
+      const value = tf.tensor(data, [...shape]);
+      parameters[name] = new Parameter(name, value, options.precision === 'bf16' && isMatrix(name) ? 'bfloat16' : 'float32');
+      value.dispose();
+    }
+    return parameters;
+  } catch (error) {
+    for (const parameter of Object.values(parameters)) parameter.dispose();
+    throw error;
+  }
+}

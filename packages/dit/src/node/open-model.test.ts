@@ -1,0 +1,188 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { encodeTensor, TorchTensorSource } from '@dit-moe/tensor-ops/io';
+import { openCheckpoint, writeSafetensors, writeTorch } from '@dit-moe/tensor-ops/io/node';
+import * as tf from '@tensorflow/tfjs';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { cardToMetadata, type DitConfig, dit, exportWeights, type Layout, loadParameters, type ModelCard, requireCard } from '../index.js';
+import { randomNumbers, tiny, tinyDense } from '../testing/models.js';
+import { openModel } from './index.js';
+
+const root = fs.mkdtempSync(path.join(os.tmpdir(), 'open-model-'));
+const fixture = (name: string) => fileURLToPath(new URL(`../../test/fixtures/${name}`, import.meta.url));
+afterAll(() => fs.rmSync(root, { recursive: true }));
+beforeAll(async () => void (await tf.setBackend('cpu')));
+
+const square: DitConfig = { ...tiny, inputSize: [8, 8], learnSigma: true };
+const { moe: _, ...squareDense } = square;
+const card = (config: DitConfig): ModelCard => ({ config, objective: 'flow', timeScale: 1, classNames: ['a', 'b', 'c'], step: 7 });
+
+async function stateDict(config: DitConfig, layout: Layout, prefix = '') {
+  const numbers = randomNumbers(config);
+  const state: Record<string, TorchTensorSource> = {};
+  for await (const [name, { shape, data }] of exportWeights(config, layout, async (n) => numbers[n]!.data))
+    state[prefix + name] = new TorchTensorSource('F32', shape, () => encodeTensor(data, 'F32'));
+  return state;
+}
+async function weightsOf(location: string, options = {}) {
+  const model = await openModel(location, options);
+  const weights: Record<string, Float32Array> = {};
+  for await (const [name, { data }] of model.weights()) weights[name] = data;
+  await model.close();
+  return { model, weights };
+}
+const expected = (config: DitConfig) => Object.fromEntries(Object.entries(randomNumbers(config)).map(([name, { data }]) => [name, data]));
+const own = (file: string, config: DitConfig, prefix = '', numbers = randomNumbers(config)) =>
+  writeSafetensors(
+    file,
+    Object.entries(numbers).map(([name, { shape, data }]) => ({
+      name: prefix + name,
+      dtype: 'F32' as const,
+      shape,
+      bytes: () => encodeTensor(data, 'F32'),
+    })),
+    cardToMetadata(card(config)),
+  );
+
+describe('openModel', () => {
+  test.each<[string, DitConfig, Layout, string]>([
+    ['DiT-MoE of the DDP trainer', square, 'qkv', ''],
+    ['DiT-MoE with flash attention, wrapped', { ...square, qkNorm: true }, 'flash', 'module._orig_mod.'],
+    ["Meta's dense DiT", squareDense, 'qkv', ''],
+    ['experts in some layers', { ...square, moe: { ...square.moe!, layers: [1] } }, 'qkv', ''],
+  ])('a .pt of %s: same configuration, same bits', async (_name, config, layout, prefix) => {
+    const file = path.join(root, 'x.pt');
+    const args = { model: 'DiT-S/2', image_size: 64, num_classes: 3, num_experts_per_tok: 2 };
+    await writeTorch(file, { ema: await stateDict(config, layout, prefix), args });
+    const { model, weights } = await weightsOf(file, { config: { numHeads: 2 } });
+    expect(model.config).toEqual(config);
+    expect(model.layout).toBe(layout);
+    expect(model.card).toBeUndefined();
+    expect(weights).toEqual(expected(config));
+  });
+
+  test('what is not recorded is assumed and said, or asked for', async () => {
+    const file = path.join(root, 'bare.pt');
+    await writeTorch(file, await stateDict(square, 'qkv'));
+    await expect(openModel(file)).rejects.toThrow(/numHeads/);
+    const { model } = await weightsOf(file, { config: { numHeads: 2 } });
+    expect(model.config).toEqual(square);
+    expect(model.assumed.join()).toMatch(/3 classes and a null label.*2 experts per token/);
+  });
+
+  test('our own files and run folders, the averages by default', async () => {
+    const run = path.join(root, 'run');
+    for (const step of ['step-00000001', 'step-00000002']) {
+      fs.mkdirSync(path.join(run, 'checkpoints', step), { recursive: true });
+      await own(path.join(run, 'checkpoints', step, 'ema.safetensors'), tiny, 'ema.0.9999.');
+      await own(path.join(run, 'checkpoints', step, 'weights.safetensors'), tiny, '', randomNumbers(tiny, 0.1));
+      fs.writeFileSync(path.join(run, 'checkpoints', step, 'manifest.json'), '{}');
+    }
+    const { model, weights } = await weightsOf(run);
+    expect(model.path).toMatch(/step-00000002\/ema\.safetensors$/);
+    expect(model.card).toEqual(card(tiny));
+    expect(weights).toEqual(expected(tiny));
+    const last = await weightsOf(path.join(run, 'checkpoints/step-00000001'), { weights: 'weights' });
+    expect(last.weights).not.toEqual(weights);
+    await expect(openModel(run, { weights: 'best' })).rejects.toThrow(/one of ema, weights/);
+  });
+
+  test('missing, unexpected and mis-shaped tensors are listed before anything is read; strict can be switched off', async () => {
+    const numbers = randomNumbers(tiny);
+    delete numbers['blocks.0.moe.gate'];
+    numbers['blocks.1.moe.gate']!.shape = [4, 16];
+    numbers['extra'] = { shape: [1], data: new Float32Array(1) };
+    const file = path.join(root, 'odd.safetensors');
+    await own(file, tiny, '', numbers);
+    await expect(weightsOf(file)).rejects.toMatchObject({
+      code: 'E_WEIGHTS_MISMATCH',
+      missing: ['blocks.0.moe.gate'],
+      unexpected: ['extra'],
+      misshaped: ['blocks.1.moe.gate [4, 16] instead of [16, 4]'],
+    });
+    await own(file, tiny, '', { ...randomNumbers(tiny), extra: { shape: [1], data: new Float32Array(1) } });
+    await expect(weightsOf(file)).rejects.toThrow(/strict: false/);
+    expect((await weightsOf(file, { strict: false })).weights).toEqual(expected(tiny));
+  });
+
+  test('other weights are refused with their names', async () => {
+    const file = path.join(root, 'other.safetensors');
+    await writeSafetensors(file, [{ name: 'conv.weight', dtype: 'F32', shape: [1], bytes: () => new Uint8Array(4) }]);
+    await expect(openModel(file)).rejects.toThrow(/conv\.weight/);
+  });
+
+  test("diffusers' folder gives diffusers' outputs, and goes back bit for bit", async () => {
+    const model = await openModel(fixture('diffusers-dit'));
+    expect(model.config).toMatchObject({ hiddenSize: 16, depth: 2, numHeads: 2, numClasses: 5, learnSigma: true, inputSize: [8, 8] });
+    expect(model.assumed.join()).toMatch(/timestep frequencies/);
+    const parameters = await loadParameters(model);
+    const reference = await openCheckpoint(fixture('diffusers-dit.expected.safetensors'));
+    const tensor = async (name: string, type: 'float32' | 'int32' = 'float32') => {
+      const { data, shape } = await reference.read(name);
+      return tf.tensor(data as Float32Array, shape, type);
+    };
+    const weights = Object.fromEntries(Object.entries(parameters).map(([name, p]) => [name, p.read()]));
+    const output = dit(weights, model.config, await tensor('x'), await tensor('t'), await tensor('y', 'int32')).output.dataSync();
+    // Its block norm has epsilon 1e-5, ours 1e-6 as DiT; at unit variance that is 5e-6 relative per norm.
+    const wanted = (await tensor('out')).dataSync();
+    const scale = Math.max(...wanted.map(Math.abs));
+    wanted.forEach((v, i) => void expect(Math.abs(output[i]! - v)).toBeLessThan(1e-4 * scale));
+    for await (const [name, { shape, data }] of exportWeights(
+      model.config,
+      'diffusers',
+      async (n) => weights[n]!.dataSync() as Float32Array,
+    )) {
+      const original = await model.checkpoint.read(name);
+      expect(original.shape).toEqual([...shape]);
+      expect(original.data).toEqual(data);
+    }
+    await model.close();
+    await reference.close();
+  });
+
+  test('blocks with different embedders are refused', async () => {
+    const state = await stateDict(tinySquareDense(), 'diffusers');
+    const name = 'transformer_blocks.1.norm1.emb.class_embedder.embedding_table.weight';
+    const other = state[name]!;
+    state[name] = new TorchTensorSource('F32', other.shape, () => new Uint8Array(other.shape.reduce((a, b) => a * b, 4)));
+    const file = path.join(root, 'embedders.pt');
+    await writeTorch(file, state);
+    await expect(weightsOf(file, { config: { numHeads: 2, inputSize: [8, 8] } })).rejects.toThrow(/one embedder for all blocks/);
+  });
+
+  test('a layout that cannot say it refuses', async () => {
+    await expect(stateDict(tiny, 'diffusers')).rejects.toThrow(/experts/);
+    await expect(stateDict({ ...tinyDense, norm: 'rms' }, 'qkv')).rejects.toThrow(/RMSNorm/);
+  });
+});
+
+const tinySquareDense = (): DitConfig => squareDense;
+
+test('bfloat16 weights are rounded matrices, everything else stays', async () => {
+  const file = path.join(root, 'own.safetensors');
+  await own(file, tiny);
+  const model = await openModel(file);
+  const names: string[] = [];
+  const parameters = await loadParameters(model, { precision: 'bf16', onProgress: (name) => names.push(name) });
+  await model.close();
+  expect(names.length).toBe(Object.keys(parameters).length);
+  const kinds = (dtype: string) =>
+    Object.values(parameters)
+      .filter((p) => p.dtype === dtype)
+      .map((p) => p.name);
+  expect(kinds('bfloat16').every((name) => /(weight|gateUp|down)$/.test(name))).toBe(true);
+  expect(kinds('float32')).toContain('blocks.0.moe.gate');
+  for (const parameter of Object.values(parameters)) parameter.dispose();
+});
+
+test('a model that is not what is needed is refused with every difference', () => {
+  const model = card(tiny);
+  expect(() => requireCard(model, { objective: 'flow', timeScale: 1, numClasses: 3, nullLabel: true }, 'm')).not.toThrow();
+  const latents = { scalingFactor: 0.18215, shiftFactor: 0, downsampling: 8, vae: 'abc' };
+  expect(() => requireCard(model, { objective: 'ddpm', latents, numClasses: 10 }, 'm')).toThrow(
+    /objective is "flow", needed "ddpm"; latents is none.*numClasses is 3, needed 10/,
+  );
+  expect(() => requireCard({ ...model, config: { ...tiny, nullLabel: false } }, { nullLabel: true }, 'm')).toThrow(/nullLabel is false/);
+});
