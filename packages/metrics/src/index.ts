@@ -13,7 +13,8 @@ export { npzImageShape, npzImages, npzLabels } from './images/npz-images.js';
 export { type ResampleKernel, type ResampleOptions, resample } from './images/resample.js';
 export { type InceptionOutput, type InceptionWeights, inception, type LayerTrace } from './inception/architecture.js';
 export { type InceptionResize, inceptionExtractor, resizeForInception } from './inception/extractor.js';
-export { disposeInception, inceptionShapes, loadInception, type WeightSource } from './inception/weights.js';
+export { inceptionGraph } from './inception/graph-weights.js';
+export { disposeInception, inceptionShapes, loadInception } from './inception/weights.js';
 export { type InceptionScore, inceptionScoreBySize, inceptionScoreBySplits } from './inception-score.js';
 export { cmmd, type KernelDistance, kernelDistance, polynomialMmd, randomSubsets } from './kernel-distance.js';
 export { type Matrix, matrix } from './linear-algebra/matrix.js';
@@ -32,3 +33,6 @@ export {
   type StatisticsOf,
   statisticsArrays,
 } from './statistics/reference-statistics.js';
+export { clipExtractor } from './vision-transformer/clip.js';
+export { type Dinov2Options, dinov2Extractor } from './vision-transformer/dinov2.js';
+export type { WeightSource } from './weight-source.js';

@@ -49,7 +49,7 @@ export interface ResampleOptions {
 }
 
 /**
- * Resizes images, width first.
+ * Resizes images, width first, as Pillow does up to version 12 (13 begins with the cheaper direction, which rounds otherwise).
  *
  * @param images `[B, H, W, C]`, 0 ... 255
  * @returns `[B, height, width, C]`, float32

@@ -11,24 +11,10 @@ import {
   MetricError,
   type WeightSource,
 } from '../index.js';
+import { formulaWeights } from '../testing/formula-weights.js';
 
-/** Weights that keep the activations of the order of one; values are compared with the reference by `pnpm parity`. */
-const shapes = inceptionShapes();
-const source: WeightSource = {
-  names: [...shapes.keys()],
-  info: (name) => ({ dtype: 'F32', shape: shapes.get(name)! }),
-  async read(name) {
-    const shape = [...shapes.get(name)!];
-    const fan = shape.slice(1).reduce((a, b) => a * b, 1);
-    const data = new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(
-      name.endsWith('running_var') || name.endsWith('bn.weight') ? 1 : 0,
-    );
-    if (shape.length > 1)
-      for (let i = 0; i < data.length; i++)
-        data[i] = Math.sqrt(6 / fan) * ((Math.imul(i + name.length, 0x9e3779b9) ** 2 % 2 ** 31) / 2 ** 30 - 1);
-    return { dtype: 'F32', shape, data };
-  },
-};
+/** Values are compared with the reference by `pnpm parity`. */
+const source = formulaWeights(inceptionShapes());
 const image = (seed: number) => ({
   data: Uint8Array.from({ length: 64 * 48 * 3 }, (_, i) => 128 + 127 * Math.sin((i * seed) / 50)),
   count: 1,

@@ -1,18 +1,11 @@
 /** Weights of the Inception network: names and shapes of the published PyTorch conversion, batch norms folded on the way. */
-import type { HostTensor, TensorInfo } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import { MetricError } from '../errors.js';
+import type { WeightSource } from '../weight-source.js';
 import { convolutions, type FoldedConvolution, type InceptionWeights, LOGITS, POOL_FEATURES } from './architecture.js';
 
 /** Of the graph's batch norms; torchvision has the same. */
 const BATCH_NORM_EPSILON = 1e-3;
-
-/** Where the weights come from: an open checkpoint (`openCheckpoint` of tensor-ops), or anything that answers alike. */
-export interface WeightSource {
-  readonly names: readonly string[];
-  info(name: string): TensorInfo;
-  read(name: string): Promise<HostTensor>;
-}
 
 /** Shape of every tensor of the published file `pt_inception-2015-12-05-6726825d.pth`, filters `[out, in, height, width]`. */
 export function inceptionShapes(): Map<string, readonly number[]> {
