@@ -4,7 +4,16 @@ import { compile, swiglu } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { balanceLoss, linearScorer, type MoeWeights, moe, type RouterConfig, route, sequenceBalanceLoss } from './index.js';
+import {
+  balanceLoss,
+  linearScorer,
+  type MoeWeights,
+  moe,
+  type RouterConfig,
+  route,
+  type SwigluExperts,
+  sequenceBalanceLoss,
+} from './index.js';
 
 const [tokens, width, numExperts, hidden, shared] = [11, 6, 5, 4, 3];
 const config = { numExperts, topK: 2 };
@@ -37,7 +46,7 @@ const ours = objective((x, w) => {
 });
 const oracle = objective((x, w) => {
   const routing = linearRoute(x, w.gate);
-  const outputs = tf.unstack(w.experts.gateUp).map((g, e) => swiglu(x, g, tf.unstack(w.experts.down)[e]!));
+  const outputs = tf.unstack((w.experts as SwigluExperts).gateUp).map((g, e) => swiglu(x, g, tf.unstack(w.experts.down)[e]!));
   let output = swiglu(x, w.shared!.gateUp, w.shared!.down);
   for (let j = 0; j < config.topK; j++) {
     const mask = tf.oneHot(tf.reshape(tf.slice(routing.indices, [0, j], [tokens, 1]), [tokens]), numExperts);

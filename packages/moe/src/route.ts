@@ -6,6 +6,7 @@
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
+import type { RouterNoise } from './noise.js';
 import { expertLoad, type RoutingPlan } from './plan.js';
 import { expandLogits, type ScoreFunction, type Scorer, scoreOf } from './score.js';
 import { normalized, type Selector } from './select/selector.js';
@@ -32,6 +33,8 @@ export interface RouteOptions {
   selector?: Selector;
   /** Added to the scores for the default selector's choice, never to the weights: `[E]`, see `LoadBias`. */
   bias?: tf.Tensor;
+  /** Noise on the router's input and logits, in training only; see `routerNoise`. */
+  noise?: RouterNoise;
 }
 
 /**
@@ -44,9 +47,11 @@ export interface RouteOptions {
 export function route(x: tf.Tensor, scorer: Scorer, config: RouterConfig, options: RouteOptions = {}): RoutingPlan {
   const { numExperts, topK, groups, scoreFunction = 'softmax', normalizeTopK = false, weightScale = 1 } = config;
   if (!Number.isInteger(numExperts) || numExperts < 1) throw new ArgumentError('route: numExperts', 'a positive integer', numExperts);
-  const logits = expandLogits(scorer(options.routerInput ?? x), x.shape[0]!, numExperts);
+  const { routerInput = x, noise = {}, bias } = options;
+  const clean = scorer(noise.jitter === undefined ? routerInput : tf.mul(routerInput, noise.jitter));
+  const expanded = expandLogits(clean, x.shape[0]!, numExperts);
+  const logits = noise.gate === undefined ? expanded : tf.add(expanded, noise.gate);
   const scores = scoreOf(logits, scoreFunction);
-  const { bias } = options;
   const select = options.selector ?? tokenChoice({ topK, ...(groups && { groups }), ...(bias && { bias }) });
   const selection = select({ scores, logits, numExperts });
   let { weights } = selection;

@@ -17,7 +17,7 @@ export function segmentSum(dy: tf.Tensor, indices: tf.Tensor, count: number): tf
   const backend = tensorFlowBackend();
   if (backend !== undefined) return backend.raw('UnsortedSegmentSum', [dy, indices, tf.scalar(count, 'int32')])[0]!;
   // wasm lacks UnsortedSegmentSum; a product with a one-hot matrix is exact and deterministic everywhere.
-  const flat = tf.reshape(dy, [dy.shape[0]!, -1]) as tf.Tensor2D;
+  const flat = tf.reshape(dy, [dy.shape[0]!, tf.util.sizeFromShape(dy.shape.slice(1))]) as tf.Tensor2D;
   const matrix = oneHot(indices, count) as tf.Tensor2D;
   return tf.reshape(tf.matMul(tf.transpose(matrix), flat), [count, ...dy.shape.slice(1)]);
 }

@@ -1,0 +1,106 @@
+/** From tokens to rows and back, each with a gradient that consists of gathers. */
+import { tensorFlowBackend } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import type { Grouping } from './grouping.js';
+import type { DispatchMath } from './math.js';
+
+/** A grouping with what follows from it. */
+export interface Rows extends Grouping {
+  tokens: number;
+  /** Slots of a token. */
+  slots: number;
+  /** Token of each row: int32 `[R]`; `N` for an empty row. */
+  tokenOfRow: tf.Tensor;
+}
+
+export function rowsOf(grouping: Grouping, tokens: number, slots: number): Rows {
+  // The half keeps the quotient of multiples of `slots` from being rounded down.
+  const token = tf.floor(tf.div(tf.add(tf.cast(grouping.slotOfRow, 'float32'), 0.5), slots));
+  return { ...grouping, tokens, slots, tokenOfRow: tf.cast(token, 'int32') };
+}
+
+const indexNames = ['slotOfRow', 'rowOfSlot', 'counts', 'tokenOfRow'] as const;
+
+/** The tensors of `rows`: what a gradient uses has to be saved with it, or it is freed after the forward pass. */
+export const rowTensors = (rows: Rows): tf.Tensor[] => indexNames.map((name) => rows[name]);
+
+/** `rows` with its tensors replaced by saved ones. */
+export const withRowTensors = (rows: Rows, tensors: readonly tf.Tensor[]): Rows => ({
+  ...rows,
+  ...Object.fromEntries(indexNames.map((name, i) => [name, tensors[i]!])),
+});
+
+/** `x` with a row of zeros behind it, where empty places point. */
+function withZero(math: DispatchMath, x: tf.Tensor, full: boolean): tf.Tensor {
+  if (full) return x;
+  const zero = tf.zeros([1, ...x.shape.slice(1)]);
+  return math.join([x, math.like(zero, x)]);
+}
+
+/**
+ * The tokens in the order of the rows; empty rows are zero.
+ *
+ * @param round whether to give rows in the precision of products
+ */
+export function toRows(math: DispatchMath, x: tf.Tensor, rows: Rows, round: boolean): tf.Tensor {
+  return tf.customGrad((input, save) => {
+    (save as tf.GradSaveFunc)(rowTensors(rows));
+    const source = round ? math.round(input as tf.Tensor) : (input as tf.Tensor);
+    const value = math.take(withZero(math, source, rows.rowsFull), rows.tokenOfRow);
+    const gradFunc = (dRows: tf.Tensor, saved: tf.Tensor[]) => {
+      const { index, columns } = slotColumns(math, withRowTensors(rows, saved));
+      return tf.sum(math.reshape(math.take(withZero(math, dRows, rows.slotsFull), index), [rows.tokens, columns, x.shape[1]!]), 1);
+    };
+    return { value, gradFunc };
+  })(x);
+}
+
+/**
+ * The sum of each token's results by weight.
+ *
+ * @param results `[R, D]`
+ * @param weights `[N, m]`
+ * @returns `[N, D]`
+ */
+export function combine(math: DispatchMath, results: tf.Tensor, weights: tf.Tensor, rows: Rows): tf.Tensor {
+  const width = results.shape[1]!;
+  return tf.customGrad((resultsIn, weightsIn, save) => {
+    const [r, w] = [resultsIn as tf.Tensor, weightsIn as tf.Tensor];
+    (save as tf.GradSaveFunc)([r, w, ...rowTensors(rows)]);
+    const { index, columns, slot } = slotColumns(math, rows);
+    const ofSlot = math.reshape(math.take(withZero(math, r, rows.slotsFull), index), [rows.tokens, columns, width]);
+    const weight = slot === undefined ? tf.expandDims(w, 2) : math.reshape(math.take(tf.reshape(w, [-1]), slot), [rows.tokens, columns, 1]);
+    const value = tf.sum(tf.mul(ofSlot, weight), 1);
+    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] => {
+      const [sResults, sWeights, ...indices] = saved as [tf.Tensor, tf.Tensor, ...tf.Tensor[]];
+      const { tokenOfRow, slotOfRow, rowOfSlot } = withRowTensors(rows, indices);
+      const dOfRow = math.take(withZero(math, dy, rows.rowsFull), tokenOfRow); // [R, D]
+      const weightOfRow = math.take(withZero(math, tf.reshape(sWeights, [-1, 1]), rows.rowsFull), slotOfRow); // [R, 1]
+      const dWeightOfRow = tf.sum(tf.mul(sResults, dOfRow), 1, true); // [R, 1]
+      const dWeights = math.take(withZero(math, dWeightOfRow, rows.slotsFull), rowOfSlot);
+      return [tf.mul(dOfRow, weightOfRow), tf.reshape(dWeights, sWeights.shape)];
+    };
+    return { value, gradFunc };
+  })(results, weights);
+}
+
+/**
+ * Where a token's results are: flat row indices of `columns` columns (-1: as many as the busiest token needs), and which slots they
+ * belong to if not all in order. With up to E slots per token most are empty; on the TensorFlow runtime only as many columns are
+ * gathered as some token fills.
+ */
+function slotColumns(math: DispatchMath, rows: Rows): { index: tf.Tensor; columns: number; slot?: tf.Tensor } {
+  const { rowOfSlot, tokens, slots } = rows;
+  const backend = tensorFlowBackend();
+  if (backend === undefined || rows.slotsFull || slots < 3) return { index: rowOfSlot, columns: slots };
+  const row = tf.reshape(tf.cast(rowOfSlot, 'float32'), [tokens, slots]);
+  const { values, indices } = tf.topk(tf.neg(row), slots, true); // filled slots first
+  const none = tf.cast(backend.raw('Size', [rows.slotOfRow])[0]!, 'float32');
+  const filled = tf.sum(tf.cast(tf.less(row, none), 'float32'), 1);
+  const columns = tf.cast(tf.maximum(tf.max(filled), 1), 'int32');
+  const size = math.join([tf.tensor1d([tokens], 'int32'), tf.reshape(columns, [1])]);
+  const cut = (x: tf.Tensor): tf.Tensor =>
+    math.reshape(tf.cast(backend.raw('Slice', [x, tf.tensor1d([0, 0], 'int32'), size])[0]!, 'int32'), [-1]);
+  const firstSlot = tf.mul(tf.expandDims(tf.range(0, tokens), 1), slots);
+  return { index: cut(tf.neg(values)), columns: -1, slot: cut(tf.add(tf.cast(indices, 'float32'), firstSlot)) };
+}

@@ -1,0 +1,118 @@
+/**
+ * Routed experts: tokens go to rows, experts work on rows, results come back and are summed by weight. Each of the three is one op with
+ * a gradient of its own, so that no gather and no slice is on the tape and stacked weights get their gradient once.
+ */
+import { gatherRows, type Precision, ShapeError, stopGradient } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import { type Assignments, type Dispatcher, slices } from '../dispatch/grouping.js';
+import { type DispatchMath, dispatchMath } from '../dispatch/math.js';
+import { combine, type Rows, rowsOf, toRows } from '../dispatch/rows.js';
+import { type ExpertTensors, expertRunner, expertTensors, type FeedForwardExperts } from './feed-forward.js';
+import type { ExpertModulation } from './modulation.js';
+
+export interface RoutedExpertsOptions {
+  /** Precision of products (default `f32`; `bf16` needs the TensorFlow runtime, other backends compute in float32). */
+  precision?: Precision;
+  /** Lays tokens out for the experts (default `slices`). */
+  dispatcher?: Dispatcher;
+  /** Conditions the experts on the sample (default: not). */
+  modulation?: ExpertModulation;
+}
+
+/**
+ * `sum_j weights[:, j] * expert_{indices[:, j]}(x)`; empty slots and assignments without room give nothing.
+ *
+ * @param x `[N, D]`
+ * @returns `output` `[N, D]`, and `dropped` if the dispatcher counts assignments without room
+ * @throws ShapeError if the shapes do not fit
+ */
+export function routedExperts(
+  x: tf.Tensor,
+  plan: Assignments,
+  experts: FeedForwardExperts,
+  options: RoutedExpertsOptions = {},
+): { output: tf.Tensor; dropped?: tf.Scalar } {
+  const [tokens, width] = x.shape as [number, number];
+  const { numExperts, indices } = plan;
+  const weights = expertTensors(experts, width);
+  if (weights.up.shape[0] !== numExperts) throw new ShapeError('experts', `weights of ${numExperts} experts`, weights.up.shape);
+  if (indices.shape[0] !== tokens) throw new ShapeError('experts', `indices [${tokens}, m]`, indices.shape);
+  const { modulation, dispatcher = slices } = options;
+
+  const math = dispatchMath(weights.up, options.precision);
+  const grouping = dispatcher({ ...plan, weights: stopGradient(plan.weights) });
+  const rows = rowsOf(grouping, tokens, indices.shape[1]!);
+  let hidden = toRows(math, x, rows, modulation === undefined); // [R, D]
+  const table = modulation && modulationTable(modulation, rows, indices, numExperts, width);
+  if (table !== undefined) hidden = scaleAndShift(hidden, table.factor, table.shift);
+  let results = runExperts(math, hidden, experts.kind, weights, rows);
+  if (table !== undefined) results = scaleAndShift(results, table.gate);
+  const output = combine(math, results, plan.weights, rows);
+  return { output, ...(grouping.dropped && { dropped: grouping.dropped }) };
+}
+
+/** `x * factor + shift` for equal shapes, without the reshapes of tfjs' gradients, which would fix the number of rows. */
+function scaleAndShift(x: tf.Tensor, factor: tf.Tensor, shift?: tf.Tensor): tf.Tensor {
+  return tf.customGrad((...args) => {
+    (args.at(-1) as tf.GradSaveFunc)([x, factor]);
+    const product = tf.mul(x, factor);
+    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
+      const [sx, sFactor] = saved as [tf.Tensor, tf.Tensor];
+      return [tf.mul(dy, sFactor), tf.mul(dy, sx), ...(shift ? [dy] : [])];
+    };
+    return { value: shift ? tf.add(product, shift) : product, gradFunc };
+  })(x, factor, ...(shift ? [shift] : []));
+}
+
+const names = ['up', 'down', 'upBias', 'downBias'] as const;
+
+/** The experts on their rows `[R, D]`. */
+function runExperts(
+  math: DispatchMath,
+  rows: tf.Tensor,
+  kind: FeedForwardExperts['kind'],
+  weights: ExpertTensors,
+  grouping: Rows,
+): tf.Tensor {
+  const present = names.filter((name) => weights[name] !== undefined);
+  const named = (tensors: readonly tf.Tensor[]): ExpertTensors =>
+    Object.fromEntries(present.map((name, i) => [name, tensors[i]!])) as unknown as ExpertTensors;
+  const numExperts = weights.up.shape[0]!;
+  return tf.customGrad((...args) => {
+    const save = args.at(-1) as tf.GradSaveFunc;
+    const [rowsIn, ...given] = args.slice(0, -1) as tf.Tensor[];
+    const own = named(given);
+    const rounded = { ...own, up: math.round(own.up), down: math.round(own.down) };
+    const sorted = math.round(rowsIn!);
+    const { outputs, hidden } = expertRunner(kind, math, grouping, numExperts).forward(sorted, rounded);
+    save([grouping.counts, sorted, ...present.map((name) => rounded[name]!), ...hidden]);
+    const gradFunc = (dy: tf.Tensor, [counts, sRows, ...saved]: tf.Tensor[]): tf.Tensor[] => {
+      const runner = expertRunner(kind, math, { layout: grouping.layout, counts: counts! }, numExperts);
+      const { dRows, grads } = runner.backward(dy, sRows!, saved.slice(present.length), named(saved));
+      return [dRows.length === 0 ? tf.zerosLike(dy) : math.join(dRows), ...present.map((name) => grads[name]!)];
+    };
+    return { value: outputs.length === 0 ? tf.zeros(rowsIn!.shape) : math.join(outputs), gradFunc };
+  })(rows, ...present.map((name) => weights[name]!));
+}
+
+/** Shift, factor and gate of each row, `[R, D]`. */
+function modulationTable(
+  { shift, scale, gate }: ExpertModulation,
+  rows: Rows,
+  indices: tf.Tensor,
+  numExperts: number,
+  width: number,
+): Record<'shift' | 'factor' | 'gate', tf.Tensor> {
+  const batch = shift.shape[0]!;
+  for (const part of [shift, scale, gate])
+    if (part.shape.join() !== `${batch},${numExperts},${width}` || rows.tokens % batch !== 0)
+      throw new ShapeError('experts: modulation', `[B, ${numExperts}, ${width}] with B a divisor of ${rows.tokens}`, part.shape);
+  // Empty rows read the first cell: what they compute is read by nobody.
+  const sequence = tf.floor(tf.div(tf.add(tf.cast(rows.tokenOfRow, 'float32'), 0.5), rows.tokens / batch));
+  const flat = tf.concat([tf.reshape(tf.cast(indices, 'float32'), [-1]), tf.tensor1d([0])]);
+  const expert = gatherRows(flat, rows.slotOfRow);
+  const filled = tf.cast(tf.less(rows.tokenOfRow, tf.scalar(rows.tokens, 'int32')), 'float32');
+  const cell = tf.cast(tf.mul(tf.add(tf.mul(sequence, numExperts), expert), filled), 'int32');
+  const ofRow = (x: tf.Tensor) => gatherRows(tf.reshape(x, [batch * numExperts, width]), cell);
+  return { shift: ofRow(shift), factor: ofRow(tf.add(scale, 1)), gate: ofRow(gate) };
+}
