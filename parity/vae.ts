@@ -85,7 +85,7 @@ async function* compareAutoencoder(folder: string): AsyncGenerator<Comparison> {
   for (const kind of ['sq', 'rect']) {
     const traced: Record<string, tf.Tensor> = {};
     const trace = (name: string, value: tf.Tensor) => (traced[name] = value);
-    const moments = encodeMoments(weights, config, input(`${kind}.input`), trace);
+    const moments = encodeMoments(weights, config, input(`${kind}.input`), { trace });
     const posterior = posteriorOf(moments);
     const sample = samplePosterior(posterior, input(`${kind}.noise`));
     const found: Record<string, tf.Tensor> = {
@@ -96,7 +96,7 @@ async function* compareAutoencoder(folder: string): AsyncGenerator<Comparison> {
       std: deviation(posterior),
       sample,
       scaled_sample: scaleLatents(sample, config),
-      decode_of_sample: decodeLatents(weights, config, sample, trace),
+      decode_of_sample: decodeLatents(weights, config, sample, { trace }),
       decode_of_z: decodeLatents(weights, config, unscaleLatents(input(`${kind}.z`), config)),
     };
     for (const [name, value] of Object.entries(found)) yield against(`${kind}.${name}`, await numbers(value), tolerance.output);

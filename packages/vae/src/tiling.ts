@@ -45,8 +45,9 @@ function tileSizes(config: AutoencoderConfig, { tileSize = config.sampleSize, ov
   if (!Number.isInteger(tileSize / scale) || tileSize < scale)
     throw new ArgumentError('tiling: tileSize', `a positive multiple of ${scale}`, tileSize);
   const latents = tileSize / scale;
-  if (!(overlap >= 0 && overlap < 1) || Math.floor(latents * (1 - overlap)) < 1)
-    throw new ArgumentError('tiling: overlap', `a share in [0, 1) that leaves a latent of ${latents} per tile`, overlap);
+  // Otherwise the tiles of the encoder would not begin at a latent, and the parts kept would not join.
+  if (!(overlap >= 0 && overlap < 1) || !Number.isInteger(latents * overlap))
+    throw new ArgumentError('tiling: overlap', `a share in [0, 1) that is a whole number of the ${latents} latents of a tile`, overlap);
   return { pixels: tileSize, latents, overlap };
 }
 

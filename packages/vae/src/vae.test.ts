@@ -15,6 +15,7 @@ import {
   encodeTiled,
   loadAutoencoder,
   nameIn,
+  padImages,
   posteriorKl,
   posteriorNll,
   posteriorOf,
@@ -144,10 +145,13 @@ describe('encoding and decoding', () => {
     for (const [i, v] of ours.entries()) expect(Math.abs(v - theirs[i]!)).toBeLessThan(2e-5 * scale);
   });
 
-  test('odd sizes lose the last row, and impossible ones are refused', async () => {
+  test('sizes that do not divide are refused, or padded on request', async () => {
     await onBackend(native, (weights) => {
-      expect(encodeMoments(weights, config, image(9, 8)).shape).toEqual([1, 4, 4, 4]);
-      expect(() => encodeMoments(weights, config, image(1, 8))).toThrow(/H >= 2/);
+      expect(() => encodeMoments(weights, config, image(9, 8))).toThrow(/multiples of 2.*found 9 x 8/);
+      const padded = padImages(image(9, 7), config);
+      expect(padded.shape).toEqual([1, 3, 10, 8]);
+      expect(tf.slice(padded, [0, 0, 9, 0], [1, 3, 1, 7]).dataSync()).toEqual(tf.slice(image(9, 7), [0, 0, 8, 0], [1, 3, 1, 7]).dataSync());
+      expect(encodeMoments(weights, config, padded).shape).toEqual([1, 4, 5, 4]);
       expect(() => encodeMoments(weights, config, tf.zeros([1, 1, 8, 8]))).toThrow(/\[B, 3/);
       expect(() => decodeLatents(weights, config, tf.zeros([1, 3, 8, 8]))).toThrow(/\[B, 2/);
     });
@@ -191,7 +195,7 @@ describe('tiles', () => {
       if (++calls === 3) throw new Error('out of memory');
       return half(tile);
     };
-    await expect(encodeTiled(config, x, fail, { tileSize: 4 })).rejects.toThrow('out of memory');
+    await expect(encodeTiled(config, x, fail, { tileSize: 4, overlap: 0.5 })).rejects.toThrow('out of memory');
     expect(tf.memory().numTensors).toBe(before);
     await expect(async () => encodeTiled(config, x, half, { tileSize: 3 })).rejects.toThrow(/tileSize/);
     await expect(async () => encodeTiled(config, x, half, { overlap: 1 })).rejects.toThrow(/overlap/);

@@ -16,8 +16,8 @@ export interface WeightSource {
 
 /** The file is not this autoencoder. */
 export class AutoencoderWeightsError extends DitMoeError {
-  constructor(message: string) {
-    super('E_AUTOENCODER_WEIGHTS', message);
+  constructor(message: string, options?: ErrorOptions) {
+    super('E_AUTOENCODER_WEIGHTS', message, options);
   }
 }
 
@@ -31,6 +31,7 @@ export interface LoadedAutoencoder {
  * Loads an autoencoder, or half of it, one tensor at a time.
  *
  * @param parts default both; names of the other half are not asked for
+ * @param onRead sees every weight as it is in the file, in the order of `weightShapes`
  * @throws AutoencoderWeightsError if names are missing, left over or of another shape; keys of other networks in a whole
  * Stable Diffusion checkpoint, and training state such as `loss.logvar`, are not left over
  */
@@ -38,6 +39,7 @@ export async function loadAutoencoder(
   source: WeightSource,
   config: AutoencoderConfig,
   parts: readonly Part[] = ['encoder', 'decoder'],
+  onRead?: (weight: HostTensor, part: Part) => void,
 ): Promise<LoadedAutoencoder> {
   if (parts.length === 0) throw new ArgumentError('loadAutoencoder: parts', 'encoder, decoder or both', '[]');
   const found = detectDialect(source.names);
@@ -59,7 +61,11 @@ export async function loadAutoencoder(
   }
   const weights: Record<string, tf.Tensor> = {};
   try {
-    for (const [name, shape] of wanted) weights[name] = onDevice(await source.read(inFile(name)), shape, inFile(name));
+    for (const [name, shape] of wanted) {
+      const tensor = await source.read(inFile(name));
+      weights[name] = onDevice(tensor, shape, inFile(name));
+      onRead?.(tensor, /^(encoder|quant_conv)\./.test(name) ? 'encoder' : 'decoder');
+    }
   } catch (error) {
     tf.dispose(weights);
     throw error;

@@ -1,6 +1,6 @@
 export { gelu, silu, swiglu } from './activation.js';
 export { type AttentionOptions, attention } from './attention.js';
-export { type ConvolutionOptions, conv2d, type Padding } from './convolution.js';
+export { type ConvolutionOptions, conv2d, type Padding, packFilter } from './convolution.js';
 export { gatedResidual } from './gated-residual.js';
 export { NoGradientError, valueAndGrads } from './gradients.js';
 export { type GroupNormOptions, groupNorm } from './group-norm.js';

@@ -12,6 +12,7 @@ export * from './cache/write-latents.js';
 export * from './images/decode-image.js';
 export * from './images/image-error.js';
 export * from './images/preprocess.js';
+export * from './open-autoencoder.js';
 export { openImageFolder } from './sources/image-folder.js';
 export { type ImageSource, ImageSourceError } from './sources/image-source.js';
 export { openImages } from './sources/open.js';

@@ -1,0 +1,42 @@
+/** How much memory encoding and decoding take, so that batches can be chosen to fit. */
+import { ArgumentError } from '@dit-moe/tensor-ops';
+import { type AutoencoderConfig, downscale } from './config.js';
+
+export interface Workload {
+  part: 'encode' | 'decode';
+  /** Of the pictures, in pixels. */
+  height: number;
+  width: number;
+}
+
+/**
+ * Feature maps alive at once where a residual block is computed, in units of its larger one: the input kept for the sum, the
+ * normalised map, its activation, and the convolution's result with its working copies. Measured; see docs/vae.md.
+ */
+const MAPS_ALIVE = 5;
+
+/** Bytes of activations that one picture needs at the widest point of a pass: an estimate from the configuration, not a bound. */
+export function activationBytes(config: AutoencoderConfig, { part, height, width }: Workload): number {
+  const levels = config.blockOutChannels;
+  const sizes = levels.map((channels, level) => {
+    // The decoder's first block of a level still has the channels of the coarser one.
+    const widest = part === 'decode' ? Math.max(channels, levels[level + 1] ?? channels) : channels;
+    return (widest * height * width) / 4 ** level;
+  });
+  return 4 * MAPS_ALIVE * Math.max(...sizes);
+}
+
+/**
+ * The most pictures whose activations fit into a memory budget, at least one.
+ *
+ * @param memoryBudget bytes for activations; the weights (335 MB for Stable Diffusion's) come on top
+ * @throws ArgumentError if the size of the pictures does not fit the autoencoder or the budget is not positive
+ */
+export function batchSizeFor(config: AutoencoderConfig, workload: Workload & { memoryBudget: number }): number {
+  const { height, width, memoryBudget } = workload;
+  const step = downscale(config);
+  if (!(height > 0 && width > 0) || height % step !== 0 || width % step !== 0)
+    throw new ArgumentError('batchSizeFor: height and width', `multiples of ${step}`, `${height} x ${width}`);
+  if (!(memoryBudget > 0)) throw new ArgumentError('batchSizeFor: memoryBudget', 'a positive number of bytes', memoryBudget);
+  return Math.max(1, Math.floor(memoryBudget / activationBytes(config, workload)));
+}
