@@ -1,5 +1,5 @@
 /** A transformer block of DiT: attention and feed-forward layer, each with a modulated norm before and a gate after it (adaLN-Zero). */
-import { type MoeOptions, moe, type Routing, sequenceBalanceLoss } from '@dit-moe/moe';
+import { type FeedForwardExperts, type MoeOptions, moe, type Routing, sequenceBalanceLoss } from '@dit-moe/moe';
 import {
   ArgumentError,
   attention,
@@ -14,7 +14,7 @@ import {
   swiglu,
 } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type DitConfig, ditSizes, hasExperts } from './config.js';
+import { type DitConfig, ditSizes, hasExperts, type MoeConfig } from './config.js';
 import { recomputed } from './recompute.js';
 import { rotate, rotation } from './rotary.js';
 
@@ -105,6 +105,12 @@ export function ditBlock(
 const tensorsOf = (routing: Routing): [string, tf.Tensor][] =>
   Object.entries(routing).filter((entry): entry is [string, tf.Tensor] => entry[1] instanceof tf.Tensor);
 
+function expertWeights(weights: DitWeights, { experts }: MoeConfig, name: string): FeedForwardExperts {
+  const down = weights[`${name}.down`]!;
+  if (experts !== 'gelu') return { gateUp: weights[`${name}.gateUp`]!, down };
+  return { kind: 'gelu', up: weights[`${name}.up`]!, upBias: weights[`${name}.upBias`]!, down, downBias: weights[`${name}.downBias`]! };
+}
+
 /** adaLN-Zero attention, then adaLN-Zero feed-forward (dense or experts). */
 function block(weights: DitWeights, config: DitConfig, layer: number, x: tf.Tensor, condition: tf.Tensor, options: DitOptions): DitOutput {
   const name = `blocks.${layer}`;
@@ -156,7 +162,7 @@ function block(weights: DitWeights, config: DitConfig, layer: number, x: tf.Tens
     tf.reshape(normal, [batch * tokens, width]),
     {
       gate: weights[`${name}.moe.gate`]!,
-      experts: { gateUp: weights[`${name}.moe.experts.gateUp`]!, down: weights[`${name}.moe.experts.down`]! },
+      experts: expertWeights(weights, config.moe, `${name}.moe.experts`),
       ...(shared && { shared: { gateUp: shared, down: weights[`${name}.moe.shared.down`]! } }),
     },
     config.moe,

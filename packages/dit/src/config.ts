@@ -10,6 +10,8 @@ export type MoeLayers = 'all' | 'deepHalf' | 'shallowHalf' | { every: number } |
 
 /** The mixture of experts of a block: its router and its widths. */
 export interface MoeConfig extends RouterConfig {
+  /** Routed experts: `swiglu` without biases (default, DiT-MoE) or `gelu` with biases, as the dense layer of DiT. */
+  experts?: 'swiglu' | 'gelu';
   /** Hidden width of a routed expert as a multiple of the model width (4 in DiT-MoE). */
   expertRatio: number;
   /** Hidden width of the shared expert as a multiple of the model width (2 in DiT-MoE); 0 for none. */

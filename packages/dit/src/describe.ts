@@ -91,7 +91,8 @@ function multiplyAccumulates(config: DitConfig): ModelDescription['gmac'] {
   let linear = tokens * d * p * p * (inChannels + outChannels) + TIMESTEP_CHANNELS * d + d * d + 2 * d * d;
   for (let layer = 0; layer < depth; layer++) {
     linear += 6 * d * d + tokens * 4 * d * d;
-    if (hasExperts(config, layer)) linear += tokens * d * (moe!.numExperts + 3 * moe!.topK * expertHidden + 3 * sharedHidden);
+    if (hasExperts(config, layer))
+      linear += tokens * d * (moe!.numExperts + (moe!.experts === 'gelu' ? 2 : 3) * moe!.topK * expertHidden + 3 * sharedHidden);
     else linear += tokens * d * mlpHidden * (config.mlp === 'swiglu' ? 3 : 2);
   }
   return { linear: linear / 1e9, total: (linear + depth * 2 * tokens * tokens * d) / 1e9 };

@@ -3,27 +3,7 @@ import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { countWeights, type DitConfig, dit, initialWeight, positionEmbedding, preset, timestepEmbedding, weightSpecs } from './index.js';
-
-const tiny: DitConfig = {
-  inputSize: [8, 4],
-  patchSize: 2,
-  inChannels: 1,
-  hiddenSize: 16,
-  depth: 2,
-  numHeads: 2,
-  mlpRatio: 4,
-  numClasses: 3,
-  learnSigma: false,
-  moe: { numExperts: 4, topK: 2, expertRatio: 2, sharedRatio: 1, balanceAlpha: 0.01 },
-};
-/** Random weights everywhere, so that no zero-initialised gate hides a mistake. */
-const weightsOf = (config: DitConfig) =>
-  Object.fromEntries(
-    Object.entries(weightSpecs(config)).map(([name, spec]) => [
-      name,
-      tf.tensor(initialWeight(name, { ...spec, initial: { kind: 'normal', std: 0.2 } }, 1), spec.shape),
-    ]),
-  );
+import { randomWeights, someInputs, tiny, tinyDense } from './testing/models.js';
 
 test('the presets have the sizes of the paper and the reference', () => {
   // Trainable weights and weights used per token, derived from the reference's modules.
@@ -72,19 +52,16 @@ test('initial weights depend on seed and name only', () => {
 describe('the model', () => {
   beforeAll(async () => void (await useTensorFlow()));
 
-  const inputs = () =>
-    [tf.randomNormal([3, 1, 8, 4], 0, 1, 'float32', 7), tf.tensor1d([0, 0.5, 1]), tf.tensor1d([0, 3, 2], 'int32')] as const;
-
   test.each([
     ['experts', tiny],
-    ['dense', { ...tiny, moe: undefined }],
+    ['dense', tinyDense],
   ] as [string, DitConfig][])('%s: the runtime agrees with the cpu backend, compiled with eager, and nothing leaks', (_, config) => {
     tf.setBackend('cpu');
-    const [x, t, y] = inputs();
-    const expected = dit(weightsOf(config), config, x, t, y).output;
+    const [x, t, y] = someInputs();
+    const expected = dit(randomWeights(config), config, x, t, y).output;
     expect(expected.shape).toEqual([3, 1, 8, 4]);
     tf.setBackend('tensorflow');
-    const weights = weightsOf(config);
+    const weights = randomWeights(config);
     const copies = [tf.tensor(x.dataSync(), x.shape), tf.tensor(t.dataSync()), tf.tensor(y.dataSync(), y.shape, 'int32')] as const;
     const step = compile((a: tf.Tensor, b: tf.Tensor, c: tf.Tensor) => dit(weights, config, a, b, c).output);
     const before = tf.memory().numTensors;
@@ -105,7 +82,7 @@ describe('the model', () => {
     const weights = Object.fromEntries(
       Object.entries(weightSpecs(tiny)).map(([name, spec]) => [name, tf.tensor(initialWeight(name, spec, 3), spec.shape)]),
     );
-    const { output, losses, routing } = dit(weights, tiny, ...inputs());
+    const { output, losses, routing } = dit(weights, tiny, ...someInputs());
     expect(Math.max(...output.dataSync())).toBe(0);
     expect(routing.map(({ indices }) => indices.shape)).toEqual([
       [24, 2],
@@ -116,7 +93,7 @@ describe('the model', () => {
   });
 
   test('an input of another size is refused', () => {
-    const [, t, y] = inputs();
-    expect(() => dit(weightsOf(tiny), tiny, tf.zeros([3, 1, 4, 8]), t, y)).toThrow(/\[B, 1, 8, 4\].*\[3, 1, 4, 8\]/);
+    const [, t, y] = someInputs();
+    expect(() => dit(randomWeights(tiny), tiny, tf.zeros([3, 1, 4, 8]), t, y)).toThrow(/\[B, 1, 8, 4\].*\[3, 1, 4, 8\]/);
   });
 });

@@ -14,6 +14,7 @@ const variants: [string, DitConfig][] = [
   ['dense SwiGLU', { ...tinyDense, mlp: 'swiglu', mlpRatio: 8 / 3 }],
   ['unconditional', { ...tiny, numClasses: 0 }],
   ['experts in the deep half', { ...tiny, moe: { ...tiny.moe!, layers: 'deepHalf' } }],
+  ['GELU experts', { ...tiny, moe: { ...tiny.moe!, experts: 'gelu' } }],
   ['interpolated positions', { ...tiny, positionGrid: [8, 8] }],
   ['renormalised weights', { ...tiny, moe: { ...tiny.moe!, normalizeTopK: true, scoreFunction: 'sigmoid' } }],
   [

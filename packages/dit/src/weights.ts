@@ -70,7 +70,12 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
     if (hasExperts(config, b)) {
       const { numExperts } = moe!;
       specs[`${block}.moe.gate`] = { shape: [d, numExperts], initial: { kind: 'uniform', limit: 1 / Math.sqrt(d) } };
-      gated(`${block}.moe.experts`, expertHidden, [numExperts]);
+      if (moe!.experts === 'gelu') {
+        specs[`${block}.moe.experts.up`] = { shape: [numExperts, d, expertHidden], initial: xavier(d, expertHidden) };
+        specs[`${block}.moe.experts.upBias`] = { shape: [numExperts, expertHidden], initial: zeros };
+        specs[`${block}.moe.experts.down`] = { shape: [numExperts, expertHidden, d], initial: xavier(expertHidden, d) };
+        specs[`${block}.moe.experts.downBias`] = { shape: [numExperts, d], initial: zeros };
+      } else gated(`${block}.moe.experts`, expertHidden, [numExperts]);
       if (sharedHidden > 0) gated(`${block}.moe.shared`, sharedHidden);
     } else if (config.mlp === 'swiglu') gated(`${block}.mlp`, mlpHidden);
     else {
@@ -89,7 +94,7 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
  * changes which experts are chosen.
  */
 export function isMatrix(name: string): boolean {
-  return /(\.weight|\.gateUp|\.down)$/.test(name);
+  return /(\.weight|\.gateUp|\.up|\.down)$/.test(name);
 }
 
 /**

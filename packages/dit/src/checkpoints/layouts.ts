@@ -91,6 +91,9 @@ export function inexpressible(config: DitConfig, layout: Layout): string | undef
   if (config.numClasses === 0) return 'no classes';
   if (config.positionGrid !== undefined) return 'interpolated positions';
   if (config.mlp === 'swiglu' && layers(config).some((layer) => !hasExperts(config, layer))) return 'dense SwiGLU layers';
+  if (config.moe?.experts === 'gelu') return 'GELU experts';
+  if (config.moe?.normalizeTopK === true || (config.moe?.weightScale ?? 1) !== 1) return 'renormalised or scaled expert weights';
+  if ((config.moe?.scoreFunction ?? 'softmax') !== 'softmax' || config.moe?.groups !== undefined) return 'another router than softmax';
   if (layout !== 'diffusers') return config.timestepFrequencies === 'diffusers' ? "diffusers' timestep frequencies" : undefined;
   if (config.moe !== undefined) return 'experts';
   return config.qkNorm === true ? 'q/k norms' : undefined;

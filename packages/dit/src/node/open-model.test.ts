@@ -29,8 +29,11 @@ async function stateDict(config: DitConfig, layout: Layout, prefix = '') {
 async function weightsOf(location: string, options = {}) {
   const model = await openModel(location, options);
   const weights: Record<string, Float32Array> = {};
-  for await (const [name, { data }] of model.weights()) weights[name] = data;
-  await model.close();
+  try {
+    for await (const [name, { data }] of model.weights()) weights[name] = data;
+  } finally {
+    await model.close();
+  }
   return { model, weights };
 }
 const expected = (config: DitConfig) => Object.fromEntries(Object.entries(randomNumbers(config)).map(([name, { data }]) => [name, data]));
