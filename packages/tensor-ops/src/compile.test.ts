@@ -1,3 +1,4 @@
+import fs from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { residentGrowth } from '../test/resident-growth.js';
@@ -171,6 +172,25 @@ describe('on the TensorFlow runtime', () => {
     expect(growth).toBeLessThan(8 << 20);
     step.dispose();
     p.dispose();
+  });
+
+  test.skipIf(process.platform !== 'linux')('recording a large step takes little memory', () => {
+    const x = tf.ones([1024, 1024]);
+    const step = compile((input: tf.Tensor) => {
+      // 100 results of 4 MiB that all live until the step ends.
+      const layers = [input];
+      for (let i = 0; i < 100; i++) layers.push(tf.mul(layers.at(-1)!, 0.5));
+      return layers.reduce((a, b) => tf.add(a, b));
+    });
+    const peak = () => Number(/VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8'))![1]) * 1024;
+    tf.add(x, 1).dispose();
+    fs.writeFileSync('/proc/self/clear_refs', '5'); // The peak starts anew at what is resident now.
+    const before = peak();
+    const result = step.runSync(x);
+    expect(peak() - before).toBeLessThan(100 << 20);
+    expect(tf.slice(result, [0, 0], [1, 1]).dataSync()[0]).toBeCloseTo(2, 6);
+    result.dispose();
+    step.dispose();
   });
 
   test('recordings free everything when disposed', () => {

@@ -7,6 +7,7 @@
 import { DataType, type OpAttribute } from '../tensorflow-backend.js';
 import { Attr, BindingConstants } from './binding-constants.js';
 import { type CApi, memoryView, type Pointer } from './c-api.js';
+import { untouchedZeroPages } from './native-process.js';
 import { attrValue, configProto } from './protobuf.js';
 import { readStrings, STRING_BYTES, writeStrings } from './strings.js';
 import { TensorFlowError } from './tensorflow-error.js';
@@ -311,6 +312,23 @@ export class TensorFlowBinding extends BindingConstants {
     const handle = this.api.TFE_TensorHandleCopySharingTensor(this.handle(id), this.status);
     this.check('TFE_TensorHandleCopySharingTensor');
     return this.register(handle);
+  }
+
+  /**
+   * Replaces a float tensor in host memory by zeros that take no memory. Recording wants shapes, not values, and holds the
+   * tensors of a whole step.
+   */
+  dropValues({ id, shape, dtype }: TensorMetadata): void {
+    const { api } = this;
+    const byteLength = shape.reduce((a, b) => a * b, (dtype === DataType.float32 ? 4 : 2) as number);
+    const { allocate, free } = untouchedZeroPages();
+    // munmap(address, length) frees them; TensorFlow's third argument is ignored.
+    const tensor = api.TF_NewTensor(dtype, BigInt64Array.from(shape, BigInt), shape.length, allocate(byteLength), byteLength, free, 0);
+    const handle = api.TFE_NewTensorHandle(tensor, this.status);
+    api.TF_DeleteTensor(tensor);
+    this.check('TFE_NewTensorHandle', () => `shape [${shape}]`);
+    api.TFE_DeleteTensorHandle(this.handle(id));
+    this.handles.set(id, handle);
   }
 
   /** Throws if the last call that took `status` failed. */

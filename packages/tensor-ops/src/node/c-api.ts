@@ -43,6 +43,7 @@ const signatures = {
   TF_NewBufferFromString: [P, ['void *', 'size_t']],
   TF_DeleteBuffer: ['void', [P]],
   TF_AllocateTensor: [P, ['int', 'void *', 'int', 'size_t']],
+  TF_NewTensor: [P, ['int', 'void *', 'int', P, 'size_t', P, P]],
   TF_DeleteTensor: ['void', [P]],
   TF_TensorData: [P, [P]],
   TF_TensorByteSize: ['size_t', [P]],

@@ -2,8 +2,8 @@
  * Recording a step: while it is installed in place of the binding, every tensor creation becomes a `Const` node, every op a
  * node, and every tensor that comes from outside an argument. The result is one TensorFlow function.
  *
- * Ops are also executed, because tfjs wants shapes; ops without outputs (assignments, optimizer updates, prints) are
- * recorded only, so recording has no side effect. Reads and writes of one variable keep their program order by control
+ * Ops are also executed, because tfjs wants shapes, but the values of large tensors are dropped at once; ops without outputs
+ * (assignments, optimizer updates, prints) are recorded only, so recording has no side effect. Reads and writes of one variable keep their program order by control
  * edges, as TensorFlow's own automatic control dependencies do.
  */
 import { DitMoeError, HostReadError } from '../errors.js';
@@ -22,6 +22,10 @@ import {
 
 /** Ops that only read the variable they are given. */
 const readers = new Set(['ReadVariableOp', 'VariableShape', 'ResourceGather', 'ResourceGatherNd', 'VarIsInitializedOp']);
+
+/** Values of larger tensors are not kept while recording; the small ones are, because shapes may depend on them. */
+const KEPT_BYTES = 1 << 20;
+const droppable: Readonly<Record<number, number>> = { [DataType.float32]: 4, [DataType.bfloat16]: 2, [DataType.float16]: 2 };
 
 /** An argument of the recorded function. */
 export interface Argument {
@@ -128,6 +132,8 @@ export class Recorder extends BindingConstants {
       const outputs = binding.run(op, name, numOutputs, inputs, attributes);
       outputs.forEach((output, i) => {
         this.names.set(output.id, i === 0 ? node : `${node}:${i}`);
+        const bytes = output.shape.reduce((a, b) => a * b, droppable[output.dtype] ?? 0);
+        if (bytes > KEPT_BYTES && !binding.isUsingGpuDevice()) binding.dropValues(output);
       });
       return outputs;
     } finally {

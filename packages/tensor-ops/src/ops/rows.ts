@@ -16,6 +16,8 @@ const take = (x: tf.Tensor, indices: tf.Tensor): tf.Tensor => {
 export function segmentSum(dy: tf.Tensor, indices: tf.Tensor, count: number): tf.Tensor {
   const backend = tensorFlowBackend();
   if (backend !== undefined) return backend.raw('UnsortedSegmentSum', [dy, indices, tf.scalar(count, 'int32')])[0]!;
+  // Products over nothing are not zero on the wasm backend.
+  if (dy.shape[0] === 0) return tf.zeros([count, ...dy.shape.slice(1)]);
   // wasm lacks UnsortedSegmentSum; a product with a one-hot matrix is exact and deterministic everywhere.
   const flat = tf.reshape(dy, [dy.shape[0]!, tf.util.sizeFromShape(dy.shape.slice(1))]) as tf.Tensor2D;
   const matrix = oneHot(indices, count) as tf.Tensor2D;
