@@ -6,9 +6,10 @@ import { type GenerateFlags, generateCommand } from './commands/generate.js';
 import { type MergeFlags, mergeCommand } from './commands/merge.js';
 import { type RoutingFlags, routingCommand } from './commands/routing.js';
 import { type SampleFlags, sampleCommand } from './commands/sample.js';
+import { type ServeFlags, serveCommand } from './commands/serve.js';
 import { solverTable } from './commands/solvers.js';
 import { exitCodes, SamplerError } from './errors.js';
-import { count, seeds, share, withBackend, withSampling } from './options.js';
+import { count, seed, seeds, share, withBackend, withSampling } from './options.js';
 
 let code: number = exitCodes.ok;
 const program = new Command('dit-moe-sampler')
@@ -26,6 +27,7 @@ Examples:
   dit-moe-sampler generate runs/demo --out set --images 1000 --labels balanced
   dit-moe-sampler merge set                                    checks it and writes set/samples.npz
   dit-moe-sampler routing runs/demo --out routing              what the experts have specialised in
+  dit-moe-sampler serve runs/demo                              a web page at http://127.0.0.1:8080/
   dit-moe-sampler doctor                                       what is there and what is missing`,
   );
 withSampling(program.command('sample'))
@@ -92,6 +94,31 @@ withSampling(program.command('routing'))
   .option('--out <folder>', 'for routing.html, routing.json and the figures as SVG and PNG', 'routing')
   .action(async (model: string, flags: RoutingFlags) => {
     code = await routingCommand(model, flags);
+  });
+withBackend(program.command('serve'))
+  .description('a web page on this machine: watch the denoising and the experts, compare guidance scales; and its HTTP API')
+  .argument('<models...>', 'run folders, checkpoint folders or .safetensors files')
+  .addOption(new Option('--weights <kind>', 'the average or the last weights').choices(['ema', 'weights']).default('ema'))
+  .addOption(new Option('--precision <kind>', 'of matrix products').choices(['f32', 'bf16']).default('f32'))
+  .option('--vae <folder|name>', 'autoencoder of models of latents (default: stabilityai/sd-vae-ft-ema from the Hugging Face hub)')
+  .option('--host <address>', 'to listen on; any other than this machine needs a token', '127.0.0.1')
+  .addOption(new Option('--port <n>', 'to listen on; 0 for any').argParser(seed).default(8080))
+  .option('--allow-host <name...>', 'further names under which the server may be reached', [])
+  .addOption(new Option('--queue <n>', 'requests that may wait').argParser(count).default(8))
+  .option('--static <folder>', 'write the page with the models instead: they run in the browser, by WebAssembly')
+  .addHelpText(
+    'after',
+    `
+The token is the environment variable DIT_MOE_SAMPLER_TOKEN; open the page once as http://.../#token=...
+The API is described at /api/openapi.json.
+
+Examples:
+  dit-moe-sampler serve runs/demo
+  dit-moe-sampler serve runs/demo --static page
+  curl -H 'Content-Type: application/json' -H 'Accept: image/png' -d '{"model":"demo","labels":[3,7]}' -o 37.png http://127.0.0.1:8080/api/samples`,
+  )
+  .action(async (models: string[], flags: ServeFlags) => {
+    code = await serveCommand(models, flags);
   });
 program
   .command('solvers')

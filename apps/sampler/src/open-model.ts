@@ -41,10 +41,27 @@ export interface OpenOptions {
 /** What the published models were trained with. */
 const DEFAULT_VAE = 'stabilityai/sd-vae-ft-ema';
 
-/** Reads what a file says of its model, and checks that it can be opened. */
-export async function readCard(file: string): Promise<ModelCard> {
+/** Weights on the disk. */
+export interface OpenWeights {
+  card: ModelCard;
+  /** Float32 values of a weight of that shape. */
+  read(name: string, shape: readonly number[]): Promise<Float32Array>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a file of weights without bringing them to a device.
+ * @throws ModelError if it is no model
+ */
+export async function openWeights(file: string): Promise<OpenWeights> {
   const source = await openFile(file);
-  return readMetadata(source, file).finally(() => source.close());
+  try {
+    const card = await readMetadata(source, file);
+    return { card, read: (name, shape) => readWeight(source, file, name, shape), close: () => source.close() };
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
 }
 
 /**
@@ -53,20 +70,19 @@ export async function readCard(file: string): Promise<ModelCard> {
  * @throws UsageError if the size does not fit the model's patches
  */
 export async function openModel(file: string, { precision = 'f32', vae = DEFAULT_VAE, size }: OpenOptions = {}): Promise<OpenModel> {
-  const source = await openFile(file);
+  const { card, read, close } = await openWeights(file);
   try {
-    const card = await readMetadata(source, file);
     const { inChannels } = card.config;
     const space = inChannels === 1 || inChannels === 3 ? pixelSpace(inChannels) : await openLatentSpace(vae, inChannels);
     try {
       const resized = size === undefined ? card : { ...card, config: { ...card.config, inputSize: inputSizeOf(size, card, space.scale) } };
-      return await prepareModel(resized, space, (name, shape) => readWeight(source, file, name, shape), precision);
+      return await prepareModel(resized, space, read, precision);
     } catch (error) {
       space.dispose();
       throw error;
     }
   } finally {
-    await source.close();
+    await close();
   }
 }
 

@@ -1,0 +1,73 @@
+/** `serve`: the page and its API, or a folder in which the page runs without a server. */
+import path from 'node:path';
+import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
+import { exitCodes, OutputError } from '../errors.js';
+import type { OpenOptions, WeightChoice } from '../open-model.js';
+import { checkBinding } from '../serve/access.js';
+import { ModelStore } from '../serve/model-store.js';
+import { readPage } from '../serve/page-files.js';
+import { createServer } from '../serve/server.js';
+import { solverChoices } from '../serve/solver-choices.js';
+import { exportStatic } from '../serve/static-export.js';
+import type { PageConfig } from '../web/engine.js';
+
+export interface ServeFlags extends OpenOptions {
+  host: string;
+  port: number;
+  allowHost: string[];
+  queue: number;
+  static?: string;
+  weights: WeightChoice;
+  backend: BackendName;
+  threads?: number;
+  json: boolean;
+}
+
+/** Name of the environment variable with the token: on the command line, every user of the machine could read it. */
+const TOKEN = 'DIT_MOE_SAMPLER_TOKEN';
+const API_VERSION = '1';
+/** A larger download is worth a warning. */
+const LARGE_BYTES = 100e6;
+
+/** Runs `serve` until a signal ends it, and returns the exit code. */
+export async function serveCommand(locations: readonly string[], flags: ServeFlags): Promise<number> {
+  const store = await ModelStore.create(locations, flags.weights, flags);
+  if (flags.static !== undefined) {
+    const bytes = await exportStatic(flags.static, store);
+    if (bytes > LARGE_BYTES) console.error(`The models have ${(bytes / 1e6).toFixed(0)} MB, which every visitor downloads.`);
+    if (flags.json) console.log(JSON.stringify({ out: path.resolve(flags.static), models: store.models, bytes }));
+    else console.log(`${store.models.length} models, ${(bytes / 1e6).toFixed(1)} MB: put ${flags.static} on any host of static files.`);
+    return exitCodes.ok;
+  }
+  const token = process.env[TOKEN];
+  const access = { host: flags.host, allowedHosts: flags.allowHost, ...(token !== undefined && { token }) };
+  checkBinding(access);
+  const page = await readPage();
+  const config: PageConfig = { engine: 'server', solvers: solverChoices };
+  page.set('/config.json', { type: 'application/json', content: new TextEncoder().encode(JSON.stringify(config)) });
+  const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
+  const server = createServer({
+    ...access,
+    store,
+    files: page,
+    version: API_VERSION,
+    queueLimit: flags.queue,
+    onFailure: (error) => console.error(error),
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (cause) =>
+      reject(new OutputError(`Cannot listen on ${flags.host} port ${flags.port}: ${cause.message}`, { cause })),
+    );
+    server.listen(flags.port, flags.host, resolve);
+  });
+  const { port } = server.address() as { port: number };
+  const address = `http://${flags.host.includes(':') ? `[${flags.host}]` : flags.host}:${port}/`;
+  if (flags.json) console.log(JSON.stringify({ address, models: store.models, backend: backend.name }));
+  else console.log(`Serving ${store.models.map(({ name }) => name).join(', ')} at ${address} (${backend.name}). End with Ctrl+C.`);
+  await new Promise<void>((resolve) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+  });
+  server.close();
+  server.closeAllConnections();
+  return exitCodes.ok;
+}

@@ -1,0 +1,77 @@
+/** Sampling that can be watched: every step as an event. Runs in the server and in the browser. */
+import { pictureAt, type SolverName } from '@dit-moe/diffusion';
+import { ditSizes, type ModelCard } from '@dit-moe/dit';
+import { encode } from 'fast-png';
+import type { OpenModel, RoutedBatch } from '../model.js';
+import { sampleBatch, settingsOf } from '../sample.js';
+import { type ModelInfo, type SampleEvent, type SampleRequest, toBase64 } from './protocol.js';
+
+/** What there is to say of a model before it is opened. */
+export function modelInfo(id: string, name: string, card: ModelCard, scale: number): ModelInfo {
+  const { config, classNames, step } = card;
+  const [height, width] = config.inputSize;
+  const { moe } = config;
+  return {
+    id,
+    name,
+    step,
+    classNames,
+    height: height * scale,
+    width: width * scale,
+    channels: config.inChannels === 1 ? 1 : 3,
+    grid: ditSizes(config).grid,
+    layers: moe === undefined ? 0 : config.depth,
+    experts: moe?.numExperts ?? 0,
+    topK: moe?.topK ?? 0,
+  };
+}
+
+/**
+ * Samples one batch.
+ * @param options `emit` receives every event but `queued` and `error`; while `ready()` is false, steps are left out; `pause` is
+ * awaited after every step
+ */
+export async function sampleLive(
+  model: OpenModel,
+  request: SampleRequest,
+  options: { signal?: AbortSignal; emit: (event: SampleEvent) => void; ready?: () => boolean; pause?: () => Promise<void> },
+): Promise<void> {
+  const { signal, emit, ready = () => true, pause } = options;
+  const started = performance.now();
+  const images = request.labels.map((label, index) => ({ label, index }));
+  const settings = settingsOf({ ...request, solver: request.solver as SolverName });
+  let routing: RoutedBatch | undefined;
+  const x = await sampleBatch(model, images, settings, {
+    signal,
+    ...(model.card.config.moe !== undefined && { onRouting: (latest: RoutedBatch) => (routing = latest) }),
+    async onStep({ step, steps, time, clean }) {
+      await pause?.();
+      if (!ready()) return;
+      const { data, height, width, channels } = await model.space.preview(clean);
+      const experts = routing === undefined ? {} : { experts: toBase64(conditionalExperts(routing, images.length)) };
+      emit({ type: 'step', step, steps, time, pixels: toBase64(data), height, width, channels, ...experts });
+    },
+  });
+  const pixels = await model.space.decode(x).finally(() => x.dispose());
+  const pngs = images.map((image, i) => {
+    const { data, width, height, channels } = pictureAt(pixels, i);
+    const text = {
+      Software: 'dit-moe-sampler',
+      Comment: JSON.stringify({ model: request.model, step: model.card.step, ...settings, ...image }),
+    };
+    return toBase64(encode({ data, width, height, channels, depth: 8, text }));
+  });
+  emit({ type: 'done', images: pngs, height: pixels.height, width: pixels.width, seconds: (performance.now() - started) / 1000 });
+}
+
+/** Choices of the first `count` images, without those of the unconditional half: `[layers, count, patches, topK]`. */
+function conditionalExperts({ layers, labels }: RoutedBatch, count: number): Uint8Array {
+  const parts = layers.map((chosen) => Uint8Array.from(chosen.subarray(0, (chosen.length / labels.length) * count)));
+  const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}

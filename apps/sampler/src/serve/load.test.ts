@@ -1,0 +1,123 @@
+/** The server under load, in a process of its own, so that its memory can be watched and a crash would be seen. */
+import fs from 'node:fs';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bundleCli, type Running } from '../testing/run-cli.js';
+import { writeTinyModel } from '../testing/tiny-model.js';
+import { buildWeb } from '../web/build.js';
+
+const CLIENTS = 200;
+const root = fs.mkdtempSync(path.join(os.tmpdir(), 'load-'));
+let running: Running;
+let port: number;
+let url: string;
+
+/** Resident memory of the server in bytes. */
+const residentBytes = (): number => 1024 * Number(/VmRSS:\s+(\d+)/.exec(fs.readFileSync(`/proc/${running.child.pid}/status`, 'utf8'))![1]);
+
+beforeAll(async () => {
+  await writeTinyModel(path.join(root, 'tiny.safetensors'));
+  await buildWeb(path.join(root, 'web'));
+  const start = await bundleCli(root);
+  running = start(['serve', path.join(root, 'tiny.safetensors'), '--port', '0', '--json', '--backend', 'tensorflow']);
+  url = await new Promise<string>((resolve, reject) => {
+    running.child.stdout!.on('data', (text) => resolve(JSON.parse(String(text)).address));
+    running.ended.then(({ err }) => reject(new Error(err)));
+  });
+  port = Number(new URL(url).port);
+});
+afterAll(async () => {
+  running.child.kill('SIGTERM');
+  const { code, err } = await running.ended;
+  fs.rmSync(root, { recursive: true });
+  expect(err).not.toMatch(/\bat .*:\d+:\d+/);
+  expect(code).toBe(0);
+});
+
+const post = (body: string, signal?: AbortSignal): Promise<Response> =>
+  fetch(`${url}api/samples`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body, signal });
+const request = (more: object = {}): string => JSON.stringify({ model: 'tiny', labels: [0, 1], steps: 2, ...more });
+
+/** What the server says on a raw connection until it closes it. */
+function raw(text: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1', () => socket.write(text));
+    let answer = '';
+    socket.on('data', (chunk) => (answer += chunk));
+    socket.on('error', () => resolve(answer));
+    socket.on('close', () => resolve(answer));
+  });
+}
+
+/** All kinds of clients at once. */
+async function storm(): Promise<Record<string, number>> {
+  const codes: Record<string, number> = {};
+  const count = (key: string | number) => (codes[key] = (codes[key] ?? 0) + 1);
+  await Promise.all(
+    Array.from({ length: CLIENTS }, async (_, i) => {
+      if (i % 5 === 0) {
+        // Goes away in the middle.
+        const controller = new AbortController();
+        const leave = setTimeout(() => controller.abort(), 20 + (i % 7) * 20);
+        await post(request({ labels: Array(32).fill(2), steps: 100 }), controller.signal)
+          .then((response) => response.text())
+          .catch(() => undefined);
+        clearTimeout(leave);
+        return count('left');
+      }
+      if (i % 5 === 1) return count((await post(['{', '[1]', '"x"', '{"model":1}', '\u0000'][i % 5]!)).status);
+      if (i % 5 === 2) {
+        const response = await fetch(url + ['', 'main.js', 'api/models', 'nothing'][i % 4]);
+        await response.arrayBuffer();
+        return count(response.status);
+      }
+      const response = await post(request());
+      const text = await response.text();
+      if (response.status === 200) expect(JSON.parse(text.trimEnd().split('\n').at(-1)!).type).toBe('done');
+      return count(response.status);
+    }),
+  );
+  return codes;
+}
+
+test(`${CLIENTS} clients at once: right codes, no crash, memory flat`, async () => {
+  // The first storms fill caches: connections, compiled steps of each shape, the allocator.
+  for (let i = 0; i < 3; i++) await storm();
+  const before = residentBytes();
+  const all: Record<string, number> = {};
+  for (let i = 0; i < 5; i++) for (const [code, n] of Object.entries(await storm())) all[code] = (all[code] ?? 0) + n;
+  expect(Object.keys(all).sort()).toEqual(['200', '400', '404', '429', 'left']);
+  expect(all['400']).toBe(5 * (CLIENTS / 5));
+  expect(all['404']).toBe(5 * (CLIENTS / 20));
+  // Of those who stay, some are served and the others told to come back; files are always served.
+  expect(all['200']! + all['429']!).toBe(5 * (CLIENTS - 2 * (CLIENTS / 5) - CLIENTS / 20));
+  expect(all['200']!).toBeGreaterThan(5 * (CLIENTS / 5) * 0.75);
+  expect(residentBytes() - before).toBeLessThan(60e6);
+  expect((await post(request())).status).toBe(200);
+});
+
+test('slow clients are cut off, and hold up nobody', async () => {
+  const head = `POST /api/samples HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: application/json\r\nContent-Length: 100\r\n`;
+  const slow = [...Array.from({ length: 20 }, () => raw(head)), ...Array.from({ length: 20 }, () => raw(`${head}\r\n{"model":`))];
+  const started = performance.now();
+  expect((await post(request())).status).toBe(200);
+  expect(performance.now() - started).toBeLessThan(5000);
+  const answers = await Promise.all(slow);
+  for (const answer of answers) expect(answer).toMatch(/^HTTP\/1\.1 408 /);
+});
+
+test('one who takes nothing of a long answer holds up nobody', async () => {
+  const body = request({ labels: Array(64).fill(0), steps: 100 });
+  const lazy = net.connect(port, '127.0.0.1', () =>
+    lazy.write(
+      `POST /api/samples HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    ),
+  );
+  lazy.pause();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  const response = await post(request());
+  expect(JSON.parse((await response.text()).trimEnd().split('\n').at(-1)!).type).toBe('done');
+  lazy.destroy();
+});

@@ -1,0 +1,77 @@
+/** What page and server say to each other; also what the page and the model inside the browser do. */
+
+/** A model that can be chosen. */
+export interface ModelInfo {
+  /** For requests. */
+  id: string;
+  /** For people. */
+  name: string;
+  /** Training steps. */
+  step: number;
+  classNames: readonly string[];
+  /** Size of the pictures in pixels. */
+  height: number;
+  width: number;
+  channels: number;
+  /** Patches per column and row. */
+  grid: readonly [number, number];
+  /** Layers with experts, experts of each, and experts of a patch; 0 for dense models. */
+  layers: number;
+  experts: number;
+  topK: number;
+}
+
+/** What to sample. */
+export interface SampleRequest {
+  model: string;
+  /** Class of each image; image `i` has the noise of (seed, i). */
+  labels: number[];
+  seed: number;
+  solver: string;
+  /** Default: the solver's own. */
+  steps?: number;
+  guidance: number;
+  /** Times in which guidance applies, 1 is noise (default: all). */
+  interval?: [number, number];
+}
+
+/** One line of the answer. Bytes are in base64. */
+export type SampleEvent =
+  | { type: 'queued'; position: number }
+  | {
+      type: 'step';
+      step: number;
+      steps: number;
+      /** Time reached, as the model is told it. */
+      time: number;
+      /** The clean images as predicted now: bytes `[B, height, width, channels]`. */
+      pixels: string;
+      height: number;
+      width: number;
+      channels: number;
+      /** Experts of every patch, best first: bytes `[layers, B, patches, topK]`; without experts absent. */
+      experts?: string;
+    }
+  | {
+      type: 'done';
+      /** A PNG for each image, with its settings in the `Comment` text. */
+      images: string[];
+      height: number;
+      width: number;
+      seconds: number;
+    }
+  | { type: 'error'; code: string; message: string };
+
+/** Limits of a request, the same in the page's form, the API and its description. */
+export const limits = { images: 64, steps: 250, guidance: 20 } as const;
+
+export function toBase64(bytes: Uint8Array): string {
+  let text = '';
+  // In parts: a call has a limited number of arguments.
+  for (let i = 0; i < bytes.length; i += 0x8000) text += String.fromCharCode(...bytes.subarray(i, i + 0x8000));
+  return btoa(text);
+}
+
+export function fromBase64(text: string): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+}

@@ -1,0 +1,231 @@
+/** The HTTP server: the page, and the API of `openapi.ts`. */
+import http, { type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { contactSheet } from '@dit-moe/diffusion';
+import { ArgumentError } from '@dit-moe/tensor-ops';
+import { decode, encode } from 'fast-png';
+import { type AccessRules, checkBinding, checkOrigin, checkToken } from './access.js';
+import { HttpError } from './http-error.js';
+import { sampleLive } from './live-sampling.js';
+import type { ModelStore } from './model-store.js';
+import { openApi, sampleRequestSchema } from './openapi.js';
+import { fromBase64, type SampleEvent, type SampleRequest } from './protocol.js';
+import { InferenceQueue, QueueFullError } from './queue.js';
+
+export interface ServerOptions extends AccessRules {
+  store: ModelStore;
+  /** The page's files by path, such as `/index.html`. */
+  files: ReadonlyMap<string, { type: string; content: Uint8Array }>;
+  /** Version of the API. */
+  version: string;
+  /** Requests that may wait (default 8). */
+  queueLimit?: number;
+  /** Receives failures that the client is not told. */
+  onFailure?: (error: unknown) => void;
+}
+
+const MAX_BODY_BYTES = 64 * 1024;
+/** A request must have arrived after this time: slow clients must not hold connections. */
+const REQUEST_TIMEOUT_MS = 10_000;
+const CHECK_TIMEOUTS_MS = 1000;
+/** A client that takes nothing of its answer for this long is cut off. */
+const IDLE_TIMEOUT_MS = 120_000;
+const MAX_CONNECTIONS = 1024;
+/** Answers that a client has not taken may hold this much memory; then steps are left out. */
+const MAX_UNSENT_BYTES = 1024 * 1024;
+const RETRY_AFTER_S = 2;
+
+const securityHeaders = {
+  'Content-Security-Policy':
+    "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  'X-Content-Type-Options': 'nosniff',
+  'X-Frame-Options': 'DENY',
+  'Referrer-Policy': 'no-referrer',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+  'Cross-Origin-Opener-Policy': 'same-origin',
+};
+
+/**
+ * Creates the server; it does not listen yet.
+ * @throws UsageError for an address that others can reach, without a token
+ */
+export function createServer(options: ServerOptions): Server {
+  checkBinding(options);
+  const queue = new InferenceQueue(options.queueLimit ?? 8);
+  const server = http.createServer(
+    {
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      headersTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: CHECK_TIMEOUTS_MS,
+      keepAliveTimeout: 5000,
+    },
+    (request, response) => {
+      for (const [name, value] of Object.entries(securityHeaders)) response.setHeader(name, value);
+      answer(request, response, options, queue).catch((error) => refuse(response, error, options));
+    },
+  );
+  server.maxConnections = MAX_CONNECTIONS;
+  server.setTimeout(IDLE_TIMEOUT_MS);
+  server.on('clientError', refuseBrokenRequest);
+  return server;
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse, options: ServerOptions, queue: InferenceQueue): Promise<void> {
+  checkOrigin(request, options);
+  const path = /^[^?#]*/.exec(request.url ?? '')![0];
+  if (!path.startsWith('/api/')) return sendFile(request, response, path, options);
+  checkToken(request, options);
+  if (path === '/api/models') {
+    allow(request, ['GET']);
+    return sendJson(response, 200, options.store.models);
+  }
+  if (path === '/api/openapi.json') {
+    allow(request, ['GET']);
+    return sendJson(response, 200, openApi(options.version));
+  }
+  if (path === '/api/samples') {
+    allow(request, ['POST']);
+    return sample(request, response, options, queue);
+  }
+  throw new HttpError(404, 'E_NOT_FOUND', 'There is nothing at this address. The API is described at /api/openapi.json.');
+}
+
+function allow(request: IncomingMessage, methods: readonly string[]): void {
+  if (!methods.includes(request.method!))
+    throw new HttpError(405, 'E_METHOD', `Expected ${methods.join(' or ')}.`, { Allow: methods.join(', ') });
+}
+
+function sendFile(request: IncomingMessage, response: ServerResponse, path: string, { files }: ServerOptions): void {
+  const file = files.get(path === '/' ? '/index.html' : path);
+  if (file === undefined) throw new HttpError(404, 'E_NOT_FOUND', 'There is nothing at this address.');
+  allow(request, ['GET', 'HEAD']);
+  response.writeHead(200, { 'Content-Type': file.type, 'Content-Length': file.content.length, 'Cache-Control': 'no-cache' });
+  response.end(request.method === 'HEAD' ? undefined : file.content);
+}
+
+function sendJson(response: ServerResponse, status: number, body: unknown, headers: Readonly<Record<string, string>> = {}): void {
+  const text = JSON.stringify(body);
+  response.writeHead(status, { 'Content-Type': 'application/json', 'Cache-Control': 'no-store', ...headers });
+  response.end(text);
+}
+
+/** Streams the events of one sampling, or sends one picture. */
+async function sample(request: IncomingMessage, response: ServerResponse, options: ServerOptions, queue: InferenceQueue): Promise<void> {
+  const wanted = await readRequest(request, options.store);
+  const picture = /\bimage\/png\b/.test(request.headers.accept ?? '');
+  const gone = new AbortController();
+  response.on('close', () => gone.abort(new HttpError(499, 'E_GONE', 'The client has closed the connection.')));
+  let images: string[] = [];
+  const emit = (event: SampleEvent): void => {
+    if (event.type === 'done') images = event.images;
+    if (picture || gone.signal.aborted) return;
+    if (!response.headersSent) response.writeHead(200, { 'Content-Type': 'application/x-ndjson', 'Cache-Control': 'no-store' });
+    response.write(`${JSON.stringify(event)}\n`);
+  };
+  try {
+    await queue.run(
+      async () => {
+        const model = await options.store.get(wanted.model);
+        const ready = () => !picture && response.writableLength < MAX_UNSENT_BYTES;
+        await sampleLive(model, wanted, { signal: gone.signal, emit, ready });
+      },
+      gone.signal,
+      (position) => emit({ type: 'queued', position }),
+    );
+  } catch (error) {
+    if (gone.signal.aborted) return;
+    if (!response.headersSent) throw error;
+    options.onFailure?.(error);
+    emit({ type: 'error', code: 'E_FAILED', message: 'The sampler failed; its log says why.' });
+  }
+  if (!picture) {
+    response.end();
+    return;
+  }
+  response.writeHead(200, { 'Content-Type': 'image/png', 'Cache-Control': 'no-store' });
+  response.end(joined(images));
+}
+
+/** One picture of all images. */
+function joined(images: readonly string[]): Uint8Array {
+  const pictures = images.map((image) => decode(fromBase64(image)));
+  const { width, height, channels } = pictures[0]!;
+  const data = new Uint8Array(pictures.length * pictures[0]!.data.length);
+  for (const [i, { data: pixels }] of pictures.entries()) data.set(pixels as Uint8Array, i * pixels.length);
+  const sheet = contactSheet({ data, count: pictures.length, height, width, channels }, Math.ceil(Math.sqrt(pictures.length)));
+  return encode({ data: sheet.data, width: sheet.width, height: sheet.height, channels: sheet.channels, depth: 8 });
+}
+
+async function readRequest(request: IncomingMessage, store: ModelStore): Promise<SampleRequest> {
+  if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? ''))
+    throw new HttpError(415, 'E_MEDIA_TYPE', 'Expected the content type application/json.');
+  const text = await readBody(request);
+  let body: unknown;
+  try {
+    body = JSON.parse(text);
+  } catch {
+    throw new HttpError(400, 'E_JSON', 'The body is not JSON.');
+  }
+  const result = sampleRequestSchema.safeParse(body);
+  if (!result.success) {
+    const problems = result.error.issues.slice(0, 5).map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);
+    throw new HttpError(400, 'E_REQUEST', problems.join('; '));
+  }
+  const model = store.info(result.data.model);
+  if (model === undefined) throw new HttpError(400, 'E_REQUEST', 'model: there is no such model; see /api/models');
+  if (result.data.labels.some((label) => label >= model.classNames.length))
+    throw new HttpError(400, 'E_REQUEST', `labels: expected 0 to ${model.classNames.length - 1} for this model`);
+  return result.data;
+}
+
+async function readBody(request: IncomingMessage): Promise<string> {
+  const tooLarge = () =>
+    // The rest of the body is not read: the connection cannot be used again.
+    new HttpError(413, 'E_BODY_SIZE', `The body may have at most ${MAX_BODY_BYTES} bytes.`, { Connection: 'close' });
+  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLarge();
+  const chunks: Buffer[] = [];
+  let size = 0;
+  try {
+    for await (const chunk of request as AsyncIterable<Buffer>) {
+      size += chunk.length;
+      if (size > MAX_BODY_BYTES) throw tooLarge();
+      chunks.push(chunk);
+    }
+  } catch (error) {
+    if (error instanceof HttpError) throw error;
+    throw new HttpError(400, 'E_BODY', 'The body did not arrive whole.');
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function refuse(response: ServerResponse, error: unknown, { onFailure }: ServerOptions): void {
+  if (response.headersSent || response.destroyed) {
+    response.destroy();
+    return;
+  }
+  const known =
+    error instanceof QueueFullError
+      ? new HttpError(429, error.code, error.message, { 'Retry-After': String(RETRY_AFTER_S) })
+      : error instanceof HttpError
+        ? error
+        : error instanceof ArgumentError
+          ? new HttpError(400, 'E_REQUEST', error.message)
+          : new HttpError(500, 'E_FAILED', 'The sampler failed; its log says why.');
+  if (known.status === 500) onFailure?.(error);
+  sendJson(response, known.status, { error: { code: known.code, message: known.message } }, known.headers);
+}
+
+/** What is not even HTTP, or came too slowly. */
+function refuseBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const status =
+    error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
+      ? '408 Request Timeout'
+      : error.code === 'HPE_HEADER_OVERFLOW'
+        ? '431 Request Header Fields Too Large'
+        : '400 Bad Request';
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}

@@ -1,0 +1,55 @@
+/** What the page remembers of one sampling: every step, and the finished images. */
+import { fromBase64, type SampleEvent, type SampleRequest } from '../serve/protocol.js';
+
+export interface Frame {
+  step: number;
+  steps: number;
+  time: number;
+  height: number;
+  width: number;
+  channels: number;
+  /** `[B, height, width, channels]` */
+  pixels: Uint8Array;
+  /** `[layers, B, patches, topK]` */
+  experts?: Uint8Array;
+}
+
+/** One sampling, running or finished. */
+export interface Run {
+  request: SampleRequest;
+  frames: Frame[];
+  /** Place in the server's queue, while it waits. */
+  position?: number;
+  /** Finished PNGs as addresses of blobs. */
+  images?: string[];
+  seconds?: number;
+}
+
+/** The run after an event. */
+export function withEvent(run: Run, event: SampleEvent): Run {
+  if (event.type === 'queued') return { ...run, position: event.position };
+  if (event.type === 'step') {
+    const { type: _, pixels, experts, ...rest } = event;
+    const frame: Frame = { ...rest, pixels: fromBase64(pixels), ...(experts !== undefined && { experts: fromBase64(experts) }) };
+    const { position: __, ...others } = run;
+    return { ...others, frames: [...run.frames, frame] };
+  }
+  if (event.type === 'done') {
+    const images = event.images.map((png) => URL.createObjectURL(new Blob([fromBase64(png)], { type: 'image/png' })));
+    return { ...run, images, seconds: event.seconds };
+  }
+  return run;
+}
+
+/** Experts that image `b` of a frame has in a layer, best first for each patch: `[patches, topK]`. */
+export function expertsOf({ experts }: Frame, images: number, layers: number, layer: number, b: number): Uint8Array | undefined {
+  if (experts === undefined) return undefined;
+  const perImage = experts.length / layers / images;
+  const start = (layer * images + b) * perImage;
+  return experts.subarray(start, start + perImage);
+}
+
+/** A colour for each expert that also differs in lightness from its neighbours. */
+export function expertColour(expert: number, experts: number): string {
+  return `hsl(${Math.round((360 * expert) / experts)} 75% ${expert % 2 === 0 ? 62 : 45}%)`;
+}

@@ -1,0 +1,20 @@
+/** Starts the page. */
+import { render } from 'preact';
+import { App } from './app.js';
+import { browserEngine } from './browser-engine.js';
+import type { PageConfig } from './engine.js';
+import { serverEngine } from './server-engine.js';
+
+const root = document.getElementById('app')!;
+try {
+  const config = (await (await fetch('config.json')).json()) as PageConfig;
+  const engine = config.engine === 'server' ? serverEngine() : browserEngine(config.models);
+  render(<App engine={engine} models={await engine.models()} solvers={config.solvers} />, root);
+} catch (error) {
+  render(
+    <p class="error page" role="alert">
+      {(error as Error).message}
+    </p>,
+    root,
+  );
+}

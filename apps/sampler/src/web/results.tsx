@@ -1,0 +1,178 @@
+/** The images: a row for each guidance scale, a timeline over all steps, and the experts. */
+import { useEffect, useMemo, useState } from 'preact/hooks';
+import type { ModelInfo } from '../serve/protocol.js';
+import { expertColour, expertsOf, type Frame, type Run } from './frames.js';
+import { SampleCanvas } from './sample-canvas.js';
+import { downloadSheet } from './sheet.js';
+
+/** Milliseconds between steps when they are played. */
+const PLAY_INTERVAL = 80;
+
+export interface ResultsProps {
+  runs: readonly Run[];
+  model: ModelInfo;
+  running: boolean;
+}
+
+export function Results({ runs, model, running }: ResultsProps) {
+  /** Step that is shown; undefined: the newest. */
+  const [chosen, setChosen] = useState<number | undefined>();
+  const [playing, setPlaying] = useState(false);
+  const [showExperts, setShowExperts] = useState(false);
+  const [layer, setLayer] = useState(0);
+  const most = Math.max(...runs.map(({ frames }) => frames.length));
+  useEffect(() => {
+    if (running) setChosen(undefined);
+  }, [running]);
+  useEffect(() => {
+    if (!playing) return;
+    const timer = setInterval(() => setChosen((at) => ((at ?? most) >= most ? 1 : (at ?? 0) + 1)), PLAY_INTERVAL);
+    return () => clearInterval(timer);
+  }, [playing, most]);
+  if (most < 1) return null;
+  const at = Math.min(chosen ?? most, most);
+  const shown = runs.filter(({ frames }) => frames.length > 0);
+  const current = shown[0]!.frames[Math.min(at, shown[0]!.frames.length) - 1]!;
+  const canShowExperts = model.layers > 0;
+  return (
+    <>
+      <section class="card" aria-labelledby="timeline-title">
+        <h2 id="timeline-title">Denoising</h2>
+        <div class="timeline">
+          <button type="button" onClick={() => setPlaying(!playing)} aria-pressed={playing}>
+            {playing ? 'Pause' : 'Play'}
+          </button>
+          <input
+            type="range"
+            min={1}
+            max={most}
+            value={at}
+            aria-label="Step"
+            aria-valuetext={`step ${current.step} of ${current.steps}`}
+            onInput={(event) => {
+              setPlaying(false);
+              setChosen(Number(event.currentTarget.value));
+            }}
+          />
+          <output>
+            Step {current.step} of {current.steps}, time {current.time.toFixed(3)}
+            {at === most && !running ? '' : ': the finished image as predicted now'}
+          </output>
+        </div>
+        {canShowExperts && (
+          <div class="toggles">
+            <label>
+              <input type="checkbox" checked={showExperts} onChange={(event) => setShowExperts(event.currentTarget.checked)} />
+              Show which experts handle which patch
+            </label>
+            {showExperts && (
+              <label>
+                Layer
+                <select value={layer} onChange={(event) => setLayer(Number(event.currentTarget.value))}>
+                  {Array.from({ length: model.layers }, (_, l) => (
+                    <option key={l} value={l}>
+                      {l}
+                    </option>
+                  ))}
+                </select>
+              </label>
+            )}
+          </div>
+        )}
+        {showExperts && <ExpertShares frame={current} model={model} layer={layer} images={shown[0]!.request.labels.length} />}
+      </section>
+      {shown.map((run) => (
+        <RunImages
+          key={run.request.guidance}
+          run={run}
+          model={model}
+          frame={run.frames[Math.min(at, run.frames.length) - 1]!}
+          {...(showExperts && { layer })}
+        />
+      ))}
+    </>
+  );
+}
+
+/** Share of the patches of all images that have each expert. */
+function ExpertShares({ frame, model, layer, images }: { frame: Frame; model: ModelInfo; layer: number; images: number }) {
+  const shares = useMemo(() => {
+    const counts = Array<number>(model.experts).fill(0);
+    for (let b = 0; b < images; b++) for (const expert of expertsOf(frame, images, model.layers, layer, b) ?? []) counts[expert]!++;
+    const total = counts.reduce((a, b) => a + b, 0);
+    return counts.map((n) => (total === 0 ? 0 : n / total));
+  }, [frame, layer, images]);
+  return (
+    <>
+      <p class="hint" id="shares-title">
+        Share of the assignments in layer {layer} that each expert gets. Patches have the colour and number of their first expert and the
+        frame of their second.
+      </p>
+      <ul class="shares" aria-labelledby="shares-title">
+        {shares.map((share, expert) => (
+          <li key={expert}>
+            <svg width="14" height="14" aria-hidden="true">
+              <rect width="14" height="14" rx="3" fill={expertColour(expert, model.experts)} />
+            </svg>
+            <span>
+              {expert}: {(100 * share).toFixed(1)} %
+            </span>
+          </li>
+        ))}
+      </ul>
+    </>
+  );
+}
+
+function RunImages({ run, model, frame, layer }: { run: Run; model: ModelInfo; frame: Frame; layer?: number }) {
+  const { request, images, seconds } = run;
+  const title = `Guidance ${request.guidance}`;
+  const overlays = useMemo(
+    () =>
+      request.labels.map((_, i) => {
+        const experts = layer === undefined ? undefined : expertsOf(frame, request.labels.length, model.layers, layer, i);
+        return experts === undefined ? undefined : { chosen: experts, grid: model.grid, experts: model.experts };
+      }),
+    [frame, layer],
+  );
+  return (
+    <section class="card" aria-label={title}>
+      <div class="rowhead">
+        <h2>{title}</h2>
+        {images !== undefined && (
+          <button type="button" onClick={() => downloadSheet(images, `guidance-${request.guidance}.png`)}>
+            Download all
+          </button>
+        )}
+      </div>
+      <ul class="images">
+        {request.labels.map((label, i) => {
+          const name = `${model.classNames[label]}`;
+          return (
+            <li key={i}>
+              <SampleCanvas
+                frame={frame}
+                index={i}
+                label={`${title}: class ${name}, image ${i + 1}, step ${frame.step}`}
+                {...(overlays[i] && { overlay: overlays[i] })}
+              />
+              <div class="caption">
+                <span>{name}</span>
+                {images !== undefined && (
+                  <a
+                    href={images[i]}
+                    download={`${request.model}-${name}-seed${request.seed}-${i}.png`}
+                    aria-label={`Download image ${i + 1}, class ${name}, ${title}`}
+                  >
+                    PNG
+                  </a>
+                )}
+              </div>
+            </li>
+          );
+        })}
+      </ul>
+      {seconds !== undefined && <p class="hint">{`${request.labels.length} images in ${seconds.toFixed(1)} s`}</p>}
+    </section>
+  );
+}

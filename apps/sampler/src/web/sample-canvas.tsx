@@ -1,0 +1,71 @@
+/** One image at one step, with the experts of its patches on request. */
+import { useEffect, useRef } from 'preact/hooks';
+import { expertColour, type Frame } from './frames.js';
+
+/** Pixels of the canvas that an image has at least, so that patches can carry numbers. */
+const EDGE = 256;
+const MIN_LABEL_CELL = 18;
+
+export interface SampleCanvasProps {
+  frame: Frame;
+  /** Which image of the frame. */
+  index: number;
+  label: string;
+  overlay?: { chosen: Uint8Array; grid: readonly [number, number]; experts: number };
+}
+
+export function SampleCanvas({ frame, index, label, overlay }: SampleCanvasProps) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const { width, height, channels, pixels } = frame;
+  const zoom = Math.max(1, Math.ceil(EDGE / width));
+  useEffect(() => {
+    const context = canvas.current!.getContext('2d')!;
+    const data = new ImageData(width, height);
+    const plane = height * width;
+    for (let i = 0; i < plane; i++)
+      for (let c = 0; c < 4; c++) data.data[4 * i + c] = c === 3 ? 255 : pixels[(index * plane + i) * channels + (channels === 1 ? 0 : c)]!;
+    const small = new OffscreenCanvas(width, height);
+    small.getContext('2d')!.putImageData(data, 0, 0);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(small, 0, 0, width * zoom, height * zoom);
+    if (overlay !== undefined) drawExperts(context, width * zoom, height * zoom, overlay);
+  }, [frame, index, overlay, zoom]);
+  return <canvas ref={canvas} width={width * zoom} height={height * zoom} role="img" aria-label={label} />;
+}
+
+/** Fills each patch with the colour of its first expert and frames it with that of the second. */
+function drawExperts(
+  context: CanvasRenderingContext2D,
+  width: number,
+  height: number,
+  { chosen, grid: [rows, columns], experts }: NonNullable<SampleCanvasProps['overlay']>,
+): void {
+  const [cellWidth, cellHeight] = [width / columns, height / rows];
+  const topK = chosen.length / (rows * columns);
+  const frame = Math.max(1, Math.round(cellWidth / 16));
+  context.textAlign = 'center';
+  context.textBaseline = 'middle';
+  context.font = `600 ${Math.round(Math.min(cellHeight * 0.45, 26))}px system-ui, sans-serif`;
+  for (let token = 0; token < rows * columns; token++) {
+    const [x, y] = [(token % columns) * cellWidth, Math.floor(token / columns) * cellHeight];
+    const [first, second] = [chosen[token * topK]!, topK > 1 ? chosen[token * topK + 1]! : undefined];
+    context.globalAlpha = 0.4;
+    context.fillStyle = expertColour(first, experts);
+    context.fillRect(x, y, cellWidth, cellHeight);
+    context.globalAlpha = 0.9;
+    if (second !== undefined) {
+      context.strokeStyle = expertColour(second, experts);
+      context.lineWidth = frame;
+      context.strokeRect(x + frame, y + frame, cellWidth - 2 * frame, cellHeight - 2 * frame);
+    }
+    if (cellWidth >= MIN_LABEL_CELL) {
+      context.globalAlpha = 1;
+      context.lineWidth = 3;
+      context.strokeStyle = '#000';
+      context.fillStyle = '#fff';
+      context.strokeText(String(first), x + cellWidth / 2, y + cellHeight / 2);
+      context.fillText(String(first), x + cellWidth / 2, y + cellHeight / 2);
+    }
+  }
+  context.globalAlpha = 1;
+}

@@ -1,0 +1,250 @@
+/** The form: what is to be sampled. */
+import type { ComponentChildren } from 'preact';
+import { useState } from 'preact/hooks';
+import { limits, type ModelInfo, type SampleRequest } from '../serve/protocol.js';
+import type { SolverChoice } from '../serve/solver-choices.js';
+
+/** More classes than this are typed instead of ticked. */
+const MAX_TICKED = 24;
+const MAX_SEED = 2 ** 31;
+
+export interface SettingsFormProps {
+  models: readonly ModelInfo[];
+  solvers: readonly SolverChoice[];
+  running: boolean;
+  /** Receives a request for each guidance scale. */
+  onSample(requests: SampleRequest[]): void;
+  onStop(): void;
+}
+
+interface Fields {
+  model: string;
+  classes: string;
+  count: string;
+  seed: string;
+  solver: string;
+  steps: string;
+  guidance: string;
+  from: string;
+  to: string;
+}
+
+/** A whole number of the text in a range, or an error for people. */
+function whole(name: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isInteger(value) || value < least || value > most)
+    throw new Error(`${name}: expected a whole number from ${least} to ${most}.`);
+  return value;
+}
+
+function decimal(name: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (text.trim() === '' || !(value >= least && value <= most)) throw new Error(`${name}: expected a number from ${least} to ${most}.`);
+  return value;
+}
+
+/** Labels of names or numbers, separated by commas. */
+export function parseClassText(text: string, classNames: readonly string[]): number[] {
+  return text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+    .map((part) => {
+      const label = classNames.includes(part) ? classNames.indexOf(part) : Number(part);
+      if (!Number.isInteger(label) || label < 0 || label >= classNames.length) throw new Error(`Classes: there is no "${part}".`);
+      return label;
+    });
+}
+
+/** The requests of a filled form, one for each guidance scale. */
+export function toRequests(fields: Fields, model: ModelInfo): SampleRequest[] {
+  const classes = parseClassText(fields.classes, model.classNames);
+  if (classes.length === 0) throw new Error('Classes: choose at least one.');
+  const count = whole('Images of each', fields.count, 1, limits.images);
+  const labels = classes.flatMap((label) => Array<number>(count).fill(label));
+  if (labels.length > limits.images) throw new Error(`${labels.length} images are too many at once: at most ${limits.images}.`);
+  const scales = fields.guidance.split(',').map((text) => decimal('Guidance', text, -limits.guidance, limits.guidance));
+  const [from, to] = [decimal('Guidance from', fields.from, 0, 1), decimal('Guidance to', fields.to, 0, 1)];
+  if (from > to) throw new Error('Guidance: "from" must not be above "to".');
+  return scales.map((guidance) => ({
+    model: model.id,
+    labels,
+    seed: whole('Seed', fields.seed, 0, Number.MAX_SAFE_INTEGER),
+    solver: fields.solver,
+    ...(fields.steps.trim() !== '' && { steps: whole('Steps', fields.steps, 1, limits.steps) }),
+    guidance,
+    ...((from > 0 || to < 1) && { interval: [from, to] as [number, number] }),
+  }));
+}
+
+function Field({ id, label, hint, children }: { id: string; label: string; hint?: string; children: ComponentChildren }) {
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      {children}
+      {hint !== undefined && (
+        <p class="hint" id={`${id}-hint`}>
+          {hint}
+        </p>
+      )}
+    </div>
+  );
+}
+
+export function SettingsForm({ models, solvers, running, onSample, onStop }: SettingsFormProps) {
+  const first = models[0]!;
+  const [fields, setFields] = useState<Fields>({
+    model: first.id,
+    classes: first.classNames
+      .slice(0, 10)
+      .map((_, label) => label)
+      .join(', '),
+    count: '1',
+    seed: '0',
+    solver: 'euler',
+    steps: '25',
+    guidance: '2',
+    from: '0',
+    to: '1',
+  });
+  const [error, setError] = useState('');
+  const model = models.find(({ id }) => id === fields.model)!;
+  const set = (change: Partial<Fields>): void => setFields((before) => ({ ...before, ...change }));
+  const text = (name: keyof Fields, mode: 'numeric' | 'decimal' | 'text' = 'text') => ({
+    id: name,
+    name,
+    inputMode: mode,
+    autocomplete: 'off',
+    value: fields[name],
+    onInput: (event: { currentTarget: HTMLInputElement }) => set({ [name]: event.currentTarget.value }),
+  });
+  const submit = (event: Event): void => {
+    event.preventDefault();
+    try {
+      onSample(toRequests(fields, model));
+      setError('');
+    } catch (problem) {
+      setError((problem as Error).message);
+    }
+  };
+  return (
+    <form class="card" onSubmit={submit} aria-label="What to sample">
+      {models.length > 1 && (
+        <Field id="model" label="Checkpoint">
+          <select id="model" value={fields.model} onChange={(event) => set({ model: event.currentTarget.value, classes: '0' })}>
+            {models.map(({ id, name, step }) => (
+              <option key={id} value={id}>
+                {name} (step {step})
+              </option>
+            ))}
+          </select>
+        </Field>
+      )}
+      <ClassField model={model} value={fields.classes} onChange={(classes) => set({ classes })} />
+      <div class="pair">
+        <Field id="count" label="Images of each">
+          <input {...text('count', 'numeric')} />
+        </Field>
+        <Field id="seed" label="Seed">
+          <input {...text('seed', 'numeric')} />
+        </Field>
+      </div>
+      <button type="button" onClick={() => set({ seed: String(Math.floor(Math.random() * MAX_SEED)) })}>
+        New seed
+      </button>
+      <div class="pair">
+        <Field id="solver" label="Solver">
+          <select
+            id="solver"
+            value={fields.solver}
+            onChange={(event) =>
+              set({
+                solver: event.currentTarget.value,
+                steps: solvers.find(({ name }) => name === event.currentTarget.value)?.steps?.toString() ?? '',
+              })
+            }
+          >
+            {solvers.map(({ name, title }) => (
+              <option key={name} value={name} title={title}>
+                {name}
+              </option>
+            ))}
+          </select>
+        </Field>
+        <Field id="steps" label="Steps">
+          <input {...text('steps', 'numeric')} placeholder="by error" />
+        </Field>
+      </div>
+      <Field id="guidance" label="Guidance scale" hint="Several, such as 1, 2, 4, are compared row by row.">
+        <input {...text('guidance')} aria-describedby="guidance-hint" />
+      </Field>
+      <div class="pair">
+        <Field id="from" label="Guidance from">
+          <input {...text('from', 'decimal')} aria-describedby="interval-hint" />
+        </Field>
+        <Field id="to" label="to time">
+          <input {...text('to', 'decimal')} aria-describedby="interval-hint" />
+        </Field>
+      </div>
+      <p class="hint" id="interval-hint">
+        1 is noise, 0 the finished image; outside, guidance costs nothing.
+      </p>
+      <p class="error" role="alert">
+        {error}
+      </p>
+      <div class="actions">
+        <button class="primary" type="submit" disabled={running}>
+          Sample
+        </button>
+        <button type="button" disabled={!running} onClick={onStop}>
+          Stop
+        </button>
+      </div>
+    </form>
+  );
+}
+
+function ClassField({ model, value, onChange }: { model: ModelInfo; value: string; onChange(value: string): void }) {
+  const { classNames } = model;
+  if (classNames.length > MAX_TICKED)
+    return (
+      <Field id="classes" label="Classes" hint={`Names or numbers from 0 to ${classNames.length - 1}, separated by commas.`}>
+        <input
+          id="classes"
+          list="class-names"
+          autocomplete="off"
+          value={value}
+          aria-describedby="classes-hint"
+          onInput={(event) => onChange(event.currentTarget.value)}
+        />
+        <datalist id="class-names">
+          {classNames.map((name, label) => (
+            <option key={label} value={name} />
+          ))}
+        </datalist>
+      </Field>
+    );
+  const chosen = new Set(value.split(',').map((part) => Number(part.trim() || Number.NaN)));
+  const toggle = (label: number): void => {
+    if (!chosen.delete(label)) chosen.add(label);
+    onChange(
+      [...chosen]
+        .filter(Number.isInteger)
+        .sort((a, b) => a - b)
+        .join(', '),
+    );
+  };
+  return (
+    <fieldset>
+      <legend>Classes</legend>
+      <div class="classes">
+        {classNames.map((name, label) => (
+          <label key={label}>
+            <input type="checkbox" checked={chosen.has(label)} onChange={() => toggle(label)} />
+            {name}
+          </label>
+        ))}
+      </div>
+    </fieldset>
+  );
+}
