@@ -1,0 +1,248 @@
+/**
+ * The page in headless Chromium: with the server, and as a static export with the model inside the browser.
+ *
+ * Without Chromium the tests are skipped by name; with DIT_MOE_REQUIRE_CHROMIUM=1 they fail instead. CHROMIUM says where it is.
+ * With DIT_MOE_SCREENSHOTS=FOLDER pictures of the page are left there.
+ */
+import fs from 'node:fs';
+import http from 'node:http';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import path from 'node:path';
+import { decode } from 'fast-png';
+import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { bundleCli, type Running } from '../testing/run-cli.js';
+import { tinyCard, writeTinyModel } from '../testing/tiny-model.js';
+import { buildWeb } from './build.js';
+
+const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
+const required = process.env['DIT_MOE_REQUIRE_CHROMIUM'] === '1';
+const available = fs.existsSync(executablePath);
+const screenshots = process.env['DIT_MOE_SCREENSHOTS'];
+
+if (!available && !required) {
+  const skipped = `the page is NOT tested: there is no Chromium at ${executablePath}`;
+  process.stderr.write(`${skipped}\n`);
+  test.skip(skipped, () => {});
+}
+
+describe.runIf(available || required)('the page', () => {
+  const root = fs.mkdtempSync(path.join(os.tmpdir(), 'page-'));
+  const problems: string[] = [];
+  let browser: Browser;
+  let running: Running;
+  let address: string;
+  let host: http.Server;
+  let staticAddress: string;
+
+  beforeAll(async () => {
+    // Eight pixels, so that there is something to see.
+    const card = { ...tinyCard, config: { ...tinyCard.config, inputSize: [8, 8] as const, depth: 2 } };
+    await writeTinyModel(path.join(root, 'tiny.safetensors'), card);
+    await writeTinyModel(path.join(root, 'other.safetensors'), { ...card, step: 9 });
+    await buildWeb(path.join(root, 'web'));
+    const start = await bundleCli(root);
+    const models = [path.join(root, 'tiny.safetensors'), path.join(root, 'other.safetensors')];
+    running = start(['serve', ...models, '--port', '0', '--json', '--backend', 'tensorflow']);
+    address = await new Promise<string>((resolve, reject) => {
+      running.child.stdout!.on('data', (text) => resolve(JSON.parse(String(text)).address));
+      running.ended.then(({ err }) => reject(new Error(err)));
+    });
+    const folder = path.join(root, 'static');
+    expect(await start(['serve', models[0]!, '--static', folder]).ended).toMatchObject({ code: 0 });
+    // A host of static files that knows nothing but types.
+    const types: Record<string, string> = {
+      '.html': 'text/html',
+      '.js': 'text/javascript',
+      '.css': 'text/css',
+      '.wasm': 'application/wasm',
+    };
+    host = http.createServer((request, response) => {
+      const file = path.join(folder, request.url === '/sub/' ? 'index.html' : path.basename(request.url!));
+      if (!fs.existsSync(file)) return void response.writeHead(404).end();
+      response.writeHead(200, { 'Content-Type': types[path.extname(file)] ?? 'application/octet-stream' }).end(fs.readFileSync(file));
+    });
+    await new Promise<void>((resolve) => host.listen(0, '127.0.0.1', resolve));
+    staticAddress = `http://127.0.0.1:${(host.address() as { port: number }).port}/sub/`;
+    browser = await chromium.launch({
+      executablePath,
+      args: [
+        ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
+        ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+      ],
+    });
+  });
+  afterAll(async () => {
+    await browser?.close();
+    host?.close();
+    running?.child.kill('SIGTERM');
+    await running?.ended;
+    fs.rmSync(root, { recursive: true, force: true });
+  });
+
+  /** A page on which errors and requests to other hosts are failures. */
+  async function open(url: string, options: Parameters<Browser['newContext']>[0] = {}): Promise<{ page: Page; context: BrowserContext }> {
+    const context = await browser.newContext({ acceptDownloads: true, ...options });
+    const page = await context.newPage();
+    page.on('pageerror', (error) => problems.push(error.message));
+    page.on('console', (message) => {
+      if (['error', 'warning'].includes(message.type())) problems.push(message.text());
+    });
+    page.on('request', (request) => {
+      if (!request.url().startsWith(new URL(url).origin) && !/^(blob|data):/.test(request.url())) problems.push(request.url());
+    });
+    await page.goto(url);
+    await page.getByRole('button', { name: 'Sample', exact: true }).waitFor();
+    return { page, context };
+  }
+  const sample = async (page: Page, images: number): Promise<void> => {
+    await page.getByRole('button', { name: 'Sample', exact: true }).click();
+    await page.getByText(`Done: ${images} images.`).waitFor({ timeout: 60_000 });
+  };
+  /** The finished images, as the links of the page hold them. */
+  const finished = (page: Page): Promise<number[][]> =>
+    page.evaluate(async () => {
+      const links = [...document.querySelectorAll<HTMLAnchorElement>('a[download]')];
+      return Promise.all(links.map(async ({ href }) => [...new Uint8Array(await (await fetch(href)).arrayBuffer())]));
+    });
+
+  test('shows each step, the experts, and guidance scales side by side', async () => {
+    const { page, context } = await open(address);
+    await page.getByLabel('Guidance scale').fill('1, 3');
+    await page.getByLabel('Steps').fill('6');
+    await sample(page, 6);
+    const rows = page.getByRole('region', { name: /^Guidance / });
+    expect(await rows.count()).toBe(2);
+    const canvas = page.getByRole('img', { name: 'Guidance 3: class bee, image 2, step 6' });
+    const shot = async () => (await canvas.screenshot()).toString('base64');
+    const last = await shot();
+    const slider = page.getByRole('slider', { name: 'Step' });
+    await slider.fill('2');
+    await page.getByText('Step 2 of 6').waitFor();
+    expect(await page.getByRole('img', { name: /image 2, step 2/ }).count()).toBe(2);
+    const early = (await page.getByRole('img', { name: 'Guidance 3: class bee, image 2, step 2' }).screenshot()).toString('base64');
+    expect(early).not.toBe(last);
+    await slider.fill('6');
+    await page.getByLabel('Show which experts handle which patch').check();
+    expect(await shot()).not.toBe(last);
+    const shares = await page.locator('.shares li').allInnerTexts();
+    expect(shares).toHaveLength(3);
+    expect(shares.reduce((sum, text) => sum + Number(/: ([\d.]+) %/.exec(text)![1]), 0)).toBeCloseTo(100, 0);
+    await page.getByRole('combobox', { name: 'Layer' }).selectOption('1');
+    expect(await page.locator('.shares li').allInnerTexts()).not.toEqual(shares);
+    await context.close();
+  });
+
+  test('gives images with their settings, and all of them as a sheet', async () => {
+    const { page, context } = await open(address);
+    await page.getByLabel('Seed', { exact: true }).fill('12');
+    await page.getByLabel('Steps').fill('3');
+    await sample(page, 3);
+    const [download] = await Promise.all([
+      page.waitForEvent('download'),
+      page.getByRole('link', { name: 'Download image 3, class cat, Guidance 2' }).click(),
+    ]);
+    expect(download.suggestedFilename()).toBe('tiny-cat-seed12-2.png');
+    const png = decode(fs.readFileSync(await download.path()));
+    expect(png.width).toBe(8);
+    expect(JSON.parse(png.text!['Comment']!)).toMatchObject({ label: 2, index: 2, seed: 12, guidance: 2, steps: 3 });
+    const [sheet] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download all' }).click()]);
+    expect(decode(fs.readFileSync(await sheet.path())).width).toBe(2 * 9 - 1);
+    await context.close();
+  });
+
+  test('works with the keyboard alone', async () => {
+    const { page, context } = await open(address);
+    const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent || '');
+    await page.keyboard.press('Tab');
+    expect(await focused()).toBe('model');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Space'); // leaves out the first class
+    for (let i = 0; i < 20 && (await focused()) !== 'steps'; i++) await page.keyboard.press('Tab');
+    await page.keyboard.type('4');
+    await page.keyboard.press('Control+A');
+    await page.keyboard.type('4');
+    await page.keyboard.press('Enter');
+    await page.getByText('Done: 2 images.').waitFor();
+    await page.getByRole('slider').focus();
+    await page.keyboard.press('ArrowLeft');
+    await page.getByText('Step 3 of 4').waitFor();
+    await context.close();
+  });
+
+  test('stops on request, says what is wrong, and offers every checkpoint', async () => {
+    const { page, context } = await open(address);
+    await page.getByLabel('Steps').fill('0');
+    await page.getByRole('button', { name: 'Sample', exact: true }).click();
+    expect(await page.getByText('Steps: expected a whole number from 1 to 250.').count()).toBe(1);
+    await page.getByLabel('Steps').fill('250');
+    await page.getByLabel('Images of each').fill('16');
+    await page.getByRole('button', { name: 'Sample', exact: true }).click();
+    await page.getByRole('slider').waitFor();
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByText('Stopped.').waitFor();
+    expect(await page.getByLabel('Checkpoint').locator('option').allInnerTexts()).toEqual(['tiny (step 7)', 'other (step 9)']);
+    await context.close();
+  });
+
+  test.each([
+    ['light', 1200, 900],
+    ['dark', 390, 844],
+  ] as const)('is accessible and fits in %s at %i pixels', async (colorScheme, width, height) => {
+    const { page, context } = await open(address, { colorScheme, viewport: { width, height } });
+    await page.getByLabel('Steps').fill('3');
+    await sample(page, 3);
+    await page.getByLabel('Show which experts handle which patch').check();
+    expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBeLessThanOrEqual(0);
+    await page.evaluate(fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
+    const violations = await page.evaluate(async () => {
+      const { axe } = globalThis as unknown as { axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } };
+      return (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0]!.html}`);
+    });
+    expect(violations).toEqual([]);
+    const image = await page.screenshot({
+      fullPage: true,
+      ...(screenshots !== undefined && { path: path.join(screenshots, `page-${colorScheme}.png`) }),
+    });
+    const { data, channels } = decode(image);
+    // The page's corner tells which scheme it took.
+    expect(data[0]! > 128).toBe(colorScheme === 'light');
+    expect(new Set(data.filter((_, i) => i % channels === 1)).size).toBeGreaterThan(50);
+    await context.close();
+  });
+
+  test('computes the same images inside the browser', async () => {
+    const results: number[][][] = [];
+    for (const url of [address, staticAddress]) {
+      const { page, context } = await open(url);
+      await page.getByLabel('Steps').fill('5');
+      await sample(page, 3);
+      results.push(await finished(page));
+      if (url === staticAddress) {
+        expect(await page.getByText('Computed in this browser').count()).toBe(1);
+        await page.getByLabel('Show which experts handle which patch').check();
+        expect(await page.locator('.shares li').count()).toBe(3);
+        await page.getByLabel('Steps').fill('250');
+        await page.getByLabel('Images of each').fill('16');
+        await page.getByRole('button', { name: 'Sample', exact: true }).click();
+        await page.getByRole('slider').waitFor();
+        await page.getByRole('button', { name: 'Stop' }).click();
+        await page.getByText('Stopped.').waitFor();
+      }
+      await context.close();
+    }
+    const [server, local] = results.map((images) => images.map((bytes) => decode(Uint8Array.from(bytes))));
+    expect(local).toHaveLength(3);
+    for (const [i, image] of local!.entries()) {
+      // Two backends round differently: a value may fall on the other side of a half.
+      const difference = Array.from(image.data, (v, at) => Math.abs(v - server![i]!.data[at]!));
+      expect(Math.max(...difference)).toBeLessThanOrEqual(1);
+      expect(JSON.parse(image.text!['Comment']!)).toEqual(JSON.parse(server![i]!.text!['Comment']!));
+    }
+  });
+
+  test('made no error and asked no other host', () => {
+    expect(problems).toEqual([]);
+  });
+});
