@@ -6,6 +6,7 @@ import { ArgumentError, mean, ShapeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { FlowOptions } from './diffusion-model.js';
 import { pathLevels } from './paths.js';
+import { checkTimesInRange } from './times-in-range.js';
 
 /** Each `[B]`. */
 export interface FlowLosses {
@@ -45,8 +46,7 @@ export function flowNoisy(clean: tf.Tensor, noise: tf.Tensor, t: tf.Tensor, { pa
  */
 export function flowLosses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor, t: tf.Tensor, options: FlowLossOptions = {}): FlowLosses {
   const { path = 'linear', prediction = 'velocity', weighting = 'none', cosine = 0, contrast = 0 } = options;
-  if ((cosine !== 0 || contrast !== 0) && prediction !== 'velocity')
-    throw new ArgumentError('flowLosses: cosine, contrast', 'a model of the velocity', prediction);
+  checkFlowLossOptions(options);
   sameShape('flowLosses: noise', clean, noise);
   const predicted = firstHalf(output, clean);
   const { alpha, sigma, dAlpha, dSigma } = pathLevels(path, perSample(t, clean));
@@ -79,6 +79,19 @@ export function flowLosses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor
   return terms;
 }
 
+/**
+ * @throws ArgumentError on an unknown prediction or weighting, or terms of the velocity for another prediction
+ */
+export function checkFlowLossOptions({ prediction = 'velocity', weighting = 'none', cosine = 0, contrast = 0 }: FlowLossOptions): void {
+  if (!['velocity', 'noise', 'score', 'start'].includes(prediction))
+    throw new ArgumentError('flow: prediction', 'velocity, noise, score or start', prediction);
+  if (!['none', 'velocity', 'likelihood'].includes(weighting))
+    throw new ArgumentError('flow: weighting', 'none, velocity or likelihood', weighting);
+  if (!(cosine >= 0 && contrast >= 0)) throw new ArgumentError('flow: cosine, contrast', 'numbers >= 0', [cosine, contrast]);
+  if ((cosine > 0 || contrast > 0) && prediction !== 'velocity')
+    throw new ArgumentError('flow: cosine, contrast', 'a model of the velocity', prediction);
+}
+
 /** Norms below this count as it, so that a vanishing prediction has a gradient (PyTorch's value). */
 const SMALLEST_NORM = 1e-8;
 
@@ -100,6 +113,7 @@ function firstHalf(output: tf.Tensor, clean: tf.Tensor): tf.Tensor {
 /** `[B]` as `[B, 1, ...]` of the rank of `x`. */
 function perSample(t: tf.Tensor, x: tf.Tensor): tf.Tensor {
   if (t.rank !== 1 || t.shape[0] !== x.shape[0]) throw new ShapeError('flow', `t [${x.shape[0]}]`, t.shape);
+  checkTimesInRange('flow: t', t, 1);
   return tf.reshape(t, [t.shape[0]!, ...Array<number>(x.rank - 1).fill(1)]);
 }
 

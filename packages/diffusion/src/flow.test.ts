@@ -96,6 +96,7 @@ describe('losses', () => {
     expect(() => flowNoisy(clean(), tf.zeros([2, 3]), t())).toThrow(/flowNoisy: noise/);
     expect(() => flowLosses(tf.zeros([2, 3]), clean(), noise(), t())).toThrow(/\[2,2\] or \[2,4\]/);
     expect(() => flowLosses(clean(), clean(), noise(), tf.zeros([3]))).toThrow(/t \[2\]/);
+    expect(() => flowNoisy(clean(), noise(), tf.tensor1d([0.5, 1.5]))).toThrow(/times in \[0, 1\], found 1.5/);
   });
 });
 

@@ -11,6 +11,7 @@ import { type BetaSchedule, betaSchedule } from './beta-schedules.js';
 import { type DiffusionTables, diffusionTables } from './diffusion-tables.js';
 import { gvpLevel, gvpPlace, type NoiseLevel } from './paths.js';
 import { respacedBetas, respacedTimesteps } from './respacing.js';
+import { checkTimesInRange } from './times-in-range.js';
 
 /** What the model predicts: the noise, the clean sample, the mean of the previous step, or `v = sqrt(a) noise - sqrt(1 - a) clean`. */
 export type MeanType = 'epsilon' | 'start' | 'previous' | 'velocity';
@@ -90,17 +91,19 @@ export class GaussianDiffusion {
    */
   modelTimes(t: Timestep, batch: number): tf.Tensor {
     if (typeof t === 'number') return tf.fill([batch], this.timesteps[this.checked(t)]!);
+    checkTimesInRange('GaussianDiffusion: t', t, this.steps - 1);
     return gatherRows(tf.tensor1d(Float32Array.from(this.timesteps)), t);
   }
 
   /**
    * A table at step `t`, float32, in a shape that broadcasts over samples `x`.
-   * @throws ArgumentError if `t` is a number outside the schedule
+   * @throws ArgumentError if `t` is outside the schedule
    * @throws ShapeError if `t` does not have one entry per sample
    */
   lookup(table: Float64Array, t: Timestep, x: tf.Tensor): tf.Tensor {
     if (typeof t === 'number') return tf.scalar(table[this.checked(t)]!);
     if (t.rank !== 1 || t.shape[0] !== x.shape[0]) throw new ShapeError('GaussianDiffusion', `t [${x.shape[0]}]`, t.shape);
+    checkTimesInRange('GaussianDiffusion: t', t, this.steps - 1);
     return tf.reshape(gatherRows(tf.tensor1d(Float32Array.from(table)), t), [t.shape[0]!, ...Array<number>(x.rank - 1).fill(1)]);
   }
 

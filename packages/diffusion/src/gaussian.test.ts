@@ -86,7 +86,7 @@ describe('a model that knows the truth', () => {
   });
 
   test('inversion and sampling without noise cancel', async () => {
-    const fine = new GaussianDiffusion({ varianceType: 'fixed-small' });
+    const fine = new GaussianDiffusion({ varianceType: 'fixed-small', steps: 400 });
     /** Exact for standard normal data. */
     const still = (x: tf.Tensor, time: tf.Tensor) => tf.tidy(() => tf.mul(x, fine.tables.sqrtOneMinusAlphasCumprod[time.dataSync()[0]!]!));
     const noise = await finish(ddimInversion(fine, still, clean()));
@@ -132,6 +132,13 @@ test('min-SNR weights limit the weight of nearly clean samples', () => {
     const snr = alphasCumprod[t]! / (1 - alphasCumprod[t]!);
     expect(weights[t]).toBeCloseTo(Math.min(1, 5 / snr), 12);
   }
+});
+
+test('times outside the schedule are refused', () => {
+  const diffusion = new GaussianDiffusion({ spacing: '20' });
+  for (const t of [-1, 20, 1.5]) expect(() => diffusion.addNoise(batch(1), t, batch(2))).toThrow(/\[0, 20\)/);
+  expect(() => diffusion.addNoise(batch(1), tf.tensor1d([3, 20], 'int32'), batch(2))).toThrow(/times in \[0, 19\], found 20/);
+  expect(() => diffusion.modelTimes(tf.tensor1d([-1, 2], 'int32'), 2)).toThrow(/found -1/);
 });
 
 test('mismatched shapes are refused by name', () => {

@@ -6,10 +6,11 @@ import { ArgumentError, type RandomBatch, randomIntegersBatch, randomNormalBatch
 import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
 import { type DiffusionModel, flowModel, gaussianModel } from './diffusion-model.js';
-import { type FlowLossOptions, flowLosses, flowNoisy } from './flow-losses.js';
+import { checkFlowLossOptions, type FlowLossOptions, flowLosses, flowNoisy } from './flow-losses.js';
 import { GaussianDiffusion, type GaussianDiffusionOptions } from './gaussian-diffusion.js';
 import { diffusionLosses, type LossType, minSnrWeights } from './gaussian-losses.js';
-import { sampleTimes, type TimeSampling, wantsNormal } from './time-sampling.js';
+import { flowPath } from './paths.js';
+import { checkTimeSampling, sampleTimes, type TimeSampling, wantsNormal } from './time-sampling.js';
 
 /** Terms of a loss by name, each `[B]`; `loss` is what is minimised, the others are for people. */
 export type LossTerms = { loss: tf.Tensor } & Record<string, tf.Tensor>;
@@ -45,6 +46,9 @@ const MARGIN = 1e-3;
 /** Flow matching; the defaults are the reference's rectified flow. */
 function flow(options: FlowObjectiveOptions = {}): Objective {
   const { times = {}, ...loss } = options;
+  checkTimeSampling(times);
+  checkFlowLossOptions(loss);
+  flowPath(loss.path ?? 'linear');
   const margin = (loss.prediction ?? 'velocity') === 'velocity' && loss.path !== 'vp' ? 0 : MARGIN;
   const timesOf = (drawn: tf.Tensor): tf.Tensor => {
     const t = sampleTimes(drawn, times);

@@ -49,8 +49,8 @@ export async function evaluate(model: Denoiser, x: tf.Tensor, level: NoiseLevel,
   const t = tf.fill([x.shape[0]!], level.time);
   try {
     const prediction = await model(x, t, level);
-    // 0 times a finite number is 0, times NaN or infinity NaN: one number is read instead of the whole tensor.
-    const total = tf.tidy(() => tf.sum(tf.mul(prediction, 0)));
+    // The sum is finite unless a number is not, or all are so large that nothing is lost: one number is read, not all.
+    const total = tf.tidy(() => tf.sum(prediction));
     const finite = Number.isFinite((await total.data())[0]);
     total.dispose();
     if (!finite) {
@@ -63,11 +63,19 @@ export async function evaluate(model: Denoiser, x: tf.Tensor, level: NoiseLevel,
   }
 }
 
-/** Runs a solver to its end and returns the samples. */
+/**
+ * Runs a solver to its end and returns the samples.
+ * @param onStep sees the state after every step, which lives until it returns; if it throws, the run ends
+ */
 export async function finish(run: SolverRun, onStep?: (state: SolverState) => void | Promise<void>): Promise<tf.Tensor> {
   for (;;) {
     const { done, value } = await run.next();
     if (done) return value;
-    await onStep?.(value);
+    try {
+      await onStep?.(value);
+    } catch (error) {
+      await run.return(undefined as never);
+      throw error;
+    }
   }
 }

@@ -1,0 +1,178 @@
+/** What all solvers promise beside their order: samples independent of their batch, presets, guidance by a classifier. */
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { difference, exactFlow, exactGaussian, MEANS, normalPoints } from '../../test/mixture.js';
+import {
+  type DiffusionModel,
+  ddim,
+  ddpm,
+  finish,
+  flowModel,
+  GaussianDiffusion,
+  gaussianModel,
+  gaussianPath,
+  objective,
+  presets,
+  type SolverName,
+  type SolverState,
+  sample,
+  solvers,
+  stepNoise,
+} from '../index.js';
+
+beforeAll(() => tf.setBackend('cpu'));
+
+const points = (count: number) => tf.tensor2d(Float32Array.from(normalPoints(count)), [count, 2]);
+
+const names = (Object.keys(solvers) as SolverName[]).filter((name) => name !== 'dopri5');
+test.each(names)('%s: a sample does not depend on its batch', async (solver) => {
+  const start = points(6);
+  const run = async (indices: number[]) => {
+    const noise = stepNoise(5, indices, [2]);
+    const own = tf.gather(start, indices);
+    return [...(await (await finish(sample(exactFlow(), own, { solver, steps: 8, noise }))).data())];
+  };
+  const all = await run([0, 1, 2, 3, 4, 5]);
+  const some = await run([4, 1]);
+  expect(difference(some, [...all.slice(8, 10), ...all.slice(2, 4)])).toBeLessThan(1e-6);
+});
+
+describe('Gaussian models', () => {
+  test('the presets are the reference’s loops', async () => {
+    expect(presets.ddpm).toEqual({ solver: 'ddpm', steps: 250 });
+    const model = exactGaussian();
+    const noise = stepNoise(1, [0, 1, 2], [2]);
+    const same = async (run: ReturnType<typeof sample>, reference: ReturnType<typeof sample>) =>
+      expect(difference(await (await finish(run)).data(), await (await finish(reference)).data())).toBe(0);
+    const process = (spacing: string) => new GaussianDiffusion({ spacing });
+    await same(sample(model, points(3), { solver: 'ddpm', steps: 20, noise }), ddpm(process('20'), model.denoiser, points(3), noise));
+    await same(sample(model, points(3), { solver: 'ddim', spacing: 'ddim20' }), ddim(process('ddim20'), model.denoiser, points(3)));
+  });
+
+  test('every prediction leads to the same samples', async () => {
+    const end = async (model: DiffusionModel) => (await finish(sample(model, points(32), { solver: 'dpm++2m', steps: 12 }))).data();
+    const expected = await end(exactGaussian());
+    for (const meanType of ['start', 'velocity'] as const)
+      expect(difference(await end(exactGaussian({ meanType, varianceType: 'fixed-small' })), expected)).toBeLessThan(1e-3);
+  });
+
+  test('the path tells trained timesteps exactly', () => {
+    const path = gaussianPath(new GaussianDiffusion());
+    const times = path.uniform(10).map((t) => path.level(t).time);
+    expect(times).toEqual([999, 888, 777, 666, 555, 444, 333, 222, 111, 0]);
+    expect(path.level(path.start).sigma ** 2).toBeCloseTo(1 - new GaussianDiffusion().tables.alphasCumprod[999]!, 12);
+  });
+
+  test('a model of the previous step’s mean is served by its own samplers only', async () => {
+    const model = gaussianModel((x) => tf.mul(x, 0.9), { meanType: 'previous', varianceType: 'fixed-small', steps: 50 });
+    expect((await finish(sample(model, points(2), { solver: 'ddim', steps: 10 }))).shape).toEqual([2, 2]);
+    await expect(finish(sample(model, points(2), { solver: 'euler', steps: 5 }))).rejects.toThrow(/ddpm or ddim/);
+  });
+});
+
+test.each(['ddpm', 'ddim', 'dpm++2m', 'euler-maruyama'] as const)(
+  '%s with the gradient of a classifier samples its class',
+  async (solver) => {
+    // log p(first component | x) for the noisy mixture; its gradient is the pull to the component against that of the mixture.
+    const gradient: DiffusionModel['denoiser'] = (x, _t, { alpha, sigma }) =>
+      tf.tidy(() => {
+        const variance = (alpha * 0.3) ** 2 + sigma ** 2;
+        const offsets = MEANS.map((mean) => tf.sub(x, tf.mul(tf.tensor1d([...mean]), alpha)));
+        const logits = offsets.map((offset) => tf.div(tf.sum(tf.square(offset), 1), -2 * variance));
+        const share = tf.softmax(tf.stack(logits, 1));
+        const mixed = tf.sum(
+          tf.stack(
+            offsets.map((offset, k) => tf.mul(offset, tf.slice(share, [0, k], [-1, 1]))),
+            0,
+          ),
+          0,
+        );
+        return tf.div(tf.sub(mixed, offsets[0]!), variance);
+      });
+    const noise = stepNoise(
+      2,
+      Array.from({ length: 64 }, (_, i) => i),
+      [2],
+    );
+    for (const model of [exactFlow(), exactGaussian({ varianceType: 'fixed-small' })]) {
+      const end = await (await finish(sample(model, points(64), { solver, steps: 40, noise, gradient }))).data();
+      const distances = Array.from({ length: 64 }, (_, i) => Math.hypot(end[2 * i]! - MEANS[0][0], end[2 * i + 1]! - MEANS[0][1]));
+      // All within five standard deviations of the component, whose neighbours are six and a half away.
+      expect(distances.filter((d) => d > 1.5).length).toBeLessThanOrEqual(solver === 'ddpm' ? 3 : 1);
+    }
+  },
+);
+
+test('progress: every step is seen once, its clean sample is the prediction, and nothing is kept', async () => {
+  const start = points(2);
+  const before = tf.memory().numTensors;
+  const seen: SolverState[] = [];
+  const still = flowModel((x) => tf.zerosLike(x));
+  const previews: number[] = [];
+  const end = await finish(sample(still, start, { solver: 'heun', steps: 6 }), (state) => {
+    seen.push({ ...state });
+    if (state.step % 2 === 0) previews.push(state.clean.dataSync()[0]!);
+    expect(tf.memory().numTensors).toBeLessThanOrEqual(before + 2);
+  });
+  end.dispose();
+  expect(seen.map(({ step, steps }) => `${step}/${steps}`)).toEqual(['1/6', '2/6', '3/6', '4/6', '5/6', '6/6']);
+  expect(seen.at(-1)!.time).toBe(0);
+  for (const preview of previews) expect(preview).toBeCloseTo(start.dataSync()[0]!, 6);
+  expect(previews.length).toBe(3);
+  const failing = finish(sample(still, start, { solver: 'heun', steps: 6 }), () => Promise.reject(new Error('disk full')));
+  await expect(failing).rejects.toThrow('disk full');
+  expect(tf.memory().numTensors).toBe(before);
+});
+
+describe('objectives', () => {
+  const clean = () => tf.tensor2d([1, 2, 3, 4], [2, 2]);
+  const noise = () => tf.tensor2d([0.5, -1, 0, 2], [2, 2]);
+  const batch = { seed: 3, purpose: 'time', indices: [0, 1] };
+
+  test('flow: what is shown, told and lost fits together', () => {
+    const { draw, noisy, losses } = objective({ kind: 'flow', times: { distribution: 'uniform' } });
+    const drawn = draw(batch);
+    const { x, t } = noisy(clean(), noise(), drawn);
+    expect([...t.dataSync()]).toEqual([...drawn.dataSync()]);
+    const velocity = tf.div(tf.sub(x, clean()), tf.reshape(t, [-1, 1]));
+    for (const loss of losses(velocity, clean(), noise(), drawn).loss.dataSync()) expect(loss).toBeCloseTo(0, 8);
+  });
+
+  test('ddpm: the perfect model of noise, clean sample and v has no loss; min-SNR weighs the error', () => {
+    for (const meanType of ['epsilon', 'start', 'velocity', 'previous'] as const) {
+      const { draw, noisy, losses, learnsVariance } = objective({ kind: 'ddpm', meanType, varianceType: 'fixed-small' });
+      expect(learnsVariance).toBe(false);
+      const drawn = draw(batch);
+      const { x } = noisy(clean(), noise(), drawn);
+      const target = new GaussianDiffusion({ meanType }).target(clean(), x, drawn, noise());
+      expect(Math.max(...losses(target, clean(), noise(), drawn).loss.dataSync())).toBe(0);
+    }
+    const plain = objective({ kind: 'ddpm', varianceType: 'fixed-small' });
+    const weighed = objective({ kind: 'ddpm', varianceType: 'fixed-small', minSnr: 5 });
+    const drawn = tf.tensor1d([0, 900], 'int32');
+    const [own, limited] = [plain, weighed].map(({ losses }) => [...losses(clean(), clean(), noise(), drawn).loss.dataSync()]);
+    // Signal to noise is 9999 in the first step, and far below 5 in the other.
+    expect(limited![0]! / own![0]!).toBeCloseTo(5 / 9999, 5);
+    expect(limited![1]).toBeCloseTo(own![1]!, 6);
+  });
+
+  test('ddpm learns a variance by default, and its terms are named', () => {
+    const { losses, learnsVariance } = objective({ kind: 'ddpm' });
+    expect(learnsVariance).toBe(true);
+    expect(Object.keys(losses(tf.zeros([2, 4]), clean(), noise(), tf.tensor1d([5, 50], 'int32'))).sort()).toEqual(['loss', 'mse', 'vb']);
+  });
+
+  test.each([
+    [{ kind: 'edm' }, /kind/],
+    [{ kind: 'ddpm', minSnr: 0 }, /minSnr/],
+    [{ kind: 'ddpm', minSnr: 5, loss: 'kl' }, /minSnr/],
+    [{ kind: 'ddpm', schedule: 'sine' }, /linear, cosine/],
+    [{ kind: 'flow', times: { distribution: 'normal' } }, /distribution/],
+    [{ kind: 'flow', times: { shift: 0 } }, /shift/],
+    [{ kind: 'flow', cosine: 1, prediction: 'noise' }, /velocity/],
+    [{ kind: 'flow', path: 'straight' }, /linear, gvp, vp/],
+    [{ kind: 'flow', prediction: 'v' }, /prediction/],
+  ])('%o is refused', (options, message) => {
+    expect(() => objective(options as unknown as Parameters<typeof objective>[0])).toThrow(message);
+  });
+});
