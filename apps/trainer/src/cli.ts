@@ -1,52 +1,70 @@
 #!/usr/bin/env node
-/** Command line of the trainer. */
-import { BackendError, backendNames } from '@dit-moe/tensor-ops/node';
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { demoCommand } from './commands/demo.js';
-import { doctorCommand } from './commands/doctor.js';
-import { type TrainFlags, trainCommand } from './commands/train.js';
-import { presets } from './config.js';
+/** Command line of the trainer. Each command's code is loaded when it is called, so that help and mistakes answer at once. */
+import { DitMoeError } from '@dit-moe/tensor-ops';
+import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { completionCommand, shells } from './commands/completion.js';
+import type { ExportFlags } from './commands/export.js';
+import type { InspectFlags } from './commands/inspect.js';
+import type { TrainFlags } from './commands/train.js';
+import { presets } from './config/presets.js';
 import { exitCodes, TrainerError } from './errors.js';
 
-const count = (text: string): number => {
+const integer = (least: number) => (text: string) => {
   const value = Number(text);
-  if (!Number.isInteger(value) || value < 1) throw new InvalidArgumentError('Expected a positive integer.');
+  if (text.trim() === '' || !Number.isInteger(value) || value < least)
+    throw new InvalidArgumentError(`Expected ${least === 1 ? 'a positive integer' : `an integer of at least ${least}`}.`);
   return value;
 };
-const backend = () => new Option('--backend <name>', 'where to compute').choices(backendNames).default('auto');
-const threads = () => new Option('--threads <n>', 'threads of one operation (default: all cores)').argParser(count);
+const backend = () => new Option('--backend <name>', 'where to compute').choices(['auto', 'tensorflow', 'wasm', 'cpu']).default('auto');
+const threads = () => new Option('--threads <n>', 'threads of one operation (default: all cores)').argParser(integer(1));
 const json = () => new Option('--json', 'print the result as JSON').default(false);
 const set = () => new Option('--set <key=value...>', 'override a setting, such as optimizer.learningRate=1e-3').default([]);
+const preset = () => new Option('--preset <name>', 'start from these settings').choices(Object.keys(presets));
+const weights = () =>
+  new Option('--weights <kind>', 'ema (the first average), another average such as ema-0.999, or weights (the last ones)').default('ema');
+const examples = (...lines: string[]) => `\nExamples:\n${lines.map((line) => `  dit-moe-trainer ${line}`).join('\n')}`;
 
-let code = 0;
+let code: number = exitCodes.ok;
 const program = new Command('dit-moe-trainer')
   .description('Train mixture-of-experts diffusion transformers (DiT-MoE).')
   .exitOverride()
   .addHelpText(
     'after',
     `
-Exit codes: 0 done, 1 defect, 2 wrong usage, 3 data, 4 output folder, 5 backend, 6 checkpoint, 75 interrupted and saved.
-
-Examples:
-  dit-moe-trainer demo                                   digits from start to samples, in minutes
-  dit-moe-trainer train --preset digits --out runs/a     the same training, without the samples
-  dit-moe-trainer train --data my-images --preset digits --set data.size=16 steps=5000 --out runs/b
-  dit-moe-trainer train --preset digits --out runs/a --resume
-  dit-moe-trainer doctor                                 what is there and what is missing`,
+Exit codes: 0 done, 1 defect, 2 wrong usage, 3 data, 4 output folder, 5 backend, 6 checkpoint, 7 diverged, 75 interrupted and saved.
+${examples(
+  'demo                                                  digits from start to samples, in minutes',
+  'train --preset digits --out runs/a                    the same training, without the samples',
+  'train --data my-images --preset digits --set data.size=16 steps=5000 --out runs/b',
+  'train --preset digits --out runs/a --resume           go on after an interruption',
+  'watch runs/a                                          its report in the browser, live',
+  'doctor                                                what is there and what is missing',
+)}`,
   );
 program
   .command('train')
-  .description('train on a folder of images with one sub-folder per class')
+  .description('train on images (one folder per class, tar shards, parquet files) or on cached latents')
   .argument('[config]', 'YAML or JSON configuration')
-  .addOption(new Option('--preset <name>', 'start from these settings').choices(Object.keys(presets)))
-  .option('--data <folder>', 'image folder')
-  .requiredOption('--out <folder>', 'run folder')
+  .addOption(preset())
+  .option('--data <path>', 'images or latents')
+  .option('--out <folder>', 'run folder')
   .option('--resume', 'go on from the last checkpoint', false)
+  .option('--accept-data-change', 'with --resume: go on with other data, in a new epoch', false)
+  .option('--dry-run', 'print size, memory, work and estimated time, and train nothing', false)
   .addOption(set())
   .addOption(backend())
   .addOption(threads())
   .addOption(json())
+  .addHelpText(
+    'after',
+    examples(
+      'train --preset digits --out runs/a --set steps=2000',
+      'train my-config.yaml --out runs/c --set optimizer.learningRate=3e-4 ema=[0.999,0.9999]',
+      'train --preset paper-s-2-8e2a-256 --data latents --out runs/s --dry-run',
+    ),
+  )
   .action(async (config: string | undefined, flags: TrainFlags) => {
+    const { trainCommand } = await import('./commands/train.js');
     code = await trainCommand({ ...flags, ...(config !== undefined && { config }) });
   });
 program
@@ -58,8 +76,94 @@ program
   .addOption(backend())
   .addOption(threads())
   .addOption(json())
-  .action(async (flags: TrainFlags) => {
+  .action(async (flags: TrainFlags & { out: string }) => {
+    const { demoCommand } = await import('./commands/demo.js');
     code = await demoCommand(flags);
+  });
+program
+  .command('watch')
+  .description("show a run's report in the browser and keep it current")
+  .argument('<run>', 'run folder')
+  .addOption(new Option('--port <n>', '0 for a free one').argParser(integer(0)).default(6007))
+  .addOption(json())
+  .addHelpText('after', examples('watch runs/a', 'watch runs/a --port 0 --json'))
+  .action(async (run: string, flags: { port: number; json: boolean }) => {
+    const { watchCommand } = await import('./commands/watch.js');
+    code = await watchCommand(run, flags);
+  });
+program
+  .command('export')
+  .description('write the weights of a run: a folder to publish, one safetensors file, or the state dictionary of the PyTorch reference')
+  .argument('<model>', 'run folder, checkpoint folder or .safetensors file')
+  .addOption(new Option('--to <format>', 'what to write').choices(['bundle', 'safetensors', 'reference', 'diffusers']).default('bundle'))
+  .addOption(weights())
+  .addOption(new Option('--precision <kind>', 'of stored matrices (default: bf16 for a bundle, else f32)').choices(['f32', 'bf16']))
+  .requiredOption('--out <path>', 'folder, or file ending in .safetensors or (reference) .pt')
+  .addOption(json())
+  .addHelpText(
+    'after',
+    examples(
+      'export runs/a --out published/digits',
+      'export runs/a --to safetensors --precision bf16 --out digits.safetensors',
+      'export runs/a --to reference --weights ema --out digits.pt',
+    ),
+  )
+  .action(async (model: string, flags: ExportFlags) => {
+    const { exportCommand } = await import('./commands/export.js');
+    code = await exportCommand(model, flags);
+  });
+program
+  .command('inspect')
+  .description('show format, model, tensors and routing of a checkpoint of any supported kind, or of a run')
+  .argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt, .bin, sharded)')
+  .addOption(weights())
+  .option('--tensors', 'list the tensors', false)
+  .option('--stats', 'list the tensors with mean, deviation, largest value and numbers that are not finite', false)
+  .addOption(json())
+  .addHelpText('after', examples('inspect runs/a', 'inspect runs/a --stats', 'inspect DiT-XL-2-256x256.pt --json'))
+  .action(async (model: string, flags: InspectFlags) => {
+    const { inspectCommand } = await import('./commands/inspect.js');
+    code = await inspectCommand(model, flags);
+  });
+program
+  .command('shapes')
+  .description('make a small data set of coloured shapes, to train on without a download')
+  .argument('<folder>', 'new folder, one sub-folder per class')
+  .addOption(new Option('--per-class <n>', 'images per class').argParser(integer(1)).default(1000))
+  .addOption(new Option('--size <pixels>', 'height and width').argParser(integer(4)).default(16))
+  .addOption(new Option('--seed <n>', 'other images for another seed').argParser(integer(0)).default(0))
+  .addOption(json())
+  .addHelpText('after', examples('shapes data/shapes', 'train --preset shapes --data data/shapes --out runs/shapes'))
+  .action(async (folder: string, flags: { perClass: number; size: number; seed: number; json: boolean }) => {
+    const { shapesCommand } = await import('./commands/shapes.js');
+    code = await shapesCommand(folder, flags);
+  });
+program
+  .command('config')
+  .description('print the configuration that preset, file and overrides give, or the schema for editors')
+  .argument('[config]', 'YAML or JSON configuration')
+  .addOption(preset())
+  .addOption(set())
+  .option('--schema', 'print the JSON schema instead', false)
+  .addOption(json())
+  .addHelpText(
+    'after',
+    examples('config --preset digits > my-config.yaml', 'config --schema > schema.json', 'config my-config.yaml --json'),
+  )
+  .action(async (config: string | undefined, flags: { preset?: string; set: string[]; schema: boolean; json: boolean }) => {
+    const { configCommand } = await import('./commands/config.js');
+    code = configCommand({ ...flags, ...(config !== undefined && { config }) });
+  });
+program
+  .command('completion')
+  .description('print a script for completion in the shell')
+  .addArgument(new Argument('<shell>', 'bash, zsh or fish').choices(shells))
+  .addHelpText(
+    'after',
+    '\nExamples:\n  source <(dit-moe-trainer completion bash)\n  dit-moe-trainer completion fish > ~/.config/fish/completions/dit-moe-trainer.fish',
+  )
+  .action((shell: (typeof shells)[number]) => {
+    code = completionCommand(program, shell);
   });
 program
   .command('doctor')
@@ -68,6 +172,7 @@ program
   .addOption(threads())
   .addOption(json())
   .action(async (flags: TrainFlags) => {
+    const { doctorCommand } = await import('./commands/doctor.js');
     code = await doctorCommand(flags);
   });
 
@@ -75,9 +180,10 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) code = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-  else if (error instanceof TrainerError || error instanceof BackendError) {
+  else if (DitMoeError.isInstance(error)) {
     console.error(`error: ${error.message}`);
-    code = error instanceof TrainerError ? error.exitCode : exitCodes.backend;
+    const codes: Record<string, number> = { E_BACKEND: exitCodes.backend, E_ARGUMENT: exitCodes.usage };
+    code = error instanceof TrainerError ? error.exitCode : (codes[error.code] ?? exitCodes.failure);
   } else {
     console.error(error);
     code = exitCodes.failure;

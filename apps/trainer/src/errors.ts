@@ -19,6 +19,8 @@ export const exitCodes = {
   backend: 5,
   /** A checkpoint is missing, damaged, or belongs to another configuration. */
   checkpoint: 6,
+  /** Training diverged: no finite gradient even after rolling back. */
+  diverged: 7,
   /** Interrupted by a signal after everything was saved (EX_TEMPFAIL: run again with `--resume`). */
   interrupted: 75,
 } as const;
@@ -60,9 +62,20 @@ export class CheckpointError extends TrainerError {
   }
 }
 
+/** Training gives no finite gradients any more. */
+export class DivergedError extends TrainerError {
+  readonly exitCode = exitCodes.diverged;
+  constructor(message: string) {
+    super('E_DIVERGED', message);
+  }
+}
+
 const outputCodes: Record<string, string> = {
   ENOSPC: 'no space is left on the disk; free some, or choose another folder',
   EDQUOT: 'the disk quota is used up; free some space, or choose another folder',
+  EFBIG: 'the file exceeds the size limit of this process; raise it (ulimit -f), or choose another folder',
+  EIO: 'the disk reports an error; check it, or choose another folder',
+  ESTALE: 'the network file system has lost the folder; mount it again, or choose another folder',
   EACCES: 'permission denied; choose a folder that you may write to',
   EPERM: 'permission denied; choose a folder that you may write to',
   EROFS: 'the file system is read-only; choose another folder',

@@ -1,4 +1,8 @@
-export { configSchema, presets, resolveConfig, type TrainConfig } from './config.js';
-export { loadImageFolder } from './data/image-folder.js';
+export { learningRateAt } from './config/learning-rate.js';
+export { presets } from './config/presets.js';
+export { modelConfig, resolveConfig } from './config/resolve.js';
+export { configSchema, jsonSchema, type TrainConfig } from './config/schema.js';
+export { openData } from './data/open.js';
+export type { DataSource } from './data/source.js';
 export * from './errors.js';
-export { type TrainResult, train } from './training/train.js';
+export { type TrainOptions, type TrainResult, train } from './training/train.js';

@@ -4,10 +4,11 @@ import path from 'node:path';
 import { contactSheet, type Pixels, pictureAt } from '@dit-moe/diffusion';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { encode } from 'fast-png';
-import { resolveConfig } from '../config.js';
-import { loadImageFolder } from '../data/image-folder.js';
+import { resolveConfig } from '../config/resolve.js';
+import { loadImageFolder } from '../data/images.js';
 import { recognisedShare } from '../demo/recognise.js';
-import { samplePixels } from '../training/sample.js';
+import { openDecoder } from '../training/decoder.js';
+import { sampleImages } from '../training/sample.js';
 import { type TrainFlags, trainCommand } from './train.js';
 
 const PER_CLASS = 20;
@@ -16,13 +17,18 @@ const writePng = (file: string, { data, width, height, channels }: Pixels) =>
   writeFileAtomically(file, encode({ data, width, height, channels, depth: 8 }));
 
 /** Runs `demo` and returns the exit code. The images are left in `<out>/digits/<class>/`. */
-export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 'data'>): Promise<number> {
+export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 'data'> & { out: string }): Promise<number> {
   const config = resolveConfig({ preset: 'digits', overrides: flags.set });
   return trainCommand({ ...flags, preset: 'digits' }, async ({ state, card }) => {
     const labels = card.classNames.flatMap((_, label) => Array<number>(PER_CLASS).fill(label));
+    const { steps, guidance } = config.sampling;
     // Another seed than the previews', so that these are images nobody has looked at.
-    const options = { labels, seed: config.seed + 1, timeScale: card.timeScale, ...config.sampling };
-    const pixels = await samplePixels(state.ema.averages, card.config, options);
+    const pixels = await sampleImages(state.emas[0]!.averages, card, await openDecoder(card, undefined), {
+      labels,
+      seed: config.seed + 1,
+      steps,
+      guidance,
+    });
     const folder = path.join(flags.out, 'digits');
     for (const [i, label] of labels.entries()) {
       const directory = path.join(folder, card.classNames[label]!);
@@ -31,7 +37,7 @@ export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 
     }
     const sheet = path.join(flags.out, 'digits.png');
     await writePng(sheet, contactSheet(pixels, PER_CLASS, 4));
-    const recognised = recognisedShare(await loadImageFolder(config.data.folder), pixels.data, labels);
+    const recognised = recognisedShare(await loadImageFolder(config.data.path!, { channels: 1 }), pixels.data, labels);
     if (!flags.json) {
       console.log(`${labels.length} samples in ${folder}, all of them in ${sheet}`);
       console.log(

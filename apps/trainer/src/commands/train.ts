@@ -1,18 +1,22 @@
 /** `train`: starts the backend, turns signals into an orderly stop, prints the result. */
 import path from 'node:path';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
-import { resolveConfig } from '../config.js';
-import { exitCodes } from '../errors.js';
+import { resolveConfig } from '../config/resolve.js';
+import { exitCodes, UsageError } from '../errors.js';
 import { createProgress } from '../run/progress.js';
 import { type TrainResult, train } from '../training/train.js';
+import { dryRun, formatDryRun } from './dry-run.js';
 
 export interface TrainFlags {
   config?: string;
   preset?: string;
   data?: string;
-  out: string;
+  /** Run folder; may be missing in a dry run. */
+  out?: string;
   set: string[];
   resume: boolean;
+  acceptDataChange?: boolean;
+  dryRun?: boolean;
   backend: BackendName;
   threads?: number;
   json: boolean;
@@ -26,9 +30,16 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
     ...(flags.config !== undefined && { file: flags.config }),
     ...(flags.data !== undefined && { data: flags.data }),
   });
+  if (flags.out === undefined && flags.dryRun !== true) throw new UsageError('Give the run folder: --out FOLDER.');
+  const out = flags.out ?? '';
   const progress = createProgress(process.stderr);
   const backend = await startBackend(flags.backend, flags.threads, (message) => progress.log(message));
   progress.log(`backend ${backend.name} ${backend.version} (${backend.reason}), ${backend.threads} threads`);
+  if (flags.dryRun === true) {
+    const plan = await dryRun(config);
+    console.log(flags.json ? JSON.stringify(plan) : formatDryRun(config, plan));
+    return exitCodes.ok;
+  }
   const stop = new AbortController();
   const onSignal = (signal: NodeJS.Signals) => {
     if (stop.signal.aborted) process.exit(exitCodes.interrupted);
@@ -38,20 +49,26 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
   const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const;
   for (const signal of signals) process.on(signal, onSignal);
   try {
-    const result = await train(config, { out: flags.out, resume: flags.resume, progress, signal: stop.signal });
+    const result = await train(config, {
+      out,
+      resume: flags.resume,
+      acceptDataChange: flags.acceptDataChange ?? false,
+      progress,
+      signal: stop.signal,
+    });
     const more = result.interrupted ? {} : await after?.(result);
     result.state.dispose();
     const summary = {
       step: result.step,
       loss: result.loss,
       interrupted: result.interrupted,
-      out: path.resolve(flags.out),
+      out: path.resolve(out),
       backend: backend.name,
       ...more,
     };
     if (flags.json) console.log(JSON.stringify(summary));
     else if (result.interrupted) console.log(`Saved at step ${result.step}. Go on with --resume.`);
-    else console.log(`Done: ${result.step} steps, loss ${result.loss.toFixed(4)}. Look at ${path.join(flags.out, 'report.html')}`);
+    else console.log(`Done: ${result.step} steps, loss ${result.loss.toFixed(4)}. Look at ${path.join(out, 'report.html')}`);
     return result.interrupted ? exitCodes.interrupted : exitCodes.ok;
   } finally {
     for (const signal of signals) process.off(signal, onSignal);

@@ -1,5 +1,5 @@
 /** Recognises images by their nearest neighbour among the real ones: a check of samples that knows nothing of the model. */
-import type { ImageDataset } from '../data/image-folder.js';
+import type { ImageDataset } from '../data/images.js';
 
 /** Label of the real image closest to `image` (squared distance of pixels); real image number `except` does not count. */
 export function nearestLabel(data: ImageDataset, image: ArrayLike<number>, except = -1): number {
@@ -19,7 +19,7 @@ export function nearestLabel(data: ImageDataset, image: ArrayLike<number>, excep
  * @param images pixels 0..255 of all images one after the other, in the layout of the data set
  */
 export function recognisedShare(data: ImageDataset, images: Uint8Array, labels: readonly number[]): number {
-  const size = data.channels * data.size * data.size;
+  const size = data.channels * data.height * data.width;
   const right = labels.filter((label, i) => nearestLabel(data, images.subarray(i * size, (i + 1) * size)) === label);
   return right.length / labels.length;
 }

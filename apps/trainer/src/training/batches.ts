@@ -1,65 +1,93 @@
 /**
- * Batches as pure functions of (seed, step): the images in a keyed permutation per epoch, noise, times and label dropout
- * by global sample index. So a resumed run sees what the uninterrupted one would have seen.
+ * Batches as pure functions of (seed, position): records in a keyed permutation per epoch, noise, times and label dropout by global
+ * sample index. So a resumed run sees what the uninterrupted one would have seen, whatever the split into micro-batches.
  */
-import { permutation, randomNormalBatch, randomUniformBatch } from '@dit-moe/tensor-ops';
+import type { Objective } from '@dit-moe/diffusion';
+import { type PermutationKey, permutation, randomNormal, randomUniform } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import type { ImageDataset } from '../data/image-folder.js';
+import type { DataSource } from '../data/source.js';
 
-/** Inputs of a training step. */
+/** Inputs of a training step in host memory. */
+export interface HostBatch {
+  size: number;
+  /** Global index of the first sample. */
+  start: number;
+  /** `[B, C, H, W]` */
+  x: Float32Array;
+  noise: Float32Array;
+  /** Labels after dropout, `[B]`. */
+  y: Int32Array;
+}
+
+/** Inputs of a training step on the device. */
 export interface Batch {
-  /** Images in [-1, 1], `[B, C, H, W]`. */
   x: tf.Tensor;
   noise: tf.Tensor;
-  /** Standard normal numbers whose sigmoid are the times, `[B]`. */
-  timeNormal: tf.Tensor;
-  /** Labels after dropout, int32 `[B]`. */
+  /** What the objective makes times of, `[B]`. */
+  drawn: tf.Tensor;
   y: tf.Tensor;
 }
 
-/**
- * The samples number `start` to `start + size - 1` of a run, counted over all epochs.
- * @param options `flip`: mirror half of the images
- */
-export function makeBatch(
-  data: ImageDataset,
-  start: number,
-  size: number,
-  options: { seed: number; labelDropout: number; flip: boolean },
-): Batch {
-  const { seed, labelDropout, flip } = options;
-  const indices = Array.from({ length: size }, (_, i) => start + i);
-  const pixels = data.channels * data.size * data.size;
-  const images = new Float32Array(size * pixels);
-  const labels = new Int32Array(size);
-  const nullLabel = data.classNames.length;
-  const [dropped, flipped] = ['label-dropout', 'flip'].map((purpose) => {
-    const uniform = randomUniformBatch({ seed, purpose, indices }, []);
-    const numbers = uniform.dataSync();
-    uniform.dispose();
-    return numbers;
-  }) as [Float32Array, Float32Array];
-  let epoch = -1;
-  let order = (position: number): number => position;
-  for (const [b, index] of indices.entries()) {
-    if (Math.floor(index / data.count) !== epoch) {
-      epoch = Math.floor(index / data.count);
-      order = permutation({ seed, purpose: 'order', epoch }, data.count);
-    }
-    const image = order(index % data.count);
-    labels[b] = dropped[b]! < labelDropout ? nullLabel : data.labels[image]!;
-    const mirror = flip && flipped[b]! < 0.5;
-    for (let i = 0; i < pixels; i++) {
-      const column = i % data.size;
-      const from = mirror ? i - column + (data.size - 1 - column) : i;
-      images[b * pixels + i] = data.pixels[image * pixels + from]! / 127.5 - 1;
-    }
+export interface BatchOptions {
+  seed: number;
+  /** Share of labels replaced by the null label. */
+  labelDropout: number;
+  /** Mirror half of the samples. */
+  flip: boolean;
+}
+
+/** Makes the batches of one run. */
+export class BatchMaker {
+  private epoch = -1;
+  private order: (position: number) => number = () => 0;
+
+  constructor(
+    private readonly source: DataSource,
+    private readonly options: BatchOptions,
+  ) {}
+
+  /** The samples number `start` to `start + size - 1` of the run, counted over all epochs. */
+  async make(start: number, size: number): Promise<HostBatch> {
+    const { source, options } = this;
+    const { seed, labelDropout, flip } = options;
+    const length = source.channels * source.height * source.width;
+    const [x, noise] = [new Float32Array(size * length), new Float32Array(size * length)];
+    const requests = Array.from({ length: size }, (_, b) => {
+      const index = start + b;
+      noise.set(randomNormal({ seed, purpose: 'noise', index }, length), b * length);
+      return { record: this.recordAt(index), index, flip: flip && randomUniform({ seed, purpose: 'flip', index }, 1)[0]! < 0.5 };
+    });
+    const y = await source.read(requests, x);
+    for (const [b, { index }] of requests.entries())
+      if (randomUniform({ seed, purpose: 'label-dropout', index }, 1)[0]! < labelDropout) y[b] = source.classNames.length;
+    return { size, start, x, noise, y };
   }
-  const shape = [data.channels, data.size, data.size];
+
+  private recordAt(index: number): number {
+    const { count } = this.source;
+    const epoch = Math.floor(index / count);
+    if (epoch !== this.epoch) {
+      const key: PermutationKey = { seed: this.options.seed, purpose: 'order', epoch };
+      this.order = permutation(key, count);
+      this.epoch = epoch;
+    }
+    return this.order(index % count);
+  }
+}
+
+/** Copies a batch to the device and draws its times. */
+export function upload(
+  batch: HostBatch,
+  source: Pick<DataSource, 'channels' | 'height' | 'width'>,
+  objective: Objective,
+  seed: number,
+): Batch {
+  const shape = [batch.size, source.channels, source.height, source.width];
+  const indices = Array.from({ length: batch.size }, (_, b) => batch.start + b);
   return {
-    x: tf.tensor(images, [size, ...shape]),
-    noise: randomNormalBatch({ seed, purpose: 'noise', indices }, shape),
-    timeNormal: randomNormalBatch({ seed, purpose: 'time', indices }, []),
-    y: tf.tensor1d(labels, 'int32'),
+    x: tf.tensor(batch.x, shape),
+    noise: tf.tensor(batch.noise, shape),
+    drawn: objective.draw({ seed, purpose: 'time', indices }),
+    y: tf.tensor1d(batch.y, 'int32'),
   };
 }

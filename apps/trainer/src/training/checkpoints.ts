@@ -1,6 +1,9 @@
 /**
- * Checkpoints: `checkpoints/step-N/` with weights, average, optimizer state, and a manifest of sizes and sha256. A folder is
- * written under a temporary name and renamed when it is complete, so one that is there is whole.
+ * Checkpoints: `checkpoints/step-N/` with weights, averages, optimizer state, and a manifest of sizes and sha256. A folder is written
+ * under a temporary name, flushed, and renamed when it is complete, so one that is there was whole.
+ *
+ * Saving goes on beside training: the state is copied first (on a CPU without moving a byte: the runtime gives a variable that is being
+ * read a new buffer when the next step writes it), then written while the next steps run.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -8,69 +11,149 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { cardToMetadata, type ModelCard } from '@dit-moe/dit';
-import type { Parameter } from '@dit-moe/tensor-ops';
+import { type Parameter, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import {
   createFolderAtomically,
   SafetensorsFile,
   TEMPORARY_PREFIX,
+  type TensorSource,
   type WrittenFile,
   writeFileAtomically,
   writeSafetensors,
 } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError } from '../errors.js';
+import type { RunRecord } from './run-record.js';
 import type { TrainingState } from './state.js';
 
 /** What a checkpoint says of itself beside the tensors. */
 export interface Manifest {
-  format: 1;
-  /** Steps taken. */
-  step: number;
-  /** Fingerprint of the images. */
+  format: 2;
+  record: RunRecord;
+  /** Fingerprint of the data. */
   data: string;
   files: Record<string, WrittenFile>;
+  /** sha256 of the manifest without this field. */
+  sha256: string;
 }
 
 const folderName = (step: number): string => `step-${String(step).padStart(8, '0')}`;
+const manifestHash = ({ sha256: _, ...rest }: Omit<Manifest, 'sha256'> & { sha256?: string }): string =>
+  createHash('sha256').update(JSON.stringify(rest)).digest('hex');
 
-async function saveParameters(
-  file: string,
-  parameters: Readonly<Record<string, Parameter>>,
-  metadata: Record<string, string>,
-): Promise<WrittenFile> {
-  const sources = Object.entries(parameters).map(([name, parameter]) => ({
-    name,
-    dtype: 'F32' as const,
-    shape: parameter.shape,
-    bytes: async () => {
-      const data = await parameter.data();
-      return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-    },
-  }));
-  return writeSafetensors(file, sources, metadata);
+/** Copies of parameters that stay as they are while training goes on; each is freed when its bytes are taken. */
+async function snapshot(parameters: Readonly<Record<string, Parameter>>): Promise<TensorSource[]> {
+  // A copy on a GPU could exceed its memory; there it goes to the host at once.
+  const toHost = tensorFlowBackend()?.isUsingGpuDevice === true;
+  const bytesOf = (data: Float32Array | Int32Array) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+  return Promise.all(
+    Object.entries(parameters).map(async ([name, parameter]) => {
+      const source = { name, dtype: 'F32' as const, shape: parameter.shape };
+      if (toHost) {
+        const data = await parameter.data();
+        return { ...source, bytes: () => bytesOf(data) };
+      }
+      const value = tf.keep(parameter.read());
+      return {
+        ...source,
+        bytes: async () => {
+          const data = (await value.data()) as Float32Array;
+          value.dispose();
+          return bytesOf(data);
+        },
+      };
+    }),
+  );
 }
 
-/** Saves the state as a new checkpoint and deletes the oldest beyond `keep`. */
-export async function saveCheckpoint(
-  run: string,
-  state: TrainingState,
-  card: ModelCard,
-  options: { data: string; keep: number },
-): Promise<string> {
-  const root = path.join(run, 'checkpoints');
-  await fs.mkdir(root, { recursive: true });
-  const target = path.join(root, folderName(card.step));
-  await fs.rm(target, { recursive: true, force: true });
-  await createFolderAtomically(target, async (folder) => {
-    const files: Record<string, WrittenFile> = {};
-    for (const [name, parameters] of Object.entries(state.files))
-      files[`${name}.safetensors`] = await saveParameters(path.join(folder, `${name}.safetensors`), parameters, cardToMetadata(card));
-    const manifest: Manifest = { format: 1, step: card.step, data: options.data, files };
-    await writeFileAtomically(path.join(folder, 'manifest.json'), `${JSON.stringify(manifest, null, 2)}\n`);
-  });
-  for (const old of (await listCheckpoints(run)).slice(options.keep)) await fs.rm(old, { recursive: true, force: true });
-  return target;
+/** Writes the checkpoints of a run, at most one at a time, and deletes old ones. */
+export class CheckpointWriter {
+  private pending: Promise<void> = Promise.resolve();
+  /** Saves in a row that failed. */
+  private failures = 0;
+
+  /**
+   * @param options `keep`: newest checkpoints kept; those of steps divisible by `milestoneEvery` are always kept
+   * @param onError receives the error of a save that failed, and how many have failed in a row
+   */
+  constructor(
+    private readonly run: string,
+    private readonly options: { keep: number; milestoneEvery?: number | undefined },
+    private readonly onError: (error: unknown, failures: number) => void,
+  ) {}
+
+  /** Copies the state, then returns; it is written in the background. A save that is still under way is waited for first. */
+  async save(state: TrainingState, card: ModelCard, record: RunRecord, data: string): Promise<void> {
+    await this.pending;
+    const metadata = cardToMetadata(card);
+    const saved = structuredClone(record);
+    const files: [string, TensorSource[]][] = [];
+    for (const [name, parameters] of Object.entries(state.files)) files.push([name, await snapshot(parameters)]);
+    this.pending = this.write(files, metadata, saved, data).then(
+      () => {
+        this.failures = 0;
+      },
+      async (error) => {
+        // The copies that were not written are freed.
+        for (const [, sources] of files) for (const source of sources) await Promise.resolve(source.bytes()).catch(() => {});
+        this.failures++;
+        this.onError(error, this.failures);
+      },
+    );
+  }
+
+  /** Waits until nothing is being written. */
+  async settle(): Promise<void> {
+    await this.pending;
+  }
+
+  private async write(
+    files: readonly [string, TensorSource[]][],
+    metadata: Record<string, string>,
+    record: RunRecord,
+    data: string,
+  ): Promise<void> {
+    const root = path.join(this.run, 'checkpoints');
+    await fs.mkdir(root, { recursive: true });
+    const target = path.join(root, folderName(record.step));
+    await createFolderAtomically(target, async (folder) => {
+      const written: Record<string, WrittenFile> = {};
+      for (const [name, sources] of files) {
+        const file = `${name}.safetensors`;
+        written[file] = await writeSafetensors(path.join(folder, file), sources, metadata);
+      }
+      const manifest = { format: 2 as const, record, data, files: written };
+      await writeFileAtomically(
+        path.join(folder, 'manifest.json'),
+        `${JSON.stringify({ ...manifest, sha256: manifestHash(manifest) }, null, 2)}\n`,
+      );
+      // One of this step may be there from before: damaged, or of another course after a roll-back.
+      await removeFolder(target);
+    });
+    await this.deleteOld();
+  }
+
+  private async deleteOld(): Promise<void> {
+    const { keep, milestoneEvery } = this.options;
+    for (const old of (await listCheckpoints(this.run)).slice(keep))
+      if (milestoneEvery === undefined || stepOf(old) % milestoneEvery !== 0) await removeFolder(old);
+  }
 }
+
+/** Deletes a folder so that it is never seen half deleted under its name. */
+async function removeFolder(folder: string): Promise<void> {
+  const doomed = path.join(path.dirname(folder), `${TEMPORARY_PREFIX}${path.basename(folder)}-old`);
+  await fs.rm(doomed, { recursive: true, force: true });
+  try {
+    await fs.rename(folder, doomed);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
+    throw error;
+  }
+  await fs.rm(doomed, { recursive: true, force: true });
+}
+
+const stepOf = (folder: string): number => Number(/\d+$/.exec(folder)![0]);
 
 /** Checkpoint folders of a run, newest first. */
 export async function listCheckpoints(run: string): Promise<string[]> {
@@ -85,21 +168,33 @@ export async function listCheckpoints(run: string): Promise<string[]> {
 
 /** Deletes what a process that died while saving left behind. */
 export async function sweepTemporaries(run: string): Promise<void> {
-  const root = path.join(run, 'checkpoints');
-  for (const name of await fs.readdir(root).catch(() => [] as string[]))
-    if (name.startsWith(TEMPORARY_PREFIX)) await fs.rm(path.join(root, name), { recursive: true, force: true });
+  for (const folder of [run, path.join(run, 'checkpoints')])
+    for (const name of await fs.readdir(folder).catch(() => [] as string[]))
+      if (name.startsWith(TEMPORARY_PREFIX)) await fs.rm(path.join(folder, name), { recursive: true, force: true });
 }
 
-/** Reads and checks a manifest and the hash of every file. */
-async function verify(folder: string): Promise<Manifest> {
-  const manifest = JSON.parse(await fs.readFile(path.join(folder, 'manifest.json'), 'utf8')) as Manifest;
+/**
+ * Reads a manifest and checks it and the hash of every file.
+ * @throws CheckpointError naming what is wrong
+ */
+export async function verifyCheckpoint(folder: string): Promise<Manifest> {
+  const file = path.join(folder, 'manifest.json');
+  let manifest: Manifest;
+  try {
+    manifest = JSON.parse(await fs.readFile(file, 'utf8')) as Manifest;
+  } catch (error) {
+    throw new CheckpointError(`${file} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+  if (manifest.format !== 2) throw new CheckpointError(`${file} has format ${manifest.format}; this version reads format 2.`);
+  if (manifest.sha256 !== manifestHash(manifest)) throw new CheckpointError(`${file} is damaged: its sha256 is not that of its content.`);
   for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
-    const file = path.join(folder, name);
-    const { size } = await fs.stat(file);
-    if (size !== bytes) throw new CheckpointError(`${file} should have ${bytes} bytes, but has ${size}.`);
+    const part = path.join(folder, name);
+    const size = (await fs.stat(part).catch(() => undefined))?.size;
+    if (size === undefined) throw new CheckpointError(`${part} is missing.`);
+    if (size !== bytes) throw new CheckpointError(`${part} should have ${bytes} bytes, but has ${size}.`);
     const hash = createHash('sha256');
-    await pipeline(createReadStream(file), hash);
-    if (hash.digest('hex') !== sha256) throw new CheckpointError(`${file} is damaged: its sha256 is not that of the manifest.`);
+    await pipeline(createReadStream(part), hash);
+    if (hash.digest('hex') !== sha256) throw new CheckpointError(`${part} is damaged: its sha256 is not that of the manifest.`);
   }
   return manifest;
 }
@@ -114,9 +209,9 @@ export async function restoreLatest(run: string, state: TrainingState, warn: (me
   for (const folder of folders) {
     let manifest: Manifest;
     try {
-      manifest = await verify(folder);
+      manifest = await verifyCheckpoint(folder);
     } catch (error) {
-      warn(`The checkpoint ${folder} cannot be used (${(error as Error).message}); trying the one before it.`);
+      warn(`WARNING: the checkpoint ${folder} cannot be used (${(error as Error).message}) Trying the one before it.`);
       continue;
     }
     for (const [name, parameters] of Object.entries(state.files))
@@ -136,13 +231,16 @@ async function restoreParameters(path: string, parameters: Readonly<Record<strin
       throw new CheckpointError(
         `${path} belongs to another model: missing [${missing.slice(0, 5)}], unexpected [${unexpected.slice(0, 5)}].`,
       );
+    const differing = Object.entries(parameters).filter(
+      ([name, { shape }]) => !tf.util.arraysEqual([...file.entry(name)!.shape], [...shape]),
+    );
+    if (differing.length > 0) {
+      const list = differing.slice(0, 5).map(([name, { shape }]) => `"${name}" is [${file.entry(name)!.shape}], expected [${shape}]`);
+      throw new CheckpointError(`${path} belongs to another model: ${list.join('; ')}.`);
+    }
     for (const [name, parameter] of Object.entries(parameters)) {
       const { shape, data } = await file.read(name);
-      if (!tf.util.arraysEqual(shape, parameter.shape as number[]))
-        throw new CheckpointError(
-          `${path}: "${name}" is [${shape}], expected [${parameter.shape}]. The model's configuration has changed.`,
-        );
-      tf.tidy(() => parameter.assign(tf.tensor(data as Float32Array, shape)));
+      tf.tidy(() => parameter.assign(tf.tensor(data as Float32Array, [...shape])));
     }
   } finally {
     await file.close();

@@ -1,6 +1,6 @@
-/** The state of a run on the device (weights, optimizer, average) and the compiled steps that change it. */
-import { objective } from '@dit-moe/diffusion';
-import { type DitConfig, dit, initialWeight, weightSpecs } from '@dit-moe/dit';
+/** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
+import { type Objective, objective } from '@dit-moe/diffusion';
+import { type DitConfig, dit, initialWeight, isMatrix, weightSpecs } from '@dit-moe/dit';
 import {
   AdamW,
   type CompiledStep,
@@ -16,25 +16,32 @@ import {
   valueAndGrads,
 } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import type { TrainConfig } from '../config.js';
+import { objectiveOptions } from '../config/resolve.js';
+import type { TrainConfig } from '../config/schema.js';
 import type { Batch } from './batches.js';
+import type { Teacher } from './teacher.js';
 
 /** Numbers of one step, on the host. */
 export interface StepReport {
-  /** Mean squared error of the velocity. */
+  /** Mean loss of the objective over the samples. */
   loss: number;
   /** Sum of the layers' balance losses, not yet times alpha; 0 without experts. */
   balance: number;
+  /** Norm of the whole gradient before clipping. */
   gradNorm: number;
   /** Tokens per layer and expert; empty without experts. */
   load: number[][];
+  /** What became of the step; nothing is changed unless it was applied. */
+  outcome: 'applied' | 'not finite' | 'spike';
 }
 
-/** Weights, optimizer and average, with the steps over them. */
+/** Weights, optimizer and averages, with the steps over them. */
 export class TrainingState {
   readonly parameters: Record<string, Parameter>;
   readonly optimizer: AdamW;
-  readonly ema: Ema;
+  readonly objective: Objective;
+  /** One average per rate of the configuration. */
+  readonly emas: readonly Ema[];
   private readonly accumulator: GradientAccumulator | undefined;
   private readonly gradients: CompiledStep<tf.Tensor[], Record<string, tf.Tensor>>;
   private readonly update: CompiledStep<tf.Tensor[], tf.Tensor>;
@@ -43,6 +50,7 @@ export class TrainingState {
   constructor(
     readonly model: DitConfig,
     private readonly config: TrainConfig,
+    private readonly teacher?: Teacher,
   ) {
     this.parameters = Object.fromEntries(
       Object.entries(weightSpecs(model)).map(([name, spec]) => [
@@ -50,76 +58,93 @@ export class TrainingState {
         Parameter.create(name, () => tf.tensor(initialWeight(name, spec, config.seed), spec.shape)),
       ]),
     );
-    this.optimizer = new AdamW(this.parameters, { weightDecay: config.optimizer.weightDecay });
-    this.ema = new Ema(this.parameters, config.emaDecay);
+    const { beta1, beta2, epsilon, weightDecay, clipNorm } = config.optimizer;
+    this.objective = objective(objectiveOptions(config.objective));
+    this.optimizer = new AdamW(this.parameters, { beta1, beta2, epsilon, weightDecay });
+    this.emas = config.ema.map((decay) => new Ema(this.parameters, decay));
     this.accumulator = config.accumulation > 1 ? new GradientAccumulator(this.parameters) : undefined;
     const names = Object.keys(this.parameters);
 
     this.gradients = compile(
-      (x, noise, timeNormal, y) => {
-        const { value, grads, extra } = this.lossAndGradients(x!, noise!, timeNormal!, y!);
+      (x, noise, drawn, y) => {
+        const { value, grads, extra } = this.lossAndGradients(x!, noise!, drawn!, y!);
         value.dispose();
-        const norm = globalNorm(grads);
-        if (this.accumulator === undefined) return { ...extra, norm, ...grads };
+        if (this.accumulator === undefined) return { ...extra, norm: globalNorm(grads), ...grads };
         this.accumulator.add(grads, x!.shape[0]!);
-        return { ...extra, norm };
+        return { ...extra, norm: this.accumulator.norm() };
       },
       { name: 'gradients' },
     );
     this.update = compile(
-      (learningRate, ...given) => {
+      (learningRate, norm, ...given) => {
         let grads = this.accumulator?.take() ?? Object.fromEntries(names.map((name, i) => [name, given[i]!]));
-        const { clipNorm } = this.config.optimizer;
-        const norm = globalNorm(grads);
         if (clipNorm !== undefined) grads = clipByGlobalNorm(grads, clipNorm, norm);
         this.optimizer.apply(grads, learningRate!);
-        this.ema.update();
-        return norm;
+        for (const ema of this.emas) ema.update();
+        return tf.scalar(0);
       },
       { name: 'update' },
     );
   }
 
-  private lossAndGradients(x: tf.Tensor, noise: tf.Tensor, timeNormal: tf.Tensor, y: tf.Tensor) {
-    const { model, config } = this;
-    const { noisy, losses } = objective({ kind: config.objective.kind });
+  private lossAndGradients(x: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor, y: tf.Tensor) {
+    const { model, config, teacher } = this;
     const backend = tensorFlowBackend();
     const weights = Object.fromEntries(
       Object.entries(this.parameters).map(([name, parameter]) => {
         const weight = parameter.read();
-        // Matrices are rounded once per step instead of at each use; router, biases and tables stay float32.
-        const rounded = config.precision === 'bf16' && backend !== undefined && /(\.weight|gateUp|down)$/.test(name);
+        // Rounded once per step instead of at each use.
+        const rounded = config.precision === 'bf16' && backend !== undefined && isMatrix(name);
         return [name, rounded ? backend.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0]! : weight];
       }),
     );
-    return valueAndGrads(() => {
-      const { x: shown, t } = noisy(x, noise, timeNormal);
-      const result = dit(weights, model, shown, tf.mul(t, config.objective.timeScale), y, { precision: config.precision });
-      const loss = mean(losses(result.output, x, noise, timeNormal).loss, 0);
-      if (result.routing.length === 0) return { loss, extra: { loss } as Record<string, tf.Tensor> };
-      const balance = result.losses['balance']!;
-      const load = tf.stack(result.routing.map((layer) => layer.load));
-      return {
-        loss: tf.add(loss, tf.mul(balance, model.moe!.balanceAlpha)),
-        extra: { loss, balance, load } as Record<string, tf.Tensor>,
-      };
-    }, weights);
+    const { x: noisy, t } = this.objective.noisy(x, noise, drawn);
+    const modelTime = config.objective.kind === 'flow' ? tf.mul(t, config.objective.timeScale) : t;
+    const lesson = teacher?.predict(noisy, modelTime, y);
+    return valueAndGrads(
+      () => {
+        const { output, losses, routing } = dit(weights, model, noisy, modelTime, y, {
+          precision: config.precision,
+          recompute: config.recompute,
+        });
+        const loss = mean(this.objective.losses(output, x, noise, drawn).loss, 0);
+        let total = loss;
+        if (teacher !== undefined) {
+          const distance = tf.mean(tf.squaredDifference(output, lesson!));
+          total = tf.add(tf.mul(loss, 1 - teacher.weight), tf.mul(distance, teacher.weight));
+        }
+        const extra: Record<string, tf.Tensor> = { loss };
+        if (routing.length > 0) {
+          total = tf.add(total, tf.mul(losses['balance']!, model.moe!.balanceAlpha));
+          Object.assign(extra, { balance: losses['balance'], load: tf.stack(routing.map(({ load }) => load)) });
+        }
+        return { loss: total, extra };
+      },
+      weights,
+      // The variance half of a flow model with learned sigma has no influence.
+      { allowZeros: true },
+    );
   }
 
   /**
-   * One optimizer step over the micro-batches. If loss or gradient is not finite, nothing is changed.
-   * @returns the report and whether the step was applied
+   * One optimizer step over the micro-batches, which it disposes. If loss or gradient is not finite, or the gradient's norm is
+   * beyond `maxNorm`, nothing is changed.
    */
-  async step(batches: Iterable<Batch>, learningRate: number): Promise<StepReport & { applied: boolean }> {
-    const report: StepReport = { loss: 0, balance: 0, gradNorm: 0, load: [] };
+  async step(
+    batches: Iterable<Batch> | AsyncIterable<Batch>,
+    learningRate: number,
+    maxNorm = Number.POSITIVE_INFINITY,
+  ): Promise<StepReport> {
+    const report: StepReport = { loss: 0, balance: 0, gradNorm: 0, load: [], outcome: 'applied' };
     let count = 0;
     let grads: tf.Tensor[] = [];
-    let finite = true;
-    for (const batch of batches) {
-      const inputs = [batch.x, batch.noise, batch.timeNormal, batch.y];
+    let normTensor: tf.Tensor | undefined;
+    for await (const { x, noise, drawn, y } of batches) {
+      const inputs = [x, noise, drawn, y];
       const { loss, balance, load, norm, ...own } = await this.gradients.run(...inputs);
-      tf.dispose(inputs);
+      tf.dispose([...inputs, ...(normTensor === undefined ? [] : [normTensor])]);
       grads = Object.values(own);
+      normTensor = norm!;
       const [lossNow, normNow, balanceNow] = await Promise.all(
         [loss!, norm!, balance].map(async (s) => (s === undefined ? 0 : (await s.data())[0]!)),
       );
@@ -130,33 +155,32 @@ export class TrainingState {
         const rows = (await load.array()) as number[][];
         report.load = rows.map((row, l) => row.map((n, e) => n + (report.load[l]?.[e] ?? 0)));
       }
-      tf.dispose([loss!, norm!, ...[balance, load].filter((s) => s !== undefined)]);
-      finite &&= Number.isFinite(lossNow) && Number.isFinite(normNow);
+      tf.dispose([loss!, ...[balance, load].filter((s) => s !== undefined)]);
       count++;
     }
     report.loss /= count;
     report.balance /= count;
-    if (!finite) {
-      this.accumulator?.reset();
-      tf.dispose(grads);
-      return { ...report, applied: false };
-    }
-    const rate = tf.scalar(learningRate);
-    const norm = await this.update.run(rate, ...(this.accumulator === undefined ? grads : []));
-    report.gradNorm = (await norm.data())[0]!;
-    tf.dispose([rate, norm, ...grads]);
-    return { ...report, applied: true };
+    if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradNorm)) report.outcome = 'not finite';
+    else if (report.gradNorm > maxNorm) report.outcome = 'spike';
+    if (report.outcome === 'applied') {
+      const rate = tf.scalar(learningRate);
+      const done = await this.update.run(rate, normTensor!, ...grads);
+      tf.dispose([rate, done]);
+    } else this.accumulator?.reset();
+    tf.dispose([normTensor!, ...grads]);
+    return report;
   }
 
-  /** Every parameter of the state by the file and name it is saved under. */
-  get files(): Record<'weights' | 'ema' | 'optimizer', Record<string, Parameter>> {
-    return { weights: this.parameters, ema: this.ema.averages, optimizer: this.optimizer.state };
+  /** Every parameter of the state by the file and name it is saved under: `ema` is the first average, `ema-0.999` a further one. */
+  get files(): Record<string, Readonly<Record<string, Parameter>>> {
+    const averages = this.emas.map((ema, i) => [i === 0 ? 'ema' : `ema-${ema.decay}`, ema.averages]);
+    return { weights: this.parameters, ...Object.fromEntries(averages), optimizer: this.optimizer.state };
   }
 
   /** Frees everything on the device. */
   dispose(): void {
     for (const step of [this.gradients, this.update]) step.dispose();
-    for (const part of [this.optimizer, this.ema, this.accumulator]) part?.dispose();
+    for (const part of [this.optimizer, ...this.emas, this.accumulator]) part?.dispose();
     for (const parameter of Object.values(this.parameters)) parameter.dispose();
   }
 }

@@ -1,35 +1,35 @@
 /** A training run from start, or from its last checkpoint, to its end or to a signal. */
-import fs from 'node:fs/promises';
 import path from 'node:path';
-import { contactSheet } from '@dit-moe/diffusion';
 import type { ModelCard } from '@dit-moe/dit';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { encode } from 'fast-png';
-import { learningRateAt, modelConfig, type TrainConfig } from '../config.js';
-import { loadImageFolder } from '../data/image-folder.js';
-import { CheckpointError, OutputError, outputError, TrainerError } from '../errors.js';
+import { learningRateAt } from '../config/learning-rate.js';
+import { modelConfig, objectiveOptions } from '../config/resolve.js';
+import type { TrainConfig } from '../config/schema.js';
+import { openData } from '../data/open.js';
+import type { DataSource } from '../data/source.js';
+import { CheckpointError, DivergedError, OutputError, outputError, TrainerError } from '../errors.js';
 import { writeReport } from '../report/report.js';
-import { lockRun } from '../run/lock.js';
 import type { Progress } from '../run/progress.js';
-import { makeBatch } from './batches.js';
-import { restoreLatest, saveCheckpoint, sweepTemporaries } from './checkpoints.js';
-import { samplePixels } from './sample.js';
-import { type StepReport, TrainingState } from './state.js';
-
-/** One line of `metrics.jsonl`. */
-export interface MetricsLine extends StepReport {
-  step: number;
-  learningRate: number;
-  imagesPerSecond: number;
-  /** Resident memory of the process in MiB. */
-  memory: number;
-}
+import { openRunFolder } from '../run/run-folder.js';
+import { BatchMaker, type HostBatch, upload } from './batches.js';
+import { CheckpointWriter, restoreLatest, sweepTemporaries } from './checkpoints.js';
+import { type Decoder, openDecoder } from './decoder.js';
+import { type Evaluator, openEvaluator } from './evaluation.js';
+import { weightHistograms } from './histograms.js';
+import { MetricsLog } from './metrics-log.js';
+import { Prefetch } from './prefetch.js';
+import { previewSamples } from './preview.js';
+import { countStep, emptyWindow, newRecord, type RunRecord, spikeLimit } from './run-record.js';
+import { TrainingState } from './state.js';
+import { Teacher } from './teacher.js';
 
 export interface TrainOptions {
   /** Run folder. */
   out: string;
   /** Go on from the last checkpoint. */
   resume: boolean;
+  /** Go on although the data is not that of the checkpoint; the order starts anew with the next epoch. */
+  acceptDataChange?: boolean;
   progress: Progress;
   /** Ends the run after the current step, with a checkpoint. */
   signal: AbortSignal;
@@ -44,150 +44,269 @@ export interface TrainResult {
   card: ModelCard;
 }
 
-/** Steps in a row with a loss or gradient that is not finite, after which a run stops. */
-const MAX_BAD_STEPS = 10;
-
 /**
  * Trains; the caller disposes the returned state.
  * @throws TrainerError subclasses, each with its exit code
  */
 export async function train(config: TrainConfig, options: TrainOptions): Promise<TrainResult> {
-  const { out, resume, progress, signal } = options;
-  const data = await loadImageFolder(config.data.folder, {
-    channels: config.data.channels,
-    ...(config.data.size && { size: config.data.size }),
-  });
-  for (const { file, reason } of data.skipped.slice(0, 10)) progress.log(`skipped ${file}: ${reason}`);
-  if (data.skipped.length > 0) progress.log(`${data.skipped.length} unreadable images were skipped.`);
-  const model = modelConfig(config, data);
+  const { out, progress } = options;
+  const source = await openData(config);
   try {
-    await fs.mkdir(out, { recursive: true });
-  } catch (error) {
-    throw outputError(error, out);
-  }
-  const unlock = await lockRun(out);
-  try {
-    await prepare(out, config, resume);
-    await sweepTemporaries(out);
-    const state = new TrainingState(model, config);
-    const card: ModelCard = {
-      config: model,
-      objective: 'flow',
-      timeScale: config.objective.timeScale,
-      classNames: data.classNames,
-      step: 0,
-    };
-    const metricsFile = path.join(out, 'metrics.jsonl');
-    let metrics: MetricsLine[] = [];
-    if (resume) {
-      const manifest = await restoreLatest(out, state, (message) => progress.log(message));
-      if (manifest !== undefined && manifest.data !== data.fingerprint)
-        throw new CheckpointError('The images have changed since the checkpoint was made. Restore them, or start anew in another folder.');
-      card.step = manifest?.step ?? 0;
-      const text = await fs.readFile(metricsFile, 'utf8').catch(() => '');
-      metrics = text
-        .split('\n')
-        .flatMap((line) => parseLine(line))
-        .filter((line) => line.step <= card.step);
-      progress.log(card.step > 0 ? `resumed at step ${card.step}` : 'nothing to resume: starting at step 0');
+    reportSkipped(source, progress);
+    const unlock = await openRunFolder(out, config, options.resume);
+    try {
+      return await new Run(config, options, source).go();
+    } catch (error) {
+      throw error instanceof TrainerError ? error : outputError(error, out);
+    } finally {
+      await unlock();
     }
-    await writeFileAtomically(metricsFile, metrics.map((line) => `${JSON.stringify(line)}\n`).join(''));
-
-    const micro = config.batchSize / config.accumulation;
-    const batchOptions = { seed: config.seed, labelDropout: config.labelDropout, flip: config.data.flip };
-    const save = () => saveCheckpoint(out, state, card, { data: data.fingerprint, keep: config.keepCheckpoints });
-    let [loss, bad, images, since] = [metrics.at(-1)?.loss ?? Number.NaN, 0, 0, performance.now()];
-    let saved = card.step;
-    while (card.step < config.steps && !signal.aborted) {
-      const first = card.step * config.batchSize;
-      const batches = function* () {
-        for (let m = 0; m < config.accumulation; m++) yield makeBatch(data, first + m * micro, micro, batchOptions);
-      };
-      const learningRate = learningRateAt(config, card.step);
-      const { applied, ...report } = await state.step(batches(), learningRate);
-      card.step++;
-      images += config.batchSize;
-      bad = applied ? 0 : bad + 1;
-      if (!applied) progress.log(`step ${card.step}: the loss or gradient is not finite; the step was skipped (${bad} in a row).`);
-      if (bad >= MAX_BAD_STEPS) {
-        throw new CheckpointError(
-          `${bad} steps in a row gave no finite gradient. The checkpoints are untouched; resume with a lower learning rate.`,
-        );
-      }
-      if (applied) loss = report.loss;
-      const last = card.step === config.steps;
-      if (card.step % config.logEvery === 0 || last) {
-        const imagesPerSecond = (images * 1000) / (performance.now() - since);
-        [images, since] = [0, performance.now()];
-        const line: MetricsLine = {
-          step: card.step,
-          ...report,
-          learningRate,
-          imagesPerSecond,
-          memory: Math.round(process.memoryUsage.rss() / 2 ** 20),
-        };
-        metrics.push(line);
-        await fs.appendFile(metricsFile, `${JSON.stringify(line)}\n`);
-        progress.update({ step: card.step, steps: config.steps, loss: report.loss, imagesPerSecond });
-      }
-      if (card.step % config.sampleEvery === 0 || last) await preview(out, state, config, card);
-      if (card.step % config.checkpointEvery === 0 || last) {
-        await save();
-        saved = card.step;
-        await writeReport(out, config, card, metrics);
-      }
-    }
-    if (saved !== card.step) {
-      await save();
-      await writeReport(out, config, card, metrics);
-    }
-    progress.done();
-    return { step: card.step, loss, interrupted: card.step < config.steps, state, card };
-  } catch (error) {
-    throw error instanceof TrainerError ? error : outputError(error, out);
   } finally {
-    await unlock();
+    await source.close();
   }
 }
 
-function parseLine(line: string): MetricsLine[] {
-  try {
-    return [JSON.parse(line) as MetricsLine];
-  } catch {
-    // The line that a killed process was writing.
-    return [];
-  }
+function reportSkipped({ skipped }: DataSource, progress: Progress): void {
+  for (const { file, reason } of skipped.slice(0, 10)) progress.log(`skipped ${file}: ${reason}`);
+  if (skipped.length > 0) progress.log(`${skipped.length} unreadable images were skipped.`);
 }
 
-/** Refuses a folder that holds another run, and keeps the configuration. */
-async function prepare(out: string, config: TrainConfig, resume: boolean): Promise<void> {
-  const file = path.join(out, 'config.json');
-  const text = `${JSON.stringify(config, null, 2)}\n`;
-  const before = await fs.readFile(file, 'utf8').catch(() => undefined);
-  if (before !== undefined && !resume) throw new OutputError(`${out} holds a run already. Go on with --resume, or choose another --out.`);
-  if (before !== undefined) {
-    const { model, objective, batchSize } = JSON.parse(before) as TrainConfig;
-    if (
-      JSON.stringify({ model, objective, batchSize }) !==
-      JSON.stringify({ model: config.model, objective: config.objective, batchSize: config.batchSize })
-    )
-      throw new CheckpointError(`The model, objective or batch size differs from ${file}. Resume with the same, or choose another --out.`);
-  }
-  await writeFileAtomically(file, text);
-}
+class Run {
+  private readonly card: ModelCard;
+  private readonly batches: BatchMaker;
+  private readonly writer: CheckpointWriter;
+  private readonly micro: number;
+  private state!: TrainingState;
+  private teacher: Teacher | undefined;
+  private decoder!: Decoder;
+  private evaluator: Evaluator | undefined;
+  private record: RunRecord = newRecord();
+  private metrics!: MetricsLog;
+  private prefetch!: Prefetch<HostBatch>;
+  /** Time in steps, and samples in them, since the last line of metrics. */
+  private busyMs = 0;
+  private images = 0;
+  private loss = Number.NaN;
+  private savedStep = -1;
+  private fatal: unknown;
 
-/** Four samples of each of the first classes with fixed seeds, so that pictures of different steps can be compared. */
-async function preview(out: string, state: TrainingState, config: TrainConfig, card: ModelCard): Promise<void> {
-  const classes = Math.min(10, card.classNames.length);
-  const labels = Array.from({ length: classes * 4 }, (_, i) => i % classes);
-  const pixels = await samplePixels(state.ema.averages, card.config, {
-    labels,
-    seed: config.seed,
-    timeScale: card.timeScale,
-    ...config.sampling,
-  });
-  const { data, width, height, channels } = contactSheet(pixels, classes, Math.max(1, Math.floor(32 / pixels.width)));
-  await fs.mkdir(path.join(out, 'samples'), { recursive: true });
-  const file = path.join(out, 'samples', `step-${String(card.step).padStart(8, '0')}.png`);
-  await writeFileAtomically(file, encode({ data, width, height, channels, depth: 8 }));
+  constructor(
+    private readonly config: TrainConfig,
+    private readonly options: TrainOptions,
+    private readonly source: DataSource,
+  ) {
+    const { seed, labelDropout, data, objective } = config;
+    this.card = {
+      config: modelConfig(config, source),
+      objective: objective.kind,
+      objectiveOptions: objectiveOptions(objective),
+      timeScale: objective.kind === 'flow' ? objective.timeScale : 1,
+      classNames: source.classNames,
+      step: 0,
+      ...(source.latents !== undefined && { latents: source.latents }),
+    };
+    this.micro = config.batchSize / config.accumulation;
+    this.batches = new BatchMaker(source, { seed, labelDropout, flip: data.flip });
+    this.writer = new CheckpointWriter(options.out, config.checkpoints, (error, failures) => this.saveFailed(error, failures));
+  }
+
+  async go(): Promise<TrainResult> {
+    const { config, options, card } = this;
+    await sweepTemporaries(options.out);
+    if (config.distillation !== undefined)
+      this.teacher = await Teacher.open(config.distillation.teacher, config.distillation.weight, card, config.precision);
+    await writeFileAtomically(path.join(options.out, 'model.json'), `${JSON.stringify(card, null, 2)}\n`);
+    this.state = new TrainingState(card.config, config, this.teacher);
+    let finished = false;
+    try {
+      this.decoder = await openDecoder(card, config.sampling.vae);
+      if (config.evaluation !== undefined) this.evaluator = await openEvaluator(config, card, this.source, this.decoder);
+      if (options.resume) await this.resume();
+      this.metrics = await MetricsLog.open(options.out, this.record.step);
+      this.loss = this.metrics.lines.at(-1)?.loss ?? Number.NaN;
+      this.startPrefetch();
+      while (this.record.step < config.steps && !options.signal.aborted) await this.step();
+      await this.finish();
+      finished = true;
+      const { step } = this.record;
+      return { step, loss: this.loss, interrupted: step < config.steps, state: this.state, card };
+    } finally {
+      await this.prefetch?.stop();
+      await this.writer.settle();
+      await this.metrics?.close();
+      for (const part of [this.teacher, this.decoder, this.evaluator]) part?.dispose();
+      options.progress.done();
+      if (!finished) this.state.dispose();
+    }
+  }
+
+  private async resume(): Promise<void> {
+    const { options, source } = this;
+    const log = (message: string) => options.progress.log(message);
+    const manifest = await restoreLatest(options.out, this.state, log);
+    if (manifest === undefined) {
+      log('nothing to resume: starting at step 0');
+      return;
+    }
+    this.record = manifest.record;
+    this.savedStep = this.record.step;
+    if (manifest.data !== source.fingerprint) {
+      if (options.acceptDataChange !== true)
+        throw new CheckpointError(
+          'The data has changed since the checkpoint was made. Restore it, give --accept-data-change to go on with a new epoch, or start anew in another folder.',
+        );
+      this.record.position = Math.ceil(this.record.position / source.count) * source.count;
+      log('WARNING: the data has changed since the checkpoint was made; a new epoch begins.');
+    }
+    log(`resumed at step ${this.record.step}`);
+  }
+
+  /** Prepares batches from the record's position on. */
+  private startPrefetch(): void {
+    const { micro, config } = this;
+    const { position, step } = this.record;
+    const left = (config.steps - step) * config.accumulation;
+    this.prefetch = new Prefetch((i) => this.batches.make(position + i * micro, micro), config.data.prefetch, 0, left);
+  }
+
+  private async step(): Promise<void> {
+    const { config, record, prefetch, source, options } = this;
+    const { objective } = this.state;
+    const start = performance.now();
+    const micros = async function* () {
+      for (let m = 0; m < config.accumulation; m++) yield upload(await prefetch.take(), source, objective, config.seed);
+    };
+    const learningRate = learningRateAt(config, record.step);
+    const report = await this.state.step(micros(), learningRate, spikeLimit(record, config.faults.spikeFactor));
+    countStep(record, report, config.batchSize);
+    this.busyMs += performance.now() - start;
+    this.images += config.batchSize;
+    if (this.fatal !== undefined) throw this.fatal;
+    if (report.outcome === 'applied') this.loss = report.loss;
+    else {
+      const why =
+        report.outcome === 'spike'
+          ? `the gradient's norm ${report.gradNorm.toPrecision(3)} is a spike`
+          : 'the loss or gradient is not finite';
+      options.progress.log(`step ${record.step}: ${why}; the step was skipped (${record.skipped} in all).`);
+      if (record.badInARow >= config.faults.rollBackAfter) {
+        await this.rollBack();
+        return;
+      }
+    }
+    const { step } = record;
+    const last = step === config.steps;
+    const every = (n: number) => step % n === 0 || last;
+    const evaluation = config.evaluation !== undefined && every(config.evaluation.every) ? await this.evaluate() : undefined;
+    if (every(config.logEvery) || evaluation) await this.watch('metrics', () => this.log(learningRate, evaluation));
+    if (every(config.histogramEvery)) await this.watch('histograms', () => this.histograms());
+    if (every(config.sampling.every)) await this.watch('samples', () => this.preview());
+    if (every(config.checkpoints.every)) await this.save();
+    if (every(config.sampling.every) || every(config.checkpoints.every)) await this.watch('report', () => writeReport(options.out));
+  }
+
+  /** Goes back to the last checkpoint, if there is one, and passes over the batches at which training broke. */
+  private async rollBack(): Promise<void> {
+    const { config, options } = this;
+    const { rollBackAfter, skipBatches, maxRollBacks } = config.faults;
+    const { position, rollBacks, skipped } = this.record;
+    if (rollBacks >= maxRollBacks)
+      throw new DivergedError(
+        `${rollBackAfter} steps in a row gave no finite gradient, after ${rollBacks} roll-backs. The checkpoints are untouched; resume with a lower learning rate (--set optimizer.learningRate=...), clipping (optimizer.clipNorm) or in f32.`,
+      );
+    await this.prefetch.stop();
+    await this.writer.settle();
+    const manifest = await restoreLatest(options.out, this.state, (message) => options.progress.log(message));
+    // Without a checkpoint the weights are still those before the first bad step: only the batches are passed over.
+    if (manifest !== undefined) this.record = manifest.record;
+    Object.assign(this.record, { position: position + skipBatches * config.batchSize, rollBacks: rollBacks + 1, skipped, badInARow: 0 });
+    await this.metrics.rewind(this.record.step);
+    options.progress.log(`WARNING: rolled back to step ${this.record.step}, passing over ${skipBatches} batches.`);
+    this.startPrefetch();
+  }
+
+  /** Writes what only people look at: a disk that is full for a while must not end the training. */
+  private async watch(what: string, write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      const output = outputError(error, this.options.out);
+      if (!(output instanceof OutputError)) throw error;
+      this.options.progress.log(`WARNING: no ${what} for step ${this.record.step}: ${output.message}`);
+    }
+  }
+
+  private async histograms(): Promise<void> {
+    await this.metrics.summaries(this.record.step, await weightHistograms(this.state.parameters));
+  }
+
+  private async log(learningRate: number, evaluation?: Record<string, number>): Promise<void> {
+    const { record, config, options } = this;
+    const { window, step, skipped } = record;
+    const n = Math.max(1, window.steps);
+    const line = {
+      step,
+      loss: window.steps === 0 ? this.loss : window.loss / n,
+      balance: window.balance / n,
+      gradNorm: window.gradNorm / n,
+      learningRate,
+      imagesPerSecond: (this.images * 1000) / this.busyMs,
+      stall: this.prefetch.takeWaited() / this.busyMs,
+      memory: Math.round(process.memoryUsage.rss() / 2 ** 20),
+      skipped,
+      load: window.load,
+      ...(evaluation && { evaluation }),
+    };
+    record.window = emptyWindow();
+    [this.busyMs, this.images] = [0, 0];
+    await this.metrics.add(line);
+    options.progress.update({ step, steps: config.steps, loss: line.loss, imagesPerSecond: line.imagesPerSecond });
+  }
+
+  private async evaluate(): Promise<Record<string, number>> {
+    const { step } = this.record;
+    const { scalars, summary } = await this.evaluator!.evaluate(step, this.state.emas[0]!.averages);
+    this.options.progress.log(`step ${step}: ${summary}`);
+    return scalars;
+  }
+
+  private async preview(): Promise<void> {
+    const { state, card, config, record, options } = this;
+    card.step = record.step;
+    const { png, width, height } = await previewSamples(options.out, state.emas[0]!.averages, config, card, this.decoder);
+    await this.metrics.summaries(record.step, [{ tag: 'samples', png, width, height }]);
+  }
+
+  private async save(): Promise<void> {
+    const { state, card, record, source } = this;
+    card.step = record.step;
+    await this.writer.save(state, card, record, source.fingerprint);
+    this.savedStep = record.step;
+  }
+
+  /** A save that failed is reported; the run goes on until it has happened too often. */
+  private saveFailed(error: unknown, failures: number): void {
+    const reason = (outputError(error, path.join(this.options.out, 'checkpoints')) as Error).message;
+    this.options.progress.log(`WARNING: the checkpoint could not be saved (${failures} in a row): ${reason}`);
+    this.savedStep = -1;
+    if (failures >= this.config.faults.maxFailedSaves)
+      this.fatal = new OutputError(`${failures} checkpoints in a row could not be saved. ${reason}`, { cause: error });
+  }
+
+  /** Makes sure that the last step is saved, on disk. */
+  private async finish(): Promise<void> {
+    if (this.savedStep !== this.record.step) {
+      await this.save();
+      await this.watch('report', () => writeReport(this.options.out));
+    }
+    await this.writer.settle();
+    if (this.savedStep !== this.record.step) {
+      await this.save();
+      await this.writer.settle();
+    }
+    if (this.savedStep !== this.record.step)
+      throw new OutputError(
+        `The last checkpoint of ${this.options.out} could not be saved. Make room, then go on with --resume from the one before.`,
+      );
+  }
 }

@@ -14,6 +14,8 @@ export interface ModelCard {
    * diffusion (1000 linear steps), and with learned sigma the variance between its bounds; t is the training timestep.
    */
   objective: 'flow' | 'ddpm';
+  /** Options of the objective with its kind, as `objective` of the diffusion package takes them (default: those of the reference). */
+  objectiveOptions?: object;
   /** Of a flow model: its timestep is t times this (1 in the reference, which gives t as it is). */
   timeScale: number;
   /** Names of the classes in the order of their labels. */
@@ -76,6 +78,7 @@ export function cardFromMetadata(metadata: Readonly<Record<string, string>>, whe
   check('config', 'a configuration', isRecord(card) && isRecord(card.config) && Array.isArray(card.config.inputSize), card?.config);
   ditSizes(card.config);
   check('objective', 'flow or ddpm', card.objective === 'flow' || card.objective === 'ddpm', card.objective);
+  check('objectiveOptions', 'an object', card.objectiveOptions === undefined || isRecord(card.objectiveOptions), card.objectiveOptions);
   check('timeScale', 'a positive number', card.timeScale > 0 && Number.isFinite(card.timeScale), card.timeScale);
   const { classNames } = card;
   check(

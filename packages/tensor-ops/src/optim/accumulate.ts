@@ -1,6 +1,7 @@
 /** Gradient accumulation: the mean gradient of a large batch from micro-batches of any number and sizes. */
 import * as tf from '@tensorflow/tfjs-core';
 import { Parameter } from '../parameter.js';
+import { globalNorm } from './clip.js';
 
 /** Sums of gradients, kept as parameters so that a compiled step adds to them in place. */
 export class GradientAccumulator {
@@ -27,6 +28,14 @@ export class GradientAccumulator {
     tf.tidy(() => {
       for (const [name, grad] of Object.entries(grads)) tf.tidy(() => this.sums[name]!.add(tf.mul(grad, samples)));
       this.samples.add(tf.scalar(samples));
+    });
+  }
+
+  /** Norm of the gradient of the mean loss over everything added so far. */
+  norm(): tf.Tensor {
+    return tf.tidy(() => {
+      const totals = Object.fromEntries(Object.entries(this.sums).map(([name, total]) => [name, total.read()]));
+      return tf.div(globalNorm(totals), this.samples.read());
     });
   }
 

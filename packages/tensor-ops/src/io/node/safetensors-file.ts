@@ -16,7 +16,10 @@ import {
   viewTensor,
 } from '../safetensors.js';
 import { writeAtomically } from './atomic.js';
-import { CHUNK_BYTES, type FileSource, openWith } from './file-source.js';
+import { type FileSource, openWith } from './file-source.js';
+
+/** Bytes hashed and written at a time: a few milliseconds of this thread. */
+const WRITE_BYTES = 2 ** 22;
 
 /** An open safetensors file. */
 export class SafetensorsFile implements Checkpoint {
@@ -113,8 +116,12 @@ export async function writeSafetensors(
   let written = 0;
   await writeAtomically(path, async (file) => {
     const append = async (bytes: Uint8Array) => {
-      hash.update(bytes);
-      for (let done = 0; done < bytes.length; done += CHUNK_BYTES) await file.appendFile(bytes.subarray(done, done + CHUNK_BYTES));
+      // Hashed by chunks as well: in between, whoever else uses this thread gets a turn.
+      for (let done = 0; done < bytes.length; done += WRITE_BYTES) {
+        const chunk = bytes.subarray(done, done + WRITE_BYTES);
+        hash.update(chunk);
+        await file.appendFile(chunk);
+      }
       written += bytes.length;
     };
     await append(encodeHeader(tensors, metadata));

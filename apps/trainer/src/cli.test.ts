@@ -1,0 +1,45 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import YAML from 'yaml';
+import { bundle } from './testing/programs.js';
+import { makeRoot } from './testing/tiny-run.js';
+
+const { root } = makeRoot();
+let startCli: Awaited<ReturnType<typeof bundle>>;
+beforeAll(async () => {
+  startCli = await bundle('cli.ts');
+});
+afterAll(() => fs.rmSync(root, { recursive: true }));
+const run = async (...args: string[]) => {
+  const { output, ended } = startCli(args);
+  return { code: await ended, ...output };
+};
+
+test('mistakes end with their exit codes', { timeout: 120_000 }, async () => {
+  const cases: [string[], number, RegExp][] = [
+    [['train', '--out', 'x', '--nonsense'], 2, /unknown option '--nonsense'/],
+    [['train', '--out', 'x', '--preset', 'digits', '--backend', 'abacus'], 2, /abacus/],
+    [['train', '--out', 'x', '--preset', 'digits', '--threads', 'many'], 2, /positive integer/],
+    [['train', '--out', 'x'], 2, /has no model/],
+    [['train', '--preset', 'digits'], 2, /Give the run folder: --out/],
+    [['trian'], 2, /Did you mean train/],
+    [['train', '--out', path.join(root, 'never'), '--preset', 'digits', '--data', path.join(root, 'nowhere')], 3, /does not exist/],
+    [['watch', path.join(root, 'nowhere')], 4, /holds no run/],
+  ];
+  // Together: most of the time of each is starting.
+  await Promise.all(
+    cases.map(async ([args, code, message]) => {
+      const result = await run(...args);
+      expect(result.code, args.join(' ')).toBe(code);
+      expect(result.err).toMatch(message);
+    }),
+  );
+});
+
+test('config prints what it resolves to, and the schema', async () => {
+  const { code, out } = await run('config', '--preset', 'digits', '--set', 'steps=3');
+  expect(code).toBe(0);
+  expect(YAML.parse(out)).toMatchObject({ steps: 3, batchSize: 128 });
+  expect(JSON.parse((await run('config', '--schema')).out)).toHaveProperty('properties.optimizer');
+});

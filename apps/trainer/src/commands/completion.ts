@@ -1,0 +1,74 @@
+/** `completion`: a script that lets the shell complete commands, options and their values; made from the command table itself. */
+import type { Command } from 'commander';
+import { exitCodes } from '../errors.js';
+
+export const shells = ['bash', 'zsh', 'fish'] as const;
+
+/** Prints the script of a shell; returns the exit code. */
+export function completionCommand(program: Command, shell: (typeof shells)[number]): number {
+  console.log(shell === 'fish' ? fishScript(program) : bashScript(program, shell === 'zsh'));
+  return exitCodes.ok;
+}
+
+interface Described {
+  name: string;
+  description: string;
+  options: { long: string; description: string; choices: readonly string[]; takesValue: boolean }[];
+  choices: readonly string[];
+}
+
+function describeCommands(program: Command): Described[] {
+  return program.commands.map((command) => ({
+    name: command.name(),
+    description: command.description(),
+    choices: command.registeredArguments.flatMap(({ argChoices }) => argChoices ?? []),
+    options: command.options.map(({ long, description, argChoices, required, optional }) => ({
+      long: long!,
+      description,
+      choices: argChoices ?? [],
+      takesValue: required || optional,
+    })),
+  }));
+}
+
+/** Bash, and zsh through its emulation of bash's completion. */
+function bashScript(program: Command, zsh: boolean): string {
+  const name = program.name();
+  const commands = describeCommands(program);
+  const cases = commands.map(({ name, options, choices }) => {
+    const values = options
+      .filter((option) => option.choices.length > 0)
+      .map(({ long, choices }) => `      ${long}) COMPREPLY=($(compgen -W "${choices.join(' ')}" -- "$word")); return ;;`);
+    return `  ${name})
+    case "$before" in
+${values.join('\n')}
+    esac
+    words="${[...options.map(({ long }) => long), ...choices].join(' ')}" ;;`;
+  });
+  return `${zsh ? `#compdef ${name}\nautoload -U +X bashcompinit && bashcompinit\n` : ''}_${name.replaceAll('-', '_')}() {
+  local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" words=""
+  if [ "$COMP_CWORD" -eq 1 ]; then
+    COMPREPLY=($(compgen -W "${commands.map(({ name }) => name).join(' ')} --help" -- "$word"))
+    return
+  fi
+  case "\${COMP_WORDS[1]}" in
+${cases.join('\n')}
+  esac
+  COMPREPLY=($(compgen -W "$words --help" -- "$word"))
+}
+complete -o default -F _${name.replaceAll('-', '_')} ${name}`;
+}
+
+function fishScript(program: Command): string {
+  const name = program.name();
+  const quote = (text: string): string => `'${text.replaceAll("'", "\\'")}'`;
+  const lines = describeCommands(program).flatMap(({ name: command, description, options, choices }) => [
+    `complete -c ${name} -n __fish_use_subcommand -f -a ${command} -d ${quote(description)}`,
+    ...choices.map((choice) => `complete -c ${name} -n '__fish_seen_subcommand_from ${command}' -f -a ${choice}`),
+    ...options.map((option) => {
+      const value = option.choices.length > 0 ? ` -x -a ${quote(option.choices.join(' '))}` : option.takesValue ? ' -r' : '';
+      return `complete -c ${name} -n '__fish_seen_subcommand_from ${command}' -l ${option.long.slice(2)}${value} -d ${quote(option.description)}`;
+    }),
+  ]);
+  return lines.join('\n');
+}

@@ -1,0 +1,131 @@
+/** `train --dry-run`: what a run would cost, before it costs anything. */
+import { type DitConfig, describe } from '@dit-moe/dit';
+import { DataType, type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import { modelConfig } from '../config/resolve.js';
+import type { TrainConfig } from '../config/schema.js';
+import { openData } from '../data/open.js';
+import { formatDuration } from '../run/progress.js';
+
+/** ImageNet's training set, assumed while no data is named. */
+const IMAGENET = { count: 1_281_167, classes: 1000 };
+/** Share of the speed of large matrix products that a training step reaches; measured with S/2-8E2A on a CPU of two cores. */
+const EFFICIENCY = 0.6;
+/** A100 for comparison: dense peak in TFLOP/s by precision (f32 as TF32), and the share that trainers of this size reach. */
+const A100 = { f32: 156, bf16: 312, share: 0.4 };
+
+export interface DryRun {
+  model: DitConfig;
+  parameters: { total: number; active: number };
+  data: { images: number; classes: number; assumed: boolean };
+  microBatch: number;
+  stepsPerEpoch: number;
+  epochs: number;
+  /** Bytes on the device while training, estimated. */
+  memory: Record<string, number>;
+  /** Bytes of one checkpoint, and of all that are kept. */
+  checkpoint: { one: number; kept: number };
+  /** Floating point operations of one step, forward and backward. */
+  flopsPerStep: number;
+  /** Speed of matrix products here in FLOP/s, measured. */
+  measuredFlops: number;
+  /** Estimated seconds of the whole run: here, and on one A100. */
+  seconds: { here: number; a100: number };
+}
+
+/** Computes what a run would cost. Data that is named is opened. */
+export async function dryRun(config: TrainConfig): Promise<DryRun> {
+  const source = config.data.path === undefined ? undefined : await openData(config);
+  const side = (config.data.size ?? 256) / (config.data.kind === 'latents' ? 8 : 1);
+  const shape = source ?? {
+    channels: config.data.kind === 'latents' ? 4 : config.data.channels,
+    ...{ height: side, width: side, count: IMAGENET.count, classNames: Array<string>(IMAGENET.classes).fill('') },
+  };
+  await source?.close();
+  const model = modelConfig(config, shape);
+  const microBatch = config.batchSize / config.accumulation;
+  const { parameters, gmac, training } = describe(model, { batch: microBatch, emaRates: config.ema.length, recompute: config.recompute });
+  // Two operations per multiply-accumulate; backward is twice forward, recomputation one more forward.
+  const flopsPerStep = 2e9 * gmac.total * config.batchSize * (config.recompute ? 4 : 3);
+  const measuredFlops = await measureMatMul(config.precision);
+  const total = flopsPerStep * config.steps;
+  const oneCheckpoint = 4 * parameters.total * (3 + config.ema.length);
+  const { milestoneEvery, keep } = config.checkpoints;
+  const milestones = milestoneEvery === undefined ? 0 : Math.floor(config.steps / milestoneEvery);
+  return {
+    model,
+    parameters,
+    data: { images: shape.count, classes: shape.classNames.length, assumed: source === undefined },
+    microBatch,
+    stepsPerEpoch: shape.count / config.batchSize,
+    epochs: (config.steps * config.batchSize) / shape.count,
+    memory: { ...training[config.precision] },
+    checkpoint: { one: oneCheckpoint, kept: oneCheckpoint * (keep + milestones) },
+    flopsPerStep,
+    measuredFlops,
+    seconds: { here: total / (measuredFlops * EFFICIENCY), a100: total / (1e12 * A100[config.precision] * A100.share) },
+  };
+}
+
+/** FLOP/s of square matrix products, the best of a few. */
+async function measureMatMul(precision: Precision, size = 1024): Promise<number> {
+  const backend = tensorFlowBackend();
+  const operands = [1, 2].map((seed) =>
+    tf.tidy(() => {
+      const x = tf.randomNormal([size, size], 0, 1, 'float32', seed);
+      return precision === 'bf16' && backend !== undefined ? backend.raw('Cast', [x], { DstT: { type: DataType.bfloat16 } })[0]! : x;
+    }),
+  ) as [tf.Tensor, tf.Tensor];
+  const product = (): tf.Tensor => (backend === undefined ? tf.matMul(...operands) : backend.raw('MatMul', operands)[0]!);
+  let best = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 5; i++) {
+    const start = performance.now();
+    const result = product();
+    // Read a number: a GPU is done only then.
+    const probe = tf.tidy(() =>
+      (precision === 'bf16' && backend ? backend.raw('Cast', [result], { DstT: { type: DataType.float32 } })[0]! : result).slice(
+        [0, 0],
+        [1, 1],
+      ),
+    );
+    await probe.data();
+    best = Math.min(best, performance.now() - start);
+    tf.dispose([result, probe]);
+  }
+  tf.dispose(operands);
+  return (2 * size ** 3 * 1000) / best;
+}
+
+const bytes = (n: number): string => (n >= 2 ** 30 ? `${(n / 2 ** 30).toFixed(1)} GiB` : `${(n / 2 ** 20).toFixed(1)} MiB`);
+const days = (seconds: number): string => (seconds > 2 * 86_400 ? `${(seconds / 86_400).toFixed(1)} days` : formatDuration(seconds));
+
+/** The findings for people. */
+export function formatDryRun(config: TrainConfig, plan: DryRun): string {
+  const { parameters, data, memory, checkpoint } = plan;
+  const number = (n: number): string => n.toLocaleString('en', { maximumFractionDigits: 1 });
+  const { total, ...parts } = memory as { total: number } & Record<string, number>;
+  const rows: [string, string][] = [
+    ['parameters', `${number(parameters.total)}, ${number(parameters.active)} active per token`],
+    ['data', `${number(data.images)} images, ${number(data.classes)} classes${data.assumed ? ' (no data named: ImageNet assumed)' : ''}`],
+    ['input', `${plan.model.inChannels} x ${plan.model.inputSize.join(' x ')}`],
+    ['batch', `${config.batchSize}${config.accumulation > 1 ? ` = ${config.accumulation} micro-batches of ${plan.microBatch}` : ''}`],
+    ['steps', `${number(config.steps)}, ${number(plan.stepsPerEpoch)} per epoch, ${number(plan.epochs)} epochs`],
+    [
+      'memory',
+      `${bytes(total)} (${Object.entries(parts)
+        .map(([name, n]) => `${name} ${bytes(n)}`)
+        .join(', ')}), estimated`,
+    ],
+    ['checkpoint', `${bytes(checkpoint.one)}, ${bytes(checkpoint.kept)} kept at the end`],
+    [
+      'work',
+      `${(plan.flopsPerStep / 1e12).toPrecision(3)} TFLOP per step, ${(plan.flopsPerStep * config.steps).toExponential(2)} FLOP in all`,
+    ],
+    [
+      'time here',
+      `about ${days(plan.seconds.here)} (matrix products run at ${(plan.measuredFlops / 1e9).toFixed(0)} GFLOP/s here in ${config.precision}; a step reaches about ${100 * EFFICIENCY} % of that)`,
+    ],
+    ['time on A100', `about ${days(plan.seconds.a100)} on one, if a step reaches ${100 * A100.share} % of its peak`],
+  ];
+  return rows.map(([name, value]) => `${name.padEnd(12)} ${value}`).join('\n');
+}

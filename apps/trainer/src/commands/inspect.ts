@@ -1,0 +1,164 @@
+/** `inspect`: what a checkpoint or run holds: format, model, tensors, and how its experts are used. */
+import path from 'node:path';
+import { type DitConfig, describe, type ModelCard, type ModelFile } from '@dit-moe/dit';
+import type { Checkpoint } from '@dit-moe/tensor-ops/io';
+import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
+import { exitCodes } from '../errors.js';
+import { asCheckpointError, openModelFile } from '../model-file.js';
+import { type Manifest, verifyCheckpoint } from '../training/checkpoints.js';
+import { loadBalance, readMetrics } from '../training/metrics-log.js';
+
+export interface InspectFlags {
+  weights?: string;
+  tensors: boolean;
+  stats: boolean;
+  json: boolean;
+}
+
+interface TensorFacts {
+  name: string;
+  dtype: string;
+  shape: readonly number[];
+  mean?: number;
+  deviation?: number;
+  largest?: number;
+  notFinite?: number;
+}
+
+/** Runs `inspect` and returns the exit code. */
+export async function inspectCommand(location: string, flags: InspectFlags): Promise<number> {
+  const { file, model } = await open(location, flags.weights);
+  try {
+    const { card, config } = model ?? {};
+    const tensors: TensorFacts[] = [];
+    for (const name of file.names) {
+      const { dtype, shape } = file.info(name);
+      tensors.push({ name, dtype, shape, ...(flags.stats && statistics((await file.read(name)).data as ArrayLike<number>)) });
+    }
+    const count = tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+    const { run, manifest } = await runOf(file.path);
+    const metrics = run === undefined ? [] : await readMetrics(run);
+    const load = metrics.findLast((line) => line.load.length > 0 && line.step <= (card?.step ?? Number.POSITIVE_INFINITY))?.load;
+    const result = {
+      file: file.path,
+      format: file.format,
+      layout: model?.layout ?? 'no model of this project, DiT, DiT-MoE or diffusers',
+      numbers: count,
+      dtypes: [...new Set(tensors.map(({ dtype }) => dtype))],
+      ...(config !== undefined && { config, description: describe(config), assumed: model!.assumed }),
+      ...(card !== undefined && { card }),
+      ...(manifest !== undefined && { manifest }),
+      ...(load !== undefined && { routing: load.map((row, layer) => ({ layer, tokens: row, ...loadBalance(load)[layer]! })) }),
+      tensors,
+    };
+    if (flags.json) console.log(JSON.stringify(result));
+    else print(result, flags);
+    return exitCodes.ok;
+  } finally {
+    await file.close();
+  }
+}
+
+/** The tensors at a location and, if they are those of a model, the model. */
+async function open(location: string, weights: string | undefined): Promise<{ file: Checkpoint; model?: ModelFile }> {
+  try {
+    const model = await openModelFile(location, weights);
+    return { file: model.checkpoint, model };
+  } catch (error) {
+    // Other tensors can be looked at as well.
+    const file = await openCheckpoint(location).catch(() => undefined);
+    if (file === undefined) throw asCheckpointError(error);
+    return { file };
+  }
+}
+
+/** The run and manifest around a checkpoint's file. */
+async function runOf(file: string): Promise<{ run?: string; manifest?: Manifest }> {
+  const folder = path.dirname(path.resolve(file));
+  if (!/^step-\d+$/.test(path.basename(folder))) return {};
+  return { run: path.resolve(folder, '../..'), manifest: await verifyCheckpoint(folder) };
+}
+
+function statistics(data: ArrayLike<number>): Omit<TensorFacts, 'name' | 'dtype' | 'shape'> {
+  let [sum, squares, largest, notFinite] = [0, 0, 0, 0];
+  for (let i = 0; i < data.length; i++) {
+    const value = Number(data[i]!);
+    if (!Number.isFinite(value)) {
+      notFinite++;
+      continue;
+    }
+    sum += value;
+    squares += value * value;
+    largest = Math.max(largest, Math.abs(value));
+  }
+  const n = Math.max(1, data.length - notFinite);
+  return { mean: sum / n, deviation: Math.sqrt(Math.max(0, squares / n - (sum / n) ** 2)), largest, notFinite };
+}
+
+function print(
+  result: {
+    file: string;
+    format: string;
+    layout: string;
+    numbers: number;
+    dtypes: string[];
+    config?: DitConfig;
+    assumed?: readonly string[];
+    card?: ModelCard;
+    description?: ReturnType<typeof describe>;
+    manifest?: Manifest;
+    routing?: { layer: number; tokens: number[]; variation: number; largest: number }[];
+    tensors: TensorFacts[];
+  },
+  flags: InspectFlags,
+): void {
+  const { card, config, description, assumed, manifest, routing, tensors } = result;
+  const line = (key: string, value: string) => console.log(`${key.padEnd(12)} ${value}`);
+  line('file', result.file);
+  line('format', `${result.format}, ${result.dtypes.join(' and ')}`);
+  line('names', `${result.layout}, ${tensors.length} tensors, ${result.numbers.toLocaleString('en')} numbers`);
+  if (config !== undefined && description !== undefined) {
+    line(
+      'model',
+      `${config.depth} blocks, width ${config.hiddenSize}, ${config.numHeads} heads, patch ${config.patchSize}, ${config.inChannels} x ${config.inputSize.join(' x ')}`,
+    );
+    if (config.moe !== undefined) line('experts', `${config.moe.numExperts}, ${config.moe.topK} per token`);
+    line(
+      'parameters',
+      `${description.parameters.total.toLocaleString('en')}, ${description.parameters.active.toLocaleString('en')} active`,
+    );
+    line('forward', `${description.gmac.total.toPrecision(4)} GMAC per image`);
+    for (const sentence of assumed ?? []) line('assumed', sentence);
+  }
+  if (card !== undefined) {
+    line('objective', `${card.objective}${card.timeScale === 1 ? '' : `, time scale ${card.timeScale}`}`);
+    line('classes', `${card.classNames.length}: ${card.classNames.slice(0, 10).join(', ')}${card.classNames.length > 10 ? ', ...' : ''}`);
+    line('step', card.step.toLocaleString('en'));
+    if (card.emaDecay !== undefined) line('average', String(card.emaDecay));
+  }
+  if (manifest !== undefined) {
+    line('verified', `${Object.keys(manifest.files).length} files by sha256`);
+    line(
+      'position',
+      `sample ${manifest.record.position.toLocaleString('en')}, ${manifest.record.skipped} steps skipped, ${manifest.record.rollBacks} roll-backs`,
+    );
+  }
+  if (routing !== undefined) {
+    console.log('\nlayer  variation  largest/mean  share of each expert (%)');
+    for (const { layer, tokens, variation, largest } of routing) {
+      const total = tokens.reduce((a, b) => a + b, 0) || 1;
+      const shares = tokens.map((n) => ((100 * n) / total).toFixed(0).padStart(3)).join(' ');
+      console.log(`${String(layer).padStart(5)}  ${variation.toFixed(3).padStart(9)}  ${largest.toFixed(2).padStart(12)}  ${shares}`);
+    }
+  }
+  if (!flags.tensors && !flags.stats) return;
+  console.log('');
+  const width = Math.max(...tensors.map(({ name }) => name.length));
+  for (const { name, dtype, shape, mean, deviation, largest, notFinite } of tensors) {
+    const stats =
+      mean === undefined
+        ? ''
+        : `  mean ${mean.toExponential(2)}  deviation ${deviation!.toExponential(2)}  largest ${largest!.toExponential(2)}${notFinite! > 0 ? `  NOT FINITE: ${notFinite}` : ''}`;
+    console.log(`${name.padEnd(width)}  ${dtype.padEnd(4)}  [${shape}]${stats}`);
+  }
+}

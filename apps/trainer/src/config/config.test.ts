@@ -1,0 +1,96 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { countWeights, preset as ditPreset } from '@dit-moe/dit';
+import { afterAll, expect, test } from 'vitest';
+import YAML from 'yaml';
+import { learningRateAt } from './learning-rate.js';
+import { presets } from './presets.js';
+import { modelConfig, resolveConfig } from './resolve.js';
+import { configSchema, jsonSchema } from './schema.js';
+
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'config-'));
+afterAll(() => fs.rmSync(folder, { recursive: true }));
+
+test.each([
+  [['steps=many'], /number[\s\S]*at steps/],
+  [['stepz=3'], /stepz/],
+  [['optimizer.learningRate=-1'], /optimizer\.learningRate/],
+  [['batchSize=5', 'accumulation=2'], /multiple of accumulation/],
+  [['steps'], /key=value/],
+  [['model=[1'], /not YAML/],
+  [['ema=[0.9,0.9]'], /twice/],
+  [['checkpoints.keep=1'], /checkpoints\.keep/],
+])('%s is refused', (overrides, message) => {
+  expect(() => resolveConfig({ preset: 'digits', overrides })).toThrow(message);
+});
+
+test('a file may name its preset; overrides win over the file, the file over the preset', () => {
+  const file = path.join(folder, 'a.yaml');
+  fs.writeFileSync(file, 'preset: digits\nsteps: 7\noptimizer: {learningRate: 0.5, clipNorm: 2}\n');
+  const config = resolveConfig({ file, overrides: ['optimizer.learningRate=0.25', 'ema=0.5'] });
+  expect(config).toMatchObject({
+    steps: 7,
+    batchSize: 128,
+    ema: [0.5],
+    optimizer: { learningRate: 0.25, clipNorm: 2, schedule: 'cosine' },
+  });
+  // What is written into the run folder gives the same again.
+  const again = path.join(folder, 'b.json');
+  fs.writeFileSync(again, JSON.stringify(config));
+  expect(resolveConfig({ file: again })).toEqual(config);
+  fs.writeFileSync(file, 'preset: nowhere\n');
+  expect(() => resolveConfig({ file })).toThrow(/no preset "nowhere"/);
+});
+
+test.each(Object.keys(presets))('%s is a valid start', (preset) => {
+  const config = resolveConfig({ preset });
+  expect(YAML.parse(YAML.stringify(config))).toEqual(config);
+});
+
+test('the paper and its code differ where they do, and have the published sizes', () => {
+  const paper = resolveConfig({ preset: 'paper-xl-2-8e2a-256' });
+  expect(paper).toMatchObject({
+    batchSize: 1024,
+    labelDropout: 0.1,
+    ema: [0.9999],
+    data: { flip: true },
+    optimizer: { learningRate: 1e-4, schedule: 'constant', weightDecay: 0 },
+    objective: { kind: 'ddpm', learnSigma: true },
+  });
+  const latents = { channels: 4, height: 32, width: 32, classNames: Array<string>(1000).fill('') };
+  expect(countWeights(modelConfig(paper, latents))).toBe(countWeights(ditPreset('XL/2-8E2A')));
+  expect(modelConfig(paper, latents)).toEqual({
+    ...ditPreset('XL/2-8E2A', { flavour: 'paper' }),
+    moe: { ...ditPreset('XL/2-8E2A', { flavour: 'paper' }).moe, balanceOver: 'image' },
+  });
+  expect(modelConfig(resolveConfig({ preset: 'repo-s-2-16e2a-512' }), { ...latents, height: 64, width: 64 }).moe).toMatchObject({
+    ...{ numExperts: 16, topK: 2, balanceAlpha: 0.01, balanceOver: 'batch' },
+  });
+});
+
+test('the schema for editors accepts what the presets say and names every setting', () => {
+  const schema = jsonSchema() as { properties: Record<string, unknown>; additionalProperties: boolean };
+  expect(schema.additionalProperties).toBe(false);
+  expect(Object.keys(schema.properties).sort()).toEqual(Object.keys(configSchema.shape).sort());
+  expect(JSON.stringify(schema)).toContain('bf16');
+});
+
+test('the learning rate warms up, then stays or falls', () => {
+  const at = (step: number, schedule: string) =>
+    learningRateAt(
+      resolveConfig({
+        preset: 'digits',
+        overrides: [
+          ...['steps=110', 'optimizer.warmupSteps=10', 'optimizer.learningRate=1', 'optimizer.finalLearningRate=0.5'],
+          `optimizer.schedule=${schedule}`,
+        ],
+      }),
+      step,
+    );
+  expect(at(0, 'constant')).toBeCloseTo(0.1);
+  expect(at(109, 'constant')).toBe(1);
+  expect(at(60, 'cosine')).toBeCloseTo(0.75);
+  expect(at(35, 'linear')).toBeCloseTo(0.875);
+  for (const schedule of ['cosine', 'linear']) expect(at(110, schedule)).toBeCloseTo(0.5);
+});

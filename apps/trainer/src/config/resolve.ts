@@ -1,0 +1,123 @@
+/** How preset, file and command-line overrides become one configuration. */
+import fs from 'node:fs';
+import path from 'node:path';
+import type { ObjectiveOptions } from '@dit-moe/diffusion';
+import { type DitConfig, preset as ditPreset } from '@dit-moe/dit';
+import YAML from 'yaml';
+import { z } from 'zod';
+import { UsageError } from '../errors.js';
+import { presets } from './presets.js';
+import { configSchema, type TrainConfig } from './schema.js';
+
+const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
+
+/** Objects merged deeply; arrays and scalars of `over` replace those of `base`. */
+function merge(base: unknown, over: unknown): unknown {
+  if (!isObject(base) || !isObject(over)) return over;
+  const merged = { ...base };
+  for (const [key, value] of Object.entries(over)) merged[key] = key in base ? merge(base[key], value) : value;
+  return merged;
+}
+
+export interface ConfigSources {
+  /** Name of a preset; wins over a `preset` named by the file. */
+  preset?: string;
+  /** YAML or JSON file. It may name the preset that it starts from. */
+  file?: string;
+  /** Of the form `optimizer.learningRate=1e-3`. */
+  overrides?: readonly string[];
+  /** Data path, relative to the current folder. */
+  data?: string;
+}
+
+/**
+ * The configuration from preset, file and overrides, the later ones winning.
+ * @throws UsageError naming the field, what was expected and what was found
+ */
+export function resolveConfig(sources: ConfigSources): TrainConfig {
+  const { preset: inFile, ...file } = sources.file === undefined ? {} : readFile(sources.file);
+  const name = sources.preset ?? inFile;
+  let raw: unknown = {};
+  if (name !== undefined) {
+    if (typeof name !== 'string' || !Object.hasOwn(presets, name))
+      throw new UsageError(`There is no preset "${name}"; choose one of ${Object.keys(presets).join(', ')}.`);
+    raw = presets[name];
+  }
+  raw = merge(raw, file);
+  for (const override of sources.overrides ?? []) raw = merge(raw, parseOverride(override));
+  if (sources.data !== undefined) raw = merge(raw, { data: { path: path.resolve(sources.data) } });
+  if (isObject(raw) && typeof raw['ema'] === 'number') raw = { ...raw, ema: [raw['ema']] };
+  if (isObject(raw) && isObject(raw['objective'])) raw = { ...raw, objective: { kind: 'flow', ...raw['objective'] } };
+  if (isObject(raw) && raw['model'] === undefined)
+    throw new UsageError('The configuration has no model. Start from --preset digits, or give a file that describes one.');
+  const result = configSchema.safeParse(raw);
+  if (!result.success) throw new UsageError(`The configuration is not valid:\n${z.prettifyError(result.error)}`);
+  const config = result.data;
+  if (config.batchSize % config.accumulation !== 0)
+    throw new UsageError(`batchSize ${config.batchSize} must be a multiple of accumulation ${config.accumulation}.`);
+  if (new Set(config.ema).size < config.ema.length) throw new UsageError(`ema [${config.ema}] names a rate twice.`);
+  return config;
+}
+
+function readFile(file: string): Record<string, unknown> {
+  let content: unknown;
+  try {
+    content = YAML.parse(fs.readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new UsageError(`Cannot read the configuration ${file}: ${(error as Error).message}`);
+  }
+  if (!isObject(content)) throw new UsageError(`The configuration ${file} must be an object with keys such as model and data.`);
+  return content;
+}
+
+function parseOverride(override: string): unknown {
+  const at = override.indexOf('=');
+  if (at < 1) throw new UsageError(`--set expects key=value such as optimizer.learningRate=1e-3, found "${override}".`);
+  let value: unknown;
+  try {
+    value = YAML.parse(override.slice(at + 1));
+  } catch (error) {
+    throw new UsageError(`--set ${override}: the value is not YAML: ${(error as Error).message.split('\n')[0]}`);
+  }
+  return override
+    .slice(0, at)
+    .split('.')
+    .reduceRight<unknown>((inner, key) => ({ [key]: inner }), value);
+}
+
+/** Whether the model has twice the output channels. */
+const learnsSigma = ({ kind, learnSigma }: TrainConfig['objective']): boolean => learnSigma ?? kind === 'ddpm';
+
+/** The objective as the diffusion package and the model card name it. */
+export function objectiveOptions(config: TrainConfig['objective']): ObjectiveOptions {
+  if (config.kind === 'ddpm') {
+    const { learnSigma: _, ...options } = config;
+    return { ...options, varianceType: learnsSigma(config) ? 'learned-range' : 'fixed-large' };
+  }
+  const { learnSigma: _, timeScale: __, ...options } = config;
+  return options;
+}
+
+/** What a data set determines of the model. */
+export interface DataShape {
+  channels: number;
+  height: number;
+  width: number;
+  classNames: readonly string[];
+}
+
+/** The model's configuration for data of this kind. */
+export function modelConfig(config: TrainConfig, data: DataShape): DitConfig {
+  const { preset, ...own } = config.model;
+  const numClasses = data.classNames.length;
+  const base = preset === undefined ? { mlpRatio: 4 } : ditPreset(preset, { numClasses });
+  const defined = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+  return {
+    ...base,
+    ...defined,
+    inputSize: [data.height, data.width],
+    inChannels: data.channels,
+    numClasses,
+    learnSigma: learnsSigma(config.objective),
+  } as DitConfig;
+}

@@ -1,0 +1,57 @@
+/**
+ * Latents that `encode` wrote: moments of the autoencoder's posterior, of which every use draws a fresh sample (as REPA does; storing
+ * one sample would repeat its noise in every epoch).
+ */
+import { createHash } from 'node:crypto';
+import { randomNormal } from '@dit-moe/tensor-ops';
+import { LatentCache, LatentCacheError } from '@dit-moe/vae/node';
+import { DataError } from '../errors.js';
+import type { DataSource } from './source.js';
+
+/** Bounds of the log variance, as AutoencoderKL has them. */
+const [LEAST_LOG_VARIANCE, MOST_LOG_VARIANCE] = [-30, 20];
+
+/**
+ * Opens a latent cache for training.
+ * @param options `flip`: mirrored latents are asked for; `seed` of the posterior's samples
+ * @throws DataError if it is no cache, not complete, or has no mirrored latents
+ */
+export async function openLatents(folder: string, options: { flip: boolean; seed: number }): Promise<DataSource> {
+  const cache = await LatentCache.open(folder).catch((error: Error) => {
+    throw LatentCacheError.isInstance(error) ? new DataError(error.message, { cause: error }) : error;
+  });
+  const { header, labels } = cache;
+  if (options.flip && header.flips === 1) {
+    await cache.close();
+    throw new DataError(`${folder} has no mirrored latents. Encode again with both, or train with --set data.flip=false.`);
+  }
+  const [channels, height, width] = [header.momentsShape[0] / 2, header.momentsShape[1], header.momentsShape[2]];
+  const { scalingFactor, shiftFactor, encoderHash } = header.autoencoder;
+  const classNames = header.classNames.length === 0 ? ['all'] : header.classNames;
+  const length = channels * height * width;
+  return {
+    ...{ count: cache.count, channels, height, width, classNames },
+    skipped: cache.skipped.map(({ key, reason }) => ({ file: key, reason })),
+    latents: { scalingFactor, shiftFactor, downsampling: header.preprocessing.size / width, vae: encoderHash },
+    fingerprint: createHash('sha256').update(JSON.stringify(header)).update(new Uint8Array(labels.buffer)).digest('hex'),
+    async read(requests, out) {
+      const moments = await cache.read(
+        requests.map(({ record }) => record),
+        requests.map(({ flip }) => flip),
+      );
+      for (const [b, { index }] of requests.entries()) {
+        const noise = randomNormal({ seed: options.seed, purpose: 'posterior', index }, length);
+        const at = 2 * b * length;
+        for (let i = 0; i < length; i++) {
+          const logVariance = Math.min(MOST_LOG_VARIANCE, Math.max(LEAST_LOG_VARIANCE, moments[at + length + i]!));
+          out[b * length + i] = (moments[at + i]! + Math.exp(0.5 * logVariance) * noise[i]! - shiftFactor) * scalingFactor;
+        }
+      }
+      return Int32Array.from(requests, ({ record }) => {
+        const label = labels[record]!;
+        return header.classNames.length === 0 ? 0 : label < 0 ? classNames.length : label;
+      });
+    },
+    close: () => cache.close(),
+  };
+}

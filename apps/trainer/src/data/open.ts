@@ -1,0 +1,17 @@
+/** Opens the data set that a configuration names. */
+import type { TrainConfig } from '../config/schema.js';
+import { UsageError } from '../errors.js';
+import { openImageData } from './images.js';
+import { openLatents } from './latents.js';
+import type { DataSource } from './source.js';
+
+/**
+ * @throws UsageError if the configuration names none
+ * @throws DataError if it cannot be used
+ */
+export async function openData({ data, seed }: TrainConfig): Promise<DataSource> {
+  const { kind, path, size, channels, memory, maxUnreadable, flip } = data;
+  if (path === undefined)
+    throw new UsageError(`The configuration names no data: give --data FOLDER${kind === 'latents' ? ' with what encode wrote' : ''}.`);
+  return kind === 'latents' ? openLatents(path, { flip, seed }) : openImageData(path, { size, channels, memory, maxUnreadable });
+}

@@ -1,0 +1,99 @@
+/** A folder to publish: weights for inference, configuration, and a model card for people with the run's metrics. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { describe, type ModelCard, type ModelFile } from '@dit-moe/dit';
+import type { Precision } from '@dit-moe/tensor-ops';
+import { createFolderAtomically, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import YAML from 'yaml';
+import type { TrainConfig } from '../config/schema.js';
+import { type MetricsLine, readMetrics } from '../training/metrics-log.js';
+import { exportSafetensors } from './safetensors.js';
+
+/** Writes the folder, whole or not at all: `model.safetensors`, `config.json`, `README.md`, and the last samples of the run. */
+export async function exportBundle(
+  model: ModelFile,
+  card: ModelCard,
+  out: string,
+  precision: Precision,
+  origin: { run: string; weights: string },
+): Promise<void> {
+  const config = await fs
+    .readFile(path.join(origin.run, 'config.json'), 'utf8')
+    .then((text) => JSON.parse(text) as TrainConfig)
+    .catch(() => undefined);
+  const metrics = (await readMetrics(origin.run)).filter(({ step }) => step <= card.step);
+  const sheet = await lastSamples(origin.run, card.step);
+  await createFolderAtomically(out, async (folder) => {
+    await exportSafetensors(model, card, path.join(folder, 'model.safetensors'), precision);
+    await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify({ model: card, training: config }, null, 2)}\n`);
+    if (sheet !== undefined) await fs.copyFile(sheet, path.join(folder, 'samples.png'));
+    const readme = modelCard(card, precision, origin.weights, config, metrics, sheet !== undefined);
+    await writeFileAtomically(path.join(folder, 'README.md'), readme);
+  });
+}
+
+async function lastSamples(run: string, step: number): Promise<string | undefined> {
+  const folder = path.join(run, 'samples');
+  const names = (await fs.readdir(folder).catch(() => [] as string[])).filter(
+    (name) => Number(/^step-(\d+)\.png$/.exec(name)?.[1] ?? Number.NaN) <= step,
+  );
+  const last = names.sort().at(-1);
+  return last === undefined ? undefined : path.join(folder, last);
+}
+
+function modelCard(
+  card: ModelCard,
+  precision: Precision,
+  weights: string,
+  config: TrainConfig | undefined,
+  metrics: readonly MetricsLine[],
+  hasSamples: boolean,
+): string {
+  const { config: model, classNames } = card;
+  const { parameters, gmac } = describe(model);
+  const last = metrics.at(-1);
+  const evaluation = metrics.findLast((line) => line.evaluation !== undefined)?.evaluation ?? {};
+  const millions = (n: number): string => `${(n / 1e6).toFixed(n < 1e7 ? 2 : 1)} M`;
+  const shown = classNames.slice(0, 20).join(', ') + (classNames.length > 20 ? `, ... (${classNames.length})` : '');
+  const rows: [string, string][] = [
+    [
+      'architecture',
+      `${model.moe === undefined ? 'DiT' : 'DiT-MoE'}, ${model.depth} blocks of width ${model.hiddenSize}, ${model.numHeads} heads, patches of ${model.patchSize}`,
+    ],
+    ...(model.moe === undefined
+      ? []
+      : ([['experts', `${model.moe.numExperts} routed, ${model.moe.topK} per token${model.moe.sharedRatio > 0 ? ', one shared' : ''}`]] as [
+          string,
+          string,
+        ][])),
+    ['parameters', `${millions(parameters.total)}, ${millions(parameters.active)} active per token`],
+    ['forward pass', `${gmac.total.toPrecision(4)} GMAC per image`],
+    [
+      'input',
+      `${model.inChannels} x ${model.inputSize.join(' x ')}${card.latents === undefined ? ' pixels in [-1, 1]' : ` latents (scale ${card.latents.scalingFactor}, autoencoder sha256 ${card.latents.vae.slice(0, 12)})`}`,
+    ],
+    ['objective', card.objective === 'flow' ? `flow matching, the model sees t times ${card.timeScale}` : 'Gaussian diffusion'],
+    ['classes', shown],
+    [
+      'weights',
+      `${weights === 'weights' ? 'of the last step' : `average ${weights === 'ema' ? (config?.ema[0] ?? '') : weights.slice(4)}`}, matrices in ${precision}`,
+    ],
+    ['step', card.step.toLocaleString('en')],
+    ...(last === undefined ? [] : ([['training loss', last.loss.toFixed(4)]] as [string, string][])),
+    ...Object.entries(evaluation).map(([name, value]): [string, string] => [`${name} (online)`, value.toPrecision(4)]),
+  ];
+  return `---
+library_name: dit-moe
+tags: [diffusion, mixture-of-experts, image-generation]
+---
+# ${model.moe === undefined ? 'DiT' : 'DiT-MoE'}, step ${card.step.toLocaleString('en')}
+${hasSamples ? '\n![Samples](samples.png)\n' : ''}
+| | |
+|---|---|
+${rows.map(([key, value]) => `| ${key} | ${value.replaceAll('|', '\\|')} |`).join('\n')}
+
+\`\`\`sh
+dit-moe-sampler sample model.safetensors
+\`\`\`
+${config === undefined ? '' : `\n## Training\n\n\`\`\`yaml\n${YAML.stringify({ ...config, data: { ...config.data, path: path.basename(config.data.path ?? '') } })}\`\`\`\n`}`;
+}

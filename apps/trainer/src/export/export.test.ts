@@ -1,0 +1,111 @@
+import fs from 'node:fs';
+import path from 'node:path';
+import { importWeights, isMatrix } from '@dit-moe/dit';
+import { openModel } from '@dit-moe/dit/node';
+import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
+import { startBackend } from '@dit-moe/tensor-ops/node';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { exportCommand } from '../commands/export.js';
+import { inspectCommand } from '../commands/inspect.js';
+import { checkpointFolder, makeRoot, runTiny, tinyConfig } from '../testing/tiny-run.js';
+
+const { root, images, newRun } = makeRoot();
+const run = newRun();
+beforeAll(async () => {
+  await startBackend('tensorflow');
+  await runTiny(tinyConfig(images, 'ema=[0.5,0.9]'), run);
+});
+afterAll(() => fs.rmSync(root, { recursive: true }));
+afterEach(() => void vi.restoreAllMocks());
+
+const read = async (file: string) => {
+  const open = await openCheckpoint(file);
+  const tensors = new Map<string, { shape: readonly number[]; dtype: string; data: Float32Array }>();
+  for (const name of open.names) tensors.set(name, (await open.read(name)) as never);
+  await open.close();
+  return tensors;
+};
+const printed = async (command: () => Promise<number>) => {
+  const log = vi.spyOn(console, 'log').mockImplementation(() => {});
+  expect(await command()).toBe(0);
+  const text = log.mock.calls.map(([line]) => line).join('\n');
+  log.mockRestore();
+  return text;
+};
+const exportTo = (out: string, flags: object) =>
+  printed(() => exportCommand(run, { to: 'bundle', weights: 'ema', json: true, out: path.join(root, out), ...flags }));
+
+describe('export', () => {
+  test.each(['a.pt', 'a.safetensors'])('%s in the layout of the reference comes back bit for bit', async (out) => {
+    await exportTo(out, { to: 'reference', weights: 'ema-0.9' });
+    const ours = await read(path.join(checkpointFolder(run, 4), 'ema-0.9.safetensors'));
+    const { config, close } = await openModel(run, { weights: 'ema-0.9' });
+    await close();
+    const theirs = await openCheckpoint(path.join(root, out));
+    let count = 0;
+    for await (const [name, { data }] of importWeights(config, theirs)) {
+      expect(data, name).toEqual(ours.get(name)!.data);
+      count++;
+    }
+    await theirs.close();
+    expect(count).toBe(ours.size);
+  });
+
+  test('a bundle has weights in bf16 but for router, biases and tables, a card for people and the samples', async () => {
+    await exportTo('bundle', {});
+    const tensors = await read(path.join(root, 'bundle', 'model.safetensors'));
+    for (const [name, { dtype }] of tensors) expect(dtype, name).toBe(isMatrix(name) ? 'BF16' : 'F32');
+    const ours = await read(path.join(checkpointFolder(run, 4), 'ema.safetensors'));
+    for (const [name, { data }] of tensors)
+      for (const [i, value] of data.entries())
+        expect(Math.abs(value - ours.get(name)!.data[i]!)).toBeLessThanOrEqual(2 ** -8 * Math.abs(value) + 1e-9);
+    const readme = fs.readFileSync(path.join(root, 'bundle', 'README.md'), 'utf8');
+    for (const part of ['3 routed, 2 per token', 'average 0.5, matrices in bf16', 'dark, light', 'training loss', 'samples.png'])
+      expect(readme).toContain(part);
+    expect(readme).not.toContain(root);
+    expect(fs.readdirSync(path.join(root, 'bundle')).sort()).toEqual(['README.md', 'config.json', 'model.safetensors', 'samples.png']);
+  });
+
+  test('refuses what is there already, a missing average, and foreign files', async () => {
+    fs.writeFileSync(path.join(root, 'taken'), '');
+    await expect(exportTo('taken', {})).rejects.toMatchObject({ exitCode: 4 });
+    await expect(exportTo('x', { weights: 'ema-0.7' })).rejects.toThrow(/one of .*ema-0\.9/);
+    await expect(exportTo('x.bin', { to: 'reference' })).rejects.toMatchObject({ exitCode: 2 });
+    expect(fs.existsSync(path.join(root, 'x.bin'))).toBe(false);
+    fs.writeFileSync(path.join(root, 'foreign.safetensors'), 'no');
+    await expect(
+      exportCommand(path.join(root, 'foreign.safetensors'), { to: 'bundle', weights: 'ema', json: true, out: path.join(root, 'y') }),
+    ).rejects.toMatchObject({
+      exitCode: 6,
+    });
+  });
+});
+
+describe('inspect', () => {
+  const inspect = (location: string, flags: object = {}) =>
+    printed(() => inspectCommand(location, { weights: 'ema', tensors: false, stats: false, json: true, ...flags }));
+
+  test('a run: model, verified manifest, routing, statistics of the tensors', async () => {
+    const facts = JSON.parse(await inspect(run, { stats: true }));
+    expect(facts).toMatchObject({ format: 'safetensors', layout: 'dit-moe', card: { step: 4, classNames: ['dark', 'light'] } });
+    expect(facts.manifest.record).toMatchObject({ step: 4, position: 16 });
+    expect(facts.routing).toHaveLength(1);
+    expect(facts.routing[0].tokens).toHaveLength(3);
+    const bias = facts.tensors.find(({ name }: { name: string }) => name === 'patchEmbedding.bias');
+    expect(bias).toMatchObject({ dtype: 'F32', shape: [8], notFinite: 0 });
+    expect(await inspect(run, { json: false, tensors: true })).toMatch(/experts +3, 2 per token[\s\S]*patchEmbedding\.bias +F32 +\[8\]/);
+  });
+
+  test('a file of the reference, and damage', async () => {
+    await exportTo('inspected.pt', { to: 'reference' });
+    expect(JSON.parse(await inspect(path.join(root, 'inspected.pt')))).toMatchObject({ format: 'torch', layout: 'qkv' });
+    const copy = newRun();
+    fs.cpSync(run, copy, { recursive: true });
+    const file = path.join(checkpointFolder(copy, 4), 'ema.safetensors');
+    const bytes = fs.readFileSync(file);
+    bytes[bytes.length - 1]! ^= 1;
+    fs.writeFileSync(file, bytes);
+    await expect(inspect(copy)).rejects.toMatchObject({ exitCode: 6, message: expect.stringMatching(/damaged/) });
+    await expect(inspect(path.join(root, 'nowhere'))).rejects.toMatchObject({ exitCode: 6 });
+  });
+});

@@ -1,0 +1,109 @@
+/** Charts of a run as SVG text. */
+import * as Plot from '@observablehq/plot';
+import { parseHTML } from 'linkedom';
+import { loadBalance, type MetricsLine } from '../training/metrics-log.js';
+
+/** Points of a curve: as many as its pixels can show. */
+const MOST_POINTS = 460;
+/** Columns of the load map. */
+const MOST_COLUMNS = 48;
+
+const size = { width: 460, height: 240, marginLeft: 60 };
+
+function draw(options: Plot.PlotOptions, label: string): string {
+  const { document } = parseHTML('<html><body></body></html>');
+  const svg = Plot.plot({ document, ...size, ...options });
+  svg.setAttribute('role', 'img');
+  svg.setAttribute('aria-label', label);
+  return svg.outerHTML;
+}
+
+/** Every n-th item, so that at most `most` are left, the last one always. */
+export function thin<T>(items: readonly T[], most: number): T[] {
+  const stride = Math.ceil(items.length / most);
+  return items.filter((_, i) => (items.length - 1 - i) % stride === 0);
+}
+
+/** A value over the steps; `smooth` adds an average over about a fiftieth of the run. */
+export function curve(
+  metrics: readonly MetricsLine[],
+  label: string,
+  value: (line: MetricsLine) => number | undefined,
+  options: { log?: boolean; smooth?: boolean } = {},
+): string {
+  const points = metrics.flatMap((line) => {
+    const y = value(line);
+    return y === undefined || !Number.isFinite(y) ? [] : [{ step: line.step, y }];
+  });
+  if (points.length === 0) return '';
+  const decay = Math.max(0, 1 - 50 / points.length);
+  let average = points[0]!.y;
+  const smoothed = points.map(({ step, y }) => {
+    average = decay * average + (1 - decay) * y;
+    return { step, y: average };
+  });
+  const [shown, line] = [thin(points, MOST_POINTS), thin(smoothed, MOST_POINTS)];
+  const both = options.smooth === true && decay > 0;
+  const positive = points.every(({ y }) => y > 0);
+  const marks = [
+    Plot.lineY(shown, { x: 'step', y: 'y', stroke: 'var(--accent)', strokeOpacity: both ? 0.35 : 1 }),
+    ...(both ? [Plot.lineY(line, { x: 'step', y: 'y', stroke: 'var(--accent)', strokeWidth: 2 })] : []),
+    ...(shown.length === 1 ? [Plot.dot(shown, { x: 'step', y: 'y', fill: 'var(--accent)' })] : []),
+  ];
+  const last = points.at(-1)!;
+  const type = options.log === true && positive ? 'log' : 'linear';
+  return draw(
+    { x: { label: 'step' }, y: { label, type, grid: true, tickFormat: type === 'log' ? '~g' : '~s' }, marks },
+    `${label} over the steps, at last ${last.y.toPrecision(3)} in step ${last.step}`,
+  );
+}
+
+/** Unevenness of the load over the steps, a line per layer. */
+export function balanceCurves(metrics: readonly MetricsLine[]): string {
+  const points = thin(metrics, MOST_POINTS).flatMap(({ step, load }) =>
+    loadBalance(load).map(({ variation }, layer) => ({ step, layer, variation })),
+  );
+  if (points.length === 0) return '';
+  return draw(
+    {
+      x: { label: 'step' },
+      y: { label: 'variation of the load (standard deviation / mean)', grid: true, zero: true },
+      color: { label: 'layer', scheme: 'viridis', legend: false },
+      marks: [Plot.lineY(points, { x: 'step', y: 'variation', z: 'layer', stroke: 'layer' })],
+    },
+    'variation of the load of the experts over the steps, a line per layer',
+  );
+}
+
+/** Share of each expert over the steps, a row of bands per layer. */
+export function loadMap(metrics: readonly MetricsLine[]): string {
+  const lines = thin(
+    metrics.filter(({ load }) => load.length > 0),
+    MOST_COLUMNS,
+  );
+  const [layers, experts] = [lines[0]?.load.length ?? 0, lines[0]?.load[0]?.length ?? 0];
+  if (layers === 0) return '';
+  const cells = lines.flatMap(({ step, load }) =>
+    load.flatMap((row, layer) => {
+      const total = row.reduce((a, b) => a + b, 0) || 1;
+      return row.map((n, expert) => ({ step, layer, expert, share: n / total }));
+    }),
+  );
+  const ticks = thin(
+    lines.map(({ step }) => step),
+    6,
+  );
+  return draw(
+    {
+      width: 940,
+      height: 60 + layers * Math.max(24, Math.min(80, 6 * experts)),
+      marginRight: 60,
+      x: { label: 'step', type: 'band', ticks, padding: 0 },
+      y: { label: 'expert', type: 'band', padding: 0, ticks: experts <= 8 ? undefined : [] },
+      fy: { label: 'layer' },
+      color: { scheme: 'blues', domain: [0, 2 / experts], clamp: true, label: 'share of the tokens', percent: true },
+      marks: [Plot.cell(cells, { x: 'step', y: 'expert', fy: 'layer', fill: 'share' })],
+    },
+    `share of the tokens of each of ${experts} experts in ${layers} layers over the steps`,
+  );
+}

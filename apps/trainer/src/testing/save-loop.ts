@@ -1,0 +1,20 @@
+/** For tests: a process that does nothing but save checkpoints, whose tensors all hold the step's number. Argument: run folder. */
+import type { ModelCard } from '@dit-moe/dit';
+import { Parameter } from '@dit-moe/tensor-ops';
+import '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import { CheckpointWriter } from '../training/checkpoints.js';
+import { newRecord } from '../training/run-record.js';
+import type { TrainingState } from '../training/state.js';
+
+const [run] = process.argv.slice(2) as [string];
+const writer = new CheckpointWriter(run, { keep: 2 }, (error) => {
+  throw error;
+});
+const parameter = Parameter.create('w', () => tf.zeros([500_000]));
+const state = { files: { weights: { w: parameter }, ema: { w: parameter } } } as unknown as TrainingState;
+console.log('saving');
+for (let step = 1; ; step++) {
+  tf.tidy(() => parameter.assign(tf.fill([500_000], step)));
+  await writer.save(state, {} as ModelCard, { ...newRecord(), step }, '');
+}

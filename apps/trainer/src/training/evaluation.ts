@@ -1,0 +1,104 @@
+/** Online metrics: a few samples with fixed seeds against real images, comparable within a run only. */
+
+import type { ModelCard } from '@dit-moe/dit';
+import {
+  disposeInception,
+  type ImageBatch,
+  inceptionExtractor,
+  loadInception,
+  type OnlineEvaluation,
+  onlineEvaluation,
+  pixelExtractor,
+} from '@dit-moe/metrics';
+import type { Parameter } from '@dit-moe/tensor-ops';
+import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
+import * as tf from '@tensorflow/tfjs-core';
+import type { TrainConfig } from '../config/schema.js';
+import type { DataSource } from '../data/source.js';
+import { UsageError } from '../errors.js';
+import type { Decoder } from './decoder.js';
+import { sampleImages } from './sample.js';
+
+/** Real images that are compared with; more make the reference steadier and the start slower. */
+const REAL_IMAGES = 5_000;
+/** Images at once. */
+const BATCH = 64;
+
+export interface Evaluator {
+  /** Samples the averaged weights and compares. */
+  evaluate(step: number, weights: Readonly<Record<string, Parameter>>): Promise<{ scalars: Record<string, number>; summary: string }>;
+  dispose(): void;
+}
+
+/**
+ * Prepares the metrics of a run; the features of the real images are computed once.
+ * @throws UsageError if the samples cannot be compared with images
+ */
+export async function openEvaluator(config: TrainConfig, card: ModelCard, source: DataSource, decoder: Decoder): Promise<Evaluator> {
+  const { every, samples, inception } = config.evaluation!;
+  if (!decoder.faithful)
+    throw new UsageError('Online metrics compare images: give the autoencoder of the latents, --set sampling.vae=FOLDER.');
+  const extractor = inception === undefined ? pixelExtractor() : await openInception(inception);
+  const online: OnlineEvaluation = await onlineEvaluation(realImages(source, decoder), {
+    ...{ every, count: samples, batch: BATCH },
+    ...{ extract: extractor.extract, feature: 'pool' as const },
+  });
+  return {
+    async evaluate(step, weights) {
+      const { scalars, summary } = await online.evaluate(step, (count) => generated(config, card, decoder, weights, count));
+      return { scalars, summary };
+    },
+    dispose: () => extractor.dispose(),
+  };
+}
+
+async function openInception(location: string) {
+  const file = await openCheckpoint(location);
+  const weights = await loadInception(file).finally(() => file.close());
+  const extractor = inceptionExtractor(weights);
+  return {
+    extract: extractor.extract,
+    dispose() {
+      extractor.dispose();
+      disposeInception(weights);
+    },
+  };
+}
+
+/** Real images, evenly spread over the records. */
+async function* realImages(source: DataSource, decoder: Decoder): AsyncGenerator<ImageBatch> {
+  const count = Math.min(source.count, REAL_IMAGES);
+  const length = source.channels * source.height * source.width;
+  for (let start = 0; start < count; start += BATCH) {
+    const n = Math.min(BATCH, count - start);
+    const requests = Array.from({ length: n }, (_, i) => ({
+      record: Math.floor(((start + i) * source.count) / count),
+      flip: false,
+      index: start + i,
+    }));
+    const out = new Float32Array(n * length);
+    await source.read(requests, out);
+    const x = tf.tensor(out, [n, source.channels, source.height, source.width]);
+    yield await decoder.decode(x).finally(() => x.dispose());
+  }
+}
+
+async function* generated(
+  config: TrainConfig,
+  card: ModelCard,
+  decoder: Decoder,
+  weights: Readonly<Record<string, Parameter>>,
+  count: number,
+): AsyncGenerator<ImageBatch> {
+  const { steps, guidance } = config.sampling;
+  const labels = Array.from({ length: count }, (_, i) => i % card.classNames.length);
+  // Other numbers than the previews', which come from the start of the same seed's sequence.
+  yield await sampleImages(weights, card, decoder, {
+    labels,
+    seed: config.seed,
+    first: 2 ** 32,
+    steps,
+    guidance,
+    precision: config.precision,
+  });
+}

@@ -1,0 +1,369 @@
+/** Faults, each caused: what is on disk stays usable, and a run that goes on equals one without the fault. */
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
+import { startBackend } from '@dit-moe/tensor-ops/node';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import type { TrainConfig } from '../config/schema.js';
+import { bundle } from '../testing/programs.js';
+import {
+  checkpointBytes,
+  checkpointFolder,
+  curveOf,
+  makeRoot,
+  metricsLines,
+  runTiny,
+  tinyConfig,
+  tinyOverrides,
+  writeImages,
+} from '../testing/tiny-run.js';
+import { BatchMaker } from './batches.js';
+import { listCheckpoints, sweepTemporaries, verifyCheckpoint } from './checkpoints.js';
+
+const { root, images, newRun } = makeRoot();
+const config = (...overrides: string[]): TrainConfig => tinyConfig(images, ...overrides);
+let startCli: Awaited<ReturnType<typeof bundle>>;
+let startSaveLoop: typeof startCli;
+beforeAll(async () => {
+  await startBackend('tensorflow');
+  [startCli, startSaveLoop] = await Promise.all([bundle('cli.ts'), bundle('testing/save-loop.ts')]);
+});
+afterAll(() => fs.rmSync(root, { recursive: true }));
+afterEach(() => void vi.restoreAllMocks());
+
+const readTensor = async (file: string, name: string) => {
+  const open = await SafetensorsFile.open(file);
+  const { data } = await open.read(name);
+  await open.close();
+  return { data: data as Float32Array };
+};
+const states = (out: string, step: number) => ['weights', 'ema', 'optimizer'].map((file) => checkpointBytes(out, step, file));
+const trainArgs = (out: string, ...overrides: string[]) => [
+  'train',
+  '--data',
+  images,
+  '--out',
+  out,
+  '--json',
+  '--set',
+  ...tinyOverrides,
+  ...overrides,
+];
+
+describe('a process that dies', () => {
+  test('by kill -9 at any of 40 moments of saving leaves no torn checkpoint', { timeout: 240_000 }, async () => {
+    let verified = 0;
+    let stale = 0;
+    const kill = async (i: number) => {
+      const out = newRun();
+      const child = startSaveLoop([out]);
+      await child.seen('saving');
+      // From before the first write to after some whole checkpoints.
+      await new Promise((resolve) => setTimeout(resolve, (i * 13) % 120));
+      child.child.kill('SIGKILL');
+      expect(await child.ended).toBe('SIGKILL');
+      for (const folder of await listCheckpoints(out)) {
+        const { record } = await verifyCheckpoint(folder);
+        const { data } = await readTensor(path.join(folder, 'weights.safetensors'), 'w');
+        expect(data.every((value) => value === record.step)).toBe(true);
+        verified++;
+      }
+      const folder = path.join(out, 'checkpoints');
+      stale += fs.existsSync(folder) ? fs.readdirSync(folder).filter((name) => name.startsWith('.tmp')).length : 0;
+      await sweepTemporaries(out);
+      if (fs.existsSync(folder)) expect(fs.readdirSync(folder).filter((name) => !name.startsWith('step-'))).toEqual([]);
+    };
+    for (let i = 0; i < 40; i += 4) await Promise.all([0, 1, 2, 3].map((k) => kill(i + k)));
+    // The kills did hit the saving, and there was something to lose.
+    expect(verified).toBeGreaterThan(20);
+    expect(stale).toBeGreaterThan(5);
+  });
+
+  test('by kill -9 between steps: the resumed run equals the uninterrupted one', { timeout: 120_000 }, async () => {
+    const out = newRun();
+    const overrides = ['checkpoints.every=13', 'logEvery=5', 'sampling.every=1000000'];
+    let resumedAt = -1;
+    for (let k = 0; k < 3; k++) {
+      const { child, output, ended } = startCli([...trainArgs(out, 'steps=1000000', ...overrides), ...(k > 0 ? ['--resume'] : [])]);
+      const before = (await listCheckpoints(out))[0];
+      while (child.exitCode === null && (await listCheckpoints(out))[0] === before) await new Promise((resolve) => setTimeout(resolve, 10));
+      await new Promise((resolve) => setTimeout(resolve, 7 * k));
+      child.kill('SIGKILL');
+      await ended;
+      const at = Number(/resumed at step (\d+)/.exec(output.err)?.[1] ?? 0);
+      expect(at).toBeGreaterThanOrEqual(resumedAt);
+      resumedAt = at;
+    }
+    const last = Number(/\d+$/.exec((await listCheckpoints(out))[0]!)![0]) + 3;
+    await runTiny(config(`steps=${last}`, ...overrides), out, { resume: true });
+    const whole = newRun();
+    await runTiny(config(`steps=${last}`, ...overrides), whole);
+    for (const [i, state] of states(out, last).entries()) expect(state.equals(states(whole, last)[i]!)).toBe(true);
+    expect(curveOf(out)).toEqual(curveOf(whole));
+  });
+
+  test.each(['SIGINT', 'SIGTERM', 'SIGUSR1'] as const)('by %s saves first and ends with code 75', { timeout: 60_000 }, async (signal) => {
+    const out = newRun();
+    const { child, output, ended, seen } = startCli(trainArgs(out, 'steps=1000000', 'checkpoints.every=1000000'));
+    await seen('step 1/');
+    child.kill(signal);
+    expect(await ended).toBe(75);
+    const { step, interrupted } = JSON.parse(output.out);
+    expect(interrupted).toBe(true);
+    const whole = newRun();
+    await runTiny(config(`steps=${step}`, 'checkpoints.every=1000000', 'logEvery=1000'), whole);
+    for (const [i, state] of states(out, step).entries()) expect(state.equals(states(whole, step)[i]!)).toBe(true);
+  });
+});
+
+describe('a checkpoint', () => {
+  const damages: [string, (folder: string) => void, RegExp][] = [
+    [
+      'cut by a byte',
+      (f) => fs.truncateSync(path.join(f, 'ema.safetensors'), fs.statSync(path.join(f, 'ema.safetensors')).size - 1),
+      /should have/,
+    ],
+    ['with one bit flipped', (f) => flip(path.join(f, 'weights.safetensors')), /sha256/],
+    ['with a flipped bit in the manifest', (f) => flip(path.join(f, 'manifest.json'), 120), /manifest\.json/],
+    ['without a manifest', (f) => fs.rmSync(path.join(f, 'manifest.json')), /manifest\.json cannot be read/],
+    ['without a file', (f) => fs.rmSync(path.join(f, 'optimizer.safetensors')), /is missing/],
+    [
+      'with two files swapped',
+      (f) => {
+        const [a, b, c] = ['weights', 'ema', 'aside'].map((name) => path.join(f, `${name}.safetensors`)) as [string, string, string];
+        fs.renameSync(a, c);
+        fs.renameSync(b, a);
+        fs.renameSync(c, b);
+      },
+      /sha256/,
+    ],
+  ];
+  function flip(file: string, at = fs.statSync(file).size - 1): void {
+    const content = fs.readFileSync(file);
+    content[at]! ^= 1;
+    fs.writeFileSync(file, content);
+  }
+
+  test('that is damaged in any way is passed over with a warning, and training never starts over silently', async () => {
+    const [good, whole] = [newRun(), newRun()];
+    await runTiny(config(), good);
+    await runTiny(config('steps=5'), whole);
+    for (const [name, damage, message] of damages) {
+      const out = newRun();
+      fs.cpSync(good, out, { recursive: true });
+      damage(checkpointFolder(out, 4));
+      fs.mkdirSync(path.join(out, 'checkpoints', '.tmp-step-00000009'));
+      const { messages } = await runTiny(config('steps=5'), out, { resume: true });
+      expect(messages.join('\n'), name).toMatch(/WARNING: the checkpoint .*step-00000004 cannot be used/);
+      expect(messages.join('\n'), name).toMatch(message);
+      expect(messages, name).toContain('resumed at step 2');
+      expect(fs.readdirSync(path.join(out, 'checkpoints')).filter((n) => n.startsWith('.tmp'))).toEqual([]);
+      expect(states(out, 5)[0]!.equals(states(whole, 5)[0]!), name).toBe(true);
+      for (const folder of await listCheckpoints(out)) damage(folder);
+      await expect(runTiny(config('steps=6'), out, { resume: true })).rejects.toMatchObject({
+        ...{ exitCode: 6, message: expect.stringMatching(/No checkpoint .* is whole/) },
+      });
+    }
+  });
+
+  test('old ones go, milestones stay', async () => {
+    const out = newRun();
+    await runTiny(config('steps=7', 'checkpoints={every: 1, keep: 2, milestoneEvery: 3}'), out);
+    expect((await listCheckpoints(out)).map((folder) => Number(/\d+$/.exec(folder)![0]))).toEqual([7, 6, 3]);
+  });
+});
+
+describe('a disk', () => {
+  /** Makes every write of checkpoints fail while `full` says so. */
+  async function fillDisk(full: () => boolean): Promise<void> {
+    const probe = await fs.promises.open(path.join(root, 'probe'), 'w');
+    const prototype = Object.getPrototypeOf(probe) as fs.promises.FileHandle;
+    await probe.close();
+    const write = prototype.appendFile;
+    vi.spyOn(prototype, 'appendFile').mockImplementation(async function (this: fs.promises.FileHandle, ...args) {
+      if ((args[0] as Uint8Array).length > 300 && full())
+        throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+      return write.apply(this, args);
+    });
+  }
+
+  test('that is full for a while: the run warns and goes on, and the next checkpoint is as without', async () => {
+    const [out, whole] = [newRun(), newRun()];
+    await runTiny(config('steps=8'), whole);
+    let writes = 0;
+    await fillDisk(() => ++writes <= 2);
+    const { messages } = await runTiny(config('steps=8'), out);
+    expect(messages.join('\n')).toMatch(/WARNING: the checkpoint could not be saved \(1 in a row\): .*no space is left/);
+    for (const [i, state] of states(out, 8).entries()) expect(state.equals(states(whole, 8)[i]!)).toBe(true);
+    expect(fs.readdirSync(path.join(out, 'checkpoints')).filter((name) => name.startsWith('.tmp'))).toEqual([]);
+  });
+
+  test('that stays full: the run ends with code 4 and the old checkpoint stays', async () => {
+    const out = newRun();
+    await runTiny(config('steps=2'), out);
+    await fillDisk(() => true);
+    await expect(runTiny(config('steps=100'), out, { resume: true })).rejects.toMatchObject({
+      exitCode: 4,
+      message: expect.stringMatching(/3 checkpoints in a row/),
+    });
+    await expect(runTiny(config('steps=3'), out, { resume: true })).rejects.toMatchObject({
+      exitCode: 4,
+      message: expect.stringMatching(/last checkpoint/),
+    });
+    vi.restoreAllMocks();
+    expect((await runTiny(config('steps=3'), out, { resume: true })).messages).toContain('resumed at step 2');
+  });
+
+  test('with a limit on the size of files, set by the system: code 4, nothing torn', { timeout: 60_000 }, async () => {
+    const out = newRun();
+    const { output, ended } = startCli(trainArgs(out, 'model.hiddenSize=256', 'steps=8'), ['bash', '-c', 'ulimit -f 600; exec "$0" "$@"']);
+    expect(await ended).toBe(4);
+    expect(output.err).toMatch(/exceeds the size limit/);
+    expect(await listCheckpoints(out)).toEqual([]);
+    expect(fs.readdirSync(path.join(out, 'checkpoints'))).toEqual([]);
+  });
+});
+
+describe('a gradient that is not finite', () => {
+  /** Poisons the batches that start at these positions. */
+  function poison(positions: (start: number) => boolean): void {
+    const make = BatchMaker.prototype.make;
+    vi.spyOn(BatchMaker.prototype, 'make').mockImplementation(async function (this: BatchMaker, start, size) {
+      const batch = await make.call(this, start, size);
+      if (positions(start)) batch.noise[0] = Number.NaN;
+      return batch;
+    });
+  }
+
+  test('once is skipped and counted', async () => {
+    const out = newRun();
+    poison((start) => start === 4);
+    const { messages } = await runTiny(config(), out);
+    expect(messages.join('\n')).toMatch(/step 2: the loss or gradient is not finite; the step was skipped \(1 in all\)/);
+    expect(metricsLines(out).map(({ skipped }) => skipped)).toEqual([0, 1, 1, 1]);
+    expect(metricsLines(out).every(({ loss }) => Number.isFinite(loss))).toBe(true);
+  });
+
+  test('again and again goes back to the last checkpoint and passes over the batches; the same after a resume', async () => {
+    const faults = 'faults={rollBackAfter: 2, skipBatches: 3}';
+    // Steps 4 and 5 see batches 3 and 4 (positions 12 and 16).
+    const bad = (start: number) => start === 12 || start === 16;
+    const [out, parts] = [newRun(), newRun()];
+    poison(bad);
+    const { messages } = await runTiny(config('steps=8', faults), out);
+    expect(messages.join('\n')).toContain('rolled back to step 4, passing over 3 batches');
+    const { record } = JSON.parse(fs.readFileSync(path.join(checkpointFolder(out, 8), 'manifest.json'), 'utf8'));
+    // Back at step 4 (one step of it skipped), 4 further steps after batch 4 and 3 batches passed over.
+    expect(record).toMatchObject({ step: 8, rollBacks: 1, skipped: 2, position: (5 + 3 + 4) * 4 });
+    await runTiny(config('steps=6', faults), parts);
+    await runTiny(config('steps=8', faults), parts, { resume: true });
+    expect(states(parts, 8)[0]!.equals(states(out, 8)[0]!)).toBe(true);
+    expect(curveOf(parts)).toEqual(curveOf(out));
+  });
+
+  test('for ever ends with code 7, and the checkpoints stay', async () => {
+    const out = newRun();
+    poison((start) => start >= 12);
+    await expect(runTiny(config('steps=50', 'faults={rollBackAfter: 2, skipBatches: 1, maxRollBacks: 2}'), out)).rejects.toMatchObject({
+      ...{ exitCode: 7, message: expect.stringMatching(/after 2 roll-backs/) },
+    });
+    expect(await listCheckpoints(out)).not.toEqual([]);
+  });
+
+  test('a spike of the norm is skipped if asked for', async () => {
+    const out = newRun();
+    const make = BatchMaker.prototype.make;
+    vi.spyOn(BatchMaker.prototype, 'make').mockImplementation(async function (this: BatchMaker, start, size) {
+      const batch = await make.call(this, start, size);
+      return start === 80 ? { ...batch, noise: batch.noise.map((n) => 1e4 * n) } : batch;
+    });
+    const { messages } = await runTiny(config('steps=22', 'faults.spikeFactor=10'), out);
+    expect(messages.filter((message) => message.includes('is a spike'))).toEqual([
+      expect.stringMatching(/^step 21: .*skipped \(1 in all\)/),
+    ]);
+    expect(metricsLines(out).at(-1).loss).toBeLessThan(10);
+  });
+});
+
+describe('a run', () => {
+  test('whose data has changed is refused, or begins a new epoch when told to', async () => {
+    const [folder, out] = [path.join(root, 'changing'), newRun()];
+    writeImages(folder);
+    const c = tinyConfig(folder);
+    await runTiny(c, out);
+    fs.rmSync(path.join(folder, 'dark', '2.png'));
+    await expect(runTiny({ ...c, steps: 6 }, out, { resume: true })).rejects.toMatchObject({
+      exitCode: 6,
+      message: expect.stringMatching(/data has changed/),
+    });
+    const { messages } = await runTiny({ ...c, steps: 6 }, out, { resume: true, acceptDataChange: true });
+    expect(messages.join('\n')).toMatch(/a new epoch begins/);
+    const { record } = JSON.parse(fs.readFileSync(path.join(checkpointFolder(out, 6), 'manifest.json'), 'utf8'));
+    // 16 samples seen, 5 images now: the epoch begins at 20.
+    expect(record.position).toBe(20 + 2 * 4);
+  });
+
+  test('of another configuration is refused with the settings that differ', async () => {
+    const out = newRun();
+    await runTiny(config(), out);
+    await expect(runTiny(config(), out)).rejects.toMatchObject({ exitCode: 4, message: expect.stringMatching(/holds a run already/) });
+    await expect(runTiny(config('model.depth=2', 'ema=[0.9]'), out, { resume: true })).rejects.toMatchObject({
+      ...{ exitCode: 6, message: expect.stringMatching(/model\.depth: 1 in the run, 2 now\n {2}ema: \[0\.5\] in the run, \[0\.9\] now/) },
+    });
+    // A configuration that was edited by hand does not deceive: the tensors are compared as well.
+    const file = path.join(out, 'config.json');
+    fs.writeFileSync(file, fs.readFileSync(file, 'utf8').replace('"hiddenSize": 8', '"hiddenSize": 16'));
+    await expect(runTiny(config('model.hiddenSize=16'), out, { resume: true })).rejects.toThrow(/belongs to another model: .*expected/);
+    await runTiny(config('steps=5', 'optimizer.learningRate=1e-5'), out, { resume: true }).catch(() => {});
+  });
+
+  test('in a folder that is in use is refused; a dead lock is taken over', async () => {
+    const out = newRun();
+    fs.mkdirSync(out);
+    const lock = (holder: object) =>
+      fs.writeFileSync(
+        path.join(out, 'run.lock'),
+        JSON.stringify({ since: 'now', host: os.hostname(), pid: process.pid, seen: Date.now(), ...holder }),
+      );
+    lock({});
+    await expect(runTiny(config(), out)).rejects.toMatchObject({ exitCode: 4, message: expect.stringMatching(/in use by process/) });
+    lock({ host: 'elsewhere', pid: 1 });
+    await expect(runTiny(config(), out)).rejects.toThrow(/in use by process 1 on elsewhere/);
+    lock({ host: 'elsewhere', pid: 1, seen: Date.now() - 3_600_000 });
+    expect((await runTiny(config('steps=1'), out)).step).toBe(1);
+    lock({ pid: 2 ** 22 + 1 });
+    expect((await runTiny(config('steps=2'), out, { resume: true })).step).toBe(2);
+  });
+
+  test('started twice at once: one trains, the other is refused', { timeout: 60_000 }, async () => {
+    const out = newRun();
+    const both = [0, 1].map(() => startCli(trainArgs(out, 'steps=200000')));
+    const first = await Promise.race(both.map(async ({ ended }, i) => ({ i, code: await ended })));
+    expect(first.code).toBe(4);
+    expect(both[first.i]!.output.err).toMatch(/in use by process|holds a run already/);
+    const other = both[1 - first.i]!;
+    await other.seen('step 1/');
+    other.child.kill('SIGTERM');
+    expect(await other.ended).toBe(75);
+  });
+
+  test('into a path that cannot be written is refused', async () => {
+    const file = path.join(root, 'a-file');
+    fs.writeFileSync(file, '');
+    await expect(runTiny(config(), path.join(file, 'run'))).rejects.toMatchObject({ exitCode: 4 });
+    const folder = path.join(root, 'read-only');
+    fs.mkdirSync(folder);
+    fs.chmodSync(root, 0o755);
+    fs.chmodSync(folder, 0o555);
+    // Root may write anywhere, so the test is somebody else for a moment.
+    const isRoot = process.getuid!() === 0;
+    if (isRoot) process.seteuid!(65534);
+    try {
+      for (const out of [path.join(folder, 'run'), folder])
+        await expect(runTiny(config(), out)).rejects.toMatchObject({ exitCode: 4, message: expect.stringMatching(/permission denied/) });
+    } finally {
+      if (isRoot) process.seteuid!(0);
+    }
+  });
+});

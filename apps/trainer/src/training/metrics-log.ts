@@ -1,0 +1,118 @@
+/** `metrics.jsonl` and the TensorBoard events of a run. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { EventWriter, type Summary } from '../tensorboard/event-writer.js';
+
+/** One line of `metrics.jsonl`: means over the steps since the line before. */
+export interface MetricsLine {
+  step: number;
+  /** Mean loss of the objective. */
+  loss: number;
+  /** Sum of the layers' balance losses, not yet times alpha. */
+  balance: number;
+  /** Norm of the gradient before clipping. */
+  gradNorm: number;
+  learningRate: number;
+  imagesPerSecond: number;
+  /** Share of the time in which the step waited for data. */
+  stall: number;
+  /** Resident memory of the process in MiB. */
+  memory: number;
+  /** Steps skipped since the run began. */
+  skipped: number;
+  /** Tokens per layer and expert since the line before; empty without experts. */
+  load: number[][];
+  /** Online metrics, in the lines of the steps that have them. */
+  evaluation?: Record<string, number>;
+}
+
+/** Reads `metrics.jsonl`; a line that a killed process was writing is left out. */
+export async function readMetrics(run: string): Promise<MetricsLine[]> {
+  const text = await fs.readFile(path.join(run, 'metrics.jsonl'), 'utf8').catch(() => '');
+  return text.split('\n').flatMap((line) => {
+    try {
+      return [JSON.parse(line) as MetricsLine];
+    } catch {
+      return [];
+    }
+  });
+}
+
+/** How uneven the experts' load is, per layer: standard deviation over mean, and largest over mean. */
+export function loadBalance(load: readonly (readonly number[])[]): { variation: number; largest: number }[] {
+  return load.map((row) => {
+    const mean = row.reduce((a, b) => a + b, 0) / row.length || 1;
+    const variance = row.reduce((a, n) => a + (n - mean) ** 2, 0) / row.length;
+    return { variation: Math.sqrt(variance) / mean, largest: Math.max(...row) / mean };
+  });
+}
+
+/** Appends metrics to both files. */
+export class MetricsLog {
+  /** Whether the last write failed, so that both files may end in the middle of a record. */
+  private torn = false;
+
+  private constructor(
+    private readonly run: string,
+    readonly lines: MetricsLine[],
+    private events: EventWriter,
+  ) {}
+
+  /** Opens the log of a run that goes on after `step`: later lines are dropped. */
+  static async open(run: string, step: number): Promise<MetricsLog> {
+    const lines = (await readMetrics(run)).filter((line) => line.step <= step);
+    const log = new MetricsLog(run, lines, await EventWriter.create(run, step === 0 ? 0 : step + 1));
+    await log.rewrite();
+    return log;
+  }
+
+  /** Drops everything after `step`, because the run goes back to it. */
+  async rewind(step: number): Promise<void> {
+    this.lines.splice(this.lines.findLastIndex((line) => line.step <= step) + 1);
+    await this.rewrite();
+    await this.events.close();
+    this.events = await EventWriter.create(this.run, step + 1);
+  }
+
+  async add(line: MetricsLine): Promise<void> {
+    this.lines.push(line);
+    const { step, load, evaluation = {}, ...scalars } = line;
+    const values: Record<string, number> = { ...scalars, ...evaluation };
+    for (const [layer, { variation, largest }] of loadBalance(load).entries()) {
+      values[`load/layer-${layer}/variation`] = variation;
+      values[`load/layer-${layer}/largest`] = largest;
+    }
+    const summaries = Object.entries(values).map(([tag, scalar]) => ({ tag, scalar }));
+    await this.write(async (whole) => {
+      // After a failure the file was written anew, this line included.
+      if (!whole) await fs.appendFile(path.join(this.run, 'metrics.jsonl'), `${JSON.stringify(line)}\n`);
+      await this.events.write(step, summaries);
+    });
+  }
+
+  /** Further values for TensorBoard only. */
+  async summaries(step: number, summaries: readonly Summary[]): Promise<void> {
+    await this.write(() => this.events.write(step, summaries));
+  }
+
+  private async write(append: (whole: boolean) => Promise<void>): Promise<void> {
+    const wasTorn = this.torn;
+    this.torn = true;
+    if (wasTorn) {
+      await this.rewrite();
+      await this.events.close();
+      this.events = await EventWriter.create(this.run);
+    }
+    await append(wasTorn);
+    this.torn = false;
+  }
+
+  async close(): Promise<void> {
+    await this.events.close();
+  }
+
+  private async rewrite(): Promise<void> {
+    await writeFileAtomically(path.join(this.run, 'metrics.jsonl'), this.lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
+  }
+}
