@@ -1,6 +1,6 @@
 /** `inspect`: what a checkpoint or run holds: format, model, tensors, and how its experts are used. */
 import path from 'node:path';
-import { type DitConfig, describe, type ModelCard, type ModelFile } from '@dit-moe/dit';
+import { type DitConfig, describe, layoutOf, type ModelCard, type ModelFile } from '@dit-moe/dit';
 import type { Checkpoint } from '@dit-moe/tensor-ops/io';
 import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import { exitCodes } from '../errors.js';
@@ -27,7 +27,7 @@ interface TensorFacts {
 
 /** Runs `inspect` and returns the exit code. */
 export async function inspectCommand(location: string, flags: InspectFlags): Promise<number> {
-  const { file, model } = await open(location, flags.weights);
+  const { file, model, problem } = await open(location, flags.weights);
   try {
     const { card, config } = model ?? {};
     const tensors: TensorFacts[] = [];
@@ -42,7 +42,8 @@ export async function inspectCommand(location: string, flags: InspectFlags): Pro
     const result = {
       file: file.path,
       format: file.format,
-      layout: model?.layout ?? 'no model of this project, DiT, DiT-MoE or diffusers',
+      layout: model?.layout ?? layoutOf(file.names) ?? 'unknown',
+      ...(problem !== undefined && { problem }),
       numbers: count,
       dtypes: [...new Set(tensors.map(({ dtype }) => dtype))],
       ...(config !== undefined && { config, description: describe(config), assumed: model!.assumed }),
@@ -60,7 +61,7 @@ export async function inspectCommand(location: string, flags: InspectFlags): Pro
 }
 
 /** The tensors at a location and, if they are those of a model, the model. */
-async function open(location: string, weights: string | undefined): Promise<{ file: Checkpoint; model?: ModelFile }> {
+async function open(location: string, weights: string | undefined): Promise<{ file: Checkpoint; model?: ModelFile; problem?: string }> {
   try {
     const model = await openModelFile(location, weights);
     return { file: model.checkpoint, model };
@@ -68,7 +69,7 @@ async function open(location: string, weights: string | undefined): Promise<{ fi
     // Other tensors can be looked at as well.
     const file = await openCheckpoint(location).catch(() => undefined);
     if (file === undefined) throw asCheckpointError(error);
-    return { file };
+    return { file, problem: (error as Error).message };
   }
 }
 
@@ -102,6 +103,7 @@ function print(
     layout: string;
     numbers: number;
     dtypes: string[];
+    problem?: string;
     config?: DitConfig;
     assumed?: readonly string[];
     card?: ModelCard;

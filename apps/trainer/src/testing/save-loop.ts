@@ -12,7 +12,7 @@ const writer = new CheckpointWriter(run, { keep: 2 }, (error) => {
   throw error;
 });
 const parameter = Parameter.create('w', () => tf.zeros([500_000]));
-const state = { files: { weights: { w: parameter }, ema: { w: parameter } } } as unknown as TrainingState;
+const state = { files: { weights: { w: parameter }, ema: { w: parameter } }, emaDecayOf() {} } as unknown as TrainingState;
 console.log('saving');
 for (let step = 1; ; step++) {
   tf.tidy(() => parameter.assign(tf.fill([500_000], step)));

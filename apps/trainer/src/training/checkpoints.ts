@@ -66,6 +66,13 @@ async function snapshot(parameters: Readonly<Record<string, Parameter>>): Promis
   );
 }
 
+/** One file of a state that is being saved. */
+interface StateFile {
+  name: string;
+  metadata: Record<string, string>;
+  tensors: TensorSource[];
+}
+
 /** Writes the checkpoints of a run, at most one at a time, and deletes old ones. */
 export class CheckpointWriter {
   private pending: Promise<void> = Promise.resolve();
@@ -85,17 +92,20 @@ export class CheckpointWriter {
   /** Copies the state, then returns; it is written in the background. A save that is still under way is waited for first. */
   async save(state: TrainingState, card: ModelCard, record: RunRecord, data: string): Promise<void> {
     await this.pending;
-    const metadata = cardToMetadata(card);
     const saved = structuredClone(record);
-    const files: [string, TensorSource[]][] = [];
-    for (const [name, parameters] of Object.entries(state.files)) files.push([name, await snapshot(parameters)]);
-    this.pending = this.write(files, metadata, saved, data).then(
+    const files: StateFile[] = [];
+    for (const [name, parameters] of Object.entries(state.files)) {
+      const emaDecay = state.emaDecayOf(name);
+      const metadata = cardToMetadata({ ...card, ...(emaDecay !== undefined && { emaDecay }) });
+      files.push({ name, metadata, tensors: await snapshot(parameters) });
+    }
+    this.pending = this.write(files, saved, data).then(
       () => {
         this.failures = 0;
       },
       async (error) => {
         // The copies that were not written are freed.
-        for (const [, sources] of files) for (const source of sources) await Promise.resolve(source.bytes()).catch(() => {});
+        for (const { tensors } of files) for (const source of tensors) await Promise.resolve(source.bytes()).catch(() => {});
         this.failures++;
         this.onError(error, this.failures);
       },
@@ -107,20 +117,15 @@ export class CheckpointWriter {
     await this.pending;
   }
 
-  private async write(
-    files: readonly [string, TensorSource[]][],
-    metadata: Record<string, string>,
-    record: RunRecord,
-    data: string,
-  ): Promise<void> {
+  private async write(files: readonly StateFile[], record: RunRecord, data: string): Promise<void> {
     const root = path.join(this.run, 'checkpoints');
     await fs.mkdir(root, { recursive: true });
     const target = path.join(root, folderName(record.step));
     await createFolderAtomically(target, async (folder) => {
       const written: Record<string, WrittenFile> = {};
-      for (const [name, sources] of files) {
+      for (const { name, metadata, tensors } of files) {
         const file = `${name}.safetensors`;
-        written[file] = await writeSafetensors(path.join(folder, file), sources, metadata);
+        written[file] = await writeSafetensors(path.join(folder, file), tensors, metadata);
       }
       const manifest = { format: 2 as const, record, data, files: written };
       await writeFileAtomically(

@@ -171,6 +171,11 @@ export class TrainingState {
     return report;
   }
 
+  /** Decay of the average in a file of the state; undefined if it holds none. */
+  emaDecayOf(file: string): number | undefined {
+    return this.emas.find(({ averages }) => averages === this.files[file])?.decay;
+  }
+
   /** Every parameter of the state by the file and name it is saved under: `ema` is the first average, `ema-0.999` a further one. */
   get files(): Record<string, Readonly<Record<string, Parameter>>> {
     const averages = this.emas.map((ema, i) => [i === 0 ? 'ema' : `ema-${ema.decay}`, ema.averages]);

@@ -1,7 +1,7 @@
 /** Knowledge distillation: a trained model whose outputs the student learns to match (Hinton et al. 2015, with squared error). */
 import { type DitConfig, dit, ditSizes, loadParameters, type ModelCard, type ModelFile } from '@dit-moe/dit';
 import type { Parameter, Precision } from '@dit-moe/tensor-ops';
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError } from '../errors.js';
 import { asCheckpointError, openModelFile } from '../model-file.js';
 
