@@ -3,6 +3,7 @@
 import { DitMoeError } from '@dit-moe/tensor-ops';
 import { Argument, Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { completionCommand, shells } from './commands/completion.js';
+import type { EncodeFlags } from './commands/encode.js';
 import type { ExportFlags } from './commands/export.js';
 import type { InspectFlags } from './commands/inspect.js';
 import type { TrainFlags } from './commands/train.js';
@@ -17,6 +18,16 @@ const integer = (least: number) => (text: string) => {
 };
 const backend = () => new Option('--backend <name>', 'where to compute').choices(['auto', 'tensorflow', 'wasm', 'cpu']).default('auto');
 const threads = () => new Option('--threads <n>', 'threads of one operation (default: all cores)').argParser(integer(1));
+const share = (text: string): number => {
+  const value = Number(text);
+  if (!(value >= 0 && value <= 1)) throw new InvalidArgumentError('Expected a number from 0 to 1.');
+  return value;
+};
+const gibibytes = (text: string): number => {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError('Expected a positive number.');
+  return value;
+};
 const json = () => new Option('--json', 'print the result as JSON').default(false);
 const set = () => new Option('--set <key=value...>', 'override a setting, such as optimizer.learningRate=1e-3').default([]);
 const preset = () => new Option('--preset <name>', 'start from these settings').choices(Object.keys(presets));
@@ -37,6 +48,7 @@ ${examples(
   'train --preset digits --out runs/a                    the same training, without the samples',
   'train --data my-images --preset digits --set data.size=16 steps=5000 --out runs/b',
   'train --preset digits --out runs/a --resume           go on after an interruption',
+  'encode imagenet/train --out latents                   images to latents, once',
   'watch runs/a                                          its report in the browser, live',
   'doctor                                                what is there and what is missing',
 )}`,
@@ -79,6 +91,42 @@ program
   .action(async (flags: TrainFlags & { out: string }) => {
     const { demoCommand } = await import('./commands/demo.js');
     code = await demoCommand(flags);
+  });
+program
+  .command('encode')
+  .description('encode images into a cache of latents, to train on')
+  .argument('<images>', 'image folder, .tar or .parquet files (a folder of them, a name with * or {000..127})')
+  .requiredOption('--out <folder>', 'folder of the cache; a cache that is there is continued')
+  .option('--vae <name>', 'autoencoder: sd-vae-ft-mse, sd-vae-ft-ema, a folder or a weights file', 'sd-vae-ft-mse')
+  .addOption(new Option('--size <pixels>', 'edge of the squares').argParser(integer(1)).default(256))
+  .addOption(new Option('--crop <kind>', "the reference's crops").choices(['center', 'random']).default('center'))
+  .addOption(new Option('--seed <n>', 'of random crops').argParser(integer(0)).default(0))
+  .option('--flips', 'encode every image mirrored, too', false)
+  .option('--apply-orientation', 'turn images as their EXIF orientation says', false)
+  .addOption(new Option('--dtype <type>', 'of the moments in the cache').choices(['f16', 'f32']).default('f16'))
+  .addOption(new Option('--precision <type>', 'of the computation').choices(['f32', 'bf16', 'auto']).default('f32'))
+  .addOption(new Option('--shard-size <n>', 'images per file').argParser(integer(1)).default(4096))
+  .addOption(new Option('--batch <n>', 'images per call (default: what fits the memory, at most 16)').argParser(integer(1)))
+  .addOption(new Option('--memory <GiB>', 'for activations of one call').argParser(gibibytes).default(2))
+  .option('--worker <i/n>', 'do one part of the shards (default: that of a Slurm, Grid Engine or LSF array job, else all)')
+  .addOption(new Option('--max-skipped <share>', 'give up if more images than this cannot be used').argParser(share).default(0.01))
+  .option('--image-column <name>', 'of parquet files (default: the one with images)')
+  .option('--label-column <name>', 'of parquet files (default: label)')
+  .option('--offline', 'never ask the hub', false)
+  .addOption(backend())
+  .addOption(threads())
+  .addOption(json())
+  .addHelpText(
+    'after',
+    examples(
+      'encode imagenet/train --out latents --flips',
+      "encode 'shards/train-{000..127}.tar' --vae my-vae --size 512 --out latents-512",
+      "encode 'data/train-*.parquet' --out latents --worker 0/8",
+    ),
+  )
+  .action(async (images: string, flags: Omit<EncodeFlags, 'images'>) => {
+    const { encodeCommand } = await import('./commands/encode.js');
+    code = await encodeCommand({ ...flags, images });
   });
 program
   .command('watch')

@@ -41,7 +41,7 @@ const source: ImageSource = {
 const header = (changes: Partial<LatentsHeader> = {}): LatentsHeader => ({
   format: 'dit-moe-latents',
   version: 1,
-  autoencoder: { name: 'test', encoderHash: 'abc', scalingFactor: 0.5, shiftFactor: 0 },
+  autoencoder: { name: 'test', encoderHash: 'abc', scalingFactor: 0.5, shiftFactor: 0, precision: 'f32' },
   momentsShape: [2, 1, 2],
   dtype: 'F16',
   preprocessing: { size: SIZE, crop: 'center', seed: 0, applyOrientation: false },

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { DitMoeError } from '@dit-moe/tensor-ops';
+import { DitMoeError, type Precision } from '@dit-moe/tensor-ops';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type { Preprocessing } from '../images/preprocess.js';
 import type { ImageSource } from '../sources/image-source.js';
@@ -21,6 +21,8 @@ export interface LatentsHeader {
     /** Latents for a diffusion model are `(sample - shiftFactor) * scalingFactor`. */
     scalingFactor: number;
     shiftFactor: number;
+    /** What the encoder was computed in. */
+    precision: Precision;
   };
   /** Shape of the moments of one image: `[2 latentChannels, h, w]`, mean before log variance. */
   momentsShape: [number, number, number];

@@ -1,0 +1,81 @@
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { LatentCache } from '@dit-moe/vae/node';
+import sharp from 'sharp';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { exitCodes } from '../errors.js';
+import { type EncodeFlags, encodeCommand } from './encode.js';
+
+const vae = path.join(import.meta.dirname, '../../../../golden/vae/no_quant_conv');
+let root: string;
+let flags: EncodeFlags;
+const printed: string[] = [];
+beforeAll(async () => {
+  vi.spyOn(console, 'log').mockImplementation((line: string) => void printed.push(line));
+  vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  root = await fs.mkdtemp(path.join(os.tmpdir(), 'encode-'));
+  for (const [i, name] of ['cat', 'cat', 'cat', 'dog', 'dog', 'dog', 'dog', 'newt', 'newt', 'newt'].entries()) {
+    await fs.mkdir(path.join(root, 'images', name), { recursive: true });
+    const noise = { type: 'gaussian', mean: 20 * i, sigma: 10 } as const;
+    const file = path.join(root, 'images', name, `${i}.png`);
+    await sharp({ create: { width: 40, height: 30, channels: 3, background: 'black', noise } })
+      .png()
+      .toFile(file);
+  }
+  await fs.truncate(path.join(root, 'images/dog/4.png'), 200);
+  flags = {
+    images: path.join(root, 'images'),
+    vae,
+    out: path.join(root, 'latents'),
+    size: 16,
+    crop: 'center',
+    seed: 0,
+    flips: true,
+    applyOrientation: false,
+    dtype: 'f16',
+    precision: 'f32',
+    shardSize: 4,
+    memory: 1,
+    maxSkipped: 0.2,
+    offline: true,
+    backend: 'tensorflow',
+    json: true,
+  };
+});
+afterAll(() => fs.rm(root, { recursive: true }));
+
+test('images become latents, a broken one is named, workers make the same files', async () => {
+  expect(await encodeCommand(flags)).toBe(exitCodes.ok);
+  expect(JSON.parse(printed.at(-1)!)).toMatchObject({
+    images: 9,
+    encoded: 10,
+    of: 3,
+    skipped: [{ index: 4, key: 'dog/4.png' }],
+    interrupted: false,
+  });
+  const cache = await LatentCache.open(flags.out);
+  expect([...cache.labels]).toEqual([0, 0, 0, 1, 1, 1, 2, 2, 2]);
+  expect(cache.classNames).toEqual(['cat', 'dog', 'newt']);
+  const [plain, mirrored] = [await cache.read([0], [0]), await cache.read([0], [1])];
+  expect(plain.length).toBe(16 * 8 * 8);
+  expect(plain).not.toEqual(mirrored);
+  expect(plain.every(Number.isFinite)).toBe(true);
+  await cache.close();
+  const shared = { ...flags, out: path.join(root, 'shared'), maxSkipped: 1 };
+  for (const worker of ['1/2', '0/2']) expect(await encodeCommand({ ...shared, worker })).toBe(exitCodes.ok);
+  for (const name of await fs.readdir(flags.out))
+    expect(await fs.readFile(path.join(shared.out, name))).toEqual(await fs.readFile(path.join(flags.out, name)));
+});
+
+test('wrong input ends with the exit code that says what is wrong', async () => {
+  const code = async (changes: Partial<EncodeFlags>) =>
+    encodeCommand({ ...flags, out: path.join(root, 'wrong'), ...changes }).catch((error: { exitCode?: number }) => error.exitCode ?? error);
+  expect(await code({ images: path.join(root, 'nowhere') })).toBe(exitCodes.data);
+  expect(await code({ maxSkipped: 0.05 })).toBe(exitCodes.data);
+  expect(await code({ vae: path.join(root, 'images') })).toBe(exitCodes.checkpoint);
+  expect(await code({ vae: 'no-such-autoencoder' })).toBe(exitCodes.checkpoint);
+  expect(await code({ size: 15 })).toBe(exitCodes.usage);
+  expect(await code({ worker: '2/2' })).toBe(exitCodes.usage);
+  expect(await code({ out: flags.out, flips: false })).toBe(exitCodes.output);
+});
