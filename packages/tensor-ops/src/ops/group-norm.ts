@@ -1,6 +1,8 @@
 /** Group normalisation (Wu and He 2018) of channels-last images. */
 import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError } from '../errors.js';
+import { tensorFlowBackend } from '../tensorflow-backend.js';
+import { batchMatMul } from './raw-math.js';
 
 export interface GroupNormOptions {
   /** `[C]` (default: none). */
@@ -24,26 +26,33 @@ export function groupNorm(x: tf.Tensor, groups: number, options: GroupNormOption
     throw new ArgumentError('groupNorm: groups', `a divisor of ${channels} channels`, groups);
   const { scale, bias, epsilon = 1e-6 } = options;
   const perGroup = channels / groups;
-  const flat = [batch, height * width, channels];
+  const pixels = height * width;
+  const flat = [batch, pixels, channels];
+  const backend = tensorFlowBackend();
 
-  /** Mean over space and the channels of a group, one value per channel: `[B, 1, C]`. Space first: its sums run along rows. */
+  /** Mean over space: `[B, 1, C]`. As a matrix product it reads memory as fast as the runtime can; its reductions do not. */
+  const spaceMean = (y: tf.Tensor): tf.Tensor =>
+    backend === undefined ? tf.mean(y, 1, true) : batchMatMul(backend, tf.fill([batch, 1, pixels], 1 / pixels), y);
+  /** Mean over space and the channels of a group, one value per channel: `[B, 1, C]`. */
   const groupMean = (y: tf.Tensor): tf.Tensor => {
-    const means = tf.mean(tf.reshape(tf.mean(y, 1), [batch, groups, perGroup]), 2, true); // [B, G, 1]
+    const means = tf.mean(tf.reshape(spaceMean(y), [batch, groups, perGroup]), 2, true); // [B, G, 1]
     return tf.reshape(tf.tile(means, [1, 1, perGroup]), [batch, 1, channels]);
   };
   const operands = [x, ...(scale === undefined ? [] : [scale]), ...(bias === undefined ? [] : [bias])];
   return tf.customGrad((...args) => {
     const save = args.at(-1) as tf.GradSaveFunc;
     const input = tf.reshape(x, flat);
-    const centred = tf.sub(input, groupMean(input));
-    const reciprocal = tf.rsqrt(tf.add(groupMean(tf.square(centred)), epsilon)); // [B, 1, C]
+    const mean = groupMean(input);
+    const variance = groupMean(tf.squaredDifference(input, mean));
+    const reciprocal = tf.rsqrt(tf.add(variance, epsilon)); // [B, 1, C]
     const factor = scale === undefined ? reciprocal : tf.mul(reciprocal, scale);
-    const scaled = tf.mul(centred, factor);
-    save(scale === undefined ? [centred, reciprocal] : [centred, reciprocal, scale]);
-    const value = tf.reshape(bias === undefined ? scaled : tf.add(scaled, bias), x.shape);
-    const gradFunc = (dy: tf.Tensor, [c, r, s]: tf.Tensor[]): tf.Tensor[] => {
+    const shift = tf.neg(tf.mul(mean, factor));
+    // One product and one sum per number: scale and bias go into the numbers per channel.
+    const value = tf.add(tf.mul(input, factor), bias === undefined ? shift : tf.add(shift, bias));
+    save(scale === undefined ? [input, mean, reciprocal] : [input, mean, reciprocal, scale]);
+    const gradFunc = (dy: tf.Tensor, [saved, m, r, s]: tf.Tensor[]): tf.Tensor[] => {
       const d = tf.reshape(dy, flat);
-      const normal = tf.mul(c!, r!);
+      const normal = tf.mul(tf.sub(saved!, m!), r!);
       const dNormal = s === undefined ? d : tf.mul(d, s);
       const dx = tf.mul(r!, tf.sub(tf.sub(dNormal, groupMean(dNormal)), tf.mul(normal, groupMean(tf.mul(dNormal, normal)))));
       return [
@@ -52,6 +61,6 @@ export function groupNorm(x: tf.Tensor, groups: number, options: GroupNormOption
         ...(bias === undefined ? [] : [tf.sum(d, [0, 1])]),
       ];
     };
-    return { value, gradFunc };
+    return { value: tf.reshape(value, x.shape), gradFunc };
   })(...operands);
 }

@@ -1,0 +1,99 @@
+"""AutoencoderKL of diffusers with Stable Diffusion's configuration and random weights, as the peer of the autoencoder benchmark.
+
+Reads one JSON request per line from stdin and answers with one JSON line on stdout. A variant is named `<compile>/<layout>`:
+`eager` or `compile` (torch.compile with weights as constants), `nchw` or `nhwc` (channels_last).
+"""
+
+import gc
+import importlib
+import json
+import os
+import resource
+import sys
+import time
+
+# What libraries print must not get between the answers.
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+
+import torch  # noqa: E402
+from diffusers import AutoencoderKL, __version__ as diffusers_version  # noqa: E402
+
+THREADS = int(sys.argv[1])
+torch.set_num_threads(THREADS)
+SIZES = dict(
+    block_out_channels=(128, 256, 512, 512),
+    down_block_types=("DownEncoderBlock2D",) * 4,
+    up_block_types=("UpDecoderBlock2D",) * 4,
+    layers_per_block=2,
+    latent_channels=4,
+    norm_num_groups=32,
+    sample_size=256,
+)
+
+
+def prepare(request):
+    part, edge, batch = request["part"], request["size"], request["batch"]
+    how, layout = request["variant"].split("/")
+    kind = {"f32": torch.float32, "bf16": torch.bfloat16}[request["precision"]]
+    torch.manual_seed(1)
+    model = AutoencoderKL(**SIZES).to(kind).eval()
+    format = torch.channels_last if layout == "nhwc" else torch.contiguous_format
+    model = model.to(memory_format=format)
+    if part == "encode":
+        x = torch.rand(batch, 3, edge, edge).mul(2).sub(1).to(kind).contiguous(memory_format=format)
+        work = lambda: model.encode(x, return_dict=False)[0].parameters  # noqa: E731
+    else:
+        z = torch.randn(batch, 4, edge // 8, edge // 8).to(kind).contiguous(memory_format=format)
+        work = lambda: model.decode(z, return_dict=False)[0]  # noqa: E731
+    if how == "compile":
+        importlib.import_module("torch._inductor.config").freezing = True
+        half = "encoder" if part == "encode" else "decoder"
+        setattr(model, half, torch.compile(getattr(model, half)))
+
+    def step():
+        with torch.no_grad():
+            work()
+
+    step()
+    return step
+
+
+def peak_memory():
+    """MiB. Linux counts the parent's memory at the start into `ru_maxrss`, so the process's own mark is read there."""
+    if sys.platform == "linux":
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+
+
+def main():
+    step = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = {}
+            match request["do"]:
+                case "hello":
+                    answer = {"version": torch.__version__, "diffusers": diffusers_version, "threads": torch.get_num_threads()}
+                case "prepare":
+                    step = None
+                    gc.collect()
+                    step = prepare(request)
+                case "time":
+                    seconds = []
+                    for _ in range(request["count"]):
+                        start = time.perf_counter()
+                        step()
+                        seconds.append(time.perf_counter() - start)
+                    answer = {"seconds": seconds}
+                case "memory":
+                    answer = {"mebibytes": peak_memory()}
+                case other:
+                    raise ValueError(f"unknown request {other}")
+        except Exception as error:  # noqa: BLE001 - every failure is the answer
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+main()

@@ -1,0 +1,94 @@
+/** Reading side of the benchmark: preprocessing against a bare sharp loop, and random reads of a latent cache. */
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { fingerprintOf, type ImageSource, LatentCache, type LatentsHeader, preprocessImage, writeLatents } from '@dit-moe/vae/node';
+import sharp from 'sharp';
+import { type BenchmarkResult, result } from '../harness/benchmark.js';
+import { interleave, type Repetitions, timer } from '../harness/measure.js';
+
+/** Pictures under way at once, as `encode` has them. */
+const AT_ONCE = 8;
+
+/** A JPEG such as ImageNet's: 500 x 375, quality 96, without chroma subsampling; noise that compresses to their usual size. */
+async function photograph(): Promise<Buffer> {
+  const [width, height] = [500, 375];
+  let state = 1;
+  const pixels = Buffer.alloc(3 * width * height);
+  for (let i = 0; i < pixels.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const [x, y] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width)];
+    pixels[i] = 128 + 60 * Math.sin(x / 23 + (i % 3)) * Math.cos(y / 17) + 40 * Math.sin((x * y) / 900) + (state >>> 28);
+  }
+  return sharp(pixels, { raw: { width, height, channels: 3 } })
+    .jpeg({ quality: 96, chromaSubsampling: '4:4:4' })
+    .toBuffer();
+}
+
+/** Images/s of crops equal to the reference's; the peer is sharp's own resize to the same size. */
+export async function preprocessing(repetitions: Repetitions): Promise<BenchmarkResult> {
+  sharp.concurrency(1);
+  const file = await photograph();
+  const count = 64;
+  const loop = (work: () => Promise<unknown>) =>
+    timer(async () => {
+      let left = count;
+      await Promise.all(
+        Array.from({ length: AT_ONCE }, async () => {
+          while (left-- > 0) await work();
+        }),
+      );
+    });
+  const ours = loop(() => preprocessImage(file, 'photograph', { size: 256 }));
+  const bare = loop(() => sharp(file).resize(256, 256, { kernel: 'cubic', fastShrinkOnLoad: false }).raw().toBuffer());
+  const [value, other] = (await interleave([ours, bare], repetitions)) as [number, number];
+  return result('preprocessing-256', 'images/s', 'more', count / value, count / other);
+}
+
+/** Samples/s of random reads of moments of 256 px images in half precision. */
+export async function latentReads(repetitions: Repetitions): Promise<BenchmarkResult> {
+  const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'bench-latents-'));
+  const count = 8192;
+  const batch = 256;
+  const picture = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'grey' } })
+    .png()
+    .toBuffer();
+  const source: ImageSource = {
+    location: 'memory',
+    kind: 'folder',
+    count,
+    classNames: [],
+    key: String,
+    label: () => 0,
+    read: async () => picture,
+    close: async () => {},
+  };
+  const header: LatentsHeader = {
+    format: 'dit-moe-latents',
+    version: 1,
+    autoencoder: { name: 'none', encoderHash: '', scalingFactor: 1, shiftFactor: 0, precision: 'f32' },
+    momentsShape: [8, 32, 32],
+    dtype: 'F16',
+    preprocessing: { size: 8, crop: 'center', seed: 0, applyOrientation: false },
+    flips: 1,
+    source: { kind: 'folder', count, fingerprint: fingerprintOf(source) },
+    classNames: [],
+    shardSize: 4096,
+  };
+  try {
+    const moments = Float32Array.from({ length: batch * 8192 }, (_, i) => Math.sin(i));
+    await writeLatents({ source, folder, header, batchSize: batch, encode: async () => moments });
+    const cache = await LatentCache.open(folder);
+    const into = new Float32Array(moments.length);
+    let state = 1;
+    const next = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % count;
+    const [seconds] = await interleave([timer(async () => void (await cache.read(Array.from({ length: batch }, next), undefined, into)))], {
+      ...repetitions,
+      perRound: 10,
+    });
+    await cache.close();
+    return result('latent-reads', 'samples/s', 'more', batch / seconds!, null);
+  } finally {
+    await fs.rm(folder, { recursive: true });
+  }
+}
