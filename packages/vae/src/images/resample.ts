@@ -4,6 +4,7 @@
  * horizontal pass as after the vertical one.
  */
 import type { Picture } from './picture.js';
+import { RESAMPLE_WASM } from './resample-wasm.js';
 
 /** `box`: mean of the covered pixels; `bicubic`: a = -0.5 (Catmull-Rom), as Pillow's. */
 export type Filter = 'box' | 'bicubic';
@@ -17,7 +18,6 @@ export interface Window {
 }
 
 const FRACTION_BITS = 22;
-const HALF = 1 << (FRACTION_BITS - 1);
 
 const filters: Record<Filter, { support: number; weight(x: number): number }> = {
   box: { support: 0.5, weight: (x) => (x > -0.5 && x <= 0.5 ? 1 : 0) },
@@ -68,65 +68,83 @@ function weights(filter: Filter, input: number, output: number, from: number, co
  */
 export function resize(picture: Picture, width: number, height: number, filter: Filter, window?: Window): Picture {
   const { left, top, width: columns, height: rows } = window ?? { left: 0, top: 0, width, height };
-  const down = weights(filter, picture.height, height, top, rows);
+  const down = height === picture.height ? undefined : weights(filter, picture.height, height, top, rows);
+  const across = width === picture.width ? undefined : weights(filter, picture.width, width, left, columns);
   // Rows of the input that the vertical pass looks at.
-  const firstRow = height === picture.height ? top : down.first[0]!;
-  const lastRow = height === picture.height ? top + rows : down.first[rows - 1]! + down.length[rows - 1]!;
-  const across =
-    width === picture.width
-      ? cutColumns(picture, left, columns, firstRow, lastRow)
-      : horizontal(picture, weights(filter, picture.width, width, left, columns), columns, firstRow, lastRow);
-  return height === picture.height
-    ? { data: across, width: columns, height: rows }
-    : { data: vertical(across, down, columns, rows, firstRow), width: columns, height: rows };
+  const firstRow = down === undefined ? top : down.first[0]!;
+  const lastRow = down === undefined ? top + rows : down.first[rows - 1]! + down.length[rows - 1]!;
+  const source = across === undefined ? cutColumns(picture, left, columns, firstRow, lastRow) : rowsOf(picture, firstRow, lastRow);
+  if (down !== undefined) for (let y = 0; y < rows; y++) down.first[y]! -= firstRow;
+  return {
+    data: passes(source, across, down, { stride: 3 * picture.width, height: lastRow - firstRow, columns, rows }),
+    width: columns,
+    height: rows,
+  };
 }
 
-function cutColumns({ data, width }: Picture, left: number, columns: number, firstRow: number, lastRow: number): Uint8Array {
-  if (columns === width) return data.subarray(3 * width * firstRow, 3 * width * lastRow);
-  const out = new Uint8Array(3 * columns * (lastRow - firstRow));
-  for (let y = firstRow; y < lastRow; y++) {
+const rowsOf = ({ data, width }: Picture, from: number, to: number): Uint8Array => data.subarray(3 * width * from, 3 * width * to);
+
+function cutColumns(picture: Picture, left: number, columns: number, from: number, to: number): Uint8Array {
+  const { data, width } = picture;
+  if (columns === width) return rowsOf(picture, from, to);
+  const out = new Uint8Array(3 * columns * (to - from));
+  for (let y = from; y < to; y++) {
     const start = 3 * (y * width + left);
-    out.set(data.subarray(start, start + 3 * columns), 3 * columns * (y - firstRow));
+    out.set(data.subarray(start, start + 3 * columns), 3 * columns * (y - from));
   }
   return out;
 }
 
-function horizontal({ data, width }: Picture, { first, length, values, taps }: Weights, columns: number, from: number, to: number) {
-  const out = new Uint8ClampedArray(3 * columns * (to - from));
-  let o = 0;
-  for (let y = from; y < to; y++) {
-    for (let x = 0; x < columns; x++) {
-      let red = HALF;
-      let green = HALF;
-      let blue = HALF;
-      let i = 3 * (y * width + first[x]!);
-      const end = x * taps + length[x]!;
-      for (let t = x * taps; t < end; t++, i += 3) {
-        const w = values[t]!;
-        red += w * data[i]!;
-        green += w * data[i + 1]!;
-        blue += w * data[i + 2]!;
-      }
-      out[o++] = red >> FRACTION_BITS;
-      out[o++] = green >> FRACTION_BITS;
-      out[o++] = blue >> FRACTION_BITS;
-    }
-  }
-  return new Uint8Array(out.buffer);
+interface Kernels {
+  memory: WebAssembly.Memory;
+  horizontal(source: number, stride: number, rows: number, target: number, columns: number, ...weights: number[]): void;
+  vertical(source: number, stride: number, rows: number, target: number, ...weights: number[]): void;
 }
 
-function vertical(data: Uint8Array, { first, length, values, taps }: Weights, columns: number, rows: number, firstRow: number) {
+let kernels: Kernels | undefined;
+
+/** The WebAssembly module, made once: a few hundred bytes, so at once rather than asynchronously. */
+function loadKernels(): Kernels {
+  const bytes = Uint8Array.from(atob(RESAMPLE_WASM), (character) => character.charCodeAt(0));
+  return new WebAssembly.Instance(new WebAssembly.Module(bytes)).exports as unknown as Kernels;
+}
+
+const PAGE_BYTES = 65536;
+/** Kernels write whole vectors, so up to 15 bytes behind a region. */
+const SLACK_BYTES = 16;
+
+/** Both passes, in the kernels' memory: source, rows after the horizontal pass, rows after the vertical one, weights. */
+function passes(
+  source: Uint8Array,
+  across: Weights | undefined,
+  down: Weights | undefined,
+  { stride, height, columns, rows }: { stride: number; height: number; columns: number; rows: number },
+): Uint8Array {
+  if (across === undefined && down === undefined) return source.slice();
+  const { memory, horizontal, vertical } = (kernels ??= loadKernels());
   const row = 3 * columns;
-  const out = new Uint8ClampedArray(row * rows);
-  const sums = new Int32Array(row);
-  for (let y = 0; y < rows; y++) {
-    sums.fill(HALF);
-    for (let t = 0; t < length[y]!; t++) {
-      const w = values[y * taps + t]!;
-      const start = (first[y]! + t - firstRow) * row;
-      for (let i = 0; i < row; i++) sums[i] = sums[i]! + w * data[start + i]!;
-    }
-    for (let i = 0; i < row; i++) out[y * row + i] = sums[i]! >> FRACTION_BITS;
-  }
-  return new Uint8Array(out.buffer);
+  let end = 0;
+  const region = (bytes: number): number => {
+    const start = end;
+    end = Math.ceil((start + bytes + SLACK_BYTES) / 16) * 16;
+    return start;
+  };
+  const weightBytes = (w: Weights | undefined): number =>
+    w === undefined ? 0 : w.first.byteLength + w.length.byteLength + w.values.byteLength;
+  const from = region(source.length);
+  const middle = across === undefined ? from : region(row * height);
+  const to = down === undefined ? middle : region(row * rows);
+  const [acrossAt, downAt] = [region(weightBytes(across)), region(weightBytes(down))];
+  if (end > memory.buffer.byteLength) memory.grow(Math.ceil((end - memory.buffer.byteLength) / PAGE_BYTES));
+  const bytes = new Uint8Array(memory.buffer);
+  bytes.set(source, from);
+  /** Copies weights and returns where first, length and values are, and the number of taps. */
+  const place = ({ first, length, values, taps }: Weights, at: number): number[] => {
+    const places = [at, at + first.byteLength, at + first.byteLength + length.byteLength];
+    for (const [i, part] of [first, length, values].entries()) new Int32Array(memory.buffer, places[i]!, part.length).set(part);
+    return [...places, taps];
+  };
+  if (across !== undefined) horizontal(from, stride, height, middle, columns, ...place(across, acrossAt));
+  if (down !== undefined) vertical(middle, row, rows, to, ...place(down, downAt));
+  return bytes.slice(to, to + row * rows);
 }

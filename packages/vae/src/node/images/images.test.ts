@@ -1,5 +1,8 @@
+import fs from 'node:fs/promises';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
+import loadWabt from 'wabt';
+import { RESAMPLE_WASM } from '../../images/resample-wasm.js';
 import { centerCrop, flipped, type Picture, randomCrop, randomFlip, resize } from '../../index.js';
 import { decodeImage, ImageError, preprocessImage } from '../index.js';
 
@@ -15,6 +18,28 @@ const pattern = (width: number, height: number): Picture => ({
 const encode = ({ data, width, height }: Picture) => sharp(data, { raw: { width, height, channels: 3 } });
 
 describe('crops', () => {
+  test('the WebAssembly module is that of its source', async () => {
+    const folder = new URL('../../images/', import.meta.url);
+    const module = (await loadWabt()).parseWat('resample.wat', await fs.readFile(new URL('resample.wat', folder), 'utf8'), { simd: true });
+    expect(Buffer.from(module.toBinary({}).buffer).toString('base64')).toBe(RESAMPLE_WASM);
+  });
+
+  test('bicubic weights are those of the formula, to the bit', () => {
+    const picture = pattern(23, 1);
+    const [from, to] = [23, 9];
+    const kernel = (x: number) => (x < 1 ? 1.5 * x ** 3 - 2.5 * x ** 2 + 1 : x < 2 ? -0.5 * x ** 3 + 2.5 * x ** 2 - 4 * x + 2 : 0);
+    const row = resize(picture, to, 1, 'bicubic').data;
+    for (let o = 0; o < to; o++) {
+      const scale = from / to;
+      const w = Array.from({ length: from }, (_, i) => kernel(Math.abs((i + 0.5 - (o + 0.5) * scale) / scale)));
+      const sum = w.reduce((a, b) => a + b, 0);
+      for (let c = 0; c < 3; c++) {
+        const exact = w.reduce((total, v, i) => total + (v / sum) * picture.data[3 * i + c]!, 0);
+        expect(Math.abs(row[3 * o + c]! - Math.min(255, Math.max(0, exact)))).toBeLessThan(0.5001);
+      }
+    }
+  });
+
   test('a constant picture stays constant under every filter and size', () => {
     const flat: Picture = { width: 37, height: 29, data: new Uint8Array(3 * 37 * 29).fill(201) };
     for (const filter of ['box', 'bicubic'] as const)
