@@ -20,8 +20,10 @@ export {
   requireCard,
 } from './checkpoints/model-card.js';
 export { loadParameters, type ModelFile, type ReadModelOptions, readModel } from './checkpoints/read-model.js';
+export { type ImportedAdam, importAdam, restoreAdam } from './checkpoints/torch-optimizer.js';
 export { type DitConfig, type DitSizes, ditSizes, hasExperts, type MoeConfig, type MoeLayers, nullLabelOf } from './config.js';
 export { type DescribeOptions, describe, type MemoryUse, type ModelDescription } from './describe.js';
+export { distillationLoss } from './distillation.js';
 export { type DitOptions, type DitOutput, type DitWeights, dit, ditWithGuidance } from './dit.js';
 export { positionEmbedding, timestepEmbedding } from './embeddings.js';
 export { dropLabels } from './labels.js';

@@ -1,1 +1,2 @@
 export { type OpenModelOptions, openModel } from './open-model.js';
+export { type WriteModelOptions, writeModel } from './write-model.js';
