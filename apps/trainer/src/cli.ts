@@ -7,6 +7,7 @@ import type { EncodeFlags } from './commands/encode.js';
 import type { ExportFlags } from './commands/export.js';
 import type { InspectFlags } from './commands/inspect.js';
 import type { TrainFlags } from './commands/train.js';
+import type { UpcycleFlags } from './commands/upcycle.js';
 import { presets } from './config/presets.js';
 import { exitCodes, TrainerError } from './errors.js';
 
@@ -14,6 +15,11 @@ const integer = (least: number) => (text: string) => {
   const value = Number(text);
   if (text.trim() === '' || !Number.isInteger(value) || value < least)
     throw new InvalidArgumentError(`Expected ${least === 1 ? 'a positive integer' : `an integer of at least ${least}`}.`);
+  return value;
+};
+const number = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value) || value < 0) throw new InvalidArgumentError('Expected a number of at least 0.');
   return value;
 };
 const backend = () => new Option('--backend <name>', 'where to compute').choices(['auto', 'tensorflow', 'wasm', 'cpu']).default('auto');
@@ -159,6 +165,31 @@ program
   .action(async (model: string, flags: ExportFlags) => {
     const { exportCommand } = await import('./commands/export.js');
     code = await exportCommand(model, flags);
+  });
+program
+  .command('upcycle')
+  .description('turn a trained dense model (DiT, or one of this project) into one with experts that computes the same')
+  .argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt, diffusers folder)')
+  .option('--weights <kind>', 'which weights of a run or PyTorch file (default: the averaged ones)')
+  .addOption(new Option('--experts <n>', 'routed experts').argParser(integer(1)).default(8))
+  .addOption(new Option('--top-k <n>', 'experts per token').argParser(integer(1)).default(2))
+  .addOption(new Option('--granularity <n>', 'parts that each copy is cut into').argParser(integer(1)).default(1))
+  .addOption(new Option('--shared <ratio>', 'width of a shared expert as a multiple of the model').argParser(number).default(0))
+  .addOption(new Option('--noise <share>', 'noise on the copies, so that they differ').argParser(number).default(0))
+  .option('--normalize', 'divide the weights of a token by their sum', false)
+  .addOption(new Option('--seed <n>', 'of router and noise').argParser(integer(0)).default(0))
+  .requiredOption('--out <file>', 'new .safetensors file')
+  .addOption(json())
+  .addHelpText(
+    'after',
+    examples(
+      'upcycle runs/dense --experts 8 --top-k 2 --out runs/upcycled.safetensors',
+      'upcycle DiT-XL-2-256x256.pt --shared 2 --out xl-8e2a.safetensors',
+    ),
+  )
+  .action(async (model: string, flags: UpcycleFlags) => {
+    const { upcycleCommand } = await import('./commands/upcycle.js');
+    code = await upcycleCommand(model, flags);
   });
 program
   .command('inspect')

@@ -33,6 +33,7 @@ const moe = z.strictObject({
     .optional()
     .describe('blocks with experts; the others are dense (default all)'),
   scoreFunction: z.enum(['softmax', 'sigmoid', 'identity']).optional(),
+  experts: z.enum(['swiglu', 'gelu']).optional(),
   normalizeTopK: z.boolean().optional().describe('divide the weights of a token by their sum (default false, as DiT-MoE)'),
   weightScale: z.number().positive().optional(),
   balanceOver: z.enum(['batch', 'image']).default('batch').describe('balance over the tokens of the micro-batch, or within each image'),
@@ -139,6 +140,7 @@ export const configSchema = z.strictObject({
   $schema: z.string().optional().describe('where an editor finds this schema'),
   data: data.prefault({}),
   model,
+  initialWeights: z.string().optional().describe('start from the weights of this run, checkpoint or file: fine-tuning, upcycling'),
   objective: objective.prefault({ kind: 'flow' }),
   steps: positive.default(400_000),
   batchSize: positive.default(256).describe('samples per optimizer step'),

@@ -16,6 +16,7 @@ import { CheckpointWriter, restoreLatest, sweepTemporaries } from './checkpoints
 import { type Decoder, openDecoder } from './decoder.js';
 import { type Evaluator, openEvaluator } from './evaluation.js';
 import { weightHistograms } from './histograms.js';
+import { loadInitialWeights } from './initial-weights.js';
 import { MetricsLog } from './metrics-log.js';
 import { Prefetch } from './prefetch.js';
 import { previewSamples } from './preview.js';
@@ -121,7 +122,8 @@ class Run {
     try {
       this.decoder = await openDecoder(card, config.sampling.vae);
       if (config.evaluation !== undefined) this.evaluator = await openEvaluator(config, card, this.source, this.decoder);
-      if (options.resume) await this.resume();
+      const resumed = options.resume && (await this.resume());
+      if (!resumed && config.initialWeights !== undefined) await loadInitialWeights(this.state, config.initialWeights);
       this.metrics = await MetricsLog.open(options.out, this.record.step);
       this.loss = this.metrics.lines.at(-1)?.loss ?? Number.NaN;
       this.startPrefetch();
@@ -140,13 +142,14 @@ class Run {
     }
   }
 
-  private async resume(): Promise<void> {
+  /** @returns whether there was a checkpoint to go on from */
+  private async resume(): Promise<boolean> {
     const { options, source } = this;
     const log = (message: string) => options.progress.log(message);
     const manifest = await restoreLatest(options.out, this.state, log);
     if (manifest === undefined) {
       log('nothing to resume: starting at step 0');
-      return;
+      return false;
     }
     this.record = manifest.record;
     this.savedStep = this.record.step;
@@ -159,6 +162,7 @@ class Run {
       log('WARNING: the data has changed since the checkpoint was made; a new epoch begins.');
     }
     log(`resumed at step ${this.record.step}`);
+    return true;
   }
 
   /** Prepares batches from the record's position on. */

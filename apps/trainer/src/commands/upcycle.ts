@@ -1,0 +1,72 @@
+/** `upcycle`: a model with experts from a trained dense one, to train on from (Komatsuzaki et al. 2022). */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { countWeights, type ModelCard, type ModelFile, upcycle } from '@dit-moe/dit';
+import { exitCodes, OutputError, outputError } from '../errors.js';
+import { exportSafetensors } from '../export/safetensors.js';
+import { asCheckpointError, openModelFile } from '../model-file.js';
+
+export interface UpcycleFlags {
+  weights?: string;
+  experts: number;
+  topK: number;
+  granularity: number;
+  shared: number;
+  noise: number;
+  normalize: boolean;
+  seed: number;
+  out: string;
+  json: boolean;
+}
+
+/** Stable Diffusion's latents, which published DiT models work on. */
+const STABLE_DIFFUSION = { scalingFactor: 0.18215, shiftFactor: 0, downsampling: 8, vae: '' };
+
+/** Runs `upcycle` and returns the exit code. */
+export async function upcycleCommand(location: string, flags: UpcycleFlags): Promise<number> {
+  if ((await fs.stat(flags.out).catch(() => undefined)) !== undefined)
+    throw new OutputError(`${flags.out} exists already. Choose another --out, or delete it.`);
+  const model = await openModelFile(location, flags.weights);
+  try {
+    const sparse = upcycle(model, {
+      ...{ numExperts: flags.experts, topK: flags.topK, granularity: flags.granularity, sharedRatio: flags.shared },
+      ...{ noise: flags.noise, normalizeTopK: flags.normalize, seed: flags.seed },
+    });
+    const card: ModelCard = { ...(model.card ?? foreignCard(model)), config: sparse.config, step: 0 };
+    await fs.mkdir(path.dirname(path.resolve(flags.out)), { recursive: true });
+    await exportSafetensors(sparse, card, flags.out, 'f32');
+    const result = {
+      from: model.path,
+      out: path.resolve(flags.out),
+      parameters: { before: countWeights(model.config), total: countWeights(sparse.config), active: countWeights(sparse.config, true) },
+      assumed: model.assumed,
+      model: sparse.config,
+    };
+    if (flags.json) console.log(JSON.stringify(result));
+    else {
+      for (const sentence of model.assumed) console.error(`assumed: ${sentence}`);
+      const { before, total, active } = result.parameters;
+      console.log(
+        `Wrote ${result.out}: ${total.toLocaleString('en')} parameters, ${active.toLocaleString('en')} active, from ${before.toLocaleString('en')}.`,
+      );
+      console.log(
+        `Train on with --set initialWeights=${flags.out} and the model below.\n\nmodel: ${JSON.stringify(modelSettings(result.model))}`,
+      );
+    }
+    return exitCodes.ok;
+  } catch (error) {
+    throw asCheckpointError(outputError(error, flags.out));
+  } finally {
+    await model.close();
+  }
+}
+
+/** What published dense models are: DiT's Gaussian diffusion on Stable Diffusion's latents. */
+function foreignCard({ config }: ModelFile): ModelCard {
+  return { config, objective: 'ddpm', timeScale: 1, classNames: [], step: 0, latents: STABLE_DIFFUSION };
+}
+
+/** The part of the configuration that the trainer's `model` section holds; the rest follows from data and objective. */
+function modelSettings({ inputSize: _, inChannels: __, numClasses: ___, learnSigma: ____, ...model }: ModelCard['config']): object {
+  return model;
+}

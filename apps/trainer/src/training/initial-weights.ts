@@ -1,0 +1,35 @@
+/** Starting from a trained model instead of random weights: fine-tuning, or training on after upcycling. */
+import { weightSpecs } from '@dit-moe/dit';
+import * as tf from '@tensorflow/tfjs-core';
+import { CheckpointError } from '../errors.js';
+import { asCheckpointError, openModelFile } from '../model-file.js';
+import type { TrainingState } from './state.js';
+
+/**
+ * Puts the weights of a run, a checkpoint or a file into the state and all of its averages.
+ * @throws CheckpointError if its model is not the state's
+ */
+export async function loadInitialWeights(state: TrainingState, location: string): Promise<void> {
+  const model = await openModelFile(location);
+  try {
+    const [theirs, ours] = [weightSpecs(model.config), weightSpecs(state.model)];
+    const differences = [...new Set([...Object.keys(theirs), ...Object.keys(ours)])].flatMap((name) => {
+      const [a, b] = [theirs[name]?.shape.join(), ours[name]?.shape.join()];
+      return a === b ? [] : [`${name} is ${a === undefined ? 'missing' : `[${a}]`}, ${b === undefined ? 'not wanted' : `wanted [${b}]`}`];
+    });
+    if (differences.length > 0) {
+      const more = differences.length > 5 ? `; ... (${differences.length} in all)` : '';
+      throw new CheckpointError(`The weights of ${model.path} are those of another model: ${differences.slice(0, 5).join('; ')}${more}.`);
+    }
+    for await (const [name, { shape, data }] of model.weights())
+      tf.tidy(() => {
+        const value = tf.tensor(data, [...shape]);
+        state.parameters[name]!.assign(value);
+        for (const ema of state.emas) ema.averages[name]!.assign(value);
+      });
+  } catch (error) {
+    throw asCheckpointError(error);
+  } finally {
+    await model.close();
+  }
+}
