@@ -28,7 +28,8 @@ test.each([
 test('a file may name its preset; overrides win over the file, the file over the preset', () => {
   const file = path.join(folder, 'a.yaml');
   fs.writeFileSync(file, 'preset: digits\nsteps: 7\noptimizer: {learningRate: 0.5, clipNorm: 2}\n');
-  const config = resolveConfig({ file, overrides: ['optimizer.learningRate=0.25', 'ema=0.5'] });
+  const config = resolveConfig({ file, overrides: ['optimizer.learningRate=0.25', 'ema=0.5', 'model.moe=null'] });
+  expect(config.model.moe).toBeUndefined();
   expect(config).toMatchObject({
     steps: 7,
     batchSize: 128,

@@ -11,11 +11,14 @@ import { configSchema, type TrainConfig } from './schema.js';
 
 const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
 
-/** Objects merged deeply; arrays and scalars of `over` replace those of `base`. */
+/** Objects merged deeply; arrays and scalars of `over` replace those of `base`, null takes a setting away. */
 function merge(base: unknown, over: unknown): unknown {
   if (!isObject(base) || !isObject(over)) return over;
   const merged = { ...base };
-  for (const [key, value] of Object.entries(over)) merged[key] = key in base ? merge(base[key], value) : value;
+  for (const [key, value] of Object.entries(over)) {
+    if (value === null) delete merged[key];
+    else merged[key] = key in base ? merge(base[key], value) : value;
+  }
   return merged;
 }
 

@@ -113,20 +113,19 @@ describe('inspect', () => {
 
 test('upcycling: the first loss of the run that starts from it is that of the dense model, and another model is refused', async () => {
   const dense = newRun();
-  const model = '{patchSize: 2, hiddenSize: 8, depth: 1, numHeads: 2';
-  await runTiny(tinyConfig(images, `model=${model}}`, 'steps=30', 'ema=[0]', 'optimizer.learningRate=1e-2'), dense);
+  await runTiny(tinyConfig(images, 'model.moe=null', 'steps=30', 'ema=[0]', 'optimizer.learningRate=1e-2'), dense);
   const out = path.join(root, 'upcycled.safetensors');
   const flags = { experts: 4, topK: 2, granularity: 1, shared: 0, noise: 0, normalize: true, seed: 0, out, json: true };
   const result = JSON.parse(await printed(() => upcycleCommand(dense, flags)));
   expect(result.parameters.total).toBeGreaterThan(result.parameters.before);
   const { numExperts, topK, expertRatio, experts } = result.model.moe;
-  const settings = `${model}, moe: {numExperts: ${numExperts}, topK: ${topK}, expertRatio: ${expertRatio}, sharedRatio: 0, experts: ${experts}, normalizeTopK: true}}`;
+  const moe = `{numExperts: ${numExperts}, topK: ${topK}, expertRatio: ${expertRatio}, sharedRatio: 0, experts: ${experts}, normalizeTopK: true}`;
   const sparse = newRun();
   const start = [`initialWeights=${out}`, 'steps=1', 'ema=[0]'];
   // The dense run's step 31 and the sparse run's step 1 see other samples; so both start from the same weights at step 1.
   const again = newRun();
-  await runTiny(tinyConfig(images, `model=${model}}`, `initialWeights=${dense}`, 'steps=1', 'ema=[0]'), again);
-  const { loss } = await runTiny(tinyConfig(images, `model=${settings}`, ...start), sparse);
+  await runTiny(tinyConfig(images, 'model.moe=null', `initialWeights=${dense}`, 'steps=1', 'ema=[0]'), again);
+  const { loss } = await runTiny(tinyConfig(images, `model.moe=${moe}`, ...start), sparse);
   const expected = metricsLines(again)[0].loss;
   // Renormalised copies compute the same up to rounding.
   expect(Math.abs(loss / expected - 1)).toBeLessThan(1e-5);
