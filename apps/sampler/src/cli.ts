@@ -9,7 +9,7 @@ import { type SampleFlags, sampleCommand } from './commands/sample.js';
 import { type ServeFlags, serveCommand } from './commands/serve.js';
 import { solverTable } from './commands/solvers.js';
 import { exitCodes, SamplerError } from './errors.js';
-import { count, seed, seeds, share, withBackend, withSampling } from './options.js';
+import { count, seed, seeds, share, withBackend, withModelOptions, withSampling } from './options.js';
 
 let code: number = exitCodes.ok;
 const program = new Command('dit-moe-sampler')
@@ -42,6 +42,8 @@ withSampling(program.command('sample'))
   .option('--init <image>', 'start from this picture, noised')
   .addOption(new Option('--strength <x>', 'how much noise: 1 keeps nothing of it (default: 0.6; 1 with --mask)').argParser(share))
   .option('--mask <image>', 'change only what is white here')
+  .option('--noise <file>', 'safetensors with the noise to use: "start" [N, C, h, w], and for stochastic solvers "steps" [S, N, C, h, w]')
+  .option('--raw <file>', 'write the samples as the model gives them, too: safetensors, float32 [N, C, h, w]')
   .addHelpText(
     'after',
     `
@@ -95,12 +97,9 @@ withSampling(program.command('routing'))
   .action(async (model: string, flags: RoutingFlags) => {
     code = await routingCommand(model, flags);
   });
-withBackend(program.command('serve'))
+withModelOptions(program.command('serve'))
   .description('a web page on this machine: watch the denoising and the experts, compare guidance scales; and its HTTP API')
-  .argument('<models...>', 'run folders, checkpoint folders or .safetensors files')
-  .addOption(new Option('--weights <kind>', 'the average or the last weights').choices(['ema', 'weights']).default('ema'))
-  .addOption(new Option('--precision <kind>', 'of matrix products').choices(['f32', 'bf16']).default('f32'))
-  .option('--vae <folder|name>', 'autoencoder of models of latents (default: stabilityai/sd-vae-ft-ema from the Hugging Face hub)')
+  .argument('<models...>', 'as for sample')
   .option('--host <address>', 'to listen on; any other than this machine needs a token', '127.0.0.1')
   .addOption(new Option('--port <n>', 'to listen on; 0 for any').argParser(seed).default(8080))
   .option('--allow-host <name...>', 'further names under which the server may be reached', [])

@@ -1,7 +1,7 @@
 /** A trained model on the device, ready to be asked. This file also runs in browsers. */
-import type { ConditionalDenoiser } from '@dit-moe/diffusion';
-import { type DitConfig, dit, type ModelCard, weightSpecs } from '@dit-moe/dit';
-import { compile, Parameter, type Precision } from '@dit-moe/tensor-ops';
+import { type ConditionalDenoiser, type Denoiser, type DiffusionModel, type ObjectiveOptions, objective } from '@dit-moe/diffusion';
+import { type DitConfig, dit, loadParameters, type ModelCard, type ModelFile, nullLabelOf } from '@dit-moe/dit';
+import { compile, type Precision } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { ImageSpace } from './image-space.js';
 
@@ -27,7 +27,7 @@ export interface BlendedLabel {
 export interface OpenModel {
   card: ModelCard;
   space: ImageSpace;
-  /** The model's prediction at `t` in [0, 1]; one compiled step. */
+  /** The model's output at `t`, as its objective tells it; one compiled step. */
   denoiser: ConditionalDenoiser;
   /** {@link denoiser} that also tells what the routers chose; a compiled step of its own. */
   inspect(onRouting: (routing: RoutedBatch) => void): ConditionalDenoiser;
@@ -38,35 +38,32 @@ export interface OpenModel {
 
 const LABEL_TABLE = 'labelEmbedding.table';
 
+/** Options of the objective that a model was trained with; cards of foreign models have none. */
+function objectiveOf(card: ModelCard): ObjectiveOptions {
+  const { objectiveOptions } = card as ModelCard & { objectiveOptions?: object };
+  if (objectiveOptions !== undefined) return objectiveOptions as ObjectiveOptions;
+  if (card.objective === 'flow') return { kind: 'flow' };
+  // What DiT's own scripts take for models without learned variance.
+  return card.config.learnSigma ? { kind: 'ddpm' } : { kind: 'ddpm', varianceType: 'fixed-large' };
+}
+
+/** What a solver has to know of the model, around a denoiser such as a guided one. */
+export const diffusionModelOf = (card: ModelCard, denoiser: Denoiser): DiffusionModel => objective(objectiveOf(card)).model(denoiser);
+
 /**
  * Brings the weights to the device, one tensor at a time.
- * @param read float32 values of a weight of that name and shape
  * @param precision `bf16` keeps the matrices as bfloat16: half the memory, faster on machines with bfloat16 products
  */
 export async function prepareModel(
   card: ModelCard,
   space: ImageSpace,
-  read: (name: string, shape: readonly number[]) => Promise<Float32Array> | Float32Array,
+  file: Pick<ModelFile, 'weights'>,
   precision: Precision = 'f32',
 ): Promise<OpenModel> {
-  const parameters: Record<string, Parameter> = {};
-  const freeParameters = () => {
-    for (const parameter of Object.values(parameters)) parameter.dispose();
-  };
-  try {
-    for (const [name, { shape }] of Object.entries(weightSpecs(card.config))) {
-      const value = tf.tensor(await read(name, shape), shape);
-      const rounded = precision === 'bf16' && /(\.weight|gateUp|down)$/.test(name);
-      parameters[name] = new Parameter(name, value, rounded ? 'bfloat16' : 'float32');
-      value.dispose();
-    }
-  } catch (error) {
-    freeParameters();
-    throw error;
-  }
+  const parameters = await loadParameters(file, { precision });
   const weights = () => Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.read()]));
   const evaluate = (config: DitConfig, x: tf.Tensor, t: tf.Tensor, y: tf.Tensor, more: Record<string, tf.Tensor> = {}) =>
-    dit({ ...weights(), ...more }, config, x, tf.mul(t, card.timeScale), y, { precision });
+    dit({ ...weights(), ...more }, config, x, card.objective === 'flow' ? tf.mul(t, card.timeScale) : t, y, { precision });
   const forward = compile((x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => evaluate(card.config, x, t, y).output, { name: 'denoiser' });
   const routed = compile(
     (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => {
@@ -87,13 +84,14 @@ export async function prepareModel(
       return output;
     },
     blend(labels) {
+      const nullLabel = nullLabelOf(card.config);
       const table = tf.tidy(() => {
         const all = parameters[LABEL_TABLE]!.read();
         const row = (label: number): tf.Tensor => tf.slice(all, [label, 0], [1, -1]);
         const mixed = labels.map(({ from, to, share }) => tf.add(tf.mul(row(from), 1 - share), tf.mul(row(to), share)));
-        return tf.concat([...mixed, row(card.config.numClasses)], 0);
+        return tf.concat([...mixed, ...(nullLabel === undefined ? [] : [row(nullLabel)])], 0);
       });
-      const config = { ...card.config, numClasses: labels.length };
+      const config = { ...card.config, numClasses: labels.length, nullLabel: nullLabel !== undefined };
       const step = compile(
         (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) => evaluate(config, x, t, y, { [LABEL_TABLE]: rows }).output,
         { name: 'denoiser between classes' },
@@ -109,7 +107,7 @@ export async function prepareModel(
     dispose() {
       forward.dispose();
       routed.dispose();
-      freeParameters();
+      for (const parameter of Object.values(parameters)) parameter.dispose();
       space.dispose();
     },
   };

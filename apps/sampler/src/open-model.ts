@@ -1,119 +1,124 @@
-/** Opens a trained model: a run folder, one of its checkpoints, or a safetensors file. */
-import fs from 'node:fs/promises';
-import path from 'node:path';
-import { cardFromMetadata, type ModelCard } from '@dit-moe/dit';
-import { ArgumentError, type Precision } from '@dit-moe/tensor-ops';
-import { SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
-import * as tf from '@tensorflow/tfjs-core';
+/** Opens a trained model: our own runs, published checkpoints of DiT and DiT-MoE, folders of diffusers, the Hugging Face hub. */
+import { type ModelCard, type ModelFile, nullLabelOf } from '@dit-moe/dit';
+import { openModel as openModelFile } from '@dit-moe/dit/node';
+import type { Precision } from '@dit-moe/tensor-ops';
 import { ModelError, UsageError } from './errors.js';
 import { pixelSpace } from './image-space.js';
 import { openLatentSpace } from './latent-space.js';
 import { type OpenModel, prepareModel } from './model.js';
 
-/** Which weights of a run: the average (better samples) or the last ones. */
-export type WeightChoice = 'ema' | 'weights';
-
-/** The file of weights behind `location`; of a run folder, that of its newest checkpoint. */
-export async function findModel(location: string, choice: WeightChoice): Promise<string> {
-  const stat = await fs.stat(location).catch(() => undefined);
-  if (stat === undefined) throw new ModelError(`There is no ${location}. Give a run folder, a checkpoint folder or a .safetensors file.`);
-  if (stat.isFile()) return location;
-  const file = path.join(location, `${choice}.safetensors`);
-  if ((await fs.stat(file).catch(() => undefined)) !== undefined) return file;
-  const checkpoints = path.join(location, 'checkpoints');
-  const newest = (await fs.readdir(checkpoints).catch(() => [] as string[]))
-    .filter((name) => /^step-\d+$/.test(name))
-    .sort()
-    .at(-1);
-  if (newest === undefined)
-    throw new ModelError(`${location} holds neither ${choice}.safetensors nor checkpoints/step-N. Is it a run folder?`);
-  return path.join(checkpoints, newest, `${choice}.safetensors`);
+/** What a file of weights of others does not say. */
+export interface ForeignModel {
+  /** How it was trained: `flow` (the published DiT-MoE XL and G) or `ddpm` (DiT, DiT-MoE S and B). */
+  objective?: ModelCard['objective'];
+  /** Of flow models: what t in [0, 1] is multiplied with (default 1, as the reference). */
+  timeScale?: number;
 }
 
-export interface OpenOptions {
+export interface OpenOptions extends ForeignModel {
+  /** Which weights of a run (default `ema`, the averaged ones). */
+  weights?: string;
   precision?: Precision;
-  /** Autoencoder for models of latents: a folder or a name on the Hugging Face hub. */
+  /** Autoencoder for models of latents: a name, a folder, a file, or `none` (default: what the paper used). */
   vae?: string;
   /** Height and width of the pictures in pixels (default: what the model was trained for). */
   size?: readonly [number, number];
 }
 
-/** What the published models were trained with. */
-const DEFAULT_VAE = 'stabilityai/sd-vae-ft-ema';
+/** The paper's (footnote 2). */
+const DEFAULT_VAE = 'sd-vae-ft-ema';
 
-/** Weights on the disk. */
-export interface OpenWeights {
-  card: ModelCard;
-  /** Float32 values of a weight of that shape. */
-  read(name: string, shape: readonly number[]): Promise<Float32Array>;
-  close(): Promise<void>;
-}
+/** A model on the disk with its description. */
+export type DescribedModel = ModelFile & { card: ModelCard };
 
 /**
  * Opens a file of weights without bringing them to a device.
+ * @param location see `openModel` of `@dit-moe/dit/node`
  * @throws ModelError if it is no model
+ * @throws UsageError if it does not say how it was trained and the caller does not, either
  */
-export async function openWeights(file: string): Promise<OpenWeights> {
-  const source = await openFile(file);
-  try {
-    const card = await readMetadata(source, file);
-    return { card, read: (name, shape) => readWeight(source, file, name, shape), close: () => source.close() };
-  } catch (error) {
-    await source.close();
-    throw error;
+export async function openWeights(
+  location: string,
+  options: Pick<OpenOptions, 'weights' | 'objective' | 'timeScale'> = {},
+): Promise<DescribedModel> {
+  const { weights, objective, timeScale } = options;
+  const file = await openModelFile(location, weights === undefined ? {} : { weights }).catch((cause) => {
+    throw new ModelError(`Cannot open the model: ${(cause as Error).message}`, { cause });
+  });
+  const { card } = file;
+  if (card !== undefined) {
+    if ((objective ?? card.objective) !== card.objective || (timeScale ?? card.timeScale) !== card.timeScale) {
+      await file.close();
+      throw new UsageError(`${file.path} says itself how it was trained: objective ${card.objective}, time scale ${card.timeScale}.`);
+    }
+    return { ...file, card: { ...card, classNames: allNames(card.classNames, card.config.numClasses) } };
   }
+  // Dense models of these layouts are DiT's, which are all trained as Gaussian diffusion.
+  const known = objective ?? (file.config.moe === undefined ? 'ddpm' : undefined);
+  if (known === undefined) {
+    await file.close();
+    throw new UsageError(
+      `${file.path} does not say how it was trained: give --objective ddpm (the published DiT-MoE S/2 and B/2) or --objective flow (XL/2 and G/2).`,
+    );
+  }
+  return {
+    ...file,
+    card: { config: file.config, objective: known, timeScale: timeScale ?? 1, classNames: allNames([], file.config.numClasses), step: 0 },
+  };
 }
+
+/** Names for all classes: numbers where there are none. */
+const allNames = (names: readonly string[], numClasses: number): string[] =>
+  Array.from({ length: Math.max(1, numClasses) }, (_, label) => names[label] ?? String(label));
 
 /**
  * Opens a model.
- * @throws ModelError if weights are missing or of another shape
+ * @throws ModelError if weights are missing or of another shape, or the autoencoder does not fit
  * @throws UsageError if the size does not fit the model's patches
  */
-export async function openModel(file: string, { precision = 'f32', vae = DEFAULT_VAE, size }: OpenOptions = {}): Promise<OpenModel> {
-  const { card, read, close } = await openWeights(file);
+export async function openModel(location: string, options: OpenOptions = {}): Promise<OpenModel> {
+  const file = await openWeights(location, options);
   try {
-    const { inChannels } = card.config;
-    const space = inChannels === 1 || inChannels === 3 ? pixelSpace(inChannels) : await openLatentSpace(vae, inChannels);
-    try {
-      const resized = size === undefined ? card : { ...card, config: { ...card.config, inputSize: inputSizeOf(size, card, space.scale) } };
-      return await prepareModel(resized, space, read, precision);
-    } catch (error) {
-      space.dispose();
-      throw error;
-    }
+    return await prepareOpened(file, options);
   } finally {
-    await close();
+    await file.close();
   }
 }
 
-function openFile(file: string): Promise<SafetensorsFile> {
-  return SafetensorsFile.open(file).catch((cause) => {
-    throw new ModelError(`Cannot open the model: ${(cause as Error).message}`, { cause });
-  });
-}
-
-async function readMetadata(source: SafetensorsFile, file: string): Promise<ModelCard> {
+/** Brings an open model to the device. */
+export async function prepareOpened(file: DescribedModel, { precision = 'f32', vae = DEFAULT_VAE, size }: OpenOptions): Promise<OpenModel> {
+  const { card } = file;
+  const space = isOfPixels(card) ? pixelSpace(card.config.inChannels) : await openLatentSpace(vae, card);
   try {
-    return cardFromMetadata(source.metadata, file);
+    const config = size === undefined ? card.config : resized(card, size, space.scale);
+    return await prepareModel({ ...card, config }, space, file, precision);
   } catch (cause) {
-    if (cause instanceof ArgumentError || cause instanceof SyntaxError) throw new ModelError((cause as Error).message, { cause });
-    throw cause;
+    space.dispose();
+    if (cause instanceof UsageError) throw cause;
+    throw new ModelError(`Cannot read the model: ${(cause as Error).message}`, { cause });
   }
 }
 
-function inputSizeOf(size: readonly [number, number], { config }: ModelCard, scale: number): [number, number] {
+/** Whether a model's samples are the pictures themselves. */
+export const isOfPixels = ({ latents, config }: ModelCard): boolean =>
+  latents === undefined && (config.inChannels === 1 || config.inChannels === 3);
+
+/** Other sizes than the trained one get interpolated positions. */
+function resized({ config }: ModelCard, size: readonly [number, number], scale: number): ModelCard['config'] {
   const step = scale * config.patchSize;
   if (size.some((edge) => edge % step !== 0))
     throw new UsageError(`--size: expected multiples of ${step} for this model, found ${size.join('x')}.`);
-  return [size[0] / scale, size[1] / scale];
+  const positionGrid = config.positionGrid ?? ([config.inputSize[0] / config.patchSize, config.inputSize[1] / config.patchSize] as const);
+  return { ...config, inputSize: [size[0] / scale, size[1] / scale], positionGrid };
 }
 
-async function readWeight(source: SafetensorsFile, file: string, name: string, shape: readonly number[]): Promise<Float32Array> {
-  // Averages are stored under "ema.<decay>.<name>".
-  const stored = source.names.find((n) => n === name || (n.startsWith('ema.') && n.endsWith(`.${name}`)));
-  if (stored === undefined) throw new ModelError(`${file} has no weight "${name}".`);
-  const tensor = await source.read(stored);
-  if (!tf.util.arraysEqual(tensor.shape, shape as number[]))
-    throw new ModelError(`${file}: "${name}" is [${tensor.shape}], expected [${shape}].`);
-  return tensor.data as Float32Array;
+/**
+ * Checks that a model can be guided as asked.
+ * @throws UsageError if it has no label for "no class"
+ */
+export function checkGuidance(card: ModelCard, guidance: number): void {
+  if (guidance !== 1 && nullLabelOf(card.config) === undefined)
+    throw new UsageError(
+      `--guidance ${guidance}: this model was trained without a label for "no class", so it cannot be guided: give --guidance 1.`,
+    );
 }

@@ -52,16 +52,23 @@ export const share = (text: string): number => {
 /** Numbers separated by commas. */
 export const seeds = (text: string): number[] => text.split(',').map(seed);
 
+/** Options about the model, for commands with one or several. */
+export const withModelOptions = (command: Command): Command =>
+  withBackend(command)
+    .option('--weights <name>', 'of a run: ema (default), weights, or another average such as ema-0.999; of a .pt file: its entry')
+    .addOption(new Option('--precision <kind>', 'of matrix products').choices(['f32', 'bf16']).default('f32'))
+    .option(
+      '--vae <name>',
+      'autoencoder of models of latents: sd-vae-ft-ema (default), sd-vae-ft-mse, owner/name on the hub, a folder, or none',
+    )
+    .addOption(new Option('--objective <kind>', 'how a file that does not say so was trained').choices(['flow', 'ddpm']))
+    .addOption(new Option('--time-scale <x>', 'of such flow models: what t in [0, 1] is multiplied with (default: 1)').argParser(number));
+
 /** Options of every command that opens a model. */
 export const withModel = (command: Command): Command =>
-  withBackend(
-    command
-      .argument('<model>', 'run folder, checkpoint folder or .safetensors file')
-      .addOption(new Option('--weights <kind>', 'the average or the last weights').choices(['ema', 'weights']).default('ema'))
-      .addOption(new Option('--precision <kind>', 'of matrix products').choices(['f32', 'bf16']).default('f32'))
-      .option('--vae <folder|name>', 'autoencoder of models of latents (default: stabilityai/sd-vae-ft-ema from the Hugging Face hub)')
-      .addOption(new Option('--size <pixels>', 'of the images, such as 256 or 256x512 (default: as trained)').argParser(size)),
-  );
+  withModelOptions(command)
+    .argument('<model>', 'run folder, checkpoint, .safetensors, .pt, folder of diffusers, or hf:owner/name/file')
+    .addOption(new Option('--size <pixels>', 'of the images, such as 256 or 256x512 (default: as trained)').argParser(size));
 
 /** Options of every command that samples. */
 export const withSampling = (command: Command): Command =>
@@ -72,6 +79,8 @@ export const withSampling = (command: Command): Command =>
     .addOption(new Option('--grid <name>', "where the steps lie (default: the solver's own)").choices(['uniform', 'karras', 'exponential']))
     .addOption(new Option('--shift <x>', 'above 1: more steps of the uniform grid near noise').argParser(number))
     .addOption(new Option('--eta <x>', 'fresh noise of ddim and the DPM-Solver++ SDEs').argParser(number))
+    .option('--spacing <text>', 'timesteps of ddpm and ddim for Gaussian models, such as ddim50 or 250')
+    .option('--clip', 'clip predicted clean images to [-1, 1]')
     .addOption(new Option('--guidance <scale>', 'classifier-free guidance; 1 for none').argParser(number).default(2))
     .addOption(new Option('--interval <from,to>', 'times in which guidance applies, 1 is noise').argParser(interval))
     .addOption(new Option('--batch <n>', 'images at once').argParser(count).default(64));

@@ -1,20 +1,21 @@
 /** Images from a model: each depends on the model, the settings, the seed and its number, not on its batch. */
 import {
   classifierFreeGuidance,
-  flowModel,
   type GridName,
   levels,
   type Pixels,
   type Solver,
   type SolverName,
   type SolverState,
+  type StepNoise,
   sample,
   solvers,
   stepNoise,
 } from '@dit-moe/diffusion';
+import { nullLabelOf } from '@dit-moe/dit';
 import { ArgumentError, randomNormalBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import type { OpenModel, RoutedBatch } from './model.js';
+import { diffusionModelOf, type OpenModel, type RoutedBatch } from './model.js';
 
 /** What determines the images. */
 export interface SampleSettings {
@@ -27,6 +28,10 @@ export interface SampleSettings {
   shift?: number;
   /** Fresh noise of solvers that can do with or without. */
   eta?: number;
+  /** Timesteps of `ddpm` and `ddim` for Gaussian models, such as `ddim50` or `250` (default: `steps` evenly spaced). */
+  spacing?: string;
+  /** Clip the predicted clean samples to [-1, 1] (default false: latents are not bounded). */
+  clip?: boolean;
   /** Classifier-free guidance scale; 1 for none. */
   guidance: number;
   /** Times `[from, to]` in which guidance applies (default: all). */
@@ -38,8 +43,8 @@ export interface SampleSettings {
 const stepsOf = (solver: SolverName): number | undefined => (solvers[solver] as Solver).steps;
 
 /** The settings alone, without what else an object holds. */
-export function settingsOf({ solver, steps, grid, shift, eta, guidance, interval, seed }: SampleSettings): SampleSettings {
-  const all = { solver, steps: steps ?? stepsOf(solver), grid, shift, eta, guidance, interval, seed };
+export function settingsOf({ solver, steps, grid, shift, eta, spacing, clip, guidance, interval, seed }: SampleSettings): SampleSettings {
+  const all = { solver, steps: steps ?? stepsOf(solver), grid, shift, eta, spacing, clip, guidance, interval, seed };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as unknown as SampleSettings;
 }
 
@@ -71,21 +76,28 @@ export interface BatchOptions {
   /** Sees what the routers chose in every evaluation. */
   onRouting?: (routing: RoutedBatch) => void;
   reference?: Reference;
+  /** Numbers to use instead of drawn ones: the start `[B, C, h, w]` and those of each step. */
+  noise?: { start: tf.Tensor; steps?: StepNoise };
 }
+
+/** Channels that DiT and DiT-MoE guide in models of Gaussian diffusion; flow models are guided in all. */
+const DDPM_GUIDED_CHANNELS = 3;
 
 /** Images of one batch, `[B, C, h, w]` in the model's space; the caller owns them. */
 export async function sampleBatch(
   model: OpenModel,
   images: readonly ImageRequest[],
   settings: SampleSettings,
-  { signal, onStep, onRouting, reference }: BatchOptions = {},
+  { signal, onStep, onRouting, reference, noise: given }: BatchOptions = {},
 ): Promise<tf.Tensor> {
-  const { solver, guidance, interval, seed, grid, shift, eta } = settings;
+  const { solver, guidance, interval, seed, grid, shift, eta, spacing, clip } = settings;
   const steps = settings.steps ?? stepsOf(solver);
-  const { inChannels, inputSize, numClasses } = model.card.config;
+  const { inChannels, inputSize } = model.card.config;
+  const nullLabel = nullLabelOf(model.card.config);
+  if (nullLabel === undefined && guidance !== 1) throw new ArgumentError('sample: guidance', '1, as the model has no null label', guidance);
   const shape = [inChannels, ...inputSize];
   const indices = images.map(({ index }) => index);
-  const noise = startNoise(images, seed, shape);
+  const noise = given === undefined ? startNoise(images, seed, shape) : tf.clone(given.start);
   const blended = images.some(({ label, toward }) => toward !== undefined && toward.label !== label)
     ? model.blend(images.map(({ label, toward }) => ({ from: label, to: toward?.label ?? label, share: toward?.share ?? 0 })))
     : undefined;
@@ -98,11 +110,12 @@ export async function sampleBatch(
     const conditional = blended?.denoiser ?? (onRouting === undefined ? model.denoiser : model.inspect(onRouting));
     const denoiser = classifierFreeGuidance(conditional, {
       labels,
-      nullLabel: blended === undefined ? numClasses : images.length,
+      nullLabel: blended === undefined ? (nullLabel ?? 0) : images.length,
+      ...(model.card.objective === 'ddpm' && { channels: DDPM_GUIDED_CHANNELS }),
       scale: guidance,
       ...(interval !== undefined && { interval }),
     });
-    const diffusion = flowModel(denoiser);
+    const diffusion = diffusionModelOf(model.card, denoiser);
     let places: readonly number[] | undefined;
     let transform: ((clean: tf.Tensor) => tf.Tensor) | undefined;
     if (reference !== undefined) {
@@ -123,8 +136,10 @@ export async function sampleBatch(
       ...((places ?? grid) !== undefined && { grid: places ?? grid }),
       ...(shift !== undefined && places === undefined && { shift }),
       ...(eta !== undefined && { eta }),
+      ...(spacing !== undefined && { spacing }),
+      ...(clip !== undefined && { clip }),
       ...(transform !== undefined && { transform }),
-      noise: stepNoise(seed, indices, shape),
+      noise: given?.steps ?? stepNoise(seed, indices, shape),
       signal,
     });
     for (;;) {
@@ -173,18 +188,24 @@ function slerp(a: tf.Tensor, b: tf.Tensor, share: number): tf.Tensor {
 
 /**
  * Generates images in batches.
- * @param options `batch`: images at once; `onImages`: called with the images done so far
+ * @param options `batch`: images at once; `onImages`: called with the images done so far; `onSamples`: sees each batch in the
+ * model's space
  */
 export async function sampleImages(
   model: OpenModel,
   images: readonly ImageRequest[],
   settings: SampleSettings,
-  options: BatchOptions & { batch: number; onImages?: (done: number) => void },
+  options: BatchOptions & { batch: number; onImages?: (done: number) => void; onSamples?: (x: tf.Tensor) => Promise<void> },
 ): Promise<Pixels> {
   const parts: Pixels[] = [];
   for (let start = 0; start < images.length; start += options.batch) {
     const x = await sampleBatch(model, images.slice(start, start + options.batch), settings, options);
-    parts.push(await model.space.decode(x).finally(() => x.dispose()));
+    try {
+      await options.onSamples?.(x);
+      parts.push(await model.space.decode(x));
+    } finally {
+      x.dispose();
+    }
     options.onImages?.(Math.min(images.length, start + options.batch));
   }
   const data = new Uint8Array(parts.reduce((sum, part) => sum + part.data.length, 0));

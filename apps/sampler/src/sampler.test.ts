@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { decode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { interpolation, parseClasses } from './commands/sample.js';
-import { findModel, type ImageRequest, ModelError, openModel, type SampleSettings, sampleBatch, sampleImages } from './index.js';
+import { type ImageRequest, ModelError, openModel, openWeights, type SampleSettings, sampleBatch, sampleImages } from './index.js';
 import { terminalPreview } from './terminal-preview.js';
 import { bundleCli, type Running } from './testing/run-cli.js';
 import { tinyCard, writeTinyModel } from './testing/tiny-model.js';
@@ -26,16 +26,31 @@ beforeAll(async () => {
   fs.mkdirSync(path.join(run, 'checkpoints', 'step-5'), { recursive: true });
   await writeTinyModel(path.join(newest, 'ema.safetensors'), tinyCard, 'ema.0.9999.');
   await writeTinyModel(path.join(newest, 'weights.safetensors'));
+  fs.writeFileSync(path.join(newest, 'manifest.json'), '{}');
   start = await bundleCli(root);
 });
 afterAll(() => fs.rmSync(root, { recursive: true }));
 
 describe('models', () => {
-  test('a run folder means its newest checkpoint', async () => {
-    expect(await findModel(run, 'ema')).toBe(path.join(newest, 'ema.safetensors'));
-    expect(await findModel(newest, 'weights')).toBe(path.join(newest, 'weights.safetensors'));
-    await expect(findModel(root, 'ema')).rejects.toThrow(ModelError);
-    await expect(findModel(path.join(root, 'nowhere'), 'ema')).rejects.toThrow(/There is no/);
+  test('a run folder means its newest checkpoint, and its average unless asked otherwise', async () => {
+    const pathOf = async (location: string, weights?: string) => {
+      const { path: found, close } = await openWeights(location, { weights });
+      await close();
+      return found;
+    };
+    expect(await pathOf(run)).toBe(path.join(newest, 'ema.safetensors'));
+    expect(await pathOf(newest, 'weights')).toBe(path.join(newest, 'weights.safetensors'));
+    await expect(openWeights(root)).rejects.toThrow(ModelError);
+    await expect(openWeights(path.join(root, 'nowhere'))).rejects.toThrow(/no such file or folder/);
+  });
+
+  test('a file of others has to be told how it was trained', async () => {
+    const foreign = path.join(import.meta.dirname, '../../../golden/dit-moe/model/A3/weights.safetensors');
+    await expect(openWeights(foreign)).rejects.toThrow(/--objective/);
+    const { card, close } = await openWeights(foreign, { objective: 'flow' });
+    await close();
+    expect(card).toMatchObject({ objective: 'flow', timeScale: 1, classNames: ['0', '1', '2', '3', '4', '5', '6'] });
+    await expect(openWeights(run, { objective: 'ddpm' })).rejects.toThrow(/says itself/);
   });
 
   test('a missing weight and a foreign file are refused by name and leave no tensor', async () => {
@@ -45,7 +60,7 @@ describe('models', () => {
     await expect(openModel(incomplete)).rejects.toThrow(/blocks\.0\.moe\.gate/);
     const foreign = path.join(root, 'foreign.safetensors');
     await writeSafetensors(foreign, []);
-    await expect(openModel(foreign)).rejects.toThrow(/metadata format/);
+    await expect(openModel(foreign)).rejects.toThrow(/Cannot open the model/);
     fs.writeFileSync(foreign, 'not a model');
     await expect(openModel(foreign)).rejects.toThrow(ModelError);
     expect(tf.memory().numTensors).toBe(before);
@@ -55,7 +70,7 @@ describe('models', () => {
 describe('images', () => {
   test('depend on seed and number, not on the batch, and leave no tensor', async () => {
     const before = tf.memory().numTensors;
-    const model = await openModel(await findModel(run, 'ema'));
+    const model = await openModel(run);
     const images = [0, 1, 2, 0, 1].map((label, index) => ({ label, index }));
     const sample = async (batch: number, more: Partial<SampleSettings> = {}) =>
       (await sampleImages(model, images, { ...settings, ...more }, { batch })).data;
@@ -81,7 +96,7 @@ describe('images', () => {
   test('in bf16 are close to those in float32', async () => {
     const [full, low] = await Promise.all(
       (['f32', 'bf16'] as const).map(async (precision) => {
-        const model = await openModel(await findModel(run, 'weights'), { precision });
+        const model = await openModel(run, { weights: 'weights', precision });
         const { data } = await sampleImages(
           model,
           [0, 1, 2].map((label, index) => ({ label, index })),
@@ -100,7 +115,7 @@ describe('images', () => {
 describe('starting elsewhere than at one seed and class', () => {
   test('a way between classes and seeds begins and ends at the images of its ends', async () => {
     const before = tf.memory().numTensors;
-    const model = await openModel(await findModel(run, 'ema'));
+    const model = await openModel(run);
     const pixels = async (images: ImageRequest[], more: Partial<SampleSettings> = {}) =>
       (await sampleImages(model, images, { ...settings, ...more }, { batch: 8 })).data;
     const way = await pixels(interpolation([0, 2], [1, 9], 4, 3));
@@ -120,7 +135,7 @@ describe('starting elsewhere than at one seed and class', () => {
   });
 
   test.each(['euler', 'heun', 'dpm++2m', 'unipc', 'ddpm', 'dpm++2m-sde'] as const)('%s keeps what the mask keeps', async (solver) => {
-    const model = await openModel(await findModel(run, 'ema'));
+    const model = await openModel(run);
     const clean = tf.tensor(
       Float32Array.from({ length: 16 }, (_, i) => Math.sin(i)),
       [1, 1, 4, 4],
@@ -142,7 +157,7 @@ describe('starting elsewhere than at one seed and class', () => {
   });
 
   test('a picture is kept the more, the less it is noised', async () => {
-    const model = await openModel(await findModel(run, 'ema'));
+    const model = await openModel(run);
     const clean = tf.tensor(
       Float32Array.from({ length: 16 }, (_, i) => Math.sin(i)),
       [1, 1, 4, 4],
@@ -206,7 +221,7 @@ describe('the command line', () => {
     [['sample', run, '--size', '7'], 2, /multiples of 2/],
     [['sample', run, '--strength', '0.5'], 2, /--init/],
     [['sample', run, '--init', path.join(newest, 'ema.safetensors')], 2, /--init: cannot use/],
-    [['sample', path.join(root, 'nowhere')], 6, /There is no/],
+    [['sample', path.join(root, 'nowhere')], 6, /no such file or folder/],
     [['sample', run, '--count', '1', '--steps', '1', '--out', path.join(newest, 'ema.safetensors', 'x.png')], 4, /Cannot write/],
   ])('%s ends with code %i', async (args, expected, message) => {
     const { code, err } = await start(args).ended;

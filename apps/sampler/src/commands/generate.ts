@@ -1,14 +1,15 @@
 /** `generate`: a large set of images as shards, by any number of workers that know nothing of each other. */
+import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { exitCodes, UsageError } from '../errors.js';
 import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.js';
-import { hashFile, hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
+import { hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
 import { isDone, missingShards, writeShard } from '../generate/shards.js';
 import { workerShare } from '../generate/share.js';
-import { findModel, type OpenOptions, openModel, type WeightChoice } from '../open-model.js';
+import { checkGuidance, type DescribedModel, type OpenOptions, openWeights, prepareOpened } from '../open-model.js';
 import { createProgress } from '../progress.js';
 import { type SampleSettings, sampleBatch, settingsOf } from '../sample.js';
 
@@ -21,7 +22,6 @@ export interface GenerateFlags extends SampleSettings, OpenOptions {
   labels: string;
   part?: string;
   parts?: number;
-  weights: WeightChoice;
   backend: BackendName;
   threads?: number;
   json: boolean;
@@ -31,9 +31,11 @@ export interface GenerateFlags extends SampleSettings, OpenOptions {
 export async function generateCommand(location: string, flags: GenerateFlags): Promise<number> {
   const share = workerShare(flags.part, flags.parts, process.env);
   const listFile = await labelFile(flags.labels);
-  const file = await findModel(location, flags.weights);
   const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
-  const model = await openModel(file, flags);
+  const file = await openWeights(location, flags);
+  checkGuidance(file.card, flags.guidance);
+  const sha256 = await hashWeights(file);
+  const model = await prepareOpened(file, flags).finally(() => file.close());
   const { card } = model;
   const { inputSize, numClasses } = card.config;
   const list = listFile === undefined ? undefined : parseLabelList(listFile, card.classNames, flags.images);
@@ -56,7 +58,7 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
     seed,
     settings: others,
     precision: flags.precision ?? 'f32',
-    model: { sha256: await hashFile(file), step: card.step },
+    model: { sha256, step: card.step },
     backend: `${backend.name} ${backend.version}`,
   };
   await openSet(flags.out, manifest);
@@ -106,4 +108,12 @@ async function labelFile(labels: string): Promise<string | undefined> {
   return fs.readFile(labels, 'utf8').catch((cause) => {
     throw new UsageError(`--labels: expected uniform, balanced or a file; cannot read ${labels}: ${(cause as Error).message}`);
   });
+}
+
+/** SHA-256 over the weights, the same for every format of file. */
+async function hashWeights(file: DescribedModel): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const [name, { data }] of file.weights())
+    hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  return hash.digest('hex');
 }

@@ -6,7 +6,7 @@ import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import sharp from 'sharp';
 import { exitCodes, ModelError, OutputError } from '../errors.js';
-import { findModel, type OpenOptions, openModel, type WeightChoice } from '../open-model.js';
+import { checkGuidance, type OpenOptions, openModel } from '../open-model.js';
 import { createProgress } from '../progress.js';
 import { evenness, RoutingCounter, specialisation } from '../routing/counts.js';
 import { drawFigures } from '../routing/figures.js';
@@ -18,7 +18,6 @@ export interface RoutingFlags extends SampleSettings, OpenOptions {
   classes?: string;
   count: number;
   batch: number;
-  weights: WeightChoice;
   out: string;
   backend: BackendName;
   threads?: number;
@@ -31,11 +30,11 @@ const CSS_DPI = 96;
 
 /** Runs `routing` and returns the exit code. */
 export async function routingCommand(location: string, flags: RoutingFlags): Promise<number> {
-  const file = await findModel(location, flags.weights);
   const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
-  const model = await openModel(file, flags);
+  const model = await openModel(location, flags);
   const { card } = model;
-  if (card.config.moe === undefined) throw new ModelError(`${file} is a dense model: it has no experts.`);
+  checkGuidance(card, flags.guidance);
+  if (card.config.moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
   const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
   const counter = new RoutingCounter(card.config.moe.numExperts, ditSizes(card.config).grid, card.classNames);
   const progress = createProgress('images', labels.length);
@@ -68,9 +67,9 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
     }
     await write(
       'routing.json',
-      `${JSON.stringify({ model: file, step: card.step, settings, images: labels.length, summary, ...counts })}\n`,
+      `${JSON.stringify({ model: location, step: card.step, settings, images: labels.length, summary, ...counts })}\n`,
     );
-    await write('routing.html', routingPage({ model: file, step: card.step, images: labels.length, settings, figures, summary }));
+    await write('routing.html', routingPage({ model: location, step: card.step, images: labels.length, settings, figures, summary }));
   } catch (cause) {
     throw new OutputError(`Cannot write to ${flags.out}: ${(cause as Error).message}`, { cause });
   }

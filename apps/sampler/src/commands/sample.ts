@@ -7,8 +7,9 @@ import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { encode } from 'fast-png';
 import { exitCodes, OutputError, UsageError } from '../errors.js';
-import { findModel, type OpenOptions, openModel, type WeightChoice } from '../open-model.js';
+import { checkGuidance, type OpenOptions, openModel } from '../open-model.js';
 import { createProgress } from '../progress.js';
+import { readNoise, writeRaw } from '../raw-samples.js';
 import { readReference } from '../reference-image.js';
 import { type ImageRequest, type SampleSettings, sampleImages, settingsOf } from '../sample.js';
 import { terminalPreview } from '../terminal-preview.js';
@@ -17,7 +18,6 @@ export interface SampleFlags extends SampleSettings, OpenOptions {
   classes?: string;
   count: number;
   batch: number;
-  weights: WeightChoice;
   out: string;
   each?: string;
   preview: boolean;
@@ -26,6 +26,10 @@ export interface SampleFlags extends SampleSettings, OpenOptions {
   /** Seeds of the ends of the ways; without, all have the settings' seed. */
   seeds?: number[];
   init?: string;
+  /** File with the noise to use. */
+  noise?: string;
+  /** File for the samples in the model's space. */
+  raw?: string;
   mask?: string;
   strength?: number;
   backend: BackendName;
@@ -93,24 +97,33 @@ const DEFAULT_STRENGTH = 0.6;
 export async function sampleCommand(location: string, flags: SampleFlags): Promise<number> {
   if (flags.init === undefined && (flags.mask !== undefined || flags.strength !== undefined))
     throw new UsageError('--mask and --strength: they need the picture of --init.');
-  const file = await findModel(location, flags.weights);
   const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
-  const model = await openModel(file, flags);
+  const model = await openModel(location, flags);
+  checkGuidance(model.card, flags.guidance);
   const { images, columns } = requests(flags, model.card.classNames);
+  const noise = flags.noise === undefined ? undefined : await readNoise(flags.noise, model.card, images.length);
   // With a mask the new part starts from noise alone, unless it is to resemble the old one.
   const strength = flags.strength ?? (flags.mask === undefined ? DEFAULT_STRENGTH : 1);
   const reference = flags.init === undefined ? undefined : await readReference(model, { init: flags.init, mask: flags.mask, strength });
   const started = performance.now();
   const progress = createProgress('images', images.length);
-  const pixels = await sampleImages(model, images, flags, { batch: flags.batch, reference, onImages: (done) => progress.update(done) });
+  const raw: Float32Array[] = [];
+  const pixels = await sampleImages(model, images, flags, {
+    batch: noise === undefined ? flags.batch : images.length,
+    reference,
+    noise,
+    onImages: (done) => progress.update(done),
+    ...(flags.raw !== undefined && { onSamples: async (x: tf.Tensor) => void raw.push(Float32Array.from(await x.data())) }),
+  });
+  noise?.start.dispose();
   tf.dispose([...(reference === undefined ? [] : [reference.clean]), ...(reference?.mask === undefined ? [] : [reference.mask])]);
   model.dispose();
   const seconds = (performance.now() - started) / 1000;
   const settings = {
-    model: file,
+    model: location,
     step: model.card.step,
     ...settingsOf(flags),
-    weights: flags.weights,
+    weights: flags.weights ?? 'ema',
     precision: flags.precision,
     backend: `${backend.name} ${backend.version}`,
     ...(flags.init !== undefined && { init: flags.init, strength, ...(flags.mask !== undefined && { mask: flags.mask }) }),
@@ -124,6 +137,8 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
       throw new OutputError(`Cannot write ${target}: ${(cause as Error).message}`, { cause });
     }
   };
+  if (flags.raw !== undefined)
+    await writeRaw(flags.raw, [images.length, model.card.config.inChannels, ...model.card.config.inputSize], raw);
   const sheet = contactSheet(pixels, columns, Math.max(1, Math.floor(SHEET_CELL / pixels.width)));
   await write(flags.out, sheet, { images });
   if (flags.each !== undefined) {

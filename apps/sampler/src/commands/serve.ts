@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { exitCodes, OutputError } from '../errors.js';
-import type { OpenOptions, WeightChoice } from '../open-model.js';
+import type { OpenOptions } from '../open-model.js';
 import { checkBinding } from '../serve/access.js';
 import { ModelStore } from '../serve/model-store.js';
 import { readPage } from '../serve/page-files.js';
@@ -17,7 +17,6 @@ export interface ServeFlags extends OpenOptions {
   allowHost: string[];
   queue: number;
   static?: string;
-  weights: WeightChoice;
   backend: BackendName;
   threads?: number;
   json: boolean;
@@ -31,7 +30,7 @@ const LARGE_BYTES = 100e6;
 
 /** Runs `serve` until a signal ends it, and returns the exit code. */
 export async function serveCommand(locations: readonly string[], flags: ServeFlags): Promise<number> {
-  const store = await ModelStore.create(locations, flags.weights, flags);
+  const store = await ModelStore.create(locations, flags);
   if (flags.static !== undefined) {
     const bytes = await exportStatic(flags.static, store);
     if (bytes > LARGE_BYTES) console.error(`The models have ${(bytes / 1e6).toFixed(0)} MB, which every visitor downloads.`);

@@ -31,7 +31,7 @@ const manifestSchema = z.strictObject({
   /** Settings of the sampler that are not listed here by name. */
   settings: z.record(z.string(), z.unknown()),
   precision: z.enum(['f32', 'bf16']),
-  /** The model's file by content. */
+  /** The model's weights by content. */
   model: z.strictObject({ sha256, step: natural }),
   /** Rounding differs between backends and their versions, so a set is made by one. */
   backend: z.string(),

@@ -1,6 +1,6 @@
 /** Sampling that can be watched: every step as an event. Runs in the server and in the browser. */
 import { pictureAt, type SolverName } from '@dit-moe/diffusion';
-import { ditSizes, type ModelCard } from '@dit-moe/dit';
+import { ditSizes, hasExperts, type ModelCard, nullLabelOf } from '@dit-moe/dit';
 import { encode } from 'fast-png';
 import type { OpenModel, RoutedBatch } from '../model.js';
 import { sampleBatch, settingsOf } from '../sample.js';
@@ -20,9 +20,11 @@ export function modelInfo(id: string, name: string, card: ModelCard, scale: numb
     width: width * scale,
     channels: config.inChannels === 1 ? 1 : 3,
     grid: ditSizes(config).grid,
-    layers: moe === undefined ? 0 : config.depth,
+    layers: Array.from({ length: config.depth }, (_, layer) => layer).filter((layer) => hasExperts(config, layer)).length,
     experts: moe?.numExperts ?? 0,
     topK: moe?.topK ?? 0,
+    guided: nullLabelOf(config) !== undefined,
+    solver: card.objective === 'flow' ? 'euler' : 'ddim',
   };
 }
 

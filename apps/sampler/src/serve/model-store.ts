@@ -1,7 +1,8 @@
 /** The fixed list of models that a server offers; one is open at a time. */
 import path from 'node:path';
+import { NO_AUTOENCODER } from '../latent-space.js';
 import type { OpenModel } from '../model.js';
-import { findModel, type OpenOptions, openModel, openWeights, type WeightChoice } from '../open-model.js';
+import { isOfPixels, type OpenOptions, openModel, openWeights } from '../open-model.js';
 import { modelInfo } from './live-sampling.js';
 import type { ModelInfo } from './protocol.js';
 
@@ -13,41 +14,41 @@ export class ModelStore {
 
   private constructor(
     readonly models: readonly ModelInfo[],
-    private readonly files: ReadonlyMap<string, string>,
-    private readonly options: OpenOptions,
+    private readonly locations: ReadonlyMap<string, string>,
+    readonly options: OpenOptions,
   ) {}
 
   /** Reads the descriptions of all models. */
-  static async create(locations: readonly string[], choice: WeightChoice, options: OpenOptions): Promise<ModelStore> {
-    const files = new Map<string, string>();
+  static async create(given: readonly string[], options: OpenOptions): Promise<ModelStore> {
+    const locations = new Map<string, string>();
     const models: ModelInfo[] = [];
-    for (const location of locations) {
-      const file = await findModel(location, choice);
-      const { card, close } = await openWeights(file);
+    for (const location of given) {
+      const { card, close } = await openWeights(location, options);
       await close();
-      const name = path.basename(path.resolve(location)).replace(/\.safetensors$/, '');
+      const name = path.basename(path.resolve(location)).replace(/\.(safetensors|pt)$/, '');
       let id = name;
-      for (let n = 2; files.has(id); n++) id = `${name}-${n}`;
-      files.set(id, file);
-      models.push(modelInfo(id, id, card, card.config.inChannels > 3 ? LATENT_SCALE : 1));
+      for (let n = 2; locations.has(id); n++) id = `${name}-${n}`;
+      locations.set(id, location);
+      const scale = isOfPixels(card) ? 1 : options.vae === NO_AUTOENCODER ? 1 : (card.latents?.downsampling ?? LATENT_SCALE);
+      models.push(modelInfo(id, id, card, scale));
     }
-    return new ModelStore(models, files, options);
+    return new ModelStore(models, locations, options);
   }
 
   info(id: string): ModelInfo | undefined {
     return this.models.find((model) => model.id === id);
   }
 
-  /** File of a model's weights. */
-  fileOf(id: string): string {
-    return this.files.get(id)!;
+  /** Where a model is. */
+  locationOf(id: string): string {
+    return this.locations.get(id)!;
   }
 
   /** Opens a model, closing the one before; only one caller at a time. */
   async get(id: string): Promise<OpenModel> {
     if (this.open?.id === id) return this.open.model;
     this.dispose();
-    const model = await openModel(this.files.get(id)!, this.options);
+    const model = await openModel(this.locations.get(id)!, this.options);
     this.open = { id, model };
     return model;
   }

@@ -35,6 +35,8 @@ const modelSchema = z.object({
   layers: z.number().int(),
   experts: z.number().int(),
   topK: z.number().int(),
+  guided: z.boolean().describe('whether other guidance scales than 1 are possible'),
+  solver: z.string().describe('solver to begin with'),
 });
 const eventSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('queued'), position: z.number().int() }),

@@ -19,6 +19,10 @@ export interface ModelInfo {
   layers: number;
   experts: number;
   topK: number;
+  /** Whether it can be guided: other scales than 1. */
+  guided: boolean;
+  /** Solver to begin with. */
+  solver: string;
 }
 
 /** What to sample. */

@@ -23,7 +23,7 @@ const failures: unknown[] = [];
 const servers: http.Server[] = [];
 
 async function listen(more: Partial<ServerOptions> = {}): Promise<{ port: number; server: http.Server; store: ModelStore }> {
-  const store = await ModelStore.create([file], 'ema', {});
+  const store = await ModelStore.create([file], {});
   const server = createServer({ host: '127.0.0.1', store, files, version: '1', onFailure: (e) => failures.push(e), ...more });
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -270,6 +270,8 @@ describe('the page and the description', () => {
       layers: 1,
       experts: 3,
       topK: 2,
+      guided: true,
+      solver: 'euler',
     });
   });
 });

@@ -1,10 +1,10 @@
 /** The page with its models in a folder, for any host of static files: the models run in the browser. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { cardToMetadata, weightSpecs } from '@dit-moe/dit';
-import { writeFileAtomically, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
+import { cardToMetadata, type ModelCard, type NamedArray, weightSpecs } from '@dit-moe/dit';
+import { type WrittenFile, writeFileAtomically, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import { OutputError, UsageError } from '../errors.js';
-import { openWeights } from '../open-model.js';
+import { isOfPixels, openWeights } from '../open-model.js';
 import type { PageConfig } from '../web/engine.js';
 import type { ModelStore } from './model-store.js';
 import { readPage } from './page-files.js';
@@ -22,21 +22,12 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
   try {
     await fs.mkdir(folder, { recursive: true });
     for (const info of store.models) {
-      const { card, read, close } = await openWeights(store.fileOf(info.id));
+      const { card, weights, close } = await openWeights(store.locationOf(info.id), store.options);
       try {
-        if (card.config.inChannels > 3)
+        if (!isOfPixels(card))
           throw new UsageError(`--static: ${info.name} is a model of latents; only models of pixels run in the browser.`);
         const file = `${info.id.replace(/[^\w.-]/g, '_')}.safetensors`;
-        const tensors = Object.entries(weightSpecs(card.config)).map(([name, { shape }]) => ({
-          name,
-          dtype: 'F32' as const,
-          shape,
-          bytes: async () => {
-            const data = await read(name, shape);
-            return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-          },
-        }));
-        bytes += (await writeSafetensors(path.join(folder, file), tensors, cardToMetadata(card))).bytes;
+        bytes += (await writeModel(path.join(folder, file), card, weights())).bytes;
         models.push({ ...info, file });
       } finally {
         await close();
@@ -50,4 +41,20 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
     throw new OutputError(`Cannot write to ${folder}: ${(cause as Error).message}`, { cause });
   }
   return bytes;
+}
+
+/** Writes the weights as they come, which is the order of `weightSpecs`. */
+function writeModel(file: string, card: ModelCard, weights: AsyncGenerator<[name: string, value: NamedArray]>): Promise<WrittenFile> {
+  const tensors = Object.entries(weightSpecs(card.config)).map(([name, { shape }]) => ({
+    name,
+    dtype: 'F32' as const,
+    shape,
+    async bytes() {
+      const { value } = await weights.next();
+      const [found, { data }] = value as [string, NamedArray];
+      if (found !== name) throw new Error(`expected the weight ${name}, found ${found}`);
+      return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    },
+  }));
+  return writeSafetensors(file, tensors, cardToMetadata(card));
 }

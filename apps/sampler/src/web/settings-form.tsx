@@ -101,15 +101,19 @@ export function SettingsForm({ models, solvers, running, onSample, onStop }: Set
       .join(', '),
     count: '1',
     seed: '0',
-    solver: 'euler',
+    solver: first.solver,
     steps: '25',
-    guidance: '2',
+    guidance: first.guided ? '2' : '1',
     from: '0',
     to: '1',
   });
   const [error, setError] = useState('');
   const model = models.find(({ id }) => id === fields.model)!;
   const set = (change: Partial<Fields>): void => setFields((before) => ({ ...before, ...change }));
+  const choose = (id: string): void => {
+    const { solver, guided } = models.find((one) => one.id === id)!;
+    set({ model: id, classes: '0', solver, guidance: guided ? '2' : '1' });
+  };
   const text = (name: keyof Fields, mode: 'numeric' | 'decimal' | 'text' = 'text') => ({
     id: name,
     name,
@@ -131,7 +135,7 @@ export function SettingsForm({ models, solvers, running, onSample, onStop }: Set
     <form class="card" onSubmit={submit} aria-label="What to sample">
       {models.length > 1 && (
         <Field id="model" label="Checkpoint">
-          <select id="model" value={fields.model} onChange={(event) => set({ model: event.currentTarget.value, classes: '0' })}>
+          <select id="model" value={fields.model} onChange={(event) => choose(event.currentTarget.value)}>
             {models.map(({ id, name, step }) => (
               <option key={id} value={id}>
                 {name} (step {step})

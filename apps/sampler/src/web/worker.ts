@@ -1,6 +1,6 @@
 /** The worker: TensorFlow.js on WebAssembly, the model, and the same sampling as on the server. */
-import { cardFromMetadata } from '@dit-moe/dit';
-import { decodeTensor, headerLength, parseHeader } from '@dit-moe/tensor-ops/io';
+import { readModel } from '@dit-moe/dit';
+import { decodeTensor, headerLength, parseHeader, type TensorEntry } from '@dit-moe/tensor-ops/io';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs-core';
 import { pixelSpace } from '../image-space.js';
@@ -23,12 +23,25 @@ async function load(file: string): Promise<OpenModel> {
   const bytes = new Uint8Array(await response.arrayBuffer());
   const json = bytes.subarray(PREFIX, PREFIX + headerLength(bytes.subarray(0, PREFIX), bytes.length, file));
   const { tensors, metadata, dataOffset } = parseHeader(json, bytes.length, file);
-  const card = cardFromMetadata(metadata, file);
-  return prepareModel(card, pixelSpace(card.config.inChannels), (name) => {
-    const entry = tensors.get(name);
-    if (entry === undefined) throw new Error(`${file} has no weight "${name}".`);
-    return decodeTensor(bytes.slice(dataOffset + entry.begin, dataOffset + entry.end), entry.dtype) as Float32Array;
+  const entry = (name: string): TensorEntry => {
+    const found = tensors.get(name);
+    if (found === undefined) throw new Error(`${file} has no tensor "${name}".`);
+    return found;
+  };
+  const model = readModel({
+    path: file,
+    format: 'safetensors',
+    names: [...tensors.keys()],
+    metadata,
+    info: entry,
+    async read(name) {
+      const { dtype, shape, begin, end } = entry(name);
+      return { dtype, shape, data: decodeTensor(bytes.slice(dataOffset + begin, dataOffset + end), dtype) };
+    },
+    close: async () => {},
   });
+  if (model.card === undefined) throw new Error(`${file} does not say what model it is.`);
+  return prepareModel(model.card, pixelSpace(model.config.inChannels), model);
 }
 
 let opened: { file: string; model: OpenModel } | undefined;
