@@ -50,7 +50,7 @@ async function* compareModel(
   const numbers = async (tensor: tf.Tensor): Promise<Numbers> => (await tensor.data()) as Numbers;
 
   const traced: Record<string, tf.Tensor> = {};
-  const { output } = dit(weights, config, x, tf.cast(t, 'float32'), y, { trace: (name, value) => (traced[name] = value) });
+  const { output, routing } = dit(weights, config, x, tf.cast(t, 'float32'), y, { trace: (name, value) => (traced[name] = value) });
   yield against('outputs', 'out', await numbers(output));
   yield against('outputs', 'out_t_frac', await numbers(dit(weights, config, x, tFraction, y).output));
   const [xs, ts, ys] = ['x_cfg', 't_cfg', 'y_cfg'].map((name) => onDevice(inputs, name)) as [tf.Tensor, tf.Tensor, tf.Tensor];
@@ -58,6 +58,21 @@ async function* compareModel(
     const scale = /^out_cfg_(.+)$/.exec(name)?.[1];
     if (scale !== undefined)
       yield against('outputs', name, await numbers(ditWithGuidance(weights, config, xs, tf.cast(ts, 'float32'), ys, Number(scale))));
+  }
+
+  // Only the TensorFlow runtime computes in bfloat16.
+  if (tensorFlowBackend() !== undefined) {
+    const low = Object.fromEntries(
+      Object.entries(weights).map(([name, value]) => [name, isMatrix(name) ? new Parameter(name, value, 'bfloat16').read() : value]),
+    );
+    // Which experts are chosen is compared above: bfloat16 activations may swap two that are nearly tied, so the choice is replayed.
+    const replayed = dit(low, config, x, tf.cast(t, 'float32'), y, {
+      precision: 'bf16',
+      moe: (layer) => replayLayer(recordRouting(routing), layer),
+    }).output;
+    const expected = files['outputs']!.get('out')!.data as Float32Array;
+    const atol = BF16_TOLERANCE * expected.reduce((largest, v) => Math.max(largest, Math.abs(v)), 0);
+    yield compare(`${id}/outputs/out in bf16`, await numbers(replayed), expected, { atol, rtol: 0 });
   }
 
   const names: Record<string, string> = {
