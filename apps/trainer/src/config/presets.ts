@@ -1,7 +1,11 @@
 /** Named starting points: small ones for a laptop, and every published size as the paper and as its code train it. */
+import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-const digits = fileURLToPath(new URL('../../data/digits', import.meta.url));
+/** The images in this package, seen from the source (`src/config`) or from what is built of it (`dist`). */
+const digits = ['../../data/digits', '../data/digits']
+  .map((at) => fileURLToPath(new URL(at, import.meta.url)))
+  .find((at) => fs.existsSync(at));
 
 const small = {
   digits: {

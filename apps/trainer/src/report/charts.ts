@@ -53,7 +53,11 @@ export function curve(
   const last = points.at(-1)!;
   const type = options.log === true && positive ? 'log' : 'linear';
   return draw(
-    { x: { label: 'step' }, y: { label, type, grid: true, tickFormat: type === 'log' ? '~g' : '~s' }, marks },
+    {
+      x: { label: 'step' },
+      y: { label, type, grid: true, ...(type === 'log' ? { tickFormat: '~g' } : last.y >= 10_000 && { tickFormat: '~s' }) },
+      marks,
+    },
     `${label} over the steps, at last ${last.y.toPrecision(3)} in step ${last.step}`,
   );
 }
@@ -96,12 +100,12 @@ export function loadMap(metrics: readonly MetricsLine[]): string {
   return draw(
     {
       width: 940,
-      height: 60 + layers * Math.max(24, Math.min(80, 6 * experts)),
+      height: 60 + layers * Math.max(24, Math.min(100, 11 * experts)),
       marginRight: 60,
       x: { label: 'step', type: 'band', ticks, padding: 0 },
       y: { label: 'expert', type: 'band', padding: 0, ticks: experts <= 8 ? undefined : [] },
       fy: { label: 'layer' },
-      color: { scheme: 'blues', domain: [0, 2 / experts], clamp: true, label: 'share of the tokens', percent: true },
+      color: { scheme: 'blues', domain: [0, 2 / experts], clamp: true, label: 'share of the tokens' },
       marks: [Plot.cell(cells, { x: 'step', y: 'expert', fy: 'layer', fill: 'share' })],
     },
     `share of the tokens of each of ${experts} experts in ${layers} layers over the steps`,
