@@ -82,12 +82,11 @@ async function measureMatMul(precision: Precision, size = 1024): Promise<number>
     const start = performance.now();
     const result = product();
     // Read a number: a GPU is done only then.
-    const probe = tf.tidy(() =>
-      (precision === 'bf16' && backend ? backend.raw('Cast', [result], { DstT: { type: DataType.float32 } })[0]! : result).slice(
-        [0, 0],
-        [1, 1],
-      ),
-    );
+    const probe = tf.tidy(() => {
+      const wide =
+        precision === 'bf16' && backend !== undefined ? backend.raw('Cast', [result], { DstT: { type: DataType.float32 } })[0]! : result;
+      return tf.slice(wide, [0, 0], [1, 1]);
+    });
     await probe.data();
     best = Math.min(best, performance.now() - start);
     tf.dispose([result, probe]);

@@ -74,16 +74,21 @@ export function packFilter(filter: tf.Tensor): tf.Tensor {
     rows * columns === 1
   )
     return tf.clone(filter);
+  const blocks = outputs / PACKED_OUTPUTS;
   return tf.tidy(() =>
-    tf
-      .transpose(tf.reshape(filter, [rows * columns * inputs, outputs / PACKED_OUTPUTS, PACKED_OUTPUTS]), [1, 0, 2])
-      .reshape([outputs / PACKED_OUTPUTS, rows, columns, inputs, PACKED_OUTPUTS]),
+    tf.reshape(tf.transpose(tf.reshape(filter, [rows * columns * inputs, blocks, PACKED_OUTPUTS]), [1, 0, 2]), [
+      blocks,
+      rows,
+      columns,
+      inputs,
+      PACKED_OUTPUTS,
+    ]),
   );
 }
 
 function unpackFilter(filter: tf.Tensor): tf.Tensor {
   const [blocks, rows, columns, inputs, width] = filter.shape as [number, number, number, number, number];
-  return tf.transpose(filter, [1, 2, 3, 0, 4]).reshape([rows, columns, inputs, blocks * width]);
+  return tf.reshape(tf.transpose(filter, [1, 2, 3, 0, 4]), [rows, columns, inputs, blocks * width]);
 }
 
 type Attributes = Parameters<TensorFlowBackend['raw']>[2];
