@@ -1,0 +1,129 @@
+/**
+ * Sampling as the sampler does it against PyTorch: DiT-MoE-S/2-8E2A, 256 px latents, batch 4, 50 Euler steps with classifier-free
+ * guidance.
+ *
+ * A repetition takes a few of the 50 steps, whose cost does not depend on their place, and is scaled. The peer's step is one
+ * forward pass of its fastest variant for both halves of the batch; the update of the latents is not charged to it.
+ */
+import os from 'node:os';
+import { type ModelCard, preset, weightSpecs } from '@dit-moe/dit';
+import { type Precision, randomNormal } from '@dit-moe/tensor-ops';
+import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs-core';
+import { latentPreview } from '../apps/sampler/src/image-space.js';
+import { type OpenModel, prepareModel } from '../apps/sampler/src/model.js';
+import { sampleBatch } from '../apps/sampler/src/sample.js';
+import { type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
+import { interleave, median, type Timer, timer } from './harness/measure.js';
+import { findPython, Peer } from './harness/peer.js';
+
+export const name = 'sample';
+export const description = 'sampling DiT-MoE-S/2-8E2A: 50 Euler steps with guidance, guidance interval; against PyTorch';
+
+const BATCH = 4;
+const STEPS = 50;
+/** Steps of a repetition. */
+const TIMED_STEPS = 5;
+/** Of the five times 1, 0.8, 0.6, 0.4, 0.2 two are inside. */
+const INTERVAL: [number, number] = [0.3, 0.7];
+const INSIDE = 2;
+/** Initial weights would leave the blocks without influence. */
+const WEIGHT_STD = 0.02;
+/** Normals that are made; larger weights repeat them. */
+const NORMALS = 2 ** 20;
+
+export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const threads = os.availableParallelism();
+  const runtime = await useTensorFlow({ threads });
+  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
+  const python = findPython();
+  if (python === undefined) log('No PyTorch: python3 cannot import torch, so there is no peer. Set DIT_MOE_PYTHON to a Python that can.');
+  const peer = python === undefined ? undefined : Peer.start(python, 'dit_moe.py', threads);
+  const results: BenchmarkResult[] = [];
+  const add = (line: BenchmarkResult): void => {
+    results.push(line);
+    log(
+      `${line.name}: ${line.value.toFixed(3)} ${line.unit}${line.peer === null ? '' : `, peer ${line.peer.toFixed(3)}, ratio ${line.ratio!.toFixed(2)}`}`,
+    );
+  };
+  try {
+    for (const precision of ['f32', 'bf16'] as const) {
+      const variant = peer === undefined ? undefined : await fastestVariant(peer, precision, quick, log);
+      const model = await randomModel(precision);
+      const sides: Timer[] = [timer(() => sampleSteps(model)), timer(() => sampleSteps(model, INTERVAL))];
+      if (peer !== undefined) {
+        await peer.request({ do: 'prepare', workload: 'forward', precision, variant, batch: 2 * BATCH });
+        sides.push(async (count) => {
+          const { seconds } = await peer.request<{ seconds: number[] }>({ do: 'time', count: count * TIMED_STEPS });
+          return Array.from({ length: count }, (_, i) => seconds.slice(i * TIMED_STEPS, (i + 1) * TIMED_STEPS).reduce((a, b) => a + b));
+        });
+      }
+      const [full, limited, theirs] = await interleave(
+        sides,
+        quick ? { warmUp: 1, rounds: 2, perRound: 1 } : { warmUp: 1, rounds: 4, perRound: 1 },
+      );
+      await peer?.request({ do: 'release' });
+      model.dispose();
+      const rate = (seconds: number): number => (BATCH * TIMED_STEPS) / (STEPS * seconds);
+      add(result(`sample-${precision}`, 'images/s', 'more', rate(full!), theirs === undefined ? null : rate(theirs)));
+      // Without guidance a step computes half as many images.
+      const proportion = (INSIDE + (TIMED_STEPS - INSIDE) / 2) / TIMED_STEPS;
+      add(result(`interval-time-${precision}`, 'of full', 'less', limited! / full!, proportion));
+    }
+  } finally {
+    peer?.stop();
+  }
+  return results;
+}
+
+async function fastestVariant(peer: Peer, precision: Precision, quick: boolean, log: (message: string) => void): Promise<string> {
+  let best: { variant: string; seconds: number } | undefined;
+  for (const compiled of [false, true]) {
+    const { variants } = await peer.request<{ variants: string[] }>({ do: 'variants', workload: 'forward', precision, compiled, quick });
+    for (const variant of variants) {
+      try {
+        await peer.request({ do: 'prepare', workload: 'forward', precision, variant, batch: 2 * BATCH });
+        const { seconds } = await peer.request<{ seconds: number[] }>({ do: 'time', count: 4 });
+        const middle = median(seconds.slice(1));
+        log(`  peer ${variant}: ${(BATCH / (STEPS * middle)).toFixed(3)} images/s`);
+        if (best === undefined || middle < best.seconds) best = { variant, seconds: middle };
+      } catch (error) {
+        log(`  peer ${variant} failed: ${(error as Error).message.split('\n')[0]}`);
+      }
+      await peer.request({ do: 'release' });
+    }
+  }
+  if (best === undefined) throw new Error(`No variant of the peer ran in ${precision}.`);
+  return best.variant;
+}
+
+/** The published size with random weights. */
+function randomModel(precision: Precision): Promise<OpenModel> {
+  const config = preset('S/2-8E2A');
+  const classNames = Array.from({ length: config.numClasses }, (_, label) => String(label));
+  const card: ModelCard = { config, objective: 'flow', timeScale: 1000, classNames, step: 0 };
+  const normals = randomNormal({ seed: 1, purpose: 'bench', index: 0 }, NORMALS).map((v) => v * WEIGHT_STD);
+  const space = {
+    scale: 1,
+    channels: 3,
+    decode: latentPreview,
+    preview: latentPreview,
+    encode: async (x: tf.Tensor) => tf.clone(x),
+    dispose() {},
+  };
+  async function* weights(): AsyncGenerator<[string, { shape: readonly number[]; data: Float32Array }]> {
+    for (const [weight, { shape }] of Object.entries(weightSpecs(config))) {
+      const data = new Float32Array(tf.util.sizeFromShape(shape));
+      for (let at = 0; at < data.length; at += NORMALS) data.set(normals.subarray(0, Math.min(NORMALS, data.length - at)), at);
+      yield [weight, { shape, data }];
+    }
+  }
+  return prepareModel(card, space, { weights }, precision);
+}
+
+async function sampleSteps(model: OpenModel, interval?: [number, number]): Promise<void> {
+  const images = Array.from({ length: BATCH }, (_, index) => ({ label: index * 100, index }));
+  const x = await sampleBatch(model, images, { solver: 'euler', steps: TIMED_STEPS, guidance: 4, seed: 0, ...(interval && { interval }) });
+  await x.data();
+  x.dispose();
+}
