@@ -87,3 +87,25 @@ export function autoencoderConfig(json: Readonly<Record<string, unknown>>): Auto
     usePostQuantConv: json['use_post_quant_conv'] !== false,
   };
 }
+
+/** The inverse of {@link autoencoderConfig}: `config.json` as diffusers writes it. */
+export function configJson(config: AutoencoderConfig): Record<string, unknown> {
+  const blocks = (type: string): string[] => config.blockOutChannels.map(() => type);
+  return {
+    _class_name: 'AutoencoderKL',
+    act_fn: 'silu',
+    block_out_channels: config.blockOutChannels,
+    down_block_types: blocks('DownEncoderBlock2D'),
+    up_block_types: blocks('UpDecoderBlock2D'),
+    in_channels: config.inChannels,
+    out_channels: config.outChannels,
+    latent_channels: config.latentChannels,
+    layers_per_block: config.layersPerBlock,
+    norm_num_groups: config.normNumGroups,
+    sample_size: config.sampleSize,
+    scaling_factor: config.scalingFactor,
+    shift_factor: config.shiftFactor,
+    use_quant_conv: config.useQuantConv,
+    use_post_quant_conv: config.usePostQuantConv,
+  };
+}

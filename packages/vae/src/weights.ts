@@ -80,7 +80,8 @@ function isAutoencoder(name: string, prefix: string): boolean {
   return !own.startsWith('loss.') && (prefix === COMPVIS_PREFIX || !/^(model|model_ema|cond_stage_model)\./.test(own));
 }
 
-function onDevice(tensor: HostTensor, shape: readonly number[], name: string): tf.Tensor {
+/** A weight in PyTorch's layout as ours. @internal */
+export function onDevice(tensor: HostTensor, shape: readonly number[], name: string): tf.Tensor {
   // The attention's maps are 1 x 1 convolutions in the oldest files.
   const own = shape.length === 2 && tensor.shape.length === 4 ? tensor.shape.slice(0, 2) : tensor.shape;
   const size = shape.reduce((a, b) => a * b, 1);

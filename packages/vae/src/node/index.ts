@@ -13,6 +13,7 @@ export * from './images/decode-image.js';
 export * from './images/image-error.js';
 export * from './images/preprocess.js';
 export * from './open-autoencoder.js';
+export * from './save-autoencoder.js';
 export { openImageFolder } from './sources/image-folder.js';
 export { type ImageSource, ImageSourceError } from './sources/image-source.js';
 export { openImages } from './sources/open.js';

@@ -1,0 +1,31 @@
+/** Writing an autoencoder as diffusers does: a folder with `config.json` and safetensors of current names. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
+import { encodeTensor } from '@dit-moe/tensor-ops/io';
+import { writeFileAtomically, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
+import * as tf from '@tensorflow/tfjs-core';
+import { type AutoencoderConfig, configJson } from '../config.js';
+import { weightShapes } from '../weight-names.js';
+import type { AutoencoderWeights } from '../weights.js';
+
+/** Writes float32 weights and configuration into `folder`, which is made; `openAutoencoder` and diffusers read it. */
+export async function saveAutoencoder(folder: string, weights: AutoencoderWeights, config: AutoencoderConfig): Promise<void> {
+  await fs.mkdir(folder, { recursive: true });
+  const tensors = [...weightShapes(config)].map(([name, shape]) => ({
+    name,
+    dtype: 'F32' as const,
+    shape,
+    async bytes() {
+      const weight = weights[name]!;
+      const axes = weight.rank === 4 ? [3, 2, 0, 1] : weight.rank === 2 ? [1, 0] : [0];
+      const ours = tf.transpose(weight, axes);
+      try {
+        return encodeTensor((await ours.data()) as Float32Array, 'F32');
+      } finally {
+        ours.dispose();
+      }
+    },
+  }));
+  await writeSafetensors(path.join(folder, 'diffusion_pytorch_model.safetensors'), tensors, { format: 'pt' });
+  await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(configJson(config), null, 2)}\n`);
+}

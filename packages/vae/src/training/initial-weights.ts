@@ -1,0 +1,27 @@
+/** Weights to start from, as PyTorch's layers have them: uniform within one over the root of the inputs, norms as identity. */
+import { randomUniform } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import type { AutoencoderConfig } from '../config.js';
+import { weightShapes } from '../weight-names.js';
+import { type AutoencoderWeights, onDevice } from '../weights.js';
+
+/** The same for the same seed, whatever computes. The caller disposes of them. */
+export function initialAutoencoderWeights(config: AutoencoderConfig, seed: number): AutoencoderWeights {
+  const shapes = weightShapes(config);
+  const weights: Record<string, tf.Tensor> = {};
+  for (const [name, shape] of shapes) {
+    const size = shape.reduce((product, n) => product * n, 1);
+    if (/norm\d?\.(weight|bias)$|_norm(_out)?\.(weight|bias)$/.test(name)) {
+      weights[name] = name.endsWith('weight') ? tf.ones([...shape]) : tf.zeros([...shape]);
+      continue;
+    }
+    const inputs = shapes
+      .get(name.replace(/bias$/, 'weight'))!
+      .slice(1)
+      .reduce((product, n) => product * n, 1);
+    const bound = 1 / Math.sqrt(inputs);
+    const data = randomUniform({ seed, purpose: `autoencoder.${name}`, index: 0 }, size).map((u) => bound * (2 * u - 1));
+    weights[name] = onDevice({ dtype: 'F32', shape: [...shape], data }, shape, name);
+  }
+  return weights;
+}
