@@ -1,4 +1,13 @@
 export {
+  type DescribeOptions,
+  type DispatchCost,
+  type DispatcherName,
+  describeLayer,
+  type LayerDescription,
+  type LayerShape,
+} from './describe.js';
+export { chooseDispatcher, type DispatchSpeed, measureDispatch, REFERENCE_SPEED } from './dispatch/auto.js';
+export {
   type Assignments,
   type CapacityOptions,
   capacity,
@@ -8,13 +17,17 @@ export {
   padded,
   slices,
 } from './dispatch/grouping.js';
+export { type ExpertGroup, expertCount, groupedExperts } from './experts/expert-groups.js';
 export type { FeedForwardExperts, GeluExperts, SwigluExperts } from './experts/feed-forward.js';
 export { type ExpertModulation, lowRankModulation } from './experts/modulation.js';
 export { type RoutedExpertsOptions, routedExperts } from './experts/routed-experts.js';
 export { GlobalLoad } from './global-load.js';
 export { LoadBias } from './load-bias.js';
 export { balanceLoss, globalBalanceLoss, sequenceBalanceLoss } from './losses/balance.js';
+export { importanceLoss, loadLoss } from './losses/importance.js';
 export type { LossTerm } from './losses/loss-term.js';
+export { routerZLoss } from './losses/router-z.js';
+export { routerSimilarityLoss } from './losses/similarity.js';
 export { type MoeOptions, type MoeOutput, type MoeWeights, moe } from './moe.js';
 export { type RouterNoise, routerNoise } from './noise.js';
 export { assignmentMask, expertLoad, type Routing, type RoutingPlan } from './plan.js';

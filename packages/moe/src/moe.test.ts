@@ -45,8 +45,9 @@ const ours = objective((x, w) => {
   return { output, balance: losses['balance']! };
 });
 const oracle = objective((x, w) => {
-  const routing = linearRoute(x, w.gate);
-  const outputs = tf.unstack((w.experts as SwigluExperts).gateUp).map((g, e) => swiglu(x, g, tf.unstack(w.experts.down)[e]!));
+  const experts = w.experts as SwigluExperts;
+  const routing = linearRoute(x, w.gate!);
+  const outputs = tf.unstack(experts.gateUp).map((g, e) => swiglu(x, g, tf.unstack(experts.down)[e]!));
   let output = swiglu(x, w.shared!.gateUp, w.shared!.down);
   for (let j = 0; j < config.topK; j++) {
     const mask = tf.oneHot(tf.reshape(tf.slice(routing.indices, [0, j], [tokens, 1]), [tokens]), numExperts);

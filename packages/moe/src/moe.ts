@@ -2,10 +2,11 @@
  * The mixture-of-experts feed-forward layer: scorer -> score function -> selector -> plan -> dispatcher -> experts -> combine.
  * Without options it is the layer of DiT-MoE: routed SwiGLU experts plus shared ones on the same input.
  */
-import { swiglu } from '@dit-moe/tensor-ops';
+import { ArgumentError, linear, swiglu } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
+import { type ExpertGroup, groupedExperts } from './experts/expert-groups.js';
 import type { FeedForwardExperts } from './experts/feed-forward.js';
-import { type RoutedExpertsOptions, routedExperts } from './experts/routed-experts.js';
+import type { RoutedExpertsOptions } from './experts/routed-experts.js';
 import { balanceLoss } from './losses/balance.js';
 import type { LossTerm } from './losses/loss-term.js';
 import type { Routing } from './plan.js';
@@ -14,11 +15,15 @@ import { linearScorer, type Scorer } from './score.js';
 
 /** Weights of one layer. `H`: hidden width of a routed expert, `S`: of the shared expert. */
 export interface MoeWeights {
-  /** Router `[D, E]` of the default scorer. */
-  gate: tf.Tensor;
-  experts: FeedForwardExperts;
-  /** An expert that every token uses, unweighted: `gateUp` `[D, 2S]`, `down` `[S, D]`. */
-  shared?: { gateUp: tf.Tensor; down: tf.Tensor };
+  /** Router `[D, E]` of the default scorer; not needed with a scorer of one's own. */
+  gate?: tf.Tensor;
+  /** Equal experts, or groups of different ones. */
+  experts: FeedForwardExperts | readonly ExpertGroup[];
+  /**
+   * An expert that every token uses: `gateUp` `[D, 2S]`, `down` `[S, D]`. It is added as it is, or with `gate` `[D, 1]` times
+   * `sigmoid(x gate)` (Qwen2-MoE).
+   */
+  shared?: { gateUp: tf.Tensor; down: tf.Tensor; gate?: tf.Tensor };
 }
 
 export interface MoeOutput {
@@ -42,11 +47,16 @@ export interface MoeOptions extends RouteOptions, RoutedExpertsOptions {
  * @param x tokens `[N, D]`
  */
 export function moe(x: tf.Tensor, weights: MoeWeights, config: RouterConfig, options: MoeOptions = {}): MoeOutput {
-  const { scorer = linearScorer(weights.gate), losses = { balance: balanceLoss } } = options;
+  const { experts, gate, shared } = weights;
+  const { scorer = gate && linearScorer(gate), losses = { balance: balanceLoss } } = options;
+  if (scorer === undefined) throw new ArgumentError('moe', 'the weight gate or a scorer', 'neither');
   const plan = route(x, scorer, config, options);
-  const { output: routed, dropped } = routedExperts(x, plan, weights.experts, options);
+  const groups = Array.isArray(experts) ? (experts as readonly ExpertGroup[]) : [experts as FeedForwardExperts];
+  let { output, dropped } = groupedExperts(x, plan, groups, options);
+  if (shared !== undefined) {
+    const common = swiglu(x, shared.gateUp, shared.down, options);
+    output = tf.add(output, shared.gate === undefined ? common : tf.mul(common, tf.sigmoid(linear(x, shared.gate))));
+  }
   const routing: Routing = { ...plan, ...(dropped && { dropped }) };
-  let output = routed;
-  if (weights.shared !== undefined) output = tf.add(output, swiglu(x, weights.shared.gateUp, weights.shared.down, options));
   return { output, losses: Object.fromEntries(Object.entries(losses).map(([name, term]) => [name, term(routing)])), routing };
 }

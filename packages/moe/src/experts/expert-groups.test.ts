@@ -1,0 +1,120 @@
+/** Groups of different experts against a loop over experts, values and gradients. */
+import '@tensorflow/tfjs-backend-wasm';
+import { gelu, swiglu } from '@dit-moe/tensor-ops';
+import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, expect, test } from 'vitest';
+import { type ExpertGroup, expertChoice, linearScorer, moe, padded, type RoutingPlan, route } from '../index.js';
+
+const [tokens, width] = [10, 6];
+const fill = (shape: number[], salt: number) =>
+  tf.tensor(
+    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
+    shape,
+  );
+// Experts 0-1: SwiGLU of width 4; 2: GELU of width 9; 3: zero; 4: copy; 5-6: constants; 7: a blended constant.
+const shapes = [
+  [tokens, width],
+  [width, 8],
+  [2, width, 8],
+  [2, 4, width],
+  [1, width, 9],
+  [1, 9, width],
+  [2, width],
+  [1, width],
+  [width, 2],
+];
+const shared = [
+  [width, 6],
+  [3, width],
+  [width, 1],
+];
+const inputs = () => [...shapes, ...shared].map((shape, i) => fill(shape, i + 1));
+const config = { numExperts: 8, topK: 3 };
+const loss = (output: tf.Tensor) => tf.sum(tf.mul(output, fill(output.shape, 42))) as tf.Scalar;
+
+const ours =
+  (options: Parameters<typeof moe>[3]) =>
+  (...xs: tf.Tensor[]): tf.Scalar => {
+    const [x, gate, gateUp, down, up, wide, constants, blended, mix, sharedGateUp, sharedDown, sharedGate] = xs as [
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+      tf.Tensor,
+    ];
+    const experts: ExpertGroup[] = [
+      { gateUp, down },
+      { kind: 'gelu', up, down: wide },
+      { kind: 'zero', count: 1 },
+      { kind: 'copy', count: 1 },
+      { kind: 'constant', value: constants },
+      { kind: 'constant', value: blended, mix },
+    ];
+    return loss(moe(x, { gate, experts, shared: { gateUp: sharedGateUp, down: sharedDown, gate: sharedGate } }, config, options).output);
+  };
+const oracle =
+  (choose: (x: tf.Tensor, gate: tf.Tensor) => RoutingPlan) =>
+  (...xs: tf.Tensor[]): tf.Scalar => {
+    const mm = (a: tf.Tensor, b: tf.Tensor): tf.Tensor => tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D);
+    const x = xs[0]!;
+    const [g0, g1] = tf.unstack(xs[2]!);
+    const [d0, d1] = tf.unstack(xs[3]!);
+    const [c0, c1] = tf.unstack(xs[6]!);
+    const row = (v: tf.Tensor) => tf.mul(tf.ones([tokens, 1]), tf.expandDims(v, 0));
+    const [a, b] = tf.split(tf.softmax(mm(x, xs[8]!)), 2, 1);
+    const results = [
+      swiglu(x, g0!, d0!),
+      swiglu(x, g1!, d1!),
+      mm(gelu(mm(x, tf.reshape(xs[4]!, [width, 9]))), tf.reshape(xs[5]!, [9, width])),
+      tf.zerosLike(x),
+      x,
+      row(c0!),
+      row(c1!),
+      tf.add(tf.mul(x, a!), tf.mul(tf.reshape(xs[7]!, [width]), b!)),
+    ];
+    const plan = choose(x, xs[1]!);
+    const chosen = tf.cast(tf.oneHot(plan.indices, 8), 'float32');
+    const gates = tf.sum(tf.mul(chosen, tf.expandDims(plan.weights, 2)), 1);
+    let output: tf.Tensor = tf.mul(swiglu(x, xs[9]!, xs[10]!), tf.sigmoid(mm(x, xs[11]!)));
+    results.forEach((result, e) => {
+      output = tf.add(output, tf.mul(result, tf.slice(gates, [0, e], [tokens, 1])));
+    });
+    return loss(output);
+  };
+
+beforeAll(async () => void (await useTensorFlow()));
+
+test.each(['cpu', 'wasm', 'tensorflow'])('different experts behind one plan equal a loop on %s', async (backend) => {
+  const evaluate = (f: (...xs: tf.Tensor[]) => tf.Scalar) =>
+    tf.tidy(() => {
+      const { value, grads } = tf.valueAndGrads(f)(inputs());
+      return [value, ...grads].map((t) => t.dataSync() as Float32Array);
+    });
+  for (const options of [{}, { dispatcher: padded }, { selector: expertChoice({ expertsPerToken: 2 }) }]) {
+    await tf.setBackend('cpu');
+    const wanted = evaluate(oracle((x, gate) => route(x, linearScorer(gate), config, options)));
+    await tf.setBackend(backend);
+    const actual = evaluate(ours(options));
+    actual.forEach((values, i) => {
+      const scale = Math.max(1, ...wanted[i]!.map(Math.abs));
+      const worst = values.reduce((m, v, j) => Math.max(m, Math.abs(v - wanted[i]![j]!)), 0);
+      expect(worst / scale, `input ${i - 1}`).toBeLessThan(1e-6);
+    });
+  }
+});
+
+test('groups of another number of experts are refused', async () => {
+  await tf.setBackend('cpu');
+  const x = fill([tokens, width], 1);
+  const experts: ExpertGroup[] = [{ kind: 'zero', count: 3 }];
+  expect(() => moe(x, { gate: fill([width, 8], 2), experts }, config)).toThrow(/8 experts together.*3/);
+  expect(() => moe(x, { experts }, config)).toThrow(/weight gate or a scorer/);
+});
