@@ -60,11 +60,11 @@ function forwardStep(
   return { run: (x, _target, t, y) => dit(readAll(parameters), config, x, t, y, { precision }).output, dispose() {} };
 }
 
-/** Forward, backward and AdamW. In bf16 the masters are float32, and the step refreshes their bfloat16 copies. */
+/** Forward, backward and AdamW. Where products are bfloat16, the masters are float32, and the step refreshes their copies. */
 function trainStep(config: DitConfig, parameters: Record<string, Parameter>, precision: Precision): { run: StepFunction; dispose(): void } {
   const optimizer = new AdamW(parameters);
   const copies: Record<string, Parameter> = {};
-  if (precision === 'bf16') {
+  if (precision === 'bf16' && tensorFlowBackend()!.bf16Products) {
     for (const [name, parameter] of Object.entries(parameters)) {
       if (!isMatrix(name)) continue;
       const value = parameter.read();

@@ -73,6 +73,11 @@ export interface TensorFlowBackend {
   ): BackendStep;
   /** Whether a step is being recorded now. */
   readonly recording: boolean;
+  /**
+   * Whether `precision: 'bf16'` multiplies in bfloat16. Chosen at the start: on processors that are slower in bfloat16 than in
+   * float32 such products are computed in float32, which is more exact as well.
+   */
+  bf16Products: boolean;
   /** Whether the runtime computes on a GPU. */
   isUsingGpuDevice: boolean;
 }

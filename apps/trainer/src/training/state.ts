@@ -94,7 +94,7 @@ export class TrainingState {
       Object.entries(this.parameters).map(([name, parameter]) => {
         const weight = parameter.read();
         // Rounded once per step instead of at each use.
-        const rounded = config.precision === 'bf16' && backend !== undefined && isMatrix(name);
+        const rounded = config.precision === 'bf16' && backend?.bf16Products === true && isMatrix(name);
         return [name, rounded ? backend.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0]! : weight];
       }),
     );

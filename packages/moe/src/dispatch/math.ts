@@ -4,7 +4,7 @@
  * On the runtime nothing is read to the host and no size that depends on data is baked into a recorded step, so only raw ops and
  * elementwise ones touch such tensors. Matrices may be bfloat16 there.
  */
-import { DataType, type Precision, type TensorFlowBackend, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { DataType, type Precision, type TensorFlowBackend, tensorFlowBackend, usesBf16 } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 export interface DispatchMath {
@@ -41,11 +41,11 @@ export interface SliceSizes {
   sizes: tf.Tensor | number[];
 }
 
-/** The operations for the current backend; bfloat16 if asked for, or if `weight` is stored so. */
+/** The operations for the current backend; in bfloat16 if asked for, or if `weight` is stored so, and the processor is good at it. */
 export function dispatchMath(weight: tf.Tensor, precision: Precision | undefined): DispatchMath {
   const backend = tensorFlowBackend();
   if (backend === undefined) return portable;
-  return native(backend, precision === 'bf16' || backend.dtypeOf(weight) === DataType.bfloat16);
+  return native(backend, usesBf16(backend, weight, precision));
 }
 
 function native(backend: TensorFlowBackend, low: boolean): DispatchMath {
@@ -62,7 +62,7 @@ function native(backend: TensorFlowBackend, low: boolean): DispatchMath {
         })[0]!;
   return {
     native: true,
-    round: (x) => (low ? cast(x, DataType.bfloat16) : x),
+    round: (x) => cast(x, low ? DataType.bfloat16 : DataType.float32),
     take: (x, indices) => backend.raw('GatherV2', [x, indices, axis(0)])[0]!,
     like: (x, other) => cast(x, backend.dtypeOf(other)),
     join: (parts) => concat(parts, 0),

@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 import type { BackendStep, OpAttribute, TensorFlowBackend } from '../tensorflow-backend.js';
 import { DataType } from '../tensorflow-backend.js';
+import { hasFastBf16 } from './bf16-products.js';
 import type { TensorFlowBinding, TensorMetadata } from './binding.js';
 import { Recorder } from './recorder.js';
 import { StepFunction } from './step-function.js';
@@ -39,12 +40,14 @@ export class TensorFlowNodeBackend
   implements TensorFlowBackend
 {
   declare isUsingGpuDevice: boolean;
+  bf16Products: boolean;
   private readonly tensorFlow: TensorFlowBinding;
   private recorder: Recorder | undefined;
 
   constructor(binding: TensorFlowBinding) {
     super(binding, '@tensorflow/tfjs-node-gpu');
     this.tensorFlow = binding;
+    this.bf16Products = binding.isUsingGpuDevice() || hasFastBf16();
   }
 
   get recording(): boolean {

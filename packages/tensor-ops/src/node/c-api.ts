@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import koffi from 'koffi';
 import { DitMoeError } from '../errors.js';
+import { elfProblem } from './elf.js';
 import { keepLoaded, withoutStderr } from './native-process.js';
 
 /** An address in this process; 0 is NULL. User-space addresses have 47 bits, so a number holds them exactly. */
@@ -15,7 +16,11 @@ export type Pointer = number;
 
 /** libtensorflow exists but cannot be loaded or lacks functions. */
 export class LibraryLoadError extends DitMoeError {
-  constructor(directory: string, detail: string, options?: ErrorOptions) {
+  constructor(
+    readonly directory: string,
+    detail: string,
+    options?: ErrorOptions,
+  ) {
     super(
       'E_LIBRARY_LOAD',
       `The TensorFlow library in ${directory} could not be loaded: ${detail}. Delete that folder if it is the download cache (it is fetched ` +
@@ -132,7 +137,10 @@ export function loadCApi(directory: string): CApi {
     configured = true;
   }
   for (const name of libraryNames) {
-    if (!fs.existsSync(path.join(directory, name))) throw new LibraryLoadError(directory, `${name} is missing`);
+    const file = path.join(directory, name);
+    if (!fs.existsSync(file)) throw new LibraryLoadError(directory, `${name} is missing`);
+    const problem = process.platform === 'linux' ? elfProblem(file) : undefined;
+    if (problem !== undefined) throw new LibraryLoadError(directory, `${name}: ${problem}`);
   }
   let libraries: ReturnType<typeof koffi.load>[];
   try {

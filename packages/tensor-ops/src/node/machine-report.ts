@@ -1,8 +1,11 @@
 /** What a machine offers for training and sampling, and what to do about what is missing: the content of `doctor`. */
-import fs from 'node:fs/promises';
+import fs from 'node:fs';
 import os from 'node:os';
-import { cacheDirectory, manualDownloadCommand } from './library/index.js';
-import { type BackendName, startBackend } from './start-backend.js';
+import path from 'node:path';
+import * as tf from '@tensorflow/tfjs';
+import koffi from 'koffi';
+import { cacheDirectory, fixFor } from './library/index.js';
+import { type BackendName, type ChosenBackend, startBackend } from './start-backend.js';
 
 const MIB = 2 ** 20;
 
@@ -15,26 +18,46 @@ export interface MachineReport {
 
 /** Looks at Node, the system, and the backend, which it starts. */
 export async function machineReport(name: BackendName, threads?: number): Promise<MachineReport> {
-  const disk = await fs.statfs('.');
   const findings: Record<string, string> = {
     node: `${process.version} (needs 20.19 or newer)`,
     system: `${os.platform()} ${os.arch()}, ${os.availableParallelism()} cores, ${os.cpus()[0]?.model ?? 'unknown CPU'}`,
     memory: `${Math.round(os.freemem() / MIB)} of ${Math.round(os.totalmem() / MIB)} MiB free`,
-    disk: `${Math.round((disk.bavail * disk.bsize) / MIB)} MiB free in ${process.cwd()}`,
-    cache: cacheDirectory(),
+    disk: `${freeSpace('.')} in ${process.cwd()}`,
+    cache: `${cacheDirectory()}, ${freeSpace(cacheDirectory())}`,
+    packages: `tfjs ${tf.version.tfjs}, koffi ${koffi.version}`,
   };
+  let problem: unknown;
   try {
     const backend = await startBackend(name, threads);
-    findings['backend'] = `${backend.name} ${backend.version} (${backend.reason})`;
-    findings['devices'] = backend.devices.join(', ');
-    findings['threads'] = String(backend.threads);
-    findings['bf16'] = backend.name === 'tensorflow' ? 'inside matrix products' : 'not on this backend';
-    if (backend.library !== undefined) findings['library'] = backend.library;
-    if (name !== 'auto' || backend.name === 'tensorflow') return { findings, ready: true };
+    Object.assign(findings, describe(backend));
+    problem = backend.problem;
   } catch (error) {
     findings['backend'] = (error as Error).message;
+    problem = (error as Error).cause ?? error;
   }
-  findings['fix'] =
-    manualDownloadCommand() ?? 'set LIBTENSORFLOW_DIR to a folder with libtensorflow 2.21: no wheel is pinned for this platform';
+  if (problem === undefined) return { findings, ready: true };
+  findings['fix'] = name === 'wasm' ? 'npm install @tensorflow/tfjs-backend-wasm' : fixFor(problem);
   return { findings, ready: false };
+}
+
+function describe(backend: ChosenBackend): Record<string, string> {
+  return {
+    backend: `${backend.name} ${backend.version} (${backend.reason})`,
+    ...(backend.library !== undefined && { library: backend.library }),
+    devices: backend.devices.join(', '),
+    threads: String(backend.threads),
+    bf16: backend.bf16Products
+      ? 'matrix products run in bfloat16 when asked for'
+      : backend.name === 'tensorflow'
+        ? 'products asked for in bf16 run in float32, which is faster on this processor'
+        : 'this backend computes in float32',
+  };
+}
+
+/** Free space of the disk that holds `folder`, or will once it is made. */
+function freeSpace(folder: string): string {
+  let existing = path.resolve(folder);
+  while (!fs.existsSync(existing)) existing = path.dirname(existing);
+  const disk = fs.statfsSync(existing);
+  return `${Math.round((disk.bavail * disk.bsize) / MIB)} MiB free`;
 }

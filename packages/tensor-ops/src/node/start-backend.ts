@@ -4,6 +4,7 @@
 import os from 'node:os';
 import * as tf from '@tensorflow/tfjs';
 import { DitMoeError } from '../errors.js';
+import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { useTensorFlow } from './runtime.js';
 
 /** The backend asked for cannot be started. */
@@ -27,6 +28,10 @@ export interface ChosenBackend {
   readonly devices: readonly string[];
   /** Where the native library was found, if there is one. */
   readonly library?: string;
+  /** Whether products asked for in bf16 are computed in bfloat16. */
+  readonly bf16Products: boolean;
+  /** Why `auto` could not have the TensorFlow runtime. */
+  readonly problem?: Error;
 }
 
 /**
@@ -45,29 +50,30 @@ export async function startBackend(name: BackendName, threads?: number, onProgre
         threads: runtime.threads.intraOp,
         devices: runtime.devices.map((d) => d.name),
         library: runtime.library.directory,
+        bf16Products: tensorFlowBackend()!.bf16Products,
       };
     } catch (error) {
       const { message } = error as Error;
       if (name === 'tensorflow') throw new BackendError(`The TensorFlow backend is not available: ${message}`, { cause: error });
-      return startPortable('wasm', `the TensorFlow backend is not available (${message})`);
+      return { ...(await startPortable('wasm', `the TensorFlow backend is not available (${message})`)), problem: error as Error };
     }
   }
   return startPortable(name, 'asked for');
 }
 
 async function startPortable(name: 'wasm' | 'cpu', reason: string): Promise<ChosenBackend> {
-  let threads = 1;
   let version = tf.version.tfjs;
   try {
     if (name === 'wasm') {
       const wasm = await import('@tensorflow/tfjs-backend-wasm');
       version = wasm.version_wasm;
-      threads = 1;
     }
     if (!(await tf.setBackend(name))) throw new Error('tfjs refused it');
   } catch (error) {
     throw new BackendError(`The ${name} backend is not available: ${(error as Error).message}`, { cause: error });
   }
   await tf.ready();
-  return { name, reason, version, threads, devices: [`${os.cpus()[0]?.model ?? 'CPU'} (1 of ${os.availableParallelism()} cores)`] };
+  // tfjs switches the threads of the wasm backend off on Node.
+  const devices = [`${os.cpus()[0]?.model ?? 'CPU'} (1 of ${os.availableParallelism()} cores)`];
+  return { name, reason, version, threads: 1, devices, bf16Products: false };
 }

@@ -1,7 +1,7 @@
 /** Activations with one gradient each. */
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
-import { concat, matMul, type Precision, toBf16, toF32, usesBf16 } from './raw-math.js';
+import { concat, matMul, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
 
 /** `x * sigmoid(x)` (swish with beta 1). */
 export function silu(x: tf.Tensor): tf.Tensor {
@@ -62,7 +62,7 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
     if (backend !== undefined) return toF32(backend, matMul(backend, a, b, transposeA, transposeB));
     return tf.matMul((transposeA ? tf.transpose(a) : a) as tf.Tensor2D, (transposeB ? tf.transpose(b) : b) as tf.Tensor2D);
   };
-  const rounded = (a: tf.Tensor): tf.Tensor => (low ? toBf16(backend, a) : a);
+  const rounded = (a: tf.Tensor): tf.Tensor => (backend === undefined ? a : toProductType(backend, a, low));
   const halves = (h: tf.Tensor): [tf.Tensor, tf.Tensor] =>
     backend !== undefined
       ? (backend.raw('Split', [tf.scalar(1, 'int32'), h], { num_split: { int: 2 } }, 2) as [tf.Tensor, tf.Tensor])

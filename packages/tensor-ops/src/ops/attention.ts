@@ -6,7 +6,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
-import { batchMatMul, type Precision, toBf16, toF32 } from './raw-math.js';
+import { batchMatMul, type Precision, toF32, toProductType } from './raw-math.js';
 
 /** Largest number of probabilities (batch x heads x queries x keys) that are computed at once; 256 MiB of float32. */
 const MAX_PROBABILITIES = 1 << 26;
@@ -57,7 +57,7 @@ function products(precision: Precision | undefined): Products {
   const backend = tensorFlowBackend();
   if (backend !== undefined) {
     return {
-      round: (x) => (precision === 'bf16' ? toBf16(backend, x) : x),
+      round: (x) => toProductType(backend, x, precision === 'bf16' && backend.bf16Products),
       product: (a, b, ta = false, tb = false) => toF32(backend, batchMatMul(backend, a, b, ta, tb)),
       softmax: (x) => backend.raw('Softmax', [x])[0]!,
     };

@@ -8,7 +8,7 @@ export { type LinearOptions, linear } from './linear.js';
 export { layerNorm, layerNormModulate, modulate, type NormOptions, rmsNorm } from './norm.js';
 export { oneHot } from './one-hot.js';
 export { patchify, unpatchify } from './patches.js';
-export type { Precision } from './raw-math.js';
+export { type Precision, usesBf16 } from './raw-math.js';
 export { broadcastTo, cumsum, mean, sum } from './reductions.js';
 export { embedding, gatherRows, permuteRows, segmentSum } from './rows.js';
 export { argsort, bincount, invertPermutation, topK } from './sorting.js';

@@ -7,10 +7,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
-import { matMul, type Precision, toBf16, toF32, usesBf16 } from './raw-math.js';
+import { matMul, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
 
 export interface LinearOptions {
-  /** Precision of the products (default `f32`; `bf16` needs the TensorFlow runtime, other backends compute in float32). */
+  /** Precision of the products (default `f32`). */
   precision?: Precision;
 }
 
@@ -18,7 +18,7 @@ export interface LinearOptions {
  * `x w + b`.
  *
  * @param x `[..., in]`
- * @param w `[in, out]`; a raw bfloat16 tensor implies `bf16`, its gradient is float32 all the same
+ * @param w `[in, out]`; may be a raw bfloat16 tensor; its gradient is float32 all the same
  * @param b `[out]`
  * @returns `[..., out]`, float32
  * @throws ShapeError if the inner dimensions differ
@@ -37,13 +37,13 @@ function native(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | undefined, precision:
   const operands = b === undefined ? [x, w] : [x, w, b];
   return tf.customGrad((...args) => {
     const save = args.at(-1) as tf.GradSaveFunc;
-    const [xs, ws] = (low ? [toBf16(backend, x), toBf16(backend, w)] : [x, w]) as [tf.Tensor, tf.Tensor];
+    const [xs, ws] = [toProductType(backend, x, low), toProductType(backend, w, low)];
     save([xs, ws]);
     const product = toF32(backend, matMul(backend, xs, ws));
     const value = b === undefined ? product : backend.raw('BiasAdd', [product, b])[0]!;
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] => {
       const [sx, sw] = saved as [tf.Tensor, tf.Tensor];
-      const d = low ? toBf16(backend, dy) : dy;
+      const d = toProductType(backend, dy, low);
       const grads = [toF32(backend, matMul(backend, d, sw, false, true)), toF32(backend, matMul(backend, sx, d, true, false))];
       return b === undefined ? grads : [...grads, backend.raw('BiasAddGrad', [dy])[0]!];
     };

@@ -6,6 +6,7 @@ import '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { useTensorFlow } from '../node/index.js';
+import { tensorFlowBackend } from '../tensorflow-backend.js';
 import * as ops from './index.js';
 
 interface Case {
@@ -208,7 +209,15 @@ describe('on the TensorFlow runtime', () => {
     tf.setBackend('cpu');
     const expected = evaluate(c, inputs);
     tf.setBackend('tensorflow');
+    const backend = tensorFlowBackend()!;
+    const chosen = backend.bf16Products;
+    backend.bf16Products = false;
+    const exact = evaluate(c, inputs);
+    backend.bf16Products = true;
     const actual = evaluate(c, inputs);
+    backend.bf16Products = chosen;
+    // A processor without fast bfloat16 computes in float32.
+    expect(difference(exact.output, expected.output)).toBeLessThan(1e-5);
     // bfloat16 keeps 8 bits: 2^-8 relative per rounded operand of sums of up to 16 terms.
     expect(difference(actual.output, expected.output)).toBeLessThan(0.06);
     expect(difference(actual.output, expected.output)).toBeGreaterThan(0);

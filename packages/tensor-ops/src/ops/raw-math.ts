@@ -2,7 +2,10 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { DataType, type TensorFlowBackend } from '../tensorflow-backend.js';
 
-/** Precision of matrix products: `bf16` multiplies bfloat16 copies, sums in float32 and returns float32. */
+/**
+ * Precision of matrix products. `bf16` allows to multiply bfloat16 copies, with sums and results in float32; where float32 is
+ * faster (other backends, processors without fast bfloat16 units) it is used instead.
+ */
 export type Precision = 'f32' | 'bf16';
 
 /** Casts to `type` unless the tensor has it. */
@@ -10,7 +13,6 @@ export function castTo(backend: TensorFlowBackend, x: tf.Tensor, type: DataType)
   return backend.dtypeOf(x) === type ? x : backend.raw('Cast', [x], { DstT: { type } })[0]!;
 }
 
-export const toBf16 = (backend: TensorFlowBackend, x: tf.Tensor): tf.Tensor => castTo(backend, x, DataType.bfloat16);
 export const toF32 = (backend: TensorFlowBackend, x: tf.Tensor): tf.Tensor => castTo(backend, x, DataType.float32);
 
 /** `a b` for matrices, either transposed on request; the result has the operands' type. */
@@ -47,7 +49,12 @@ export function concat(backend: TensorFlowBackend, parts: readonly tf.Tensor[], 
   })[0]!;
 }
 
-/** Whether a product with weight `w` is computed in bfloat16. */
+/** Whether a product with weight `w` is computed in bfloat16: asked for or stored so, and the processor is good at it. */
 export function usesBf16(backend: TensorFlowBackend, w: tf.Tensor, precision: Precision | undefined): boolean {
-  return precision === 'bf16' || backend.dtypeOf(w) === DataType.bfloat16;
+  return backend.bf16Products && (precision === 'bf16' || backend.dtypeOf(w) === DataType.bfloat16);
+}
+
+/** Casts an operand of a product to what {@link usesBf16} found. */
+export function toProductType(backend: TensorFlowBackend, x: tf.Tensor, low: boolean): tf.Tensor {
+  return castTo(backend, x, low ? DataType.bfloat16 : DataType.float32);
 }

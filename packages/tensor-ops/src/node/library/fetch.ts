@@ -37,9 +37,13 @@ export function downloadArguments(wheel: Wheel, folder: string): string[] {
   ];
 }
 
-/** The command that a person can run to see why the download fails; of several wheels that of the first. */
-export function downloadCommand({ wheels }: Build): string {
-  return wheelCommand(wheels[0]!);
+/** What a person can run, also on another machine with a network, to get the library of `build` without our help. */
+export function manualInstallation({ wheels }: Build): string {
+  return [
+    ...wheels.map((wheel) => `python3 -m pip ${downloadArguments(wheel, 'wheels').join(' ')}`),
+    'for wheel in wheels/*.whl; do python3 -m zipfile -e "$wheel" libtensorflow; done',
+    'export LIBTENSORFLOW_DIR=$PWD/libtensorflow/tensorflow',
+  ].join(' && ');
 }
 
 const wheelCommand = (wheel: Wheel): string => `python3 -m pip ${downloadArguments(wheel, '.').join(' ')}`;

@@ -5,7 +5,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { downloadCommand, fetchLibrary } from './fetch.js';
+import { fetchLibrary, manualInstallation } from './fetch.js';
 import { LibraryError } from './library-error.js';
 import { buildFor, TENSORFLOW_VERSION } from './wheels.js';
 
@@ -54,10 +54,23 @@ export function hasNvidiaDriver(): boolean {
   return fs.existsSync('/proc/driver/nvidia/version') || fs.existsSync('/dev/nvidiactl');
 }
 
-/** The command that fetches libtensorflow by hand on this platform, or `undefined` where TensorFlow publishes no build. */
-export function manualDownloadCommand(): string | undefined {
-  const build = buildFor(hasNvidiaDriver());
-  return build === undefined ? undefined : downloadCommand(build);
+/** The exact command that removes the reason why libtensorflow could not be used, given the error of finding or loading it. */
+export function fixFor(error: unknown): string {
+  const { code, directory } = error as { code?: string; directory?: string };
+  switch (code) {
+    case 'E_LIBRARY_DIRECTORY':
+      return 'unset LIBTENSORFLOW_DIR';
+    case 'E_LIBRARY_LOAD':
+      return process.env['LIBTENSORFLOW_DIR'] ? 'unset LIBTENSORFLOW_DIR' : `rm -r ${directory}`;
+    case 'E_LIBRARY_DAMAGED':
+      return 'python3 -m pip cache purge';
+    case 'E_LIBRARY_DISK':
+      return 'export DIT_MOE_CACHE_DIR=<a folder on a larger disk>';
+    default: {
+      const build = buildFor(hasNvidiaDriver());
+      return build === undefined ? `export LIBTENSORFLOW_DIR=<a folder with TensorFlow ${TENSORFLOW_VERSION}>` : manualInstallation(build);
+    }
+  }
 }
 
 /**

@@ -1,0 +1,59 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { LibraryLoadError, loadCApi } from './c-api.js';
+import { findLibtensorflow, fixFor } from './library/index.js';
+
+let folder: string;
+let real: string;
+beforeAll(async () => {
+  folder = fs.mkdtempSync(path.join(os.tmpdir(), 'c-api-'));
+  real = (await findLibtensorflow()).directory;
+});
+afterAll(() => fs.rmSync(folder, { recursive: true, force: true }));
+
+const names = ['libtensorflow_framework.so.2', 'libtensorflow_cc.so.2'] as const;
+
+/** A folder with the real first library and `content` as the second. */
+function withSecond(content: Uint8Array | string): string {
+  const here = fs.mkdtempSync(path.join(folder, 'case-'));
+  fs.symlinkSync(path.join(real, names[0]), path.join(here, names[0]));
+  fs.writeFileSync(path.join(here, names[1]), content);
+  return here;
+}
+
+function firstBytes(count: number): Buffer {
+  const bytes = Buffer.alloc(count);
+  const file = fs.openSync(path.join(real, names[1]), 'r');
+  fs.readSync(file, bytes, 0, count, 0);
+  fs.closeSync(file);
+  return bytes;
+}
+
+test.skipIf(process.platform !== 'linux').each([
+  ['cut off', () => firstBytes(1 << 20), /libtensorflow_cc\.so\.2: it is cut off: 1048576 of \d+ bytes/],
+  ['empty', () => '', /no shared library/],
+  ['something else', () => 'x'.repeat(1000), /no shared library/],
+])('a library that is %s is refused before it can end the process', (_, content, message) => {
+  const directory = withSecond(content());
+  let error: unknown;
+  try {
+    loadCApi(directory);
+  } catch (caught) {
+    error = caught;
+  }
+  expect(error).toBeInstanceOf(LibraryLoadError);
+  expect((error as Error).message).toMatch(message);
+  expect(fixFor(error)).toBe(`rm -r ${directory}`);
+});
+
+test.skipIf(process.platform !== 'linux')('a missing and a foreign library are named', () => {
+  const empty = fs.mkdtempSync(path.join(folder, 'case-'));
+  expect(() => loadCApi(empty)).toThrow(/libtensorflow_framework\.so\.2 is missing/);
+  // A whole library, but not TensorFlow's.
+  const foreign = withSecond('');
+  fs.rmSync(path.join(foreign, names[1]));
+  fs.symlinkSync(path.join(real, names[0]), path.join(foreign, names[1]));
+  expect(() => loadCApi(foreign)).toThrow(/has no function TF_/);
+});
