@@ -5,7 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import { type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
-import { concat, type Precision, toBf16, toF32, usesBf16 } from './raw-math.js';
+import { concat, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
 
 /** `same` and `valid` as TensorFlow defines them, or `[[top, bottom], [left, right]]` zeros. */
 export type Padding = 'same' | 'valid' | Zeros;
@@ -105,9 +105,9 @@ function convolvePacked(
   const blocks = filter.shape[0]!;
   const inputs = bias === undefined ? [x, filter] : [x, filter, bias];
   return tf.customGrad(() => {
-    const xs = low ? toBf16(backend, x) : x;
+    const xs = toProductType(backend, x, low);
     const unpack = (y: tf.Tensor): tf.Tensor[] => backend.raw('Unpack', [y], { num: { int: blocks }, axis: { int: 0 } }, blocks);
-    const filters = unpack(low ? toBf16(backend, filter) : filter);
+    const filters = unpack(toProductType(backend, filter, low));
     const biases =
       bias === undefined ? undefined : unpack(backend.raw('Reshape', [bias, tf.tensor1d([blocks, bias.size / blocks], 'int32')])[0]!);
     const parts = filters.map((part, i) => {
@@ -130,7 +130,7 @@ function convolveNative(
   precision: Precision | undefined,
 ): tf.Tensor {
   const low = usesBf16(backend, filter, precision);
-  const round = (y: tf.Tensor): tf.Tensor => (low ? toBf16(backend, y) : y);
+  const round = (y: tf.Tensor): tf.Tensor => toProductType(backend, y, low);
   const inputs = bias === undefined ? [x, filter] : [x, filter, bias];
   return tf.customGrad((...args) => {
     const save = args.at(-1) as tf.GradSaveFunc;
