@@ -8,6 +8,14 @@ export {
 } from './feature-extractor.js';
 export { type Features, features, selectRows } from './features.js';
 export { type FrechetDistance, frechetDistance, frechetDistanceOf } from './frechet.js';
+export {
+  type BootstrapOptions,
+  type FrechetInfinity,
+  type FrechetInfinityOptions,
+  frechetInfinity,
+  frechetInterval,
+  type Interval,
+} from './frechet-uncertainty.js';
 export { checkBatch, type ImageBatch, type ImageSource, rebatch } from './images/image-batch.js';
 export { npzImageShape, npzImages, npzLabels } from './images/npz-images.js';
 export { type ResampleKernel, type ResampleOptions, resample } from './images/resample.js';
