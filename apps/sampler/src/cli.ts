@@ -1,7 +1,11 @@
 #!/usr/bin/env node
 /** Command line of the sampler. */
+import { metrics } from '@dit-moe/metrics';
+import { networks } from '@dit-moe/metrics/node';
 import { BackendError, machineReport } from '@dit-moe/tensor-ops/node';
 import { Command, CommanderError, Option } from 'commander';
+import { compareCommand } from './commands/compare.js';
+import { type EvaluateFlags, evaluateCommand } from './commands/evaluate.js';
 import { type GenerateFlags, generateCommand } from './commands/generate.js';
 import { type MergeFlags, mergeCommand } from './commands/merge.js';
 import { type RoutingFlags, routingCommand } from './commands/routing.js';
@@ -18,7 +22,7 @@ const program = new Command('dit-moe-sampler')
   .addHelpText(
     'after',
     `
-Exit codes: 0 done, 1 defect, 2 wrong usage, 4 output, 5 backend, 6 model.
+Exit codes: 0 done, 1 defect, 2 wrong usage, 4 output, 5 backend, 6 model, 7 evaluation.
 
 Examples:
   dit-moe-sampler sample runs/demo                             8 images of every class in samples.png
@@ -26,6 +30,7 @@ Examples:
   dit-moe-sampler sample runs/demo --solver heun --steps 12 --guidance 3 --each single-files
   dit-moe-sampler generate runs/demo --out set --images 1000 --labels balanced
   dit-moe-sampler merge set                                    checks it and writes set/samples.npz
+  dit-moe-sampler evaluate set real-images                     FID and its companions
   dit-moe-sampler routing runs/demo --out routing              what the experts have specialised in
   dit-moe-sampler serve runs/demo                              a web page at http://127.0.0.1:8080/
   dit-moe-sampler doctor                                       what is there and what is missing`,
@@ -88,6 +93,52 @@ program
   .addOption(new Option('--json', 'print the result as JSON').default(false))
   .action(async (folder: string, flags: MergeFlags) => {
     code = await mergeCommand(folder, flags);
+  });
+withBackend(program.command('evaluate'))
+  .description('FID, sFID, Inception Score, precision and recall, ... of samples against a reference')
+  .argument('<samples>', 'folder of images, .npz, or generated set that has been merged')
+  .argument('[reference]', "the same, or statistics: ADM's or pytorch-fid's .npz")
+  .addOption(new Option('--network <name>', 'whose features are compared').choices(Object.keys(networks)).default('inception'))
+  .option('--network-weights <file>', 'its weights (default: looked for in the cache folder)')
+  .addOption(
+    new Option('--resize <rule>', "Inception's input: as the original graph, or half-pixel").choices(['tf1', 'pytorch-fid']).default('tf1'),
+  )
+  .option('--metrics <list>', `all, or some of ${Object.keys(metrics).join(', ')} (default: the usual ones of the network)`)
+  .addOption(new Option('--limit <n>', 'take the first n samples only').argParser(count))
+  .addOption(new Option('--batch <n>', 'images at once').argParser(count).default(32))
+  .addOption(new Option('--seed <n>', 'of subsets, shuffles and resamples').argParser(seed).default(0))
+  .option('--out <file>', 'keep the record as JSON, for "compare"')
+  .option('--save-statistics <file>', 'write statistics of the samples as .npz, to be a reference later')
+  .addOption(new Option('--layout <whose>', 'layout of these statistics').choices(['adm', 'pytorch-fid']).default('pytorch-fid'))
+  .addHelpText(
+    'after',
+    `
+Metrics:
+${Object.entries(metrics)
+  .map(([name, text]) => `  ${name.padEnd(12)} ${text}`)
+  .join('\n')}
+
+Networks:
+${Object.entries(networks)
+  .map(([name, { use }]) => `  ${name.padEnd(12)} ${use}`)
+  .join('\n')}
+
+Examples:
+  dit-moe-sampler evaluate samples.npz VIRTUAL_imagenet256_labeled.npz --metrics fd,sfd,is,pr-adm
+  dit-moe-sampler evaluate generated-images real-images --network pixels
+  dit-moe-sampler evaluate real-images --metrics is --save-statistics real.npz
+  dit-moe-sampler evaluate set real.npz --out ema.json && dit-moe-sampler compare ema.json other.json`,
+  )
+  .action(async (samples: string, reference: string | undefined, flags: EvaluateFlags) => {
+    code = await evaluateCommand(samples, reference, flags);
+  });
+program
+  .command('compare')
+  .description('evaluations side by side, with warnings where they do not compare')
+  .argument('<records...>', 'files of "evaluate --out"')
+  .addOption(new Option('--json', 'print as JSON').default(false))
+  .action(async (files: string[], flags: { json: boolean }) => {
+    code = await compareCommand(files, flags);
   });
 withSampling(program.command('routing'))
   .description('what the experts have specialised in: figures by class, place, time and layer, an HTML page, JSON')

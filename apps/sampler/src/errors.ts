@@ -2,7 +2,7 @@
 import { DitMoeError } from '@dit-moe/tensor-ops';
 
 /** Exit codes of `dit-moe-sampler`; also listed in `--help`. */
-export const exitCodes = { ok: 0, failure: 1, usage: 2, output: 4, backend: 5, model: 6 } as const;
+export const exitCodes = { ok: 0, failure: 1, usage: 2, output: 4, backend: 5, model: 6, evaluation: 7 } as const;
 
 /** An error that says which exit code it means. */
 export abstract class SamplerError extends DitMoeError {
@@ -30,5 +30,13 @@ export class ModelError extends SamplerError {
   readonly exitCode = exitCodes.model;
   constructor(message: string, options?: ErrorOptions) {
     super('E_MODEL', message, options);
+  }
+}
+
+/** Images, statistics or a network's weights cannot be used for an evaluation. */
+export class EvaluationError extends SamplerError {
+  readonly exitCode = exitCodes.evaluation;
+  constructor(message: string, options?: ErrorOptions) {
+    super('E_EVALUATION', message, options);
   }
 }

@@ -112,7 +112,7 @@ export function frechetInterval(samples: Features, reference: Reference, options
   return {
     value,
     standardError: Math.sqrt(deviations.reduce((sum, v) => sum + v * v, 0) / (resamples - 1)),
-    low: value + quantile((1 - level) / 2),
+    low: Math.max(0, value + quantile((1 - level) / 2)),
     high: value + quantile((1 + level) / 2),
     level,
   };

@@ -1,13 +1,13 @@
 /**
  * Frechet distance of two Gaussians (Heusel et al. 2017): `|m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^1/2`, without complex
  * arithmetic. The eigenvalues of `S1 S2` are those of the symmetric `L^T S2 L` with `S1 = L L^T`; if neither covariance is
- * positive definite, those of `S1^1/2 S2 S1^1/2`.
+ * positive definite, `L` has as many columns as `S1` has rank.
  */
 import { MetricError } from './errors.js';
 import type { Features } from './features.js';
-import { type Matrix, matrix, multiplyTransposed, trace, transpose } from './linear-algebra/matrix.js';
+import { pivotedCholesky } from './linear-algebra/cholesky.js';
+import { type Matrix, matrix, trace } from './linear-algebra/matrix.js';
 import { eigenvalues, productEigenvalues, productTransposed, singularValues } from './linear-algebra/runtime.js';
-import { symmetricEigen } from './linear-algebra/symmetric-eigen.js';
 import { type Moments, momentsOf } from './moments.js';
 
 /** A distance with its parts: `distance = max(0, meanTerm + traceA + traceB - 2 traceSqrt)`. */
@@ -18,10 +18,10 @@ export interface FrechetDistance {
   traceB: number;
   traceSqrt: number;
   /**
-   * How the square root's trace was found; `symmetric` means that both covariances are rank deficient, `features` that the
-   * features themselves were used.
+   * How the square root's trace was found; `rank-deficient` means that both covariances are so, `features` that the features
+   * themselves were used.
    */
-  method: 'cholesky' | 'symmetric' | 'features';
+  method: 'cholesky' | 'rank-deficient' | 'features';
 }
 
 /** Moments; the number of samples, where known, tells whether the covariance is singular. */
@@ -50,9 +50,9 @@ export function frechetDistance(a: Statistics, b: Statistics): FrechetDistance {
     (deficient(a) ? undefined : productEigenvalues(a.covariance, b.covariance)) ??
     (deficient(b) ? undefined : productEigenvalues(b.covariance, a.covariance));
   if (values === undefined) {
-    method = 'symmetric';
-    const root = squareRoot(a.covariance);
-    values = eigenvalues(multiplyTransposed(multiplyTransposed(root, b.covariance), root, true));
+    method = 'rank-deficient';
+    const factor = pivotedCholesky(a.covariance);
+    values = eigenvalues(productTransposed(productTransposed(factor, b.covariance), factor));
   }
   const traceSqrt = values.reduce((sum, value) => sum + Math.sqrt(Math.max(0, value)), 0);
   return assemble(a.mean, b.mean, trace(a.covariance), trace(b.covariance), traceSqrt, method);
@@ -93,17 +93,4 @@ function assemble(
 ): FrechetDistance {
   const meanTerm = meanA.reduce((sum, value, i) => sum + (value - meanB[i]!) ** 2, 0);
   return { distance: Math.max(0, meanTerm + traceA + traceB - 2 * traceSqrt), meanTerm, traceA, traceB, traceSqrt, method };
-}
-
-/** Symmetric square root; negative eigenvalues are rounding noise of zeros. */
-function squareRoot(s: Matrix): Matrix {
-  const { values, vectors } = symmetricEigen(s, true);
-  const n = s.rows;
-  const scaled = matrix(n, n, vectors!.data.slice());
-  for (let i = 0; i < n; i++) {
-    const factor = Math.max(0, values[i]!) ** 0.25;
-    for (let j = 0; j < n; j++) scaled.data[i * n + j]! *= factor;
-  }
-  const columns = transpose(scaled);
-  return multiplyTransposed(columns, columns, true);
 }

@@ -1,5 +1,15 @@
 export { MetricError } from './errors.js';
 export {
+  type EvaluateOptions,
+  type EvaluationReference,
+  type EvaluationResult,
+  evaluate,
+  isSorted,
+  type MetricName,
+  type MetricValues,
+  metrics,
+} from './evaluate.js';
+export {
   type CollectedFeatures,
   type CollectOptions,
   collectFeatures,

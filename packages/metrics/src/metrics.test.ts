@@ -6,6 +6,7 @@ import {
   type Features,
   features,
   frechetDistance,
+  frechetDistanceOf,
   inceptionScoreBySize,
   inceptionScoreBySplits,
   kernelDistance,
@@ -16,8 +17,10 @@ import {
   precisionRecall,
   StreamingMoments,
 } from './index.js';
-import { multiplyTransposed } from './linear-algebra/matrix.js';
-import { symmetricEigen } from './linear-algebra/symmetric-eigen.js';
+import { pivotedCholesky } from './linear-algebra/cholesky.js';
+import { multiplyTransposed, trace, transpose } from './linear-algebra/matrix.js';
+import { jacobiSingularValues } from './linear-algebra/singular-values.js';
+import { symmetricEigenvalues } from './linear-algebra/symmetric-eigen.js';
 
 /** Reproducible values in (-1, 1) without pattern (a linear congruential generator). */
 function noise(length: number, seed = 1): Float64Array<ArrayBuffer> {
@@ -40,24 +43,73 @@ const diagonal = (values: number[]) =>
   );
 
 describe('symmetric eigenvalues', () => {
-  test.each([1, 2, 3, 17, 60])('order %i: A v = lambda v, and both paths agree', (n) => {
+  test('of a matrix of differences are known in closed form', () => {
+    // 2 on the diagonal, -1 beside it: 2 - 2 cos(k pi / (n + 1)).
+    for (const n of [1, 2, 3, 17, 200]) {
+      const a = matrix(n, n);
+      for (let i = 0; i < n; i++) {
+        a.data[i * n + i] = 2;
+        if (i > 0) a.data[i * n + i - 1] = a.data[(i - 1) * n + i] = -1;
+      }
+      symmetricEigenvalues(a).forEach((v, i) => {
+        expect(v).toBeCloseTo(2 - 2 * Math.cos(((i + 1) * Math.PI) / (n + 1)), 12);
+      });
+    }
+  });
+  test('have the trace of the matrix and of its square, and do not change when it is turned', () => {
+    const n = 60;
     const x = matrix(n, n + 2, noise(n * (n + 2)));
     const a = multiplyTransposed(x, x, true);
-    const { values, vectors } = symmetricEigen(a, true);
-    expect(Array.from(values)).toEqual(Array.from(values).sort((p, q) => p - q));
-    symmetricEigen(a).values.forEach((v, i) => {
+    const values = symmetricEigenvalues(a);
+    const sum = (of: (v: number) => number) => values.reduce((s, v) => s + of(v), 0);
+    expect(sum((v) => v)).toBeCloseTo(trace(a), 9);
+    expect(sum((v) => v * v)).toBeCloseTo(trace(multiplyTransposed(a, a)), 7);
+    // A reflection I - 2 u u^T.
+    const u = noise(n, 3);
+    const norm = u.reduce((s, v) => s + v * v, 0);
+    const h = matrix(
+      n,
+      n,
+      Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0) - (2 * u[Math.floor(i / n)]! * u[i % n]!) / norm),
+    );
+    symmetricEigenvalues(multiplyTransposed(multiplyTransposed(h, a), h, true)).forEach((v, i) => {
       expect(v).toBeCloseTo(values[i]!, 10);
     });
-    for (let r = 0; r < n; r++) {
-      const v = vectors!.data.subarray(r * n, (r + 1) * n);
-      for (let i = 0; i < n; i++)
-        expect(a.data.subarray(i * n, (i + 1) * n).reduce((s, w, j) => s + w * v[j]!, 0)).toBeCloseTo(values[r]! * v[i]!, 10);
-    }
   });
 
   test('a matrix that is not finite is refused', () => {
-    expect(() => symmetricEigen(matrix(3, 3, new Float64Array(9).fill(Number.NaN)))).toThrow(/not finite/);
+    expect(() => symmetricEigenvalues(matrix(3, 3, new Float64Array(9).fill(Number.NaN)))).toThrow(/not finite/);
   });
+});
+
+test('pivoted Cholesky finds the rank and gives the matrix back', () => {
+  for (const rank of [0, 1, 5, 12]) {
+    const x = matrix(12, rank, noise(12 * rank));
+    const a = multiplyTransposed(x, x, true);
+    const u = pivotedCholesky(a);
+    expect(u.rows).toBe(rank);
+    const columns = transpose(u);
+    multiplyTransposed(columns, columns).data.forEach((v, i) => {
+      expect(v).toBeCloseTo(a.data[i]!, 12);
+    });
+  }
+});
+
+test('singular values are square roots of the eigenvalues of the Gram matrix, of either form', () => {
+  for (const [rows, columns] of [
+    [5, 9],
+    [9, 5],
+    [1, 4],
+  ] as const) {
+    const x = matrix(rows, columns, noise(rows * columns));
+    const small = rows <= columns ? x : transpose(x);
+    const roots = symmetricEigenvalues(multiplyTransposed(small, small, true)).map(Math.sqrt);
+    jacobiSingularValues(x)
+      .sort()
+      .forEach((v, i) => {
+        expect(v).toBeCloseTo(roots[i]!, 12);
+      });
+  }
 });
 
 describe('Frechet distance', () => {
@@ -71,12 +123,27 @@ describe('Frechet distance', () => {
 
   test('rank-deficient covariances and fewer samples than dimensions', () => {
     const both = frechetDistance(gaussian([0, 0, 0], [4, 0, 0]), gaussian([0, 0, 0], [9, 1, 0]));
-    expect(both).toMatchObject({ method: 'symmetric' });
+    expect(both).toMatchObject({ method: 'rank-deficient' });
     expect(both.distance).toBeCloseTo(1 + 1, 7);
     const few = momentsOf(set(5, 12));
     expect(frechetDistance(few, few).distance).toBeLessThan(1e-6);
     expect(frechetDistance(few, momentsOf(set(5, 12, 9))).distance).toBeGreaterThan(0.1);
     expect(frechetDistance(gaussian([1], [0]), gaussian([0], [4])).distance).toBeCloseTo(1 + 4, 12);
+  });
+
+  test('from features it is the same, and exact where the covariances are singular', () => {
+    const [a, b] = [set(60, 7, 1), set(50, 7, 2, 0.3)];
+    expect(frechetDistanceOf(a, b).distance).toBeCloseTo(frechetDistance(momentsOf(a), momentsOf(b)).distance, 10);
+    const [few, others] = [set(5, 12), set(9, 12, 4)];
+    expect(frechetDistanceOf(few, others)).toMatchObject({ method: 'features' });
+    expect(frechetDistanceOf(few, others).distance).toBeCloseTo(frechetDistance(momentsOf(few), momentsOf(others)).distance, 5);
+    expect(frechetDistanceOf(few, few).distance).toBeLessThan(1e-12);
+    const moved = features(
+      Float64Array.from(few.data, (v) => v + 2),
+      12,
+    );
+    expect(frechetDistanceOf(few, moved).distance).toBeCloseTo(4 * 12, 11);
+    expect(() => frechetDistanceOf(set(1, 3), set(1, 3))).toThrow(/at least 2 samples/);
   });
 
   test('bad statistics are refused', () => {
@@ -98,7 +165,7 @@ describe('Frechet distance', () => {
       expect(onRuntime.distance).toBeCloseTo(portable.distance, 9);
       expect(onRuntime.method).toBe('cholesky');
       const few = momentsOf(set(20, 260));
-      expect(frechetDistance(few, few)).toMatchObject({ method: 'symmetric' });
+      expect(frechetDistance(few, few)).toMatchObject({ method: 'rank-deficient' });
       expect(frechetDistance(few, few).distance).toBeLessThan(1e-5);
     });
   });

@@ -32,6 +32,41 @@ export function cholesky(a: Matrix): Matrix | undefined {
   return factor;
 }
 
+/**
+ * `u` `[rank, n]` with `a = u^T u` for a semidefinite matrix: Cholesky with complete pivoting, which ends when nothing but rounding
+ * noise is left (Higham 2002, section 10.3).
+ *
+ * @param a symmetric, positive semidefinite
+ */
+export function pivotedCholesky(a: Matrix): Matrix {
+  const n = a.rows;
+  const floor = pivotFloor(a);
+  const rest = Float64Array.from({ length: n }, (_, i) => a.data[i * n + i]!);
+  const rows: Float64Array[] = [];
+  while (rows.length < n) {
+    let pivot = 0;
+    for (let i = 1; i < n; i++) if (rest[i]! > rest[pivot]!) pivot = i;
+    if (!(rest[pivot]! > floor)) break;
+    const row = a.data.slice(pivot * n, (pivot + 1) * n);
+    for (const earlier of rows) {
+      const factor = earlier[pivot]!;
+      if (factor !== 0) for (let j = 0; j < n; j++) row[j]! -= factor * earlier[j]!;
+    }
+    const scale = 1 / Math.sqrt(rest[pivot]!);
+    for (let j = 0; j < n; j++) {
+      row[j]! *= scale;
+      rest[j]! -= row[j]! ** 2;
+    }
+    rest[pivot] = 0;
+    rows.push(row);
+  }
+  const factor = matrix(rows.length, n);
+  rows.forEach((row, i) => {
+    factor.data.set(row, i * n);
+  });
+  return factor;
+}
+
 /** Below this a pivot is rounding noise of the subtraction that made it: the matrix is singular to working precision. */
 export function pivotFloor(a: Matrix): number {
   let largest = 0;

@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { cholesky, pivotFloor } from './cholesky.js';
 import { type Matrix, matrix, multiplyTransposed, transpose } from './matrix.js';
 import { jacobiSingularValues } from './singular-values.js';
-import { symmetricEigen } from './symmetric-eigen.js';
+import { symmetricEigenvalues } from './symmetric-eigen.js';
 
 /** Below this dimension the TypeScript code is faster than moving the data. */
 const RUNTIME_DIMENSION = 256;
@@ -52,7 +52,7 @@ export function productEigenvalues(r: Matrix, s: Matrix): Float64Array | undefin
     const factor = cholesky(r);
     if (factor === undefined) return undefined;
     const upper = transpose(factor); // rows of L^T
-    return symmetricEigen(multiplyTransposed(multiplyTransposed(upper, s), upper, true)).values;
+    return symmetricEigenvalues(multiplyTransposed(multiplyTransposed(upper, s), upper, true));
   }
   return scoped(() => {
     let factor: tf.Tensor;
@@ -71,7 +71,7 @@ export function productEigenvalues(r: Matrix, s: Matrix): Float64Array | undefin
 /** Eigenvalues of a symmetric matrix, ascending. */
 export function eigenvalues(a: Matrix): Float64Array {
   const backend = a.rows >= RUNTIME_DIMENSION ? tensorFlowBackend() : undefined;
-  return backend === undefined ? symmetricEigen(a).values : scoped(() => eigenvaluesOnRuntime(backend, upload(backend, a)));
+  return backend === undefined ? symmetricEigenvalues(a) : scoped(() => eigenvaluesOnRuntime(backend, upload(backend, a)));
 }
 
 /** Singular values of a matrix, in no particular order. */

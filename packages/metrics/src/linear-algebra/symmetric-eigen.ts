@@ -1,30 +1,24 @@
 /**
- * Eigenvalues, and on request eigenvectors, of a symmetric matrix: Householder reduction to tridiagonal form, then implicit
- * QL (Golub and Van Loan, sections 8.3 and 8.4; the eigenvalues-only path never forms the transformation).
+ * Eigenvalues of a symmetric matrix: Householder reduction to tridiagonal form, then implicit QL (Golub and Van Loan, sections 8.3
+ * and 8.4).
  */
 import { DitMoeError } from '@dit-moe/tensor-ops';
-import { type Matrix, matrix } from './matrix.js';
+import type { Matrix } from './matrix.js';
 
 /** QL did not converge, which means that the matrix holds NaN or infinity. */
 const MAX_SWEEPS = 60;
 
-/** Eigenvalues ascending; `vectors` has the eigenvector of `values[i]` in row i. */
-export interface Eigen {
-  values: Float64Array;
-  vectors?: Matrix;
-}
-
 /**
+ * Eigenvalues, ascending.
+ *
  * @param a symmetric; only its lower half is read
  * @throws DitMoeError `E_EIGEN` if the matrix is not finite
  */
-export function symmetricEigen(a: Matrix, withVectors = false): Eigen {
+export function symmetricEigenvalues(a: Matrix): Float64Array {
   const n = a.rows;
   const work = a.data.slice();
   const diagonal = new Float64Array(n);
   const off = new Float64Array(n); // off[i] couples i and i + 1
-  const reflectors = withVectors ? matrix(n, n) : undefined;
-  const factors = new Float64Array(n);
   const v = new Float64Array(n);
   const p = new Float64Array(n);
 
@@ -45,10 +39,6 @@ export function symmetricEigen(a: Matrix, withVectors = false): Eigen {
     off[k] = alpha;
     v[k + 1]! -= alpha;
     const beta = 1 / (norm * (norm + Math.abs(v[k + 1]! + alpha))); // 2 / v^T v
-    if (reflectors !== undefined) {
-      reflectors.data.set(v.subarray(k + 1), k * n + k + 1);
-      factors[k] = beta;
-    }
     // p = beta A v, using the lower half only: every entry is loaded once and used twice.
     p.fill(0, k + 1);
     for (let i = k + 1; i < n; i++) {
@@ -84,26 +74,11 @@ export function symmetricEigen(a: Matrix, withVectors = false): Eigen {
   }
   diagonal[n - 1] = work[n * n - 1]!;
 
-  let vectors: Matrix | undefined;
-  if (reflectors !== undefined) {
-    // Rows of `vectors` become the eigenvectors: start from Q^T, the product of the reflectors.
-    vectors = matrix(n, n);
-    for (let i = 0; i < n; i++) vectors.data[i * n + i] = 1;
-    for (let k = n - 3; k >= 0; k--) {
-      if (factors[k] === 0) continue;
-      for (let i = k + 1; i < n; i++) {
-        let dot = 0;
-        for (let j = k + 1; j < n; j++) dot += vectors.data[i * n + j]! * reflectors.data[k * n + j]!;
-        dot *= factors[k]!;
-        for (let j = k + 1; j < n; j++) vectors.data[i * n + j]! -= dot * reflectors.data[k * n + j]!;
-      }
-    }
-  }
-  implicitQl(diagonal, off, vectors);
-  return sorted(diagonal, vectors);
+  implicitQl(diagonal, off);
+  return diagonal.sort();
 }
 
-function implicitQl(d: Float64Array, e: Float64Array, vectors: Matrix | undefined): void {
+function implicitQl(d: Float64Array, e: Float64Array): void {
   const n = d.length;
   let scale = 0; // Largest |d| + |e| so far: couplings below its rounding are zero, as in EISPACK's tql2.
   for (let l = 0; l < n; l++) {
@@ -138,7 +113,6 @@ function implicitQl(d: Float64Array, e: Float64Array, vectors: Matrix | undefine
         shift = s * r;
         d[i + 1] = g + shift;
         g = c * r - b;
-        if (vectors !== undefined) rotateRows(vectors, i, c, s);
       }
       if (r === 0 && i >= l) continue;
       d[l]! -= shift;
@@ -146,25 +120,4 @@ function implicitQl(d: Float64Array, e: Float64Array, vectors: Matrix | undefine
       e[m] = 0;
     }
   }
-}
-
-/** Rotates rows i and i + 1. */
-function rotateRows({ data, columns }: Matrix, i: number, c: number, s: number): void {
-  const [a, b] = [i * columns, (i + 1) * columns];
-  for (let k = 0; k < columns; k++) {
-    const f = data[b + k]!;
-    data[b + k] = s * data[a + k]! + c * f;
-    data[a + k] = c * data[a + k]! - s * f;
-  }
-}
-
-function sorted(values: Float64Array, vectors: Matrix | undefined): Eigen {
-  if (vectors === undefined) return { values: values.sort() };
-  const order = Array.from(values.keys()).sort((i, j) => values[i]! - values[j]!);
-  const n = values.length;
-  const rows = matrix(n, n);
-  order.forEach((from, to) => {
-    rows.data.set(vectors.data.subarray(from * n, (from + 1) * n), to * n);
-  });
-  return { values: Float64Array.from(order, (i) => values[i]!), vectors: rows };
 }

@@ -1,1 +1,3 @@
-export {};
+export { decodeImages, type ImageFiles, listImages } from './image-folder.js';
+export { type ImageSet, openImageSet } from './image-set.js';
+export { type NetworkName, networks, type OpenNetwork, type OpenNetworkOptions, openNetwork, weightsFolder } from './networks.js';

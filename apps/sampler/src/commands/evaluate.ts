@@ -1,0 +1,273 @@
+/** `evaluate`: samples against a reference, with a record of everything that the numbers depend on. */
+import path from 'node:path';
+import {
+  type CollectedFeatures,
+  collectFeatures,
+  type EvaluationReference,
+  type EvaluationResult,
+  evaluate,
+  type InceptionResize,
+  isSorted,
+  MetricError,
+  type MetricName,
+  type MetricValues,
+  metrics,
+  type StatisticsLayout,
+  statisticsArrays,
+} from '@dit-moe/metrics';
+import { type ImageSet, type NetworkName, type OpenNetwork, openImageSet, openNetwork } from '@dit-moe/metrics/node';
+import { FormatError } from '@dit-moe/tensor-ops/io';
+import { writeFileAtomically, writeNpz } from '@dit-moe/tensor-ops/io/node';
+import { type BackendName, type ChosenBackend, startBackend } from '@dit-moe/tensor-ops/node';
+import { EvaluationError, exitCodes, OutputError, UsageError } from '../errors.js';
+import { MANIFEST, readManifest } from '../generate/manifest.js';
+import { createProgress } from '../progress.js';
+
+export interface EvaluateFlags {
+  network: NetworkName;
+  networkWeights?: string;
+  resize: InceptionResize;
+  metrics?: string;
+  batch: number;
+  limit?: number;
+  seed: number;
+  out?: string;
+  saveStatistics?: string;
+  layout: StatisticsLayout;
+  backend: BackendName;
+  threads?: number;
+  json: boolean;
+}
+
+/** Metrics without `--metrics`, and those of a network that has only pooled features. */
+const DEFAULTS: Record<NetworkName, readonly MetricName[]> = {
+  inception: ['fd', 'sfd', 'is', 'pr', 'kd'],
+  dinov2: ['fd', 'pr', 'dc', 'kd'],
+  clip: ['cmmd'],
+  pixels: ['fd', 'kd'],
+};
+type Names = 'pool' | 'spatial' | 'logits';
+
+/** Everything about an evaluation; what `--json` prints and `--out` keeps. */
+export interface EvaluationRecord {
+  format: 1;
+  samples: SetRecord;
+  reference?: SetRecord;
+  network: { name: NetworkName; description: string; weights?: OpenNetwork['weights'] };
+  /** How floats of the network became the numbers, where hardware has a say. */
+  computation: { backend: string; devices: readonly string[]; tf32: string; covariance: 'float64' };
+  seed: number;
+  seconds: number;
+  metrics: MetricValues;
+  skipped: EvaluationResult['skipped'];
+  warnings: string[];
+}
+
+/** What was compared. */
+interface SetRecord {
+  path: string;
+  kind: string;
+  count: number;
+  size?: readonly [number, number];
+  /** Order of the images: that of the file, or of the names. */
+  order: string;
+  sortedByClass: boolean | 'unknown';
+  /** How classes were chosen; from the manifest of a generated set. */
+  labelPolicy: string;
+  /** How floats became bytes; from the manifest of a generated set. */
+  rounding: string;
+  lossy: readonly string[];
+  statistics: boolean;
+}
+
+/** Runs `evaluate` and returns the exit code. */
+export async function evaluateCommand(samplesPath: string, referencePath: string | undefined, flags: EvaluateFlags): Promise<number> {
+  try {
+    const record = await evaluateSets(samplesPath, referencePath, flags);
+    if (flags.out !== undefined)
+      await writeFileAtomically(flags.out, `${JSON.stringify(record, null, 2)}\n`).catch((cause) => {
+        throw new OutputError(`Cannot write ${flags.out}: ${(cause as Error).message}`, { cause });
+      });
+    console.log(flags.json ? JSON.stringify(record) : formatRecord(record));
+    return exitCodes.ok;
+  } catch (error) {
+    if (error instanceof MetricError || error instanceof FormatError) throw new EvaluationError(error.message, { cause: error });
+    throw error;
+  }
+}
+
+/** Metrics of `--metrics`. */
+export function parseMetrics(text: string | undefined, network: NetworkName): readonly MetricName[] {
+  if (text === undefined) return DEFAULTS[network];
+  if (text === 'all') return (Object.keys(metrics) as MetricName[]).filter((name) => name !== 'cmmd' || network === 'clip');
+  return text.split(',').map((part) => {
+    const name = part.trim();
+    if (!(name in metrics))
+      throw new UsageError(`--metrics: there is no "${name}"; expected all, or some of ${Object.keys(metrics).join(', ')}.`);
+    return name as MetricName;
+  });
+}
+
+async function evaluateSets(samplesPath: string, referencePath: string | undefined, flags: EvaluateFlags): Promise<EvaluationRecord> {
+  const names = parseMetrics(flags.metrics, flags.network);
+  const samples = await openImageSet(samplesPath);
+  const reference =
+    referencePath === undefined
+      ? undefined
+      : await openImageSet(referencePath).catch(async (error) => {
+          await samples.close();
+          throw error;
+        });
+  let network: OpenNetwork | undefined;
+  try {
+    if (samples.count === 0)
+      throw new UsageError(`${samplesPath} has statistics but no images. Samples must be images; a reference may be either.`);
+    const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
+    network = await openNetwork(flags.network, { weights: flags.networkWeights, resize: flags.resize });
+    const started = performance.now();
+    const own = await collect(samples, network, flags, 'samples');
+    const other = reference === undefined ? undefined : await referenceOf(reference, network, flags, names);
+    const result = evaluate(own, other, names, {
+      labels: samples.labels?.slice(0, own.count),
+      seed: flags.seed,
+      onMetric: (name) => console.error(`computing ${name}: ${metrics[name]}`),
+    });
+    if (flags.saveStatistics !== undefined) await saveStatistics(own, flags.saveStatistics, flags.layout);
+    return {
+      format: 1,
+      samples: await describe(samples, own.count),
+      ...(reference !== undefined && { reference: await describe(reference, other!.features?.count ?? other!.pool?.count ?? 0) }),
+      network: {
+        name: network.name,
+        description: network.extractor.description,
+        ...(network.weights !== undefined && { weights: network.weights }),
+      },
+      computation: { backend: `${backend.name} ${backend.version}`, devices: backend.devices, tf32: tf32(backend), covariance: 'float64' },
+      seed: flags.seed,
+      seconds: (performance.now() - started) / 1000,
+      metrics: result.values,
+      skipped: result.skipped,
+      warnings: [...result.warnings, ...warningsOfSets(samples, reference)],
+    };
+  } finally {
+    network?.dispose();
+    await samples.close();
+    await reference?.close();
+  }
+}
+
+async function collect(set: ImageSet, network: OpenNetwork, flags: EvaluateFlags, what: string): Promise<CollectedFeatures<Names>> {
+  const progress = createProgress(what, Math.min(set.count, flags.limit ?? Number.POSITIVE_INFINITY));
+  return collectFeatures<Names>(set.images(), network.extractor.extract as Parameters<typeof collectFeatures<Names>>[1], {
+    batch: flags.batch,
+    keep: ['pool', 'logits'],
+    moments: ['pool', 'spatial'],
+    ...(flags.limit !== undefined && { limit: flags.limit }),
+    onProgress: (done) => progress.update(done),
+  });
+}
+
+/** Statistics from the file where it has them, everything else from its images. */
+async function referenceOf(
+  set: ImageSet,
+  network: OpenNetwork,
+  flags: EvaluateFlags,
+  names: readonly MetricName[],
+): Promise<EvaluationReference> {
+  const { statistics } = set;
+  const imagesNeeded = statistics === undefined || names.some((name) => !['fd', 'sfd', 'is', 'fd-infinity', 'fd-interval'].includes(name));
+  if (set.count === 0 || !imagesNeeded) return statistics!;
+  const found = await collect(set, network, { ...flags, limit: undefined }, 'reference images');
+  const enough = found.count > 1;
+  return {
+    pool: statistics?.pool ?? (enough ? found.moments.pool!.moments() : undefined),
+    spatial: statistics?.spatial ?? (enough ? found.moments.spatial?.moments() : undefined),
+    features: found.features.pool,
+  };
+}
+
+async function saveStatistics(own: CollectedFeatures<Names>, file: string, layout: StatisticsLayout): Promise<void> {
+  const arrays = statisticsArrays({ pool: own.moments.pool!.moments(), spatial: own.moments.spatial?.moments() }, layout);
+  await writeNpz(file, arrays).catch((cause) => {
+    throw new OutputError(`Cannot write ${file}: ${(cause as Error).message}`, { cause });
+  });
+}
+
+async function describe(set: ImageSet, count: number): Promise<SetRecord> {
+  const manifest = set.kind === 'npz' ? await readManifest(path.dirname(set.path)).catch(() => undefined) : undefined;
+  const generated = manifest?.images === set.count ? manifest : undefined;
+  return {
+    path: path.resolve(set.path),
+    kind: set.kind,
+    count,
+    ...(set.size !== undefined && { size: set.size }),
+    order: set.kind === 'npz' ? 'as in the file' : 'by name',
+    sortedByClass: set.labels === undefined ? 'unknown' : isSorted(set.labels),
+    labelPolicy: generated === undefined ? `unknown (no ${MANIFEST} beside it)` : generated.labels.policy,
+    rounding: generated === undefined ? `unknown (no ${MANIFEST} beside it)` : 'round(127.5 (x + 1)), clipped to 0..255',
+    lossy: set.lossy,
+    statistics: set.statistics !== undefined,
+  };
+}
+
+function tf32({ devices }: ChosenBackend): string {
+  if (!devices.some((name) => /gpu/i.test(name))) return 'not used (no GPU)';
+  return process.env['NVIDIA_TF32_OVERRIDE'] === '0'
+    ? 'off (NVIDIA_TF32_OVERRIDE=0)'
+    : "on (TensorFlow's default; NVIDIA_TF32_OVERRIDE=0 turns it off)";
+}
+
+function warningsOfSets(samples: ImageSet, reference: ImageSet | undefined): string[] {
+  const warnings: string[] = [];
+  for (const [set, whose] of [
+    [samples, 'samples'],
+    [reference, 'reference images'],
+  ] as const)
+    if (set !== undefined && set.lossy.length > 0)
+      warnings.push(`The ${whose} are lossy files (${set.lossy.join(', ')}), which shifts every metric: use PNG or .npz.`);
+  if (samples.size !== undefined && reference?.size !== undefined && samples.size.join() !== reference.size.join())
+    warnings.push(
+      `Samples are ${samples.size.join(' x ')}, reference images ${reference.size.join(' x ')} pixels: each is resized by the network on its own.`,
+    );
+  return warnings;
+}
+
+/** Names and values of a record, in the order of the table; also for `compare`. */
+export function rowsOf({ network, metrics: m }: Pick<EvaluationRecord, 'network' | 'metrics'>): [name: string, value: string][] {
+  const inception = network.name === 'inception';
+  const named = (frechet: string) => (inception ? frechet : `${frechet.replace('FID', 'FD')} (${network.name})`);
+  const rows: [string, string][] = [];
+  const add = (name: string, value: number | undefined, digits = 4) => value !== undefined && rows.push([name, value.toFixed(digits)]);
+  add(named('FID'), m.fd?.distance);
+  if (m['fd-interval'] !== undefined)
+    rows.push([`${named('FID')}, 95 % interval`, `${m['fd-interval'].low.toFixed(4)} to ${m['fd-interval'].high.toFixed(4)}`]);
+  add(`${named('FID')}, infinitely many samples`, m['fd-infinity']?.distance);
+  add('sFID', m.sfd?.distance);
+  add('Inception Score, in file order', m.is?.inOrder.mean);
+  if (m.is !== undefined) rows.push(['Inception Score, shuffled', `${m.is.shuffled.mean.toFixed(4)} +- ${m.is.shuffled.std.toFixed(4)}`]);
+  add('precision', m.pr?.precision);
+  add('recall', m.pr?.recall);
+  add('precision (ADM)', m['pr-adm']?.precision);
+  add('recall (ADM)', m['pr-adm']?.recall);
+  add('density', m.dc?.density);
+  add('coverage', m.dc?.coverage);
+  if (m.kd !== undefined)
+    rows.push([inception ? 'KID' : `kernel distance (${network.name})`, `${m.kd.mean.toFixed(6)} +- ${m.kd.std.toFixed(6)}`]);
+  add('CMMD', m.cmmd);
+  return rows;
+}
+
+function formatRecord(record: EvaluationRecord): string {
+  const rows = rowsOf(record);
+  for (const [name, reason] of Object.entries(record.skipped)) rows.push([name, `not computed: ${reason}`]);
+  const width = Math.max(0, ...rows.map(([name]) => name.length));
+  const { samples, reference, network } = record;
+  return [
+    ...rows.map(([name, value]) => `${name.padEnd(width)}  ${value}`),
+    '',
+    `${samples.count} samples of ${samples.path}${reference === undefined ? '' : `, reference ${reference.path} (${reference.count || 'unknown number of'} images)`}`,
+    `${network.description}${network.weights === undefined ? '' : `, weights ${network.weights.published ?? path.basename(network.weights.file)} (sha256 ${network.weights.sha256.slice(0, 16)})`}`,
+    `${record.computation.backend}, TF32 ${record.computation.tf32}`,
+    ...record.warnings.map((warning) => `warning: ${warning}`),
+  ].join('\n');
+}
