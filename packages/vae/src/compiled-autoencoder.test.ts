@@ -128,7 +128,7 @@ describe('a compiled autoencoder', () => {
   });
 
   test('tiles stay within the stated bound of the whole', async () => {
-    // docs/vae.md states the bound. Group norms of a tile see other statistics, so the pictures must be alike everywhere to be close.
+    // The bound: RMS below 0.3 of the signal. Group norms of a tile see other statistics, so the pictures must be alike everywhere to be close.
     const latents = tf.mul(noise('tiles', [1, 4, 32, 24]), 0.5);
     const pixels = pixelsOf(1, 64, 48);
     await using({ tiling: { tileSize: 32, overlap: 0.25 } }, async (autoencoder) => {

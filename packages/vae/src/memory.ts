@@ -11,7 +11,8 @@ export interface Workload {
 
 /**
  * Feature maps alive at once where a residual block is computed, in units of its larger one: the input kept for the sum, the
- * normalised map, its activation, and the convolution's result with its working copies. Measured; see docs/vae.md.
+ * normalised map, its activation, and the convolution's result with its working copies. Counted,
+ * not measured.
  */
 const MAPS_ALIVE = 5;
 

@@ -9,9 +9,9 @@ import { formatDuration } from '../run/progress.js';
 
 /** ImageNet's training set, assumed while no data is named. */
 const IMAGENET = { count: 1_281_167, classes: 1000 };
-/** Share of the speed of large matrix products that a training step reaches; measured with S/2-8E2A on a CPU of two cores. */
+/** Share of the speed of large matrix products that a training step is assumed to reach on a CPU. */
 const EFFICIENCY = 0.6;
-/** A100 for comparison: dense peak in TFLOP/s by precision (f32 as TF32), and the share that trainers of this size reach. */
+/** A100 for comparison: dense peak in TFLOP/s by precision (f32 as TF32), and the share that is assumed to be reached. */
 const A100 = { f32: 156, bf16: 312, share: 0.4 };
 
 export interface DryRun {

@@ -65,7 +65,7 @@ function reverseSde(evaluationsPerStep: number, steps: number, title: string, he
 
 /**
  * A solver whose steps are known beforehand. Flow models have the uniform grid, on which the multistep methods' error at 10 to 20
- * steps is smallest, unlike that of Gaussian models (docs/diffusion.md).
+ * steps is smallest, unlike that of Gaussian models.
  */
 function fixed(
   kind: 'ode' | 'sde',
