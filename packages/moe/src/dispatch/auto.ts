@@ -13,7 +13,7 @@ export interface DispatchSpeed {
   batchFlops: number;
 }
 
-/** Of the 2-core CPU that the benchmark ran on, eager ops; plain products there are faster than batched ones. */
+/** A rough estimate for a CPU of two cores and eager ops; plain products there are faster than batched ones. */
 export const REFERENCE_SPEED: DispatchSpeed = { secondsPerOp: 1e-5, sliceFlops: 1.5e11, batchFlops: 1e11 };
 
 const dispatchers: Record<DispatcherName, Dispatcher> = { slices, padded, capacity: capacity(), dense };
