@@ -1,6 +1,7 @@
 /** Images from a model: each depends on the model, the settings, the seed and its number, not on its batch. */
 import {
   classifierFreeGuidance,
+  finish,
   type GridName,
   levels,
   type Pixels,
@@ -142,16 +143,7 @@ export async function sampleBatch(
       noise: given?.steps ?? stepNoise(seed, indices, shape),
       signal,
     });
-    for (;;) {
-      const { done, value } = await run.next();
-      if (done) return value;
-      try {
-        await onStep?.(value);
-      } catch (error) {
-        await run.return(undefined as never);
-        throw error;
-      }
-    }
+    return await finish(run, onStep);
   } finally {
     if (start !== noise) start.dispose();
     tf.dispose([noise, labels]);
