@@ -114,7 +114,7 @@ export class Parameter {
   /** Frees the storage. */
   dispose(): void {
     if (this.resource !== undefined && !this.resource.isDisposed) {
-      this.backend!.raw('DestroyResourceOp', [this.resource], { ignore_lookup_error: { bool: true } }, 0);
+      if (!this.backend!.stopped) this.backend!.raw('DestroyResourceOp', [this.resource], { ignore_lookup_error: { bool: true } }, 0);
       this.resource.dispose();
     }
     this.value?.dispose();

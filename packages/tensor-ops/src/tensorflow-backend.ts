@@ -35,16 +35,28 @@ export type OpAttribute =
   | { bool: boolean }
   | { string: string }
   | { shape: readonly number[] }
+  | { tensor: TensorValue }
   | { func: string }
   | { types: readonly DataType[] }
   | { ints: readonly number[] }
   | { floats: readonly number[] }
   | { bools: readonly boolean[] }
   | { strings: readonly string[] }
-  | { shapes: readonly (readonly number[])[] };
+  | { shapes: readonly (readonly number[])[] }
+  | { tensors: readonly TensorValue[] }
+  | { funcs: readonly string[] };
+
+/** A tensor inside an attribute: its values as TensorFlow lays them out in memory, or one byte string each. */
+export interface TensorValue {
+  type: DataType;
+  shape: readonly number[];
+  values: ArrayBufferView | readonly Uint8Array[];
+}
 
 /** What a step that is compiled by a backend offers. */
 export interface BackendStep {
+  /** The name of its function in TensorFlow, for `func` attributes (of `StatelessCase`, `While`, ...). */
+  readonly functionName: string;
   run(inputs: readonly tf.Tensor[]): Promise<tf.Tensor[]>;
   runSync(inputs: readonly tf.Tensor[]): tf.Tensor[];
   dispose(): void;
@@ -71,6 +83,8 @@ export interface TensorFlowBackend {
     inputs: readonly tf.Tensor[],
     options: { name: string; xla: boolean },
   ): BackendStep;
+  /** Whether the runtime was shut down: its tensors are gone. */
+  readonly stopped: boolean;
   /** Whether a step is being recorded now. */
   readonly recording: boolean;
   /**

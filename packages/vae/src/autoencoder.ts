@@ -3,7 +3,7 @@
  * pure functions of weights and input. Images and latents are channels-first at the edges as in the rest of the project, and
  * channels-last inside.
  */
-import { attention, conv2d, groupNorm, linear, type Precision, ShapeError, silu } from '@dit-moe/tensor-ops';
+import { attention, conv2d, groupNorm, linear, type Precision, resizeImages, ShapeError, silu } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AutoencoderConfig, downscale } from './config.js';
 import type { AutoencoderWeights } from './weights.js';
@@ -133,7 +133,7 @@ export const unscaleLatents = (z: tf.Tensor, { scalingFactor, shiftFactor }: Aut
 
 /** Every pixel four times. */
 function doubled(x: tf.Tensor): tf.Tensor {
-  return tf.image.resizeNearestNeighbor(x as tf.Tensor4D, [2 * x.shape[1]!, 2 * x.shape[2]!]);
+  return resizeImages(x, [2 * x.shape[1]!, 2 * x.shape[2]!], { method: 'nearest' });
 }
 
 /** Largest number of attention scores that exist at once; 16 MiB, so that they stay in the caches. */

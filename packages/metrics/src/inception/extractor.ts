@@ -1,5 +1,5 @@
 /** From RGB images to the features that the metrics need, in compiled batches. */
-import { compile } from '@dit-moe/tensor-ops';
+import { compile, resizeImages } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { MetricError } from '../errors.js';
 import type { FeatureExtractor } from '../feature-extractor.js';
@@ -21,8 +21,8 @@ export type InceptionResize = 'tf1' | 'pytorch-fid';
  */
 export function resizeForInception(images: tf.Tensor4D, resize: InceptionResize = 'tf1'): tf.Tensor4D {
   const values = tf.cast(images, 'float32') as tf.Tensor4D;
-  if (resize === 'tf1') return tf.div(tf.sub(tf.image.resizeBilinear(values, [SIDE, SIDE], false, false), 128), 128);
-  return tf.sub(tf.mul(tf.image.resizeBilinear(tf.div(values, 255) as tf.Tensor4D, [SIDE, SIDE], false, true), 2), 1);
+  if (resize === 'tf1') return tf.div(tf.sub(resizeImages(values, [SIDE, SIDE], { centres: 'tf1' }), 128), 128);
+  return tf.sub(tf.mul(resizeImages(tf.div(values, 255), [SIDE, SIDE]), 2), 1);
 }
 
 /**

@@ -50,6 +50,10 @@ export class TensorFlowNodeBackend
     this.bf16Products = binding.isUsingGpuDevice() || hasFastBf16();
   }
 
+  get stopped(): boolean {
+    return this.tensorFlow.stopped;
+  }
+
   get recording(): boolean {
     return this.recorder !== undefined;
   }
@@ -91,6 +95,7 @@ export class TensorFlowNodeBackend
     const fn = new StepFunction(tensorFlow, recorder, outputs, options);
     const wrap = (results: TensorMetadata[]): tf.Tensor[] => results.map((m) => this.createOutputTensor(m));
     return {
+      functionName: fn.name,
       runSync: (xs) => wrap(fn.runSync(this.internals.getInputTensorIds(xs))),
       run: async (xs) => wrap(await fn.run(this.internals.getInputTensorIds(xs))),
       dispose: () => fn.dispose(),

@@ -10,7 +10,7 @@ import { type CApi, memoryView, type Pointer } from './c-api.js';
 import { untouchedZeroPages } from './native-process.js';
 import { attrValue, configProto } from './protobuf.js';
 import { readStrings, STRING_BYTES, writeStrings } from './strings.js';
-import { TensorFlowError } from './tensorflow-error.js';
+import { RuntimeStoppedError, TensorFlowError } from './tensorflow-error.js';
 
 /** A tensor as tfjs-node's backend sees it: our id, shape, TensorFlow data type. */
 export interface TensorMetadata {
@@ -62,6 +62,9 @@ export class TensorFlowBinding extends BindingConstants {
   private readonly uploadDevice: string;
   private readonly outputs = new BigUint64Array(1024);
   private readonly numOutputs = new Int32Array(1);
+  private pendingRuns = 0;
+  private lastRunEnded: (() => void) | undefined;
+  private shutDown: Promise<void> | undefined;
 
   constructor(api: CApi, options: ContextOptions) {
     super();
@@ -88,6 +91,7 @@ export class TensorFlowBinding extends BindingConstants {
 
   createTensor(shape: number[], dtype: number, values: HostValues): number {
     const { api } = this;
+    if (this.stopped) throw new RuntimeStoppedError();
     const strings = dtype === DataType.string;
     const byteLength = strings ? (values as Uint8Array[]).length * STRING_BYTES : (values as Uint8Array).byteLength;
     const tensor = api.TF_AllocateTensor(dtype, BigInt64Array.from(shape, BigInt), shape.length, byteLength);
@@ -111,6 +115,8 @@ export class TensorFlowBinding extends BindingConstants {
   }
 
   deleteTensor(id: number): void {
+    // The shutdown freed it; its owner may dispose it all the same.
+    if (this.stopped) return;
     this.api.TFE_DeleteTensorHandle(this.handle(id));
     this.handles.delete(id);
   }
@@ -189,21 +195,28 @@ export class TensorFlowBinding extends BindingConstants {
     const status = api.TF_NewStatus();
     const outputs = new BigUint64Array(Math.max(1, numOutputs));
     const count = Int32Array.of(numOutputs);
+    this.pendingRuns++;
     try {
       await new Promise<void>((resolve, reject) =>
         api.TFE_Execute.async(op, outputs, count, status, (error) => (error ? reject(error) : resolve())),
       );
       this.check(name, () => this.describeInputs(inputs), status);
+      if (this.stopped) {
+        for (const handle of outputs.subarray(0, count[0]!)) api.TFE_DeleteTensorHandle(Number(handle));
+        throw new RuntimeStoppedError();
+      }
       return Array.from({ length: count[0]! }, (_, i) => this.metadata(Number(outputs[i])));
     } finally {
       api.TFE_DeleteOp(op);
       api.TF_DeleteStatus(status);
+      if (--this.pendingRuns === 0) this.lastRunEnded?.();
     }
   }
 
   /** A new op with its inputs; the caller deletes it. */
   newOp(name: string, inputs: readonly number[]): Op {
     const { api } = this;
+    if (this.stopped) throw new RuntimeStoppedError();
     const op = api.TFE_NewOp(this.context, name, this.status);
     this.check(name);
     try {
@@ -243,7 +256,8 @@ export class TensorFlowBinding extends BindingConstants {
       if (value === undefined) throw new TensorFlowError(name, 3, `attribute ${key} has no value`);
       switch (type) {
         case Attr.type:
-          api.TFE_OpSetAttrType(op, key, value as number);
+          if (Array.isArray(value)) this.setAttributes(op, name, { [key]: { types: value as DataType[] } });
+          else api.TFE_OpSetAttrType(op, key, value as number);
           break;
         case Attr.int:
           if (Array.isArray(value)) api.TFE_OpSetAttrIntList(op, key, BigInt64Array.from(value as number[], BigInt), value.length);
@@ -267,6 +281,10 @@ export class TensorFlowBinding extends BindingConstants {
           break;
         }
         case Attr.shape: {
+          if (Array.isArray((value as unknown[])[0])) {
+            this.setAttributes(op, name, { [key]: { shapes: value as number[][] } });
+            break;
+          }
           const shape = value as number[];
           api.TFE_OpSetAttrShape(op, key, BigInt64Array.from(shape, BigInt), shape.length, status);
           this.check(name, () => `attribute ${key}`);
@@ -346,12 +364,21 @@ export class TensorFlowBinding extends BindingConstants {
     return this.status;
   }
 
-  /** Frees every tensor and the context. The binding cannot be used afterwards. */
-  dispose(): void {
-    for (const handle of this.handles.values()) this.api.TFE_DeleteTensorHandle(handle);
-    this.handles.clear();
-    this.api.TFE_DeleteContext(this.context);
-    this.api.TF_DeleteStatus(this.status);
+  /** Whether {@link shutdown} was called; everything but disposing throws from then on. */
+  get stopped(): boolean {
+    return this.shutDown !== undefined;
+  }
+
+  /** Frees every tensor and the context, after the steps that still run; their `run()` is rejected. */
+  shutdown(): Promise<void> {
+    this.shutDown ??= (async () => {
+      if (this.pendingRuns > 0) await new Promise<void>((resolve) => (this.lastRunEnded = resolve));
+      for (const handle of this.handles.values()) this.api.TFE_DeleteTensorHandle(handle);
+      this.handles.clear();
+      this.api.TFE_DeleteContext(this.context);
+      this.api.TF_DeleteStatus(this.status);
+    })();
+    return this.shutDown;
   }
 
   loadSavedModel(): never {
@@ -360,6 +387,7 @@ export class TensorFlowBinding extends BindingConstants {
 
   private handle(id: number): Pointer {
     const handle = this.handles.get(id);
+    if (this.stopped) throw new RuntimeStoppedError();
     if (handle === undefined) throw new TensorFlowError('tensor', 5, `no tensor has the id ${id}; it was disposed`);
     return handle;
   }

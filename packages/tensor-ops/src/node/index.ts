@@ -4,4 +4,4 @@ export * from './library/index.js';
 export * from './machine-report.js';
 export { BACKEND_NAME, type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';
 export * from './start-backend.js';
-export { TensorFlowError } from './tensorflow-error.js';
+export { RuntimeStoppedError, TensorFlowError } from './tensorflow-error.js';

@@ -2,7 +2,7 @@
  * A protobuf writer for the few TensorFlow messages that the runtime builds: AttrValue, TensorProto, NodeDef, GraphDef,
  * ConfigProto. Field numbers are from tensorflow/core/framework/*.proto and tensorflow/core/protobuf/config.proto.
  */
-import type { DataType, OpAttribute } from '../tensorflow-backend.js';
+import type { OpAttribute, TensorValue } from '../tensorflow-backend.js';
 
 type Bytes = Buffer;
 
@@ -31,6 +31,14 @@ const message = (field: number, ...parts: (Bytes | string)[]): Bytes => {
 
 const shapeBody = (shape: readonly number[]): Bytes => Buffer.concat(shape.map((d) => message(2, integer(1, d))));
 
+/** `TensorProto`: numbers as raw content, strings one by one. */
+function tensorBody({ type, shape, values }: TensorValue): Bytes {
+  const content = ArrayBuffer.isView(values)
+    ? [message(4, Buffer.from(values.buffer, values.byteOffset, values.byteLength))]
+    : values.map((value) => message(8, Buffer.from(value)));
+  return Buffer.concat([integer(1, type), message(2, shapeBody(shape)), ...content]);
+}
+
 /** `AttrValue` of one attribute. */
 export function attrValue(attribute: OpAttribute): Bytes {
   if ('type' in attribute) return integer(6, attribute.type);
@@ -39,6 +47,7 @@ export function attrValue(attribute: OpAttribute): Bytes {
   if ('bool' in attribute) return integer(5, attribute.bool ? 1 : 0);
   if ('string' in attribute) return message(2, attribute.string);
   if ('shape' in attribute) return message(7, shapeBody(attribute.shape));
+  if ('tensor' in attribute) return message(8, tensorBody(attribute.tensor));
   if ('func' in attribute) return message(10, message(1, attribute.func));
   const list = (...parts: Bytes[]): Bytes => message(1, ...parts);
   if ('strings' in attribute) return list(...attribute.strings.map((s) => message(2, s)));
@@ -46,22 +55,9 @@ export function attrValue(attribute: OpAttribute): Bytes {
   if ('floats' in attribute) return list(...attribute.floats.map((f) => float32(4, f)));
   if ('bools' in attribute) return list(...attribute.bools.map((b) => integer(5, b ? 1 : 0)));
   if ('types' in attribute) return list(...attribute.types.map((t) => integer(6, t)));
+  if ('tensors' in attribute) return list(...attribute.tensors.map((t) => message(8, tensorBody(t))));
+  if ('funcs' in attribute) return list(...attribute.funcs.map((f) => message(9, message(1, f))));
   return list(...attribute.shapes.map((s) => message(7, shapeBody(s))));
-}
-
-/** `AttrValue` that holds a `TensorProto` with raw content. */
-export function tensorAttrValue(dtype: DataType, shape: readonly number[], content: Uint8Array): Bytes {
-  return message(
-    8,
-    integer(1, dtype),
-    message(2, shapeBody(shape)),
-    message(4, Buffer.from(content.buffer, content.byteOffset, content.byteLength)),
-  );
-}
-
-/** `AttrValue` that holds a string tensor. */
-export function stringTensorAttrValue(dtype: DataType, shape: readonly number[], values: readonly Uint8Array[]): Bytes {
-  return message(8, integer(1, dtype), message(2, shapeBody(shape)), ...values.map((v) => message(8, Buffer.from(v))));
 }
 
 /** An entry of `NodeDef.attr`. */

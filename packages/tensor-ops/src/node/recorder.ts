@@ -10,15 +10,7 @@ import { DitMoeError, HostReadError } from '../errors.js';
 import { DataType } from '../tensorflow-backend.js';
 import type { HostValues, KernelAttribute, Op, TensorFlowBinding, TensorMetadata } from './binding.js';
 import { BindingConstants } from './binding-constants.js';
-import {
-  attrValue,
-  graphDef,
-  graphNode,
-  nodeAttribute,
-  nodeAttributesOfNameAttrList,
-  stringTensorAttrValue,
-  tensorAttrValue,
-} from './protobuf.js';
+import { attrValue, graphDef, graphNode, nodeAttribute, nodeAttributesOfNameAttrList } from './protobuf.js';
 
 /** Ops that only read the variable they are given. */
 const readers = new Set(['ReadVariableOp', 'VariableShape', 'ResourceGather', 'ResourceGatherNd', 'VarIsInitializedOp']);
@@ -57,14 +49,7 @@ export class Recorder extends BindingConstants {
   createTensor(shape: number[], dtype: number, values: HostValues): number {
     const id = this.binding.createTensor(shape, dtype, values);
     const type = dtype as DataType;
-    const value =
-      type === DataType.string
-        ? stringTensorAttrValue(type, shape, values as Uint8Array[])
-        : tensorAttrValue(
-            type,
-            shape,
-            new Uint8Array((values as Uint8Array).buffer, (values as Uint8Array).byteOffset, (values as Uint8Array).byteLength),
-          );
+    const value = attrValue({ tensor: { type, shape, values } });
     const name = this.addNode('Const', [], Buffer.concat([nodeAttribute('dtype', attrValue({ type })), nodeAttribute('value', value)]));
     this.names.set(id, name);
     return id;

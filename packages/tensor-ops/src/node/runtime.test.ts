@@ -1,6 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { afterEach, beforeAll, beforeEach, expect, test } from 'vitest';
 import { residentGrowth } from '../../test/resident-growth.js';
+import { compile } from '../compile.js';
 import { Parameter } from '../parameter.js';
 import { DataType, type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
 import { TensorFlowError, type TensorFlowRuntime, useTensorFlow } from './index.js';
@@ -58,6 +59,33 @@ test('bfloat16 lives inside: cast, matmul, read back rounded to nearest even', (
   expect(Array.from(product.dataSync())).toEqual([6, 6, 6, 6]);
 });
 
+test('float16 lives inside, also inside a compiled step', () => {
+  const toF16 = (x: tf.Tensor) => backend.raw('Cast', [x], { DstT: { type: DataType.float16 } })[0]!;
+  const a = toF16(tf.tensor1d([1, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 65504, 65520, 2 ** -24]));
+  expect(backend.dtypeOf(a)).toBe(DataType.float16);
+  expect(a.dtype).toBe('float32');
+  // 11 significant bits, nearest even; 65520 is beyond the largest number; 2^-24 the smallest.
+  expect(Array.from(a.dataSync())).toEqual([1, 1, 1 + 2 ** -9, 65504, Number.POSITIVE_INFINITY, 2 ** -24]);
+  const product = (x: tf.Tensor) => backend.raw('MatMul', [toF16(x), toF16(x)])[0]!;
+  const x = tf.tensor2d([
+    [1, 2],
+    [3, 0.1],
+  ]);
+  const eager = product(x);
+  expect(backend.dtypeOf(eager)).toBe(DataType.float16);
+  const step = compile(product);
+  const compiled = step.runSync(x);
+  expect(backend.dtypeOf(compiled)).toBe(DataType.float16);
+  expect(Array.from(compiled.dataSync())).toEqual(Array.from(eager.dataSync()));
+  tf.matMul(x as tf.Tensor2D, x as tf.Tensor2D)
+    .dataSync()
+    // Half a unit in the last of 11 bits for each rounding: of operands, products and sums.
+    .forEach((exact, i) => {
+      expect(Math.abs(compiled.dataSync()[i]! / exact - 1)).toBeLessThan(4 * 2 ** -11);
+    });
+  step.dispose();
+});
+
 test('every attribute type reaches TensorFlow, lists too', () => {
   const x = tf.tensor2d([
     [1, 2],
@@ -92,6 +120,30 @@ test('every attribute type reaches TensorFlow, lists too', () => {
   const queue = run('FIFOQueueV2', [], { component_types: { types: [DataType.float32] }, shapes: { shapes: [[2]] } })[0]!;
   run('QueueEnqueueV2', [queue, tf.tensor1d([1, 2])], { Tcomponents: { types: [DataType.float32] } }, 0);
   expect(run('QueueDequeueV2', [queue], { component_types: { types: [DataType.float32] } })[0]!.arraySync()).toEqual([1, 2]);
+  const pair = { type: DataType.int32, shape: [2], values: Int32Array.of(3, 4) };
+  expect(run('Const', [], { dtype: { type: DataType.int32 }, value: { tensor: pair } })[0]!.arraySync()).toEqual([3, 4]);
+  const words = { type: DataType.string, shape: [1], values: [new TextEncoder().encode('word')] };
+  expect(run('Const', [], { dtype: { type: DataType.string }, value: { tensor: words } })[0]!.arraySync()).toEqual(['word']);
+  // No op of TensorFlow's own takes these lists; names that begin with an underscore are taken by every op.
+  expect(run('Identity', [x], { _flags: { bools: [true, false] }, _tensors: { tensors: [pair, words] } })[0]!.shape).toEqual([2, 2]);
+});
+
+test('functions as attributes, lists too', () => {
+  const x = tf.tensor1d([1, 2]);
+  const [doubled, negated] = [(a: tf.Tensor) => [tf.mul(a, 2)], (a: tf.Tensor) => [tf.neg(a)]].map((step, i) =>
+    backend.compileStep(step, [x], { name: `branch_${i}`, xla: false }),
+  );
+  const types = { Tin: { types: [DataType.float32] }, Tout: { types: [DataType.float32] } } as const;
+  expect(backend.raw('PartitionedCall', [x], { ...types, f: { func: negated!.functionName } })[0]!.arraySync()).toEqual([-1, -2]);
+  const branches = { funcs: [doubled!.functionName, negated!.functionName] };
+  const choose = (i: number) =>
+    backend.raw('StatelessCase', [tf.scalar(i, 'int32'), x], { ...types, branches, output_shapes: { shapes: [] } })[0]!.arraySync();
+  expect([choose(0), choose(1)]).toEqual([
+    [2, 4],
+    [-1, -2],
+  ]);
+  doubled!.dispose();
+  negated!.dispose();
 });
 
 test('a failing op throws a typed error with op, input shapes and attributes, and leaks nothing', () => {

@@ -32,8 +32,11 @@ export interface TensorFlowRuntime {
   readonly usesGpu: boolean;
   /** Number of live TensorFlow tensors. */
   numTensors(): number;
-  /** Frees all tensors and the TensorFlow context and removes the backend; a process can start the runtime only once. */
-  shutdown(): void;
+  /**
+   * Removes the backend at once, and frees all tensors and the TensorFlow context after the compiled steps that still run, whose
+   * `run()` is rejected. What was made on it can only be disposed afterwards; `useTensorFlow` starts a new runtime.
+   */
+  shutdown(): Promise<void>;
 }
 
 /** tfjs' name of the backend; tfjs-node's kernels are registered for it. */
@@ -41,16 +44,18 @@ export const BACKEND_NAME = 'tensorflow';
 
 let starting: Promise<TensorFlowRuntime> | undefined;
 let startedWith: string | undefined;
+/** TensorFlow keeps the thread pool of its first context for the whole process. */
+let threadPool: number | undefined;
 
 /**
  * Starts the TensorFlow runtime and makes it the current tfjs backend. Later calls return the same runtime.
  *
  * @throws ArgumentError for thread counts that are not positive integers
- * @throws DitMoeError `E_RUNTIME_STARTED` if it runs already with other thread or memory options
+ * @throws DitMoeError `E_RUNTIME_STARTED` if it runs already with other thread or memory options, or ran with other `threads`
  * @throws LibraryLoadError, LibraryError if libtensorflow cannot be found, fetched or loaded
  */
 export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<TensorFlowRuntime> {
-  const threads = options.threads ?? os.availableParallelism();
+  const threads = options.threads ?? threadPool ?? os.availableParallelism();
   const interOpThreads = options.interOpThreads ?? threads;
   for (const [name, value] of Object.entries({ threads, interOpThreads })) {
     if (!Number.isInteger(value) || value < 1) throw new ArgumentError(`useTensorFlow: ${name}`, 'a positive integer', value);
@@ -68,6 +73,12 @@ export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<Te
     const runtime = await starting;
     tf.setBackend(BACKEND_NAME);
     return runtime;
+  }
+  if (threadPool !== undefined && threadPool !== threads) {
+    throw new DitMoeError(
+      'E_RUNTIME_STARTED',
+      `The TensorFlow runtime ran with ${threadPool} threads in this process, and TensorFlow keeps them; it cannot be started again with ${threads}.`,
+    );
   }
   startedWith = key;
   starting = start({ threads, interOpThreads, gpuMemoryGrowth }, options);
@@ -92,6 +103,7 @@ async function start(
     interOpThreads: context.interOpThreads,
     gpuMemoryGrowth: context.gpuMemoryGrowth,
   });
+  threadPool = context.threads;
   restoreRemovedUtil();
   // Registers tfjs-node's kernels for the backend name; imported late because it needs the functions restored above.
   await import('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
@@ -106,8 +118,11 @@ async function start(
     usesGpu: binding.isUsingGpuDevice(),
     numTensors: () => binding.getNumOfTensors(),
     shutdown() {
-      tf.removeBackend(BACKEND_NAME);
-      binding.dispose();
+      if (!binding.stopped) {
+        starting = undefined;
+        tf.removeBackend(BACKEND_NAME);
+      }
+      return binding.shutdown();
     },
   };
 }

@@ -7,7 +7,8 @@ import type { Argument, Recorder } from './recorder.js';
 let nextFunction = 0;
 
 export class StepFunction {
-  private readonly name: string;
+  /** Its name in TensorFlow's context. */
+  readonly name: string;
   private readonly arguments: readonly Argument[];
   private pending = 0;
   private disposeRequested = false;
@@ -88,7 +89,7 @@ export class StepFunction {
   /** Removes the function from the context, after the runs that are under way. */
   dispose(): void {
     this.disposeRequested = true;
-    if (this.pending > 0) return;
+    if (this.pending > 0 || this.binding.stopped) return;
     this.binding.api.TFE_ContextRemoveFunction(this.binding.context, this.name, this.binding.sharedStatus);
     this.binding.check(this.name);
     this.recorder.releaseCaptures();

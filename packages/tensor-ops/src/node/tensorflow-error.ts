@@ -36,3 +36,13 @@ export class TensorFlowError extends DitMoeError {
     this.operation = operation;
   }
 }
+
+/** The runtime was shut down: what was made on it (tensors, parameters, compiled steps) is gone. */
+export class RuntimeStoppedError extends DitMoeError {
+  constructor() {
+    super(
+      'E_RUNTIME_STOPPED',
+      'The TensorFlow runtime was shut down, and its tensors, parameters and compiled steps with it. Start it again with useTensorFlow() and make them anew.',
+    );
+  }
+}

@@ -10,6 +10,7 @@ export { oneHot } from './one-hot.js';
 export { patchify, unpatchify } from './patches.js';
 export { type Precision, usesBf16 } from './raw-math.js';
 export { broadcastTo, cumsum, mean, sum } from './reductions.js';
+export { type PixelCentres, type ResizeOptions, resizeImages } from './resize.js';
 export { embedding, gatherRows, permuteRows, segmentSum } from './rows.js';
 export { argsort, bincount, invertPermutation, topK } from './sorting.js';
 export { stopGradient } from './stop-gradient.js';

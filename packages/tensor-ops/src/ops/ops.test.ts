@@ -4,7 +4,7 @@
  */
 import '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs';
-import { beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { useTensorFlow } from '../node/index.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import * as ops from './index.js';
@@ -114,6 +114,29 @@ const cases: Record<string, Case> = {
     ],
     run: (x, w) => ops.conv2d(x!, w!, { stride: 2 }),
   },
+  ...Object.fromEntries(
+    (['nearest', 'bilinear'] as const).flatMap((method) =>
+      (['half-pixel', 'align-corners', 'tf1'] as const).flatMap((centres) =>
+        (
+          [
+            [7, 2],
+            [2, 9],
+          ] as const
+        ).map((size): [string, Case] => [
+          `resizeImages, ${method}, ${centres}, to ${size.join(' x ')}`,
+          { shapes: [[2, 3, 4, 2]], run: (x) => ops.resizeImages(x!, size, { method, centres }) },
+        ]),
+      ),
+    ),
+  ),
+  // tfjs' own, which needs nothing from here; checked because the other packages rely on it.
+  'tf.where, broadcast': {
+    shapes: [
+      [2, 3],
+      [2, 1],
+    ],
+    run: (a, b) => tf.where(tf.tensor2d([[1, 0, 1]], [1, 3], 'bool'), a!, b!),
+  },
   unpatchify: { shapes: [[2, 6, 12]], run: (x) => ops.unpatchify(x!, 2, 3, [2, 3]) },
 };
 
@@ -178,6 +201,58 @@ describe.each(Object.entries(cases))('%s', (_, c) => {
   });
 });
 
+describe('attention keeps no probabilities', () => {
+  const [batch, heads, length, size] = [1, 2, 64, 4] as const;
+  const probabilities = batch * heads * length * length;
+
+  test('for the backward pass', () => {
+    tf.setBackend('cpu');
+    tf.tidy(() => {
+      const inputs = [0, 1, 2].map((salt) => tf.tensor(fill([batch, heads, length, size], salt), [batch, heads, length, size]));
+      let kept = 0;
+      const grads = tf.grads((q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) => {
+        const before = tf.memory().numBytes;
+        const y = ops.attention(q, k, v);
+        kept = tf.memory().numBytes - before;
+        return tf.sum(y);
+      })(inputs);
+      expect(grads.length).toBe(3);
+      // q times its scale, k, v and the result, kept, and the result itself: tfjs counts tensors, also where they share data.
+      expect(kept).toBe(5 * 4 * batch * heads * length * size);
+      expect(kept).toBeLessThan(4 * probabilities);
+    });
+  });
+
+  test('larger than a chunk, forward and backward', async () => {
+    tf.setBackend('cpu');
+    const inputs = [0, 1, 2].map((salt) => tf.tensor(fill([batch, heads, length, size], salt), [batch, heads, length, size]));
+    const largest = async (queriesPerChunk?: number) => {
+      const { kernels } = await tf.profile(() =>
+        tf.grads((q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) => tf.sum(ops.attention(q, k, v, { queriesPerChunk })))(inputs),
+      );
+      return Math.max(...kernels.flatMap(({ outputShapes }) => outputShapes.map((shape) => tf.util.sizeFromShape(shape))));
+    };
+    expect(await largest()).toBe(probabilities);
+    expect(await largest(8)).toBe(probabilities / 8);
+    tf.dispose(inputs);
+  });
+
+  test('above a size without being asked', () => {
+    tf.setBackend('tensorflow');
+    const backend = tensorFlowBackend()!;
+    const raw = vi.spyOn(backend, 'raw');
+    // 1 x 1 x 8200 x 8200 is a little more than the 2^26 that are computed at once.
+    tf.tidy(() => {
+      const q = tf.tensor(fill([1, 1, 8200, 1], 0), [1, 1, 8200, 1]);
+      ops.attention(q, q, q);
+    });
+    const sizes = raw.mock.results.flatMap(({ value }) => (value as tf.Tensor[]).map((x) => x.size));
+    raw.mockRestore();
+    expect(Math.max(...sizes)).toBeGreaterThan(2 ** 25);
+    expect(Math.max(...sizes)).toBeLessThanOrEqual(2 ** 26);
+  });
+});
+
 describe('on the TensorFlow runtime', () => {
   const bf16Cases: [string, Case][] = [
     ['linear', { shapes: [[4, 16], [16, 8], [8]], run: (x, w, b) => ops.linear(x!, w!, b, { precision: 'bf16' }) }],
@@ -239,6 +314,21 @@ describe.each(['cpu', 'wasm', 'tensorflow'])('without gradients on %s', (backend
     expect(ops.invertPermutation(ops.argsort(x)).arraySync()).toEqual([3, 1, 4, 0, 2]);
     expect(ops.bincount(x, 5).arraySync()).toEqual([1, 2, 0, 2, 0]);
     expect(ops.topK(tf.tensor1d([1, 4, 4, 2]), 3).indices.arraySync()).toEqual([1, 2, 3]);
+  });
+
+  // torch.nn.functional.interpolate of the same image.
+  test.each<[string, ops.ResizeOptions, number[]]>([
+    ['bilinear', {}, [1, 2.2, 4, 2.8, 2, 4.5, 4.5, 4.5, 4.5, 4.5, 8, 6.8, 5, 6.2, 7]],
+    ['bilinear, align_corners', { centres: 'align-corners' }, [1, 2.5, 4, 3, 2, 4.5, 4.5, 4.5, 4.5, 4.5, 8, 6.5, 5, 6, 7]],
+    ['nearest', { method: 'nearest', centres: 'tf1' }, [1, 1, 4, 4, 2, 1, 1, 4, 4, 2, 8, 8, 5, 5, 7]],
+    ['nearest-exact', { method: 'nearest' }, [1, 1, 4, 2, 2, 8, 8, 5, 7, 7, 8, 8, 5, 7, 7]],
+  ])("resizeImages equals PyTorch's %s", async (_, options, expected) => {
+    await tf.setBackend(backend);
+    const resized = ops.resizeImages(tf.tensor4d([1, 4, 2, 8, 5, 7], [1, 2, 3, 1]), [3, 5], options);
+    expect(resized.shape).toEqual([1, 3, 5, 1]);
+    expect(difference(resized.dataSync() as Float32Array, Float32Array.from(expected))).toBeLessThan(1e-5);
+    expect(() => ops.resizeImages(tf.zeros([2, 2]), [3, 5])).toThrow(/\[B, H, W, C\]/);
+    expect(() => ops.resizeImages(tf.zeros([1, 2, 2, 1]), [3, 0])).toThrow(/positive integers/);
   });
 
   test('stopGradient is the identity without a gradient', async () => {
