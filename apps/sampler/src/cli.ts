@@ -2,7 +2,8 @@
 /** Command line of the sampler. */
 import { metrics } from '@dit-moe/metrics';
 import { networks } from '@dit-moe/metrics/node';
-import { BackendError, machineReport } from '@dit-moe/tensor-ops/node';
+import { DitMoeError } from '@dit-moe/tensor-ops';
+import { machineReport } from '@dit-moe/tensor-ops/node';
 import { Command, CommanderError, Option } from 'commander';
 import { compareCommand } from './commands/compare.js';
 import { type EvaluateFlags, evaluateCommand } from './commands/evaluate.js';
@@ -188,9 +189,10 @@ try {
   await program.parseAsync();
 } catch (error) {
   if (error instanceof CommanderError) code = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-  else if (error instanceof SamplerError || error instanceof BackendError) {
+  else if (DitMoeError.isInstance(error)) {
     console.error(`error: ${error.message}`);
-    code = error instanceof SamplerError ? error.exitCode : exitCodes.backend;
+    const codes: Record<string, number> = { E_BACKEND: exitCodes.backend, E_ARGUMENT: exitCodes.usage };
+    code = error instanceof SamplerError ? error.exitCode : (codes[error.code] ?? exitCodes.failure);
   } else {
     console.error(error);
     code = exitCodes.failure;

@@ -114,7 +114,7 @@ program
   .addOption(new Option('--shard-size <n>', 'images per file').argParser(integer(1)).default(4096))
   .addOption(new Option('--batch <n>', 'images per call (default: what fits the memory, at most 16)').argParser(integer(1)))
   .addOption(new Option('--memory <GiB>', 'for activations of one call').argParser(gibibytes).default(2))
-  .option('--worker <i/n>', 'do one part of the shards (default: that of a Slurm, Grid Engine or LSF array job, else all)')
+  .option('--worker <k/n>', 'do one part of the shards (default: that of the array job of a scheduler, else all)')
   .addOption(new Option('--max-skipped <share>', 'give up if more images than this cannot be used').argParser(share).default(0.01))
   .option('--image-column <name>', 'of parquet files (default: the one with images)')
   .option('--label-column <name>', 'of parquet files (default: label)')

@@ -3,10 +3,9 @@ import path from 'node:path';
 import { ArgumentError, DitMoeError, type Precision } from '@dit-moe/tensor-ops';
 import { FormatError } from '@dit-moe/tensor-ops/io';
 import { HubError } from '@dit-moe/tensor-ops/io/node';
-import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
+import { arrayWorker, type BackendName, parseWorker, startBackend } from '@dit-moe/tensor-ops/node';
 import { AutoencoderWeightsError, batchSizeFor, downscale } from '@dit-moe/vae';
 import {
-  arrayWorker,
   fingerprintOf,
   type ImageSource,
   ImageSourceError,
@@ -17,7 +16,6 @@ import {
   type OpenedAutoencoder,
   openAutoencoder,
   openImages,
-  parseWorker,
   shardsOf,
   TooManySkippedError,
   writeLatents,
@@ -68,7 +66,8 @@ export async function encodeCommand(flags: EncodeFlags): Promise<number> {
 }
 
 async function encode(flags: EncodeFlags): Promise<number> {
-  const worker = flags.worker === undefined ? arrayWorker(process.env) : parseWorker(flags.worker);
+  const worker =
+    flags.worker === undefined ? arrayWorker(process.env, { remedy: 'Give --worker k/n.' }) : parseWorker(flags.worker, '--worker');
   const log = (message: string): void => void process.stderr.write(`${message}\n`);
   const columns = {
     ...(flags.imageColumn !== undefined && { imageColumn: flags.imageColumn }),

@@ -1,3 +1,4 @@
+export * from './array-job.js';
 export type { Device } from './binding.js';
 export { LibraryLoadError } from './c-api.js';
 export * from './library/index.js';

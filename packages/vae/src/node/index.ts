@@ -1,4 +1,3 @@
-export * from './cache/array-job.js';
 export {
   fingerprintOf,
   LatentCacheError,
@@ -8,6 +7,7 @@ export {
 } from './cache/header.js';
 export * from './cache/latent-cache.js';
 export type { SkippedImage } from './cache/shard.js';
+export * from './cache/worker-shards.js';
 export * from './cache/write-latents.js';
 export * from './images/decode-image.js';
 export * from './images/image-error.js';

@@ -4,7 +4,7 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ImageSource, LatentsHeader, WriteLatentsOptions } from '../index.js';
-import { arrayWorker, fingerprintOf, ImageError, LatentCache, parseWorker, shardsOf, TooManySkippedError, writeLatents } from '../index.js';
+import { fingerprintOf, ImageError, LatentCache, shardsOf, TooManySkippedError, writeLatents } from '../index.js';
 
 const COUNT = 23;
 const SIZE = 4;
@@ -164,30 +164,7 @@ describe('a latent cache', () => {
   });
 });
 
-describe('array jobs', () => {
-  test.each([
-    [{}, undefined],
-    [
-      { SLURM_ARRAY_TASK_ID: '7', SLURM_ARRAY_TASK_MIN: '1', SLURM_ARRAY_TASK_MAX: '13', SLURM_ARRAY_TASK_STEP: '3' },
-      { index: 2, count: 5 },
-    ],
-    [
-      { SLURM_ARRAY_TASK_ID: '0', SLURM_ARRAY_TASK_MIN: '0', SLURM_ARRAY_TASK_MAX: '0' },
-      { index: 0, count: 1 },
-    ],
-    [{ SGE_TASK_ID: 'undefined', SGE_TASK_LAST: 'undefined' }, undefined],
-    [
-      { SGE_TASK_ID: '4', SGE_TASK_FIRST: '1', SGE_TASK_LAST: '4', SGE_TASK_STEPSIZE: '1' },
-      { index: 3, count: 4 },
-    ],
-    [
-      { LSB_JOBINDEX: '2', LSB_JOBINDEX_END: '4' },
-      { index: 1, count: 4 },
-    ],
-  ])('%o', (env, worker) => {
-    expect(arrayWorker(env)).toEqual(worker);
-  });
-
+describe('workers', () => {
   test('shards are shared without gap or overlap', () => {
     for (const [count, shards] of [
       [1, 5],
@@ -200,7 +177,5 @@ describe('array jobs', () => {
         Array.from({ length: shards }, (_, i) => i),
       );
     }
-    expect(parseWorker('2/8')).toEqual({ index: 2, count: 8 });
-    for (const wrong of ['8/8', '2', '-1/3', '1/0']) expect(() => parseWorker(wrong)).toThrow(/worker/);
   });
 });
