@@ -4,7 +4,7 @@
  * One form serves all methods. A token has `m` slots. Token choice fills all of them (`m = k`); expert choice, global top-K and
  * thresholds give a token any number of experts, so there `m = numExperts` and empty slots hold the number `numExperts`.
  */
-import { bincount, oneHot } from '@dit-moe/tensor-ops';
+import { bincount, oneHot, toFloat } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 export interface RoutingPlan {
@@ -42,7 +42,7 @@ export function countedIndices(plan: Pick<RoutingPlan, 'scores' | 'indices' | 'n
 
 /** Tokens that chose each expert, without those whose scores are not finite: float32 `[E]`. */
 export function expertLoad(plan: Pick<RoutingPlan, 'scores' | 'indices' | 'numExperts'>): tf.Tensor {
-  return tf.cast(bincount(tf.reshape(countedIndices(plan), [-1]), plan.numExperts), 'float32');
+  return toFloat(bincount(tf.reshape(countedIndices(plan), [-1]), plan.numExperts));
 }
 
 /** Which experts each token goes to: float32 `[N, E]` of 0 and 1. */

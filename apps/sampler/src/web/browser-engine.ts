@@ -4,28 +4,45 @@ import type { Engine } from './engine.js';
 
 /** From the page to the worker. */
 export type ToWorker = { sample: SampleRequest; file: string } | { cancel: true };
-/** From the worker to the page: events, then `ended`. */
-export type FromWorker = SampleEvent | { type: 'ended'; error?: string };
+/** What the worker computes with. */
+export type BrowserBackend = 'webgpu' | 'wasm';
+/** From the worker to the page: `ready` once; then, for each request, events and `ended`. */
+export type FromWorker = SampleEvent | { type: 'ready'; backend: BrowserBackend } | { type: 'ended'; error?: string };
 
-export function browserEngine(models: readonly (ModelInfo & { file: string })[]): Engine {
-  const worker = new Worker('worker.js', { type: 'module' });
+const NAMES: Record<BrowserBackend, string> = { webgpu: 'WebGPU', wasm: 'WebAssembly' };
+
+/**
+ * Starts the worker.
+ * @param backend what to compute with (default: WebGPU where the browser has a graphics processor for it, else WebAssembly)
+ */
+export async function browserEngine(models: readonly (ModelInfo & { file: string })[], backend: string | null): Promise<Engine> {
+  const worker = new Worker(`worker.js${backend === null ? '' : `?backend=${encodeURIComponent(backend)}`}`, { type: 'module' });
   const send = (message: ToWorker): void => worker.postMessage(message);
+  /** Hears the worker until it is `type` that it says. */
+  const until = <T extends 'ready' | 'ended'>(type: T, onEvent: (event: SampleEvent) => void): Promise<FromWorker & { type: T }> =>
+    new Promise((resolve, reject) => {
+      worker.onerror = (event) => reject(new Error(event.message || 'The worker cannot be started.'));
+      worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
+        if (data.type === 'ended' && data.error !== undefined) reject(new Error(data.error));
+        else if (data.type === type) resolve(data as FromWorker & { type: T });
+        else onEvent(data as SampleEvent);
+      };
+    });
+  const ready = await until('ready', () => {});
   return {
-    place: 'in this browser',
+    place: `in this browser (${NAMES[ready.backend]})`,
     models: async () => models,
-    sample: (request, signal, onEvent) =>
-      new Promise((resolve, reject) => {
-        const cancel = () => send({ cancel: true });
-        signal.addEventListener('abort', cancel);
-        worker.onerror = (event) => reject(new Error(event.message || 'The worker cannot be started.'));
-        worker.onmessage = ({ data }: MessageEvent<FromWorker>) => {
-          if (data.type !== 'ended') return onEvent(data);
-          signal.removeEventListener('abort', cancel);
-          if (signal.aborted) reject(signal.reason as Error);
-          else if (data.error === undefined) resolve();
-          else reject(new Error(data.error));
-        };
+    async sample(request, signal, onEvent) {
+      const cancel = () => send({ cancel: true });
+      signal.addEventListener('abort', cancel);
+      try {
+        const ended = until('ended', onEvent);
         send({ sample: request, file: models.find(({ id }) => id === request.model)!.file });
-      }),
+        await ended;
+        signal.throwIfAborted();
+      } finally {
+        signal.removeEventListener('abort', cancel);
+      }
+    },
   };
 }

@@ -8,7 +8,8 @@ import { serverEngine } from './server-engine.js';
 const root = document.getElementById('app')!;
 try {
   const config = (await (await fetch('config.json')).json()) as PageConfig;
-  const engine = config.engine === 'server' ? serverEngine() : browserEngine(config.models);
+  const engine =
+    config.engine === 'server' ? serverEngine() : await browserEngine(config.models, new URLSearchParams(location.search).get('backend'));
   render(<App engine={engine} models={await engine.models()} solvers={config.solvers} />, root);
 } catch (error) {
   render(

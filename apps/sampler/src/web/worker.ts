@@ -1,23 +1,37 @@
-/** The worker: TensorFlow.js on WebAssembly, the model, and the same sampling as on the server. */
+/** The worker: TensorFlow.js on WebGPU or WebAssembly, the model, and the same sampling as on the server. */
 import { readModel } from '@dit-moe/dit';
 import { decodeTensor, headerLength, parseHeader, type TensorEntry } from '@dit-moe/tensor-ops/io';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
+import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
 import { pixelSpace } from '../image-space.js';
 import { type OpenModel, prepareModel } from '../model.js';
 import { sampleLive } from '../serve/live-sampling.js';
-import type { FromWorker, ToWorker } from './browser-engine.js';
+import type { BrowserBackend, FromWorker, ToWorker } from './browser-engine.js';
 
 const scope = self as unknown as { postMessage(message: FromWorker): void; onmessage: (event: MessageEvent<ToWorker>) => void };
 
 /** Bytes of a safetensors file's length field. */
 const PREFIX = 8;
 
+/** Starts the backend that the page asks for, or the best one: a graphics processor, but not one that is only imitated in software. */
+async function startBackend(wanted: string | null): Promise<BrowserBackend> {
+  setWasmPaths(new URL('./', self.location.href).href);
+  // The types know an older draft of WebGPU, where the adapter itself said it.
+  const adapter = (await navigator.gpu?.requestAdapter({ powerPreference: 'high-performance' })) as
+    | (GPUAdapter & { info?: { isFallbackAdapter?: boolean } })
+    | null
+    | undefined;
+  const imitated = adapter?.info?.isFallbackAdapter ?? adapter?.isFallbackAdapter ?? true;
+  const name = wanted ?? (imitated ? 'wasm' : 'webgpu');
+  if (name !== 'webgpu' && name !== 'wasm') throw new Error(`There is no backend "${name}": expected webgpu or wasm.`);
+  if (!(await tf.setBackend(name))) throw new Error(`${name === 'wasm' ? 'WebAssembly' : 'WebGPU'} is not available in this browser.`);
+  await tf.ready();
+  return name;
+}
+
 /** Fetches a model and brings it to the device. */
 async function load(file: string): Promise<OpenModel> {
-  setWasmPaths(new URL('./', self.location.href).href);
-  if (!(await tf.setBackend('wasm'))) throw new Error('WebAssembly is not available.');
-  await tf.ready();
   const response = await fetch(file);
   if (!response.ok) throw new Error(`The model cannot be loaded (status ${response.status}).`);
   const bytes = new Uint8Array(await response.arrayBuffer());
@@ -44,6 +58,10 @@ async function load(file: string): Promise<OpenModel> {
   return prepareModel(model.card, pixelSpace(model.config.inChannels), model);
 }
 
+const started = startBackend(new URL(self.location.href).searchParams.get('backend')).then(
+  (backend) => scope.postMessage({ type: 'ready', backend }),
+  (error: Error) => scope.postMessage({ type: 'ended', error: error.message }),
+);
 let opened: { file: string; model: OpenModel } | undefined;
 let running = new AbortController();
 
@@ -51,6 +69,7 @@ scope.onmessage = async ({ data }) => {
   if ('cancel' in data) return running.abort();
   running = new AbortController();
   const { signal } = running;
+  await started;
   try {
     if (opened?.file !== data.file) {
       opened?.model.dispose();

@@ -4,7 +4,7 @@
  * Every dispatcher says for each row which slot of the plan it serves, and for each slot which row has its result. Tokens go to rows
  * and results come back by gathers, in both directions of the gradient, so nothing is scattered and two runs are bit-equal.
  */
-import { ArgumentError, argsort, bincount, invertPermutation, oneHot, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { ArgumentError, argsort, bincount, invertPermutation, oneHot, tensorFlowBackend, toFloat } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { RoutingPlan } from '../plan.js';
 
@@ -53,7 +53,6 @@ const take = (x: tf.Tensor, indices: tf.Tensor): tf.Tensor => {
   const backend = tensorFlowBackend();
   return backend === undefined ? tf.gather(x, indices as tf.Tensor1D) : backend.raw('GatherV2', [x, indices, tf.scalar(0, 'int32')])[0]!;
 };
-const float = (x: tf.Tensor): tf.Tensor => tf.cast(x, 'float32');
 const int = (x: tf.Tensor): tf.Tensor => tf.cast(x, 'int32');
 /** `a` where `condition` (0 or 1) holds, else `b`. */
 const choose = (condition: tf.Tensor, a: tf.Tensor, b: tf.Tensor | number): tf.Tensor => tf.add(b, tf.mul(condition, tf.sub(a, b)));
@@ -72,7 +71,7 @@ export const slices: Dispatcher = (plan) => {
     backend === undefined
       ? tf.slice(order, [0], [total.dataSync()[0]!])
       : backend.raw('Slice', [order, tf.tensor1d([0], 'int32'), tf.reshape(total, [1])])[0]!;
-  const rowOfSlot = int(tf.minimum(float(inverse), float(total)));
+  const rowOfSlot = int(tf.minimum(toFloat(inverse), toFloat(total)));
   return { layout: 'slices', slotOfRow, rowOfSlot, counts, rowsFull: true, slotsFull: false };
 };
 
@@ -82,7 +81,7 @@ export const slices: Dispatcher = (plan) => {
  */
 export const padded: Dispatcher = (plan) => {
   const { counts, ...rest } = sorted(plan);
-  const most = tf.maximum(tf.max(float(counts)), 1);
+  const most = tf.maximum(tf.max(toFloat(counts)), 1);
   const rows = tensorFlowBackend() === undefined ? most.dataSync()[0]! : most;
   return batch(plan, { counts, ...rest }, rows);
 };
@@ -113,25 +112,25 @@ export const capacity =
     if (!(room >= 1)) throw new ArgumentError('capacity', 'room for at least one token', room);
     const rows = Math.min(tokens, Math.floor(room));
     const order = sorted(plan, dropBy === 'score');
-    const dropped = tf.sum(tf.relu(tf.sub(float(order.counts), rows))) as tf.Scalar;
+    const dropped = tf.sum(tf.relu(tf.sub(toFloat(order.counts), rows))) as tf.Scalar;
     return { ...batch(plan, order, rows), slotsFull: plan.full && rows === tokens, dropped };
   };
 
 /** Equal numbers of rows for every expert, in the order of the sort. */
 function batch({ numExperts, full }: Assignments, order: ReturnType<typeof sorted>, rows: number | tf.Tensor): Grouping {
   const { slots } = order;
-  const counts = float(order.counts);
+  const counts = toFloat(order.counts);
   const start = tf.cumsum(counts, 0, true); // [E]
   const backend = tensorFlowBackend();
   const position = typeof rows === 'number' ? tf.range(0, rows) : backend!.raw('Range', [tf.scalar(0), rows, tf.scalar(1)])[0]!; // [C]
   const sortedAt = tf.minimum(tf.add(tf.expandDims(start, 1), tf.expandDims(position, 0)), slots - 1); // [E, C]
-  const taken = float(tf.less(tf.expandDims(position, 0), tf.expandDims(counts, 1)));
+  const taken = toFloat(tf.less(tf.expandDims(position, 0), tf.expandDims(counts, 1)));
   const flatten = (x: tf.Tensor): tf.Tensor => backend?.raw('Reshape', [x, tf.tensor1d([-1], 'int32')])[0] ?? tf.reshape(x, [-1]);
-  const slotOfRow = int(choose(flatten(taken), float(take(order.order, int(flatten(sortedAt)))), slots));
+  const slotOfRow = int(choose(flatten(taken), toFloat(take(order.order, int(flatten(sortedAt)))), slots));
 
-  const expert = float(order.flat); // [S]
-  const rank = tf.sub(float(order.inverse), take(tf.concat([start, tf.tensor1d([0])]), order.flat));
-  const fits = tf.mul(float(tf.less(rank, rows)), float(tf.less(expert, numExperts)));
+  const expert = toFloat(order.flat); // [S]
+  const rank = tf.sub(toFloat(order.inverse), take(tf.concat([start, tf.tensor1d([0])]), order.flat));
+  const fits = tf.mul(toFloat(tf.less(rank, rows)), toFloat(tf.less(expert, numExperts)));
   const none = tf.mul(rows, numExperts);
   const rowOfSlot = int(choose(fits, tf.add(tf.mul(expert, rows), rank), none));
   return { layout: 'batch', slotOfRow, rowOfSlot, counts: order.counts, rowsFull: false, slotsFull: full };
@@ -150,7 +149,7 @@ export const dense: Dispatcher = ({ indices, numExperts, full }) => {
   const slotOfRow = int(tf.reshape(tf.transpose(choose(mask, tf.sum(tf.mul(chosen, slot), 1), slots)), [-1]));
   const token = tf.expandDims(tf.range(0, tokens), 1); // [N, 1]
   // An empty slot holds the number of experts, which leads behind the last row already.
-  const row = tf.minimum(tf.add(tf.mul(float(indices), tokens), token), numExperts * tokens);
+  const row = tf.minimum(tf.add(tf.mul(toFloat(indices), tokens), token), numExperts * tokens);
   const counts = int(tf.sum(mask, 0));
   return { layout: 'batch', slotOfRow, rowOfSlot: int(tf.reshape(row, [-1])), counts, rowsFull: false, slotsFull: full };
 };

@@ -2,9 +2,9 @@
  * Routed experts: tokens go to rows, experts work on rows, results come back and are summed by weight. Each of the three is one op with
  * a gradient of its own, so that no gather and no slice is on the tape and stacked weights get their gradient once.
  */
-import { gatherRows, type Precision, ShapeError, stopGradient } from '@dit-moe/tensor-ops';
+import { gatherRows, type Precision, ShapeError, stopGradient, toFloat } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type Assignments, type Dispatcher, slices } from '../dispatch/grouping.js';
+import { type Assignments, type Dispatcher, dense, slices } from '../dispatch/grouping.js';
 import { type DispatchMath, dispatchMath } from '../dispatch/math.js';
 import { combine, type Rows, rowsOf, toRows } from '../dispatch/rows.js';
 import { type ExpertTensors, expertRunner, expertTensors, type FeedForwardExperts } from './feed-forward.js';
@@ -13,7 +13,7 @@ import type { ExpertModulation } from './modulation.js';
 export interface RoutedExpertsOptions {
   /** Precision of products (default `f32`; `bf16` needs the TensorFlow runtime, other backends compute in float32). */
   precision?: Precision;
-  /** Lays tokens out for the experts (default `slices`). */
+  /** Lays tokens out for the experts (default `slices`; on WebGPU, which cannot read sizes to the host without stalling, `dense`). */
   dispatcher?: Dispatcher;
   /** Conditions the experts on the sample (default: not). */
   modulation?: ExpertModulation;
@@ -37,7 +37,7 @@ export function routedExperts(
   const weights = expertTensors(experts, width);
   if (weights.up.shape[0] !== numExperts) throw new ShapeError('experts', `weights of ${numExperts} experts`, weights.up.shape);
   if (indices.shape[0] !== tokens) throw new ShapeError('experts', `indices [${tokens}, m]`, indices.shape);
-  const { modulation, dispatcher = slices } = options;
+  const { modulation, dispatcher = tf.getBackend() === 'webgpu' ? dense : slices } = options;
 
   const math = dispatchMath(weights.up, options.precision);
   const grouping = dispatcher({ ...plan, weights: stopGradient(plan.weights) });
@@ -109,7 +109,7 @@ function modulationTable(
       throw new ShapeError('experts: modulation', `[B, ${numExperts}, ${width}] with B a divisor of ${rows.tokens}`, part.shape);
   // Empty rows read the first cell: what they compute is read by nobody.
   const sequence = tf.floor(tf.div(tf.add(tf.cast(rows.tokenOfRow, 'float32'), 0.5), rows.tokens / batch));
-  const flat = tf.concat([tf.reshape(tf.cast(indices, 'float32'), [-1]), tf.tensor1d([0])]);
+  const flat = tf.concat([tf.reshape(toFloat(indices), [-1]), tf.tensor1d([0])]);
   const expert = gatherRows(flat, rows.slotOfRow);
   const filled = tf.cast(tf.less(rows.tokenOfRow, tf.scalar(rows.tokens, 'int32')), 'float32');
   const cell = tf.cast(tf.mul(tf.add(tf.mul(sequence, numExperts), expert), filled), 'int32');

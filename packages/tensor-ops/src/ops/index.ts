@@ -14,3 +14,4 @@ export { type PixelCentres, type ResizeOptions, resizeImages } from './resize.js
 export { embedding, gatherRows, permuteRows, segmentSum } from './rows.js';
 export { argsort, bincount, invertPermutation, topK } from './sorting.js';
 export { stopGradient } from './stop-gradient.js';
+export { toFloat } from './to-float.js';
