@@ -59,7 +59,7 @@ describe('symmetric eigenvalues', () => {
   test('have the trace of the matrix and of its square, and do not change when it is turned', () => {
     const n = 60;
     const x = matrix(n, n + 2, noise(n * (n + 2)));
-    const a = multiplyTransposed(x, x, true);
+    const a = multiplyTransposed(x, x, { symmetric: true });
     const values = symmetricEigenvalues(a);
     const sum = (of: (v: number) => number) => values.reduce((s, v) => s + of(v), 0);
     expect(sum((v) => v)).toBeCloseTo(trace(a), 9);
@@ -72,7 +72,7 @@ describe('symmetric eigenvalues', () => {
       n,
       Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0) - (2 * u[Math.floor(i / n)]! * u[i % n]!) / norm),
     );
-    symmetricEigenvalues(multiplyTransposed(multiplyTransposed(h, a), h, true)).forEach((v, i) => {
+    symmetricEigenvalues(multiplyTransposed(multiplyTransposed(h, a), h, { symmetric: true })).forEach((v, i) => {
       expect(v).toBeCloseTo(values[i]!, 10);
     });
   });
@@ -85,7 +85,7 @@ describe('symmetric eigenvalues', () => {
 test('pivoted Cholesky finds the rank and gives the matrix back', () => {
   for (const rank of [0, 1, 5, 12]) {
     const x = matrix(12, rank, noise(12 * rank));
-    const a = multiplyTransposed(x, x, true);
+    const a = multiplyTransposed(x, x, { symmetric: true });
     const u = pivotedCholesky(a);
     expect(u.rows).toBe(rank);
     const columns = transpose(u);
@@ -103,7 +103,7 @@ test('singular values are square roots of the eigenvalues of the Gram matrix, of
   ] as const) {
     const x = matrix(rows, columns, noise(rows * columns));
     const small = rows <= columns ? x : transpose(x);
-    const roots = symmetricEigenvalues(multiplyTransposed(small, small, true)).map(Math.sqrt);
+    const roots = symmetricEigenvalues(multiplyTransposed(small, small, { symmetric: true })).map(Math.sqrt);
     jacobiSingularValues(x)
       .sort()
       .forEach((v, i) => {
@@ -146,6 +146,31 @@ describe('Frechet distance', () => {
     expect(() => frechetDistanceOf(set(1, 3), set(1, 3))).toThrow(/at least 2 samples/);
   });
 
+  /** Commuting covariances with condition numbers of 1e10, turned by one reflection; their distance is known in closed form. */
+  function illConditioned(n: number) {
+    const [d1, d2] = [1, 2].map((p) => Float64Array.from({ length: n }, (_, i) => p * 10 ** ((-10 * ((i * (p === 1 ? 7 : 11)) % n)) / n)));
+    const u = noise(n, 3);
+    const norm = u.reduce((s, v) => s + v * v, 0);
+    const h = matrix(
+      n,
+      n,
+      Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0) - (2 * u[Math.floor(i / n)]! * u[i % n]!) / norm),
+    );
+    const turned = (d: Float64Array) => ({
+      mean: new Float64Array(n),
+      covariance: multiplyTransposed(multiplyTransposed(h, diagonal([...d])), h, { symmetric: true }),
+    });
+    return { a: turned(d1!), b: turned(d2!), distance: d1!.reduce((s, v, i) => s + (Math.sqrt(v) - Math.sqrt(d2![i]!)) ** 2, 0) };
+  }
+
+  test('ill-conditioned covariances lose no digits to the square root', () => {
+    const { a, b, distance } = illConditioned(66);
+    for (const found of [frechetDistance(a, b), frechetDistance(b, a)]) {
+      expect(found.method).toBe('cholesky');
+      expect(Math.abs(found.distance - distance)).toBeLessThan(1e-8 * distance);
+    }
+  });
+
   test('bad statistics are refused', () => {
     expect(() => frechetDistance(gaussian([0], [1]), gaussian([0, 0], [1, 1]))).toThrow(/1 and 2 dimensions/);
     expect(() => frechetDistance(gaussian([Number.NaN], [1]), gaussian([0], [1]))).toThrow(MetricError);
@@ -154,6 +179,14 @@ describe('Frechet distance', () => {
 
   describe('on the TensorFlow runtime', () => {
     beforeAll(async () => void (await useTensorFlow()));
+    test('ill-conditioned covariances lose no digits there either', () => {
+      const { a, b, distance } = illConditioned(260);
+      for (const found of [frechetDistance(a, b), frechetDistance(b, a)]) {
+        expect(found.method).toBe('cholesky');
+        expect(Math.abs(found.distance - distance)).toBeLessThan(1e-8 * distance);
+      }
+    });
+
     test('large matrices give the same distance as the portable code, and nothing leaks', () => {
       const [a, b] = [momentsOf(set(600, 260, 1)), momentsOf(set(700, 260, 2, 0.1))];
       const before = tf.memory().numTensors;

@@ -1,34 +1,38 @@
-import { type Matrix, matrix } from './matrix.js';
+import { type Matrix, matrix, multiplyTransposed } from './matrix.js';
+
+/** Columns that are factored before the rest is updated by one product. */
+const PANEL = 96;
 
 /**
  * Lower triangular `L` with `a = L L^T`, or `undefined` if `a` is not positive definite to working precision.
- * Row-oriented (Cholesky-Banachiewicz), so that every inner product runs along rows.
  *
  * @param a symmetric
  */
 export function cholesky(a: Matrix): Matrix | undefined {
   const n = a.rows;
-  const factor = matrix(n, n);
-  const l = factor.data;
   const floor = pivotFloor(a);
-  for (let i = 0; i < n; i++) {
-    for (let j = 0; j <= i; j++) {
-      let [s0, s1, s2, s3] = [0, 0, 0, 0];
-      const [p, q] = [i * n, j * n];
-      let k = 0;
-      for (; k + 3 < j; k += 4) {
-        s0 += l[p + k]! * l[q + k]!;
-        s1 += l[p + k + 1]! * l[q + k + 1]!;
-        s2 += l[p + k + 2]! * l[q + k + 2]!;
-        s3 += l[p + k + 3]! * l[q + k + 3]!;
+  const factor = matrix(n, n, a.data.slice());
+  const l = factor.data;
+  for (let from = 0; from < n; from += PANEL) {
+    const to = Math.min(n, from + PANEL);
+    // Rows of the panel; what the columns before it contribute is subtracted already.
+    for (let i = from; i < n; i++) {
+      const row = i * n;
+      for (let j = from; j < Math.min(to, i + 1); j++) {
+        const other = j * n;
+        let rest = l[row + j]!;
+        for (let k = from; k < j; k++) rest -= l[row + k]! * l[other + k]!;
+        if (i !== j) l[row + j] = rest / l[other + j]!;
+        else if (rest <= floor || !Number.isFinite(rest)) return undefined;
+        else l[row + i] = Math.sqrt(rest);
       }
-      for (; k < j; k++) s0 += l[p + k]! * l[q + k]!;
-      const rest = a.data[p + j]! - (s0 + s1 + (s2 + s3));
-      if (i !== j) l[p + j] = rest / l[q + j]!;
-      else if (rest <= floor || !Number.isFinite(rest)) return undefined;
-      else l[p + i] = Math.sqrt(rest);
     }
+    const panel = matrix(n - to, to - from);
+    for (let i = to; i < n; i++) panel.data.set(l.subarray(i * n + from, i * n + to), (i - to) * panel.columns);
+    const { data } = multiplyTransposed(panel, panel, { symmetric: true });
+    for (let i = to; i < n; i++) for (let j = to; j <= i; j++) l[i * n + j]! -= data[(i - to) * panel.rows + j - to]!;
   }
+  for (let i = 0; i < n; i++) l.fill(0, i * n + i + 1, (i + 1) * n);
   return factor;
 }
 

@@ -27,84 +27,74 @@ export function transpose(a: Matrix): Matrix {
   return result;
 }
 
-/**
- * `a b^T`, both operands read along their rows. With `lower`, only entries on and below the diagonal are computed (for
- * results known to be symmetric).
- */
-export function multiplyTransposed(a: Matrix, b: Matrix, lower = false): Matrix {
+export interface ProductStructure {
+  /** The result is known to be symmetric: only its lower half is computed (default false). */
+  symmetric?: boolean;
+  /** `a` is zero below its diagonal: sums begin there (default false). */
+  upper?: boolean;
+}
+
+/** Part of the inner dimension that is summed at once: rows of it stay in cache. */
+const SLICE = 256;
+
+/** `a b^T`, both operands read along their rows. */
+export function multiplyTransposed(a: Matrix, b: Matrix, { symmetric = false, upper = false }: ProductStructure = {}): Matrix {
   if (a.columns !== b.columns) throw new ShapeError('multiplyTransposed', `operands with ${a.columns} columns`, [b.rows, b.columns]);
   const [m, n, inner] = [a.rows, b.rows, a.columns];
   const result = matrix(m, n);
   const [x, y, z] = [a.data, b.data, result.data];
-  // 4 x 4 dot products at once over slices of the inner dimension: every loaded value is used four times.
-  const slice = 256;
-  for (let k0 = 0; k0 < inner; k0 += slice) {
-    const k1 = Math.min(inner, k0 + slice);
-    for (let i = 0; i < m; i += 4) {
-      const iEnd = Math.min(m, i + 4);
-      const columns = lower ? Math.min(n, iEnd) : n;
-      for (let j = 0; j < columns; j += 4) {
-        if (i + 4 > m || j + 4 > n) {
-          for (let r = i; r < iEnd; r++) {
-            for (let s = j; s < Math.min(n, j + 4); s++) {
+  for (let from = 0; from < inner; from += SLICE) {
+    const to = Math.min(inner, from + SLICE);
+    // 3 x 3 sums at once, as many as fit the processor's registers: every loaded value is used three times.
+    for (let i = 0; i < m; i += 3) {
+      const start = upper ? Math.max(from, i) : from;
+      if (start >= to) break;
+      const columns = symmetric ? Math.min(n, i + 3) : n;
+      for (let j = 0; j < columns; j += 3) {
+        if (i + 3 > m || j + 3 > n) {
+          for (let r = i; r < Math.min(m, i + 3); r++) {
+            for (let s = j; s < Math.min(n, j + 3); s++) {
               let sum = 0;
-              for (let k = k0; k < k1; k++) sum += x[r * inner + k]! * y[s * inner + k]!;
+              for (let k = start; k < to; k++) sum += x[r * inner + k]! * y[s * inner + k]!;
               z[r * n + s]! += sum;
             }
           }
           continue;
         }
-        let [s00, s01, s02, s03, s10, s11, s12, s13] = [0, 0, 0, 0, 0, 0, 0, 0];
-        let [s20, s21, s22, s23, s30, s31, s32, s33] = [0, 0, 0, 0, 0, 0, 0, 0];
-        let a0 = i * inner + k0;
-        let b0 = j * inner + k0;
-        for (let k = k0; k < k1; k++, a0++, b0++) {
-          const x0 = x[a0]!;
-          const x1 = x[a0 + inner]!;
-          const x2 = x[a0 + 2 * inner]!;
-          const x3 = x[a0 + 3 * inner]!;
-          const y0 = y[b0]!;
-          const y1 = y[b0 + inner]!;
-          const y2 = y[b0 + 2 * inner]!;
-          const y3 = y[b0 + 3 * inner]!;
+        let [s00, s01, s02, s10, s11, s12, s20, s21, s22] = [0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let p = i * inner + start;
+        let q = j * inner + start;
+        for (let k = start; k < to; k++, p++, q++) {
+          const x0 = x[p]!;
+          const x1 = x[p + inner]!;
+          const x2 = x[p + 2 * inner]!;
+          const y0 = y[q]!;
           s00 += x0 * y0;
-          s01 += x0 * y1;
-          s02 += x0 * y2;
-          s03 += x0 * y3;
           s10 += x1 * y0;
-          s11 += x1 * y1;
-          s12 += x1 * y2;
-          s13 += x1 * y3;
           s20 += x2 * y0;
+          const y1 = y[q + inner]!;
+          s01 += x0 * y1;
+          s11 += x1 * y1;
           s21 += x2 * y1;
+          const y2 = y[q + 2 * inner]!;
+          s02 += x0 * y2;
+          s12 += x1 * y2;
           s22 += x2 * y2;
-          s23 += x2 * y3;
-          s30 += x3 * y0;
-          s31 += x3 * y1;
-          s32 += x3 * y2;
-          s33 += x3 * y3;
         }
         const at = i * n + j;
         z[at]! += s00;
         z[at + 1]! += s01;
         z[at + 2]! += s02;
-        z[at + 3]! += s03;
         z[at + n]! += s10;
         z[at + n + 1]! += s11;
         z[at + n + 2]! += s12;
-        z[at + n + 3]! += s13;
         z[at + 2 * n]! += s20;
         z[at + 2 * n + 1]! += s21;
         z[at + 2 * n + 2]! += s22;
-        z[at + 2 * n + 3]! += s23;
-        z[at + 3 * n]! += s30;
-        z[at + 3 * n + 1]! += s31;
-        z[at + 3 * n + 2]! += s32;
-        z[at + 3 * n + 3]! += s33;
       }
     }
   }
-  if (lower) {
+  if (symmetric) {
     for (let i = 0; i < m; i++) for (let j = i + 1; j < n; j++) z[i * n + j] = z[j * n + i]!;
   }
   return result;

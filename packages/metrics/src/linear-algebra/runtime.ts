@@ -19,7 +19,7 @@ const RUNTIME_PRODUCT = 1 << 22;
 /** `a b^T`; with `b` the same as `a` the result is symmetric. */
 export function productTransposed(a: Matrix, b: Matrix): Matrix {
   const backend = a.rows * b.rows * a.columns >= RUNTIME_PRODUCT ? tensorFlowBackend() : undefined;
-  if (backend === undefined) return multiplyTransposed(a, b, a === b);
+  if (backend === undefined) return multiplyTransposed(a, b, { symmetric: a === b });
   return scoped(() => {
     const left = upload(backend, a);
     const right = a === b ? left : upload(backend, b);
@@ -32,7 +32,7 @@ export function gram(a: Matrix): Matrix {
   const backend = a.rows * a.columns ** 2 >= RUNTIME_PRODUCT ? tensorFlowBackend() : undefined;
   if (backend === undefined) {
     const rows = transpose(a);
-    return multiplyTransposed(rows, rows, true);
+    return multiplyTransposed(rows, rows, { symmetric: true });
   }
   return scoped(() => {
     const x = upload(backend, a);
@@ -52,7 +52,8 @@ export function productEigenvalues(r: Matrix, s: Matrix): Float64Array | undefin
     const factor = cholesky(r);
     if (factor === undefined) return undefined;
     const upper = transpose(factor); // rows of L^T
-    return symmetricEigenvalues(multiplyTransposed(multiplyTransposed(upper, s), upper, true));
+    const right = multiplyTransposed(upper, s, { upper: true }); // L^T s
+    return symmetricEigenvalues(multiplyTransposed(upper, right, { upper: true, symmetric: true }));
   }
   return scoped(() => {
     let factor: tf.Tensor;
