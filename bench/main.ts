@@ -1,4 +1,4 @@
-/** `pnpm bench <name> [--json] [--quick]`: runs one of the benchmarks that lie beside this file. */
+/** `pnpm bench <name> [--only <section>] [--json] [--quick]`: runs one of the benchmarks that lie beside this file. */
 import fs from 'node:fs/promises';
 import { parseArgs } from 'node:util';
 import { DitMoeError } from '@dit-moe/tensor-ops';
@@ -17,11 +17,11 @@ async function benchmarkNames(): Promise<string[]> {
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { json: { type: 'boolean' }, quick: { type: 'boolean' }, help: { type: 'boolean', short: 'h' } },
+    options: { json: { type: 'boolean' }, quick: { type: 'boolean' }, only: { type: 'string' }, help: { type: 'boolean', short: 'h' } },
   });
   const names = await benchmarkNames();
   if (values.help) {
-    console.log('pnpm bench <name> [--json] [--quick]\n');
+    console.log('pnpm bench <name> [--only <section>] [--json] [--quick]\n');
     for (const name of names) console.log(`  ${name}  ${(await loadBenchmark(name)).description}`);
     return;
   }
@@ -29,6 +29,7 @@ async function main(): Promise<void> {
   if (positionals.length !== 1 || !names.includes(name!)) throw new BenchmarkError(`Name one benchmark: ${names.join(', ')}.`);
   const results = await (await loadBenchmark(name!)).run({
     quick: values.quick ?? false,
+    ...(values.only !== undefined && { only: values.only }),
     log: (message) => process.stderr.write(`${message}\n`),
   });
   console.log(values.json ? JSON.stringify({ results }) : formatTable(results));

@@ -16,6 +16,8 @@ export interface BenchmarkResult {
 export interface BenchmarkOptions {
   /** Fewer repetitions and no peer variants that compile for minutes. */
   quick: boolean;
+  /** Run this section only, where the benchmark has sections. */
+  only?: string;
   /** Receives one line per stage. */
   log(message: string): void;
 }

@@ -8,7 +8,8 @@ JSON line on stdout. A variant is named `<compile>/<experts>/<types>`:
 - experts: `sorted` (tokens sorted by expert, one product per expert's slice), `grouped` (torch's grouped matrix product).
 - types: `f32`; `autocast` (bfloat16 products from float32 weights); `bf16` (weights and activations bfloat16, forward only).
 
-Training uses the fused AdamW.
+Training uses the fused AdamW. `train` is the step alone; `loop` is what a training script does around it: samples of cached posteriors,
+noise, times, dropped labels, the loss of flow matching, and the average of the weights.
 """
 
 import gc
@@ -199,12 +200,12 @@ def variants(workload, precision, compiled, quick):
     return [f"{way}/sorted/{kinds[-1]}" for way in ways]
 
 
-def make_model(workload, variant, batch):
+def make_model(workload, variant, batch, depth):
     """A function that runs one step."""
     how, experts, types = variant.split("/")
     opaque = workload == "forward" and how != "eager" and experts == "sorted"
     torch.manual_seed(1)
-    model = DitMoe(SIZES, "opaque" if opaque else experts)
+    model = DitMoe(SIZES | {"depth": depth}, "opaque" if opaque else experts)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.02)
@@ -243,15 +244,41 @@ def make_model(workload, variant, batch):
             block.compile()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, weight_decay=0, fused=True)
 
-    def train():
-        with autocast:
-            loss = training_loss(model, x, target, t, y, 0.01)
+    def update(loss):
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
+
+    def train():
+        with autocast:
+            loss = training_loss(model, x, target, t, y, 0.01)
+        update(loss)
         loss.item()
 
-    return train
+    if workload == "train":
+        return train
+
+    parameters = list(model.parameters())
+    averages = [parameter.detach().clone() for parameter in parameters]
+    moments, labels = torch.randn(256, 8, *SIZES["inputSize"]), torch.arange(256)
+
+    def loop():
+        pick = torch.randint(len(moments), (batch,))
+        mean, log_variance = moments[pick].chunk(2, 1)
+        clean = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        noise = torch.randn_like(clean)
+        time = torch.sigmoid(torch.randn(batch))
+        known = torch.where(torch.rand(batch) < 0.1, SIZES["numClasses"], labels[pick])
+        share = time.view(-1, 1, 1, 1)
+        with autocast:
+            output, balance = model((1 - share) * clean + share * noise, time, known)
+            loss = F.mse_loss(output[:, :4].float(), noise - clean) + 0.01 * balance
+        update(loss)
+        with torch.no_grad():
+            torch._foreach_lerp_(averages, parameters, 1e-4)
+        loss.item()
+
+    return loop
 
 
 def prepare(request):
@@ -268,7 +295,7 @@ def prepare(request):
         kind = torch.bfloat16 if request["precision"] == "bf16" else torch.float32
         a, b = (torch.randn(request["size"], request["size"]).to(kind) for _ in range(2))
         return lambda: a @ b
-    step = make_model(workload, request["variant"], request["batch"])
+    step = make_model(workload, request["variant"], request["batch"], request.get("depth", SIZES["depth"]))
     step()
     step()
     return step

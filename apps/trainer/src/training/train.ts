@@ -34,6 +34,8 @@ export interface TrainOptions {
   progress: Progress;
   /** Ends the run after the current step, with a checkpoint. */
   signal: AbortSignal;
+  /** Called after each step with everything that came with it, and awaited; receives the number of steps taken. */
+  onStep?: (step: number) => void | Promise<void>;
 }
 
 /** What a run comes back with. */
@@ -127,7 +129,10 @@ class Run {
       this.metrics = await MetricsLog.open(options.out, this.record.step);
       this.loss = this.metrics.lines.at(-1)?.loss ?? Number.NaN;
       this.startPrefetch();
-      while (this.record.step < config.steps && !options.signal.aborted) await this.step();
+      while (this.record.step < config.steps && !options.signal.aborted) {
+        await this.step();
+        await options.onStep?.(this.record.step);
+      }
       await this.finish();
       finished = true;
       const { step } = this.record;
