@@ -113,7 +113,7 @@ const sampling = z.strictObject({
   classes: positive.default(10).describe('previews show the first so many classes'),
   steps: positive.default(50),
   guidance: z.number().default(1.5),
-  vae: z.string().optional().describe('folder of the autoencoder that decodes latents; without it previews show false colours'),
+  vae: z.string().optional().describe('autoencoder that decodes latents, as `encode --vae`; without it previews show false colours'),
 });
 
 const evaluation = z.strictObject({

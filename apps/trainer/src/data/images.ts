@@ -10,6 +10,7 @@ import path from 'node:path';
 import { centerCrop } from '@dit-moe/vae';
 import { decodeImage, type ImageSource, ImageSourceError, openImages } from '@dit-moe/vae/node';
 import { DataError } from '../errors.js';
+import { type Classes, classesOf } from './classes.js';
 import type { DataSource, SampleRequest } from './source.js';
 
 export interface ImageOptions {
@@ -35,8 +36,7 @@ export interface ImageDataset extends DataSource {
 const DECODE_AT_ONCE = 8;
 
 /**
- * Opens an image folder, tar shards or parquet files for training. Images without a class get the null label; a set without classes
- * has the one class `all`.
+ * Opens an image folder, tar shards or parquet files for training.
  * @throws DataError if there is nothing to train on, or too much of it cannot be read
  */
 export async function openImageData(location: string, options: ImageOptions): Promise<DataSource> {
@@ -74,16 +74,17 @@ async function refuseEmptyClasses(folder: string): Promise<void> {
   }
 }
 
-const classNamesOf = ({ classNames }: ImageSource): readonly string[] => (classNames.length === 0 ? ['all'] : classNames);
-const labelOf = (source: ImageSource, i: number): number => {
-  const label = source.label(i);
-  if (source.classNames.length === 0) return 0;
-  return label < 0 ? source.classNames.length : label;
-};
+function classesOfSource(source: ImageSource): Classes {
+  const labels = function* () {
+    for (let i = 0; i < source.count; i++) yield source.label(i);
+  };
+  return classesOf(source.location, source.classNames, labels());
+}
 
 async function loadImages(source: ImageSource, options: ImageOptions & { size: number }): Promise<ImageDataset> {
   const { channels, size } = options;
   const length = channels * size * size;
+  const { names: classNames, labelOf } = classesOfSource(source);
   const pixels = new Uint8Array(source.count * length);
   const labels: number[] = [];
   const skipped: { file: string; reason: string }[] = [];
@@ -92,7 +93,7 @@ async function loadImages(source: ImageSource, options: ImageOptions & { size: n
     for (const [i, result] of (await Promise.allSettled(chunk)).entries()) {
       if (result.status === 'fulfilled') {
         pixels.set(result.value, labels.length * length);
-        labels.push(labelOf(source, start + i));
+        labels.push(labelOf(source.label(start + i)));
       } else {
         skipped.push({ file: source.key(start + i), reason: firstLine(result.reason) });
         checkSkipped(source, skipped, options.maxUnreadable);
@@ -101,7 +102,6 @@ async function loadImages(source: ImageSource, options: ImageOptions & { size: n
   }
   await source.close();
   if (labels.length === 0) throw new DataError(`No image in ${source.location} can be read; the first: ${skipped[0]!.reason}`);
-  const classNames = classNamesOf(source);
   const used = pixels.subarray(0, labels.length * length);
   const labelArray = Int32Array.from(labels);
   const fingerprint = createHash('sha256')
@@ -128,6 +128,7 @@ class StreamedImages implements DataSource {
   readonly width: number;
   readonly classNames: readonly string[];
   readonly skipped: { file: string; reason: string }[] = [];
+  private readonly classes: Classes;
   private readonly bad = new Set<number>();
 
   constructor(
@@ -139,7 +140,8 @@ class StreamedImages implements DataSource {
     this.channels = options.channels;
     this.height = options.size;
     this.width = options.size;
-    this.classNames = classNamesOf(source);
+    this.classes = classesOfSource(source);
+    this.classNames = this.classes.names;
   }
 
   async read(requests: readonly SampleRequest[], out: Float32Array): Promise<Int32Array> {
@@ -150,7 +152,7 @@ class StreamedImages implements DataSource {
       for (let b = next++; b < requests.length; b = next++) {
         const { pixels, record } = await this.decodeFrom(requests[b]!.record);
         copySample(pixels, out.subarray(b * length), this.width, requests[b]!.flip);
-        labels[b] = labelOf(this.source, record);
+        labels[b] = this.classes.labelOf(this.source.label(record));
       }
     };
     await Promise.all(Array.from({ length: DECODE_AT_ONCE }, worker));

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { randomNormal } from '@dit-moe/tensor-ops';
 import { LatentCache, LatentCacheError } from '@dit-moe/vae/node';
 import { DataError } from '../errors.js';
+import { classesOf } from './classes.js';
 import type { DataSource } from './source.js';
 
 /** Bounds of the log variance, as AutoencoderKL has them. */
@@ -27,7 +28,7 @@ export async function openLatents(folder: string, options: { flip: boolean; seed
   }
   const [channels, height, width] = [header.momentsShape[0] / 2, header.momentsShape[1], header.momentsShape[2]];
   const { scalingFactor, shiftFactor, encoderHash } = header.autoencoder;
-  const classNames = header.classNames.length === 0 ? ['all'] : header.classNames;
+  const { names: classNames, labelOf } = classesOf(folder, header.classNames, labels);
   const length = channels * height * width;
   return {
     ...{ count: cache.count, channels, height, width, classNames },
@@ -47,10 +48,7 @@ export async function openLatents(folder: string, options: { flip: boolean; seed
           out[b * length + i] = (moments[at + i]! + Math.exp(0.5 * logVariance) * noise[i]! - shiftFactor) * scalingFactor;
         }
       }
-      return Int32Array.from(requests, ({ record }) => {
-        const label = labels[record]!;
-        return header.classNames.length === 0 ? 0 : label < 0 ? classNames.length : label;
-      });
+      return Int32Array.from(requests, ({ record }) => labelOf(labels[record]!));
     },
     close: () => cache.close(),
   };

@@ -1,11 +1,8 @@
 /** From what a model makes to pictures: pixels as they are, latents through their autoencoder or, without it, in false colours. */
-import fs from 'node:fs/promises';
-import path from 'node:path';
 import { type Pixels, toPixels } from '@dit-moe/diffusion';
 import type { ModelCard } from '@dit-moe/dit';
-import { compile } from '@dit-moe/tensor-ops';
-import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
-import { autoencoderConfig, decodeLatents, loadAutoencoder, unscaleLatents } from '@dit-moe/vae';
+import { unscaleLatents } from '@dit-moe/vae';
+import { openAutoencoder } from '@dit-moe/vae/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { DataError } from '../errors.js';
 
@@ -19,35 +16,34 @@ export interface Decoder {
 
 /**
  * The decoder for a model's samples.
- * @param vae folder with the autoencoder's `config.json` and weights
+ * @param vae name, folder or file of the autoencoder, as `encode` takes it
  * @throws DataError if the autoencoder cannot be read or has other latents
  */
 export async function openDecoder(card: ModelCard, vae: string | undefined): Promise<Decoder> {
-  if (card.latents === undefined) return { decode: toPixels, faithful: true, dispose() {} };
+  const { latents } = card;
+  if (latents === undefined) return { decode: toPixels, faithful: true, dispose() {} };
   if (vae === undefined) return { decode: falseColours, faithful: false, dispose() {} };
-  try {
-    const config = autoencoderConfig(JSON.parse(await fs.readFile(path.join(vae, 'config.json'), 'utf8')));
-    if (config.latentChannels !== card.config.inChannels)
-      throw new Error(`its latents have ${config.latentChannels} channels, the model's ${card.config.inChannels}`);
-    const file = await openCheckpoint(vae);
-    const { weights } = await loadAutoencoder(file, config, ['decoder']).finally(() => file.close());
-    // The scale is that of the cache, which the model has learnt.
-    const space = { ...config, scalingFactor: card.latents.scalingFactor, shiftFactor: card.latents.shiftFactor };
-    const step = compile((z: tf.Tensor) => decodeLatents(weights, config, unscaleLatents(z, space)), { name: 'decoder' });
-    return {
-      faithful: true,
-      async decode(x) {
-        const images = await step.run(x);
-        return toPixels(images).finally(() => images.dispose());
-      },
-      dispose() {
-        step.dispose();
-        tf.dispose(weights as Record<string, tf.Tensor>);
-      },
-    };
-  } catch (cause) {
-    throw new DataError(`Cannot open the autoencoder ${vae} (sampling.vae): ${(cause as Error).message}`, { cause });
+  const { autoencoder } = await openAutoencoder(vae, { parts: ['decoder'] }).catch((cause: Error) => {
+    throw new DataError(`Cannot open the autoencoder ${vae} (sampling.vae): ${cause.message}`, { cause });
+  });
+  const { latentChannels } = autoencoder.config;
+  if (latentChannels !== card.config.inChannels) {
+    autoencoder.dispose();
+    throw new DataError(
+      `The latents of the autoencoder ${vae} (sampling.vae) have ${latentChannels} channels, the model's ${card.config.inChannels}.`,
+    );
   }
+  // The scale is that of the cache, which the model has learnt.
+  const space = { ...autoencoder.config, scalingFactor: latents.scalingFactor, shiftFactor: latents.shiftFactor };
+  return {
+    faithful: true,
+    async decode(x) {
+      const z = tf.tidy(() => unscaleLatents(x, space));
+      const images = await autoencoder.decode(z).finally(() => z.dispose());
+      return toPixels(images).finally(() => images.dispose());
+    },
+    dispose: () => autoencoder.dispose(),
+  };
 }
 
 /** The first three channels (or the first) as colours, two standard deviations to each side. */

@@ -37,7 +37,7 @@ export interface Evaluator {
 export async function openEvaluator(config: TrainConfig, card: ModelCard, source: DataSource, decoder: Decoder): Promise<Evaluator> {
   const { every, samples, inception } = config.evaluation!;
   if (!decoder.faithful)
-    throw new UsageError('Online metrics compare images: give the autoencoder of the latents, --set sampling.vae=FOLDER.');
+    throw new UsageError('Online metrics compare images: give the autoencoder of the latents, such as --set sampling.vae=sd-vae-ft-mse.');
   const extractor = inception === undefined ? pixelExtractor() : await openInception(inception);
   const online: OnlineEvaluation = await onlineEvaluation(realImages(source, decoder), {
     ...{ every, count: samples, batch: BATCH },

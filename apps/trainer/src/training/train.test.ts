@@ -52,17 +52,53 @@ describe('a run', () => {
     expect(curveOf(parts).at(-1)).toEqual(curveOf(whole).at(-1));
   });
 
-  test('is the same for any number of micro-batches', async () => {
-    const weights = async (accumulation: number) => {
-      const out = newRun();
-      await runTiny(config(`accumulation=${accumulation}`, 'model.moe.balanceAlpha=0'), out);
-      const buffer = checkpointBytes(out, 4, 'weights');
-      const header = Number(buffer.readBigUInt64LE(0));
-      return new Float32Array(new Uint8Array(buffer.subarray(8 + header)).buffer);
-    };
-    const [one, four] = [await weights(1), await weights(4)];
-    // Adam divides by the gradient's own size, so rounding in tiny gradients shows: a share of the learning rate (1e-4) per step.
-    for (const [i, w] of one.entries()) expect(Math.abs(w - four[i]!)).toBeLessThan(2e-5);
+  const numbers = (out: string, step: number) => {
+    const buffer = checkpointBytes(out, step, 'weights');
+    const header = Number(buffer.readBigUInt64LE(0));
+    return new Float32Array(new Uint8Array(buffer.subarray(8 + header)).buffer);
+  };
+  /** Adam divides by the gradient's own size, so rounding in tiny gradients shows: a share of the learning rate (1e-4) per step. */
+  const expectNear = (a: Float32Array, b: Float32Array) => {
+    for (const [i, w] of a.entries()) expect(Math.abs(w - b[i]!)).toBeLessThan(2e-5);
+  };
+
+  test('is the same for any number of micro-batches, and resumed with another', async () => {
+    const [one, four, mixed] = [newRun(), newRun(), newRun()];
+    const split = (accumulation: number, steps = 4) => config(`accumulation=${accumulation}`, `steps=${steps}`, 'model.moe.balanceAlpha=0');
+    await runTiny(split(1), one);
+    await runTiny(split(4), four);
+    await runTiny(split(1, 2), mixed);
+    await runTiny(split(4), mixed, { resume: true });
+    expectNear(numbers(four, 4), numbers(one, 4));
+    expectNear(numbers(mixed, 4), numbers(one, 4));
+  });
+
+  test('resumed on another backend it equals the uninterrupted one up to rounding', async () => {
+    const [whole, parts] = [newRun(), newRun()];
+    await runTiny(config('steps=4'), whole);
+    await runTiny(config('steps=2'), parts);
+    await startBackend('wasm');
+    try {
+      const { messages } = await runTiny(config('steps=4'), parts, { resume: true });
+      expect(messages).toContain('resumed at step 2');
+    } finally {
+      await startBackend('tensorflow');
+    }
+    expectNear(numbers(parts, 4), numbers(whole, 4));
+    for (const [i, { step, loss }] of metricsLines(whole).entries()) {
+      expect(metricsLines(parts)[i].step).toBe(step);
+      // float32 sums in another order.
+      expect(Math.abs(metricsLines(parts)[i].loss / loss - 1)).toBeLessThan(1e-5);
+    }
+  });
+
+  test.each([['f32'], ['bf16']])('in %s recomputes activations to the same weights', async (precision) => {
+    const [kept, recomputed] = [newRun(), newRun()];
+    const overrides = ['model.depth=3', 'model.moe.layers=[1,2]', `precision=${precision}`];
+    await runTiny(config(...overrides), kept);
+    await runTiny(config(...overrides, 'recompute=true'), recomputed);
+    expect(curveOf(recomputed)).toEqual(curveOf(kept));
+    expect(numbers(recomputed, 4)).toEqual(numbers(kept, 4));
   });
 
   test('in bf16 stays near f32', async () => {
