@@ -1,7 +1,7 @@
 /** DiT-MoE models: outputs, activations, routing, guidance, losses, gradients, optimizer and average. */
 import path from 'node:path';
 import { type DitOutput, dit, ditWithGuidance, isMatrix } from '@dit-moe/dit';
-import { recordRouting, replayLayer } from '@dit-moe/moe';
+import { recordRouting, replay, replayLayer } from '@dit-moe/moe';
 import { AdamW, Ema, mean, Parameter, swiglu, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Comparison, check, compare, instances, json, tensors } from './golden.js';
@@ -62,6 +62,13 @@ async function* compareModel(
     const scale = /^out_cfg_(.+)$/.exec(name)?.[1];
     if (scale !== undefined)
       yield against('outputs', name, await numbers(ditWithGuidance(weights, config, xs, tf.cast(ts, 'float32'), ys, Number(scale))));
+  }
+
+  // The choices that the reference recorded, repeated: with them numerics differ apart from ties.
+  const chosen = (layer: number) => ({ selector: replay(onDevice(files['routing']!, `layer${layer}.topk_idx`)) });
+  if (files['routing']!.has('layer0.topk_idx')) {
+    const replayed = await numbers(dit(weights, config, x, tf.cast(t, 'float32'), y, { moe: chosen }).output);
+    yield { ...against('outputs', 'out', replayed), name: `${id}/outputs/out by the recorded choices` };
   }
 
   // Only the TensorFlow runtime computes in bfloat16. Which experts are chosen is compared in float32; here the choice is replayed,

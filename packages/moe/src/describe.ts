@@ -30,8 +30,11 @@ export type DispatcherName = 'slices' | 'padded' | 'capacity' | 'dense';
 export interface DispatchCost {
   /** Floating-point operations of the routed experts' products. */
   flops: number;
-  /** Float32 activations that the routed experts make, in bytes. */
-  bytes: number;
+  /**
+   * Float32 activations, in bytes: rows, pre-activations, results and output. A training step keeps them for its backward pass; sampling
+   * frees them as it goes.
+   */
+  activationBytes: number;
   /** TensorFlow ops of dispatch, experts and combine; constants and shape arguments are not counted. */
   ops: number;
 }
@@ -71,10 +74,9 @@ export function describeLayer(layer: LayerShape, tokens: number, options: Descri
   const assignments = tokens * expertsPerToken;
   const cost = (name: DispatcherName, rows: number): DispatchCost => {
     const { fixed, perExpert } = OPS[name][training ? 'training' : 'forward'];
-    const hiddenColumns = matrices * hidden; // pre-activations and the activation
     return {
       flops: 2 * rows * expert * passes,
-      bytes: 4 * (rows * (2 * width + hiddenColumns) + assignments * width) * (training ? 2 : 1),
+      activationBytes: 4 * (rows * (2 * width + (matrices - 1) * hidden) + tokens * width),
       ops: fixed + perExpert * numExperts,
     };
   };

@@ -6,13 +6,21 @@ export {
   type LayerDescription,
   type LayerShape,
 } from './describe.js';
-export { chooseDispatcher, type DispatchSpeed, measureDispatch, REFERENCE_SPEED } from './dispatch/auto.js';
+export {
+  type AutoOptions,
+  auto,
+  chooseDispatcher,
+  type DispatchSpeed,
+  measureDispatch,
+  REFERENCE_SPEED,
+} from './dispatch/auto.js';
 export {
   type Assignments,
   type CapacityOptions,
   capacity,
   type Dispatcher,
   dense,
+  type ExpertShape,
   type Grouping,
   padded,
   slices,

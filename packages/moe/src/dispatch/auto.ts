@@ -1,8 +1,8 @@
-/** Choosing a dispatcher by what the machine was measured to do. */
-import { tensorFlowBackend } from '@dit-moe/tensor-ops';
+/** Choosing a dispatcher by what the machine was measured to do and the load that is expected. */
+import { compile, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type DescribeOptions, type DispatcherName, describeLayer, type LayerShape } from '../describe.js';
-import { capacity, type Dispatcher, dense, padded, slices } from './grouping.js';
+import { type Dispatcher, dense, padded, slices } from './grouping.js';
 
 /** What decides between dispatchers; from `measureDispatch` for the machine at hand. */
 export interface DispatchSpeed {
@@ -16,61 +16,89 @@ export interface DispatchSpeed {
 /** A rough estimate for a CPU of two cores and eager ops; plain products there are faster than batched ones. */
 export const REFERENCE_SPEED: DispatchSpeed = { secondsPerOp: 1e-5, sliceFlops: 1.5e11, batchFlops: 1e11 };
 
-const dispatchers: Record<DispatcherName, Dispatcher> = { slices, padded, capacity: capacity(), dense };
+export interface AutoOptions extends Pick<DescribeOptions, 'training' | 'maxOverMean'> {
+  /** From `measureDispatch` (default {@link REFERENCE_SPEED}, so that two runs choose alike without it). */
+  speed?: DispatchSpeed;
+}
+
+/** The dispatchers that `auto` chooses from: all that drop nothing. */
+const dropless = { slices, padded, dense } satisfies Partial<Record<DispatcherName, Dispatcher>>;
 
 /**
- * The dropless dispatcher that should be fastest for a layer.
+ * The dropless dispatcher that should be fastest: fewest seconds of ops and products together. On WebGPU only `dense` is considered,
+ * because the others read sizes to the host there.
  *
  * @param tokens in a batch
- * @param options expected load and whether gradients are needed, as for `describeLayer`; `speed` (default {@link REFERENCE_SPEED}: a choice
- *   by measurement could differ between two runs, and with it the last bits of the result)
+ * @param options `maxOverMean`, the load that is expected (as telemetry reports it); `training`; `speed`
+ * @returns the name, and the estimated seconds of every candidate
  */
 export function chooseDispatcher(
   layer: LayerShape,
   tokens: number,
-  options: DescribeOptions & { speed?: DispatchSpeed } = {},
-): { name: DispatcherName; dispatcher: Dispatcher; seconds: Partial<Record<DispatcherName, number>> } {
+  options: AutoOptions = {},
+): { name: keyof typeof dropless; seconds: Partial<Record<keyof typeof dropless, number>> } {
   const { speed = REFERENCE_SPEED } = options;
   const costs = describeLayer(layer, tokens, options).dispatchers;
-  // Off the runtime, slices and padded read sizes to the host, which WebGPU cannot do without stalling.
-  const candidates: DispatcherName[] = tf.getBackend() === 'webgpu' ? ['dense'] : ['slices', 'padded', 'dense'];
-  const seconds = Object.fromEntries(
-    candidates.map((name) => {
-      const { flops, ops } = costs[name];
-      return [name, ops * speed.secondsPerOp + flops / (name === 'slices' ? speed.sliceFlops : speed.batchFlops)];
-    }),
-  ) as Partial<Record<DispatcherName, number>>;
-  const name = candidates.reduce((best, candidate) => (seconds[candidate]! < seconds[best]! ? candidate : best));
-  return { name, dispatcher: dispatchers[name], seconds };
+  const candidates = tf.getBackend() === 'webgpu' ? (['dense'] as const) : (['slices', 'padded', 'dense'] as const);
+  const seconds: Partial<Record<keyof typeof dropless, number>> = {};
+  for (const name of candidates)
+    seconds[name] = costs[name].ops * speed.secondsPerOp + costs[name].flops / (name === 'slices' ? speed.sliceFlops : speed.batchFlops);
+  const name = candidates.reduce<keyof typeof dropless>((best, next) => (seconds[next]! < seconds[best]! ? next : best), candidates[0]);
+  return { name, seconds };
 }
 
 /**
- * Measures the current backend in about a tenth of a second on a CPU. Not inside a compiled step.
+ * The dispatcher that {@link chooseDispatcher} names for the layer and batch that it meets. It depends on sizes and options only, never
+ * on the tokens or on a clock: the same call chooses alike in every run, and a compiled step keeps the choice of its recording.
  *
- * @param compiled whether layers will run inside compiled steps, where an op costs about a third (default true on the TensorFlow runtime)
+ * @param options as for `chooseDispatcher`; plans with a varying number of experts per token count as `expertsPerToken` (default 2)
  */
-export async function measureDispatch(compiled = tensorFlowBackend() !== undefined): Promise<DispatchSpeed> {
-  const timeOf = async (operation: () => tf.Tensor, repetitions: number): Promise<number> => {
-    const run = async (count: number) => {
-      const start = performance.now();
-      for (let i = 0; i < count - 1; i++) operation().dispose();
-      const last = operation();
-      await last.data();
-      last.dispose();
-      return (performance.now() - start) / 1000 / count;
-    };
-    await run(2);
-    const times = [await run(repetitions), await run(repetitions), await run(repetitions)];
-    return times.sort((a, b) => a - b)[1]!;
+export const auto =
+  ({ expertsPerToken = 2, ...options }: AutoOptions & { expertsPerToken?: number } = {}): Dispatcher =>
+  (plan, experts) => {
+    const { indices, numExperts, full } = plan;
+    const [tokens, slots] = indices.shape as [number, number];
+    const layer = { ...experts, numExperts, expertsPerToken: full ? slots : Math.min(expertsPerToken, slots) };
+    return dropless[chooseDispatcher(layer, tokens, options).name](plan, experts);
   };
+
+/**
+ * Measures the current backend; takes a fraction of a second on a CPU. Not inside a compiled step.
+ *
+ * @param compiled whether layers will run inside compiled steps, where ops cost less (default true)
+ */
+export async function measureDispatch(compiled = true): Promise<DispatchSpeed> {
   const [few, many] = [tf.ones([8]), tf.ones([8, 256, 256])];
   const rows = tf.reshape(many, [2048, 256]) as tf.Tensor2D;
   const square = tf.ones([256, 256]) as tf.Tensor2D;
-  const speed = {
-    secondsPerOp: (await timeOf(() => tf.add(few, few), 200)) / (compiled ? 3 : 1),
-    sliceFlops: (2 * 2048 * 256 * 256) / (await timeOf(() => tf.matMul(rows, square), 5)),
-    batchFlops: (2 * 2048 * 256 * 256) / (await timeOf(() => tf.matMul(many as tf.Tensor3D, many as tf.Tensor3D), 5)),
-  };
-  tf.dispose([few, many, rows, square]);
-  return speed;
+  // A chain, so that its ops run one after another; sines are not merged into each other by a compiler.
+  const chain = (x: tf.Tensor): tf.Tensor => Array.from({ length: OPS }).reduce<tf.Tensor>((y) => tf.sin(y), x);
+  const step = compile(chain);
+  const flops = 2 * 2048 * 256 * 256;
+  try {
+    const op = compiled && tensorFlowBackend() !== undefined ? () => step.run(few) : async () => tf.tidy(() => chain(few));
+    return {
+      secondsPerOp: (await secondsOf(op)) / OPS,
+      sliceFlops: flops / (await secondsOf(async () => tf.matMul(rows, square))),
+      batchFlops: flops / (await secondsOf(async () => tf.matMul(many as tf.Tensor3D, many as tf.Tensor3D))),
+    };
+  } finally {
+    step.dispose();
+    tf.dispose([few, many, rows, square]);
+  }
+}
+
+const OPS = 200;
+
+/** Median of a few runs, each until its result can be read. */
+async function secondsOf(operation: () => Promise<tf.Tensor>): Promise<number> {
+  const times: number[] = [];
+  for (let run = 0; run < 8; run++) {
+    const start = performance.now();
+    const result = await operation();
+    await result.data();
+    times.push((performance.now() - start) / 1000);
+    result.dispose();
+  }
+  return times.slice(3).sort((a, b) => a - b)[2]!;
 }

@@ -8,6 +8,7 @@ import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
+  auto,
   capacity,
   type Dispatcher,
   dense,
@@ -89,6 +90,7 @@ const dispatchers: Record<string, Dispatcher> = {
   slices,
   padded,
   dense,
+  auto: auto(),
   'capacity for all': capacity({ perExpert: 100 }),
   'capacity by score': capacity({ perExpert: 3 }),
   'capacity by position': capacity({ perExpert: 3, dropBy: 'position' }),

@@ -29,8 +29,17 @@ export interface Grouping {
 /** What a dispatcher sees of a plan. */
 export type Assignments = Pick<RoutingPlan, 'indices' | 'weights' | 'numExperts' | 'full'>;
 
+/** What a dispatcher may know of the experts. */
+export interface ExpertShape {
+  /** Channels of a token. */
+  width: number;
+  /** Hidden width of an expert. */
+  hidden: number;
+  kind: 'swiglu' | 'gelu';
+}
+
 /** Lays out a plan. Runs off the gradient tape. */
-export type Dispatcher = (plan: Assignments) => Grouping;
+export type Dispatcher = (plan: Assignments, experts: ExpertShape) => Grouping;
 
 /** Int32 arithmetic runs on the host in TensorFlow's GPU build, so indices are computed in float32, which is exact below 2^24. */
 const MAX_SLOTS = 2 ** 24;

@@ -4,7 +4,19 @@ import { gelu, swiglu } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
-import { type ExpertGroup, expertChoice, linearScorer, moe, padded, type RoutingPlan, route } from '../index.js';
+import {
+  auto,
+  capacity,
+  dense,
+  type ExpertGroup,
+  expertChoice,
+  linearScorer,
+  type MoeOptions,
+  moe,
+  padded,
+  type RoutingPlan,
+  route,
+} from '../index.js';
 
 const [tokens, width] = [10, 6];
 const fill = (shape: number[], salt: number) =>
@@ -98,7 +110,9 @@ test.each(['cpu', 'wasm', 'tensorflow'])('different experts behind one plan equa
       const { value, grads } = tf.valueAndGrads(f)(inputs());
       return [value, ...grads].map((t) => t.dataSync() as Float32Array);
     });
-  for (const options of [{}, { dispatcher: padded }, { selector: expertChoice({ expertsPerToken: 2 }) }]) {
+  const dispatched = [padded, dense, capacity({ perExpert: tokens }), auto()].map((dispatcher) => ({ dispatcher }));
+  const variants: MoeOptions[] = [{}, ...dispatched, { selector: expertChoice({ expertsPerToken: 2 }) }];
+  for (const options of variants) {
     await tf.setBackend('cpu');
     const wanted = evaluate(oracle((x, gate) => route(x, linearScorer(gate), config, options)));
     await tf.setBackend(backend);

@@ -4,7 +4,7 @@
  */
 import { gatherRows, type Precision, ShapeError, stopGradient, toFloat } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type Assignments, type Dispatcher, dense, slices } from '../dispatch/grouping.js';
+import { type Assignments, type Dispatcher, dense, type Grouping, slices } from '../dispatch/grouping.js';
 import { type DispatchMath, dispatchMath } from '../dispatch/math.js';
 import { combine, type Rows, rowsOf, toRows } from '../dispatch/rows.js';
 import { type ExpertTensors, expertRunner, expertTensors, type FeedForwardExperts } from './feed-forward.js';
@@ -13,7 +13,10 @@ import type { ExpertModulation } from './modulation.js';
 export interface RoutedExpertsOptions {
   /** Precision of products (default `f32`; `bf16` needs the TensorFlow runtime, other backends compute in float32). */
   precision?: Precision;
-  /** Lays tokens out for the experts (default `slices`; on WebGPU, which cannot read sizes to the host without stalling, `dense`). */
+  /**
+   * Lays tokens out for the experts: `slices` (default), `padded`, `dense` (default on WebGPU, which cannot read sizes to the host without
+   * stalling), `capacity(...)`, or `auto(...)` to choose the fastest.
+   */
   dispatcher?: Dispatcher;
   /** Conditions the experts on the sample (default: not). */
   modulation?: ExpertModulation;
@@ -40,7 +43,9 @@ export function routedExperts(
   const { modulation, dispatcher = tf.getBackend() === 'webgpu' ? dense : slices } = options;
 
   const math = dispatchMath(weights.up, options.precision);
-  const grouping = dispatcher({ ...plan, weights: stopGradient(plan.weights) });
+  const shape = { width, hidden: weights.down.shape[1]!, kind: experts.kind ?? 'swiglu' } as const;
+  // Booleans and words in a grouping are no tensors, which tidy does not mind.
+  const grouping = tf.tidy(() => dispatcher({ ...plan, weights: stopGradient(plan.weights) }, shape) as never) as Grouping;
   const rows = rowsOf(grouping, tokens, indices.shape[1]!);
   let hidden = toRows(math, x, rows, modulation === undefined); // [R, D]
   const table = modulation && modulationTable(modulation, rows, indices, numExperts, width);
