@@ -1,80 +1,101 @@
 /**
- * Accuracy for evaluations: the distance of every solver's samples to the exact ones of a mixture of three normal distributions in
- * the plane, whose denoiser is known. Float64 on the host, no backend, no clock.
+ * Accuracy for evaluations: how far the samples of every solver of the table, on its default grid, are from the exact ones of a
+ * mixture of three normal distributions in the plane, whose denoiser is known. No clock: the numbers are the same on every machine.
  */
 import {
-  ddimSteps,
-  dpmSolverSteps,
-  eulerSteps,
+  finish,
   flowPath,
   GaussianDiffusion,
-  type GridName,
   gaussianPath,
-  heunSteps,
-  type LinearStep,
   levels,
-  type NoiseLevel,
-  sdeLevels,
-  sdeSteps,
+  type Solver,
+  type SolverName,
+  sample,
+  solvers,
   uniPcSteps,
 } from '@dit-moe/diffusion';
-import { difference, exactClean, mixturePoints, normalPoints, runFloat64, slicedWasserstein } from '../packages/diffusion/test/mixture.js';
+import * as tf from '@tensorflow/tfjs';
+import {
+  difference,
+  exactFlow,
+  exactGaussian,
+  mixturePoints,
+  normalPoints,
+  runFloat64,
+  slicedWasserstein,
+} from '../packages/diffusion/test/mixture.js';
 import { type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
 
 export const description = 'error of every solver against its number of evaluations, on a mixture with a known denoiser';
 
-type Plan = (at: readonly NoiseLevel[]) => LinearStep[];
-const deterministic: Record<string, { plan: Plan; evaluations?: number; multistep?: boolean }> = {
-  euler: { plan: eulerSteps },
-  heun: { plan: heunSteps, evaluations: 2 },
-  ddim: { plan: (at) => ddimSteps(at) },
-  'dpm++2m': { plan: (at) => dpmSolverSteps(at), multistep: true },
-  'dpm++3m': { plan: (at) => dpmSolverSteps(at, { order: 3 }), multistep: true },
-  unipc: { plan: (at) => uniPcSteps(at), multistep: true },
-  'unipc-bh1': { plan: (at) => uniPcSteps(at, { variant: 'bh1' }), multistep: true },
-  unipc3: { plan: (at) => uniPcSteps(at, { order: 3 }), multistep: true },
+const models = {
+  flow: { model: exactFlow(), path: flowPath('linear') },
+  gaussian: { model: exactGaussian({ varianceType: 'fixed-small' }), path: gaussianPath(new GaussianDiffusion()) },
 };
-const paths = { flow: flowPath('linear'), gaussian: gaussianPath(new GaussianDiffusion()) };
-const BUDGETS = [6, 10, 16, 20, 50];
+/** Evaluations for solvers without and with fresh noise: the latter need more. */
+const budgets = { ode: [6, 10, 12, 16, 20, 50], sde: [10, 20, 50, 100, 250] };
+const TOLERANCES = [1e-1, 1e-2, 1e-3, 1e-4, 1e-5];
 
 export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  await tf.setBackend('cpu');
   const results: BenchmarkResult[] = [];
-  const start = normalPoints(quick ? 512 : 1024);
-  for (const [kind, path] of Object.entries(paths)) {
-    const exact = runFloat64(uniPcSteps(levels(path, { steps: 600, grid: 'exponential' }), { order: 3 }), start);
-    log(`${kind}, root mean square distance to the exact samples of the same noise, at ${BUDGETS.join(', ')} evaluations`);
-    for (const [name, { plan, evaluations = 1, multistep = false }] of Object.entries(deterministic)) {
-      const grid: GridName = multistep && kind === 'gaussian' ? 'exponential' : 'uniform';
-      const errors = BUDGETS.map((budget) =>
-        difference(runFloat64(plan(levels(path, { steps: budget / evaluations, grid })), start), exact),
-      );
-      log(`  ${name.padEnd(16)} ${grid.padEnd(12)} ${errors.map((error) => error.toFixed(4)).join('  ')}`);
-      for (const [i, error] of errors.entries()) results.push(result(`${kind}-${name}-${BUDGETS[i]}`, 'distance', 'less', error, null));
+  for (const [kind, { model, path }] of Object.entries(models)) {
+    const all = Object.entries(solvers as Record<string, Solver>);
+    /** Samples from the noise of seed 1, and how often the model was asked. */
+    const samplesOf = async (count: number, options: Omit<Parameters<typeof sample>[2], 'noise'>) => {
+      const points = (seed: number) => tf.tensor2d(Float32Array.from(normalPoints(count, seed)), [count, 2]);
+      let evaluations = 0;
+      const denoiser: typeof model.denoiser = (...inputs) => {
+        evaluations++;
+        return model.denoiser(...inputs);
+      };
+      const start = points(1);
+      const end = await finish(sample({ ...model, denoiser }, start, { ...options, noise: (step) => points(step + 2) }));
+      const samples = await end.data();
+      tf.dispose([start, end]);
+      return { samples, evaluations };
+    };
+    const line = (name: string, unit: string, at: readonly number[], errors: readonly number[]): void => {
+      log(`  ${name.padEnd(16)} ${errors.map((error) => error.toFixed(4)).join('  ')}`);
+      for (const [i, error] of errors.entries()) results.push(result(`${kind} ${name} ${at[i]}`, unit, 'less', error, null));
+    };
+
+    const count = quick ? 256 : 1024;
+    const exact = runFloat64(uniPcSteps(levels(path, { steps: 800, grid: 'exponential' }), { order: 3 }), normalPoints(count));
+    log(`${kind}: root mean square distance to the exact samples of the same noise, at ${budgets.ode.join(', ')} evaluations`);
+    for (const [solver, { kind: equation, evaluationsPerStep, steps }] of all) {
+      if (equation !== 'ode' || steps === undefined) continue;
+      const errors: number[] = [];
+      for (const budget of budgets.ode)
+        errors.push(
+          difference((await samplesOf(count, { solver: solver as SolverName, steps: budget / evaluationsPerStep })).samples, exact),
+        );
+      line(solver, 'rms', budgets.ode, errors);
     }
-  }
-  const points = quick ? 2048 : 8192;
-  const [noise, truth] = [normalPoints(points), mixturePoints(points, 1)];
-  const stochastic: Record<string, (steps: number) => LinearStep[]> = {
-    'ddpm (ancestral)': (steps) => ddimSteps(levels(paths.flow, { steps }), 1),
-    'dpm++2m-sde': (steps) => dpmSolverSteps(levels(paths.flow, { steps }), { eta: 1 }),
-    'dpm++3m-sde': (steps) => dpmSolverSteps(levels(paths.flow, { steps }), { order: 3, eta: 1 }),
-    'euler-maruyama': (steps) => sdeSteps(sdeLevels(paths.flow, steps)),
-    'sde-heun': (steps) => sdeSteps(sdeLevels(paths.flow, steps / 2), { heun: true }),
-  };
-  const floor = slicedWasserstein(mixturePoints(points, 2), truth);
-  log(
-    `flow, sliced Wasserstein distance of ${points} samples to the mixture, at 10, 20, 50, 100 evaluations; of the mixture itself ${floor.toFixed(4)}`,
-  );
-  for (const [name, plan] of Object.entries(stochastic)) {
-    const errors = [10, 20, 50, 100].map((budget) =>
-      slicedWasserstein(
-        runFloat64(plan(budget), noise, exactClean, (step) => normalPoints(points, step + 2)),
-        truth,
-      ),
+    const [errors, evaluations]: [number[], number[]] = [[], []];
+    for (const tolerance of TOLERANCES) {
+      const found = await samplesOf(count, { solver: 'dopri5', relativeTolerance: tolerance, absoluteTolerance: tolerance });
+      errors.push(difference(found.samples, exact));
+      evaluations.push(found.evaluations);
+    }
+    log(`  at tolerances of ${TOLERANCES.join(', ')}, that is ${evaluations.join(', ')} evaluations`);
+    line('dopri5', 'rms', evaluations, errors);
+
+    const many = quick ? 1024 : 8192;
+    const truth = mixturePoints(many, 1);
+    const floor = slicedWasserstein(mixturePoints(many, 2), truth);
+    log(
+      `${kind}: sliced Wasserstein distance of ${many} samples to as many exact ones, at ${budgets.sde.join(', ')} evaluations; of other exact ones ${floor.toFixed(4)}`,
     );
-    log(`  ${name.padEnd(29)} ${errors.map((error) => error.toFixed(4)).join('  ')}`);
-    for (const [i, error] of errors.entries())
-      results.push(result(`flow-${name}-${[10, 20, 50, 100][i]}`, 'distance', 'less', error, null));
+    for (const [solver, { kind: equation, evaluationsPerStep }] of all) {
+      if (equation !== 'sde') continue;
+      const distances: number[] = [];
+      for (const budget of budgets.sde)
+        distances.push(
+          slicedWasserstein((await samplesOf(many, { solver: solver as SolverName, steps: budget / evaluationsPerStep })).samples, truth),
+        );
+      line(solver, 'distance', budgets.sde, distances);
+    }
   }
   return results;
 }

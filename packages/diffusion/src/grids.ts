@@ -5,7 +5,8 @@ import { logRatio, type NoiseLevel, type Path } from './paths.js';
 /**
  * - `uniform`: evenly in what the model is told, time or timestep, shifted towards noise or data on request
  * - `karras`: evenly in the seventh root of `sigma / alpha` (Karras et al. 2022, equation 5)
- * - `exponential`: evenly in `log(sigma / alpha)`, the grid of exponential integrators (DPM-Solver++, UniPC)
+ * - `exponential`: evenly in `log(sigma / alpha)`, from `steps` to `1 / (2 steps)`: the more steps, the further out. The grid of
+ *   exponential integrators (DPM-Solver++, UniPC); with wider ends, few steps are too far apart where the samples take shape
  */
 export type GridName = 'uniform' | 'karras' | 'exponential';
 
@@ -18,9 +19,8 @@ export interface GridOptions {
   shift?: number;
 }
 
-/** Ends of `sigma / alpha` for the latter two grids where the path goes on to infinity and zero (Karras et al. 2022, table 1). */
-const [LARGEST_RATIO, SMALLEST_RATIO] = [80, 0.002];
-const RHO = 7;
+/** Ends of `sigma / alpha` and exponent of the Karras grid (Karras et al. 2022, table 1). */
+const [LARGEST_RATIO, SMALLEST_RATIO, RHO] = [80, 0.002, 7];
 
 /**
  * Levels of a sampling run, from the path's start to clean data.
@@ -36,17 +36,24 @@ export function levels(path: Path, { steps, grid = 'uniform', shift = 1 }: GridO
 }
 
 function places(path: Path, steps: number, grid: GridName, shift: number): number[] {
-  if (grid === 'uniform') return path.uniform(steps, shift);
   const ratioAt = (t: number): number => Math.exp(-logRatio(path.level(t)));
-  const [largest, smallest] = [Math.min(LARGEST_RATIO, ratioAt(path.start)), Math.max(SMALLEST_RATIO, ratioAt(path.end))];
-  const between = (i: number): number => {
-    const share = i / (steps - 1);
-    if (grid === 'exponential') return (1 - share) * Math.log(largest) + share * Math.log(smallest);
-    if (grid === 'karras') return RHO * Math.log((1 - share) * largest ** (1 / RHO) + share * smallest ** (1 / RHO));
-    throw new ArgumentError('levels: grid', 'uniform, karras or exponential', grid);
+  /** Evenly in a function of `sigma / alpha`, as far as the path goes. */
+  const spread = (largest: number, smallest: number, curve: (ratio: number) => number, inverse: (value: number) => number) => {
+    const [from, to] = [curve(Math.min(largest, ratioAt(path.start))), curve(Math.max(smallest, ratioAt(path.end)))];
+    const at = (i: number) => path.placeOf(-Math.log(inverse(from + (i / (steps - 1)) * (to - from))));
+    // The first place is the path's own start even where the ratio there is larger or infinite.
+    return Array.from({ length: steps }, (_, i) => (i === 0 ? path.start : at(i)));
   };
-  // The first place is the path's own start even where the ratio there is infinite.
-  return Array.from({ length: steps }, (_, i) => (i === 0 ? path.start : path.placeOf(-between(i))));
+  if (grid === 'uniform') return path.uniform(steps, shift);
+  if (grid === 'exponential') return spread(steps, 1 / (2 * steps), Math.log, Math.exp);
+  if (grid === 'karras')
+    return spread(
+      LARGEST_RATIO,
+      SMALLEST_RATIO,
+      (ratio) => ratio ** (1 / RHO),
+      (root) => root ** RHO,
+    );
+  throw new ArgumentError('levels: grid', 'uniform, karras or exponential', grid);
 }
 
 function checkFalling(t: number, before: number | undefined, path: Path): number {

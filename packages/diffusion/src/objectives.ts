@@ -2,7 +2,7 @@
  * What a model is trained for, as plain options: how times are drawn, what the model is shown and told, its loss per sample, and
  * how it is sampled afterwards. Everything but the draw may run inside a compiled step.
  */
-import { ArgumentError, type RandomBatch, randomIntegersBatch, randomNormalBatch, randomUniformBatch } from '@dit-moe/tensor-ops';
+import { ArgumentError, mean, type RandomBatch, randomIntegersBatch, randomNormalBatch, randomUniformBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
 import { type DiffusionModel, flowModel, gaussianModel } from './diffusion-model.js';
@@ -11,6 +11,7 @@ import { GaussianDiffusion, type GaussianDiffusionOptions } from './gaussian-dif
 import { diffusionLosses, type LossType, minSnrWeights } from './gaussian-losses.js';
 import { flowPath } from './paths.js';
 import { checkTimeSampling, sampleTimes, type TimeSampling, wantsNormal } from './time-sampling.js';
+import { LossSecondMomentSampler } from './timestep-samplers.js';
 
 /** Terms of a loss by name, each `[B]`; `loss` is what is minimised, the others are for people. */
 export type LossTerms = { loss: tf.Tensor } & Record<string, tf.Tensor>;
@@ -18,12 +19,16 @@ export type LossTerms = { loss: tf.Tensor } & Record<string, tf.Tensor>;
 export interface Objective {
   /** Whether the model needs twice the channels, for its variance. */
   learnsVariance: boolean;
-  /** Random numbers `[B]` that determine the times of a batch; drawn on the host, before a compiled step. */
+  /** Random numbers `[B, ...]` that determine the times of a batch; drawn on the host, before a compiled step. */
   draw(batch: RandomBatch): tf.Tensor;
   /** The noisy samples `x` and what the model is told, `t` `[B]`. */
   noisy(clean: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor): { x: tf.Tensor; t: tf.Tensor };
   /** Losses of the model's output for them. */
   losses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor): LossTerms;
+  /** Mean loss of a model: `noisy`, the model, `losses` and their mean in one. */
+  loss(model: (x: tf.Tensor, t: tf.Tensor) => tf.Tensor, clean: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor): tf.Tensor;
+  /** Present if the times to come depend on the losses `[B]` so far (`timesteps: 'loss-second-moment'`): tell them after each step. */
+  observe?(drawn: tf.Tensor, losses: tf.Tensor): Promise<void>;
   /** The trained model for `sample`. */
   model(denoiser: Denoiser): DiffusionModel;
 }
@@ -38,13 +43,18 @@ export interface DdpmObjectiveOptions extends Omit<GaussianDiffusionOptions, 'sp
   loss?: LossType;
   /** Limits the weight of nearly clean samples to this ratio of signal to noise (min-SNR; the paper's is 5; default: none). */
   minSnr?: number;
+  /** Default `uniform`; `loss-second-moment` prefers timesteps of large losses and weighs them less, see `LossSecondMomentSampler`. */
+  timesteps?: 'uniform' | 'loss-second-moment';
 }
+
+/** What the kinds of objectives differ in. */
+type Parts = Omit<Objective, 'loss'>;
 
 /** Distance from the ends of the path within which models of noise, score and data are not trained (SiT's value). */
 const MARGIN = 1e-3;
 
 /** Flow matching; the defaults are the reference's rectified flow. */
-function flow(options: FlowObjectiveOptions = {}): Objective {
+function flow(options: FlowObjectiveOptions): Parts {
   const { times = {}, ...loss } = options;
   checkTimeSampling(times);
   checkFlowLossOptions(loss);
@@ -67,14 +77,16 @@ function flow(options: FlowObjectiveOptions = {}): Objective {
 }
 
 /** Gaussian diffusion; the defaults are the reference's: noise prediction, learned variance, 1000 linear steps. */
-function ddpm(options: DdpmObjectiveOptions = {}): Objective {
-  const { loss: type = 'mse', minSnr, ...gaussian } = options;
+function ddpm(options: DdpmObjectiveOptions): Parts {
+  const { loss: type = 'mse', minSnr, timesteps = 'uniform', ...gaussian } = options;
   const diffusion = new GaussianDiffusion(gaussian);
   if (minSnr !== undefined && !(minSnr > 0)) throw new ArgumentError('objective ddpm: minSnr', 'a positive number', minSnr);
   if (minSnr !== undefined && (type === 'kl' || type === 'rescaled-kl'))
     throw new ArgumentError('objective ddpm: minSnr', 'a squared error as the loss', type);
+  if (!['uniform', 'loss-second-moment'].includes(timesteps))
+    throw new ArgumentError('objective ddpm: timesteps', 'uniform or loss-second-moment', timesteps);
   const weights = minSnr === undefined ? undefined : minSnrWeights(diffusion, minSnr);
-  return {
+  const parts: Parts = {
     learnsVariance: diffusion.learnsVariance,
     draw: (batch) => randomIntegersBatch(batch, [], diffusion.steps),
     noisy: (clean, noise, drawn) => ({ x: diffusion.addNoise(clean, drawn, noise), t: diffusion.modelTimes(drawn, clean.shape[0]!) }),
@@ -86,10 +98,34 @@ function ddpm(options: DdpmObjectiveOptions = {}): Objective {
     },
     model: (denoiser) => gaussianModel(denoiser, gaussian),
   };
+  return timesteps === 'uniform' ? parts : lossAware(parts, new LossSecondMomentSampler(diffusion.steps));
 }
 
-/** The objectives by name. */
-export const objectives = { flow, ddpm } as const;
+/** Timesteps chosen by their losses: what is drawn holds the steps and the weights that keep the loss's expectation, float32 `[B, 2]`. */
+function lossAware(parts: Parts, sampler: LossSecondMomentSampler): Parts {
+  const stepsOf = (drawn: tf.Tensor): tf.Tensor => tf.cast(tf.squeeze(tf.slice(drawn, [0, 0], [-1, 1]), [1]), 'int32');
+  const weightsOf = (drawn: tf.Tensor): tf.Tensor => tf.squeeze(tf.slice(drawn, [0, 1], [-1, 1]), [1]);
+  return {
+    ...parts,
+    draw: (batch) =>
+      tf.tidy(() => {
+        const { timesteps, weights } = sampler.sample(randomUniformBatch(batch, []).dataSync());
+        return tf.stack([tf.tensor1d(Float32Array.from(timesteps)), tf.tensor1d(weights)], 1);
+      }),
+    noisy: (clean, noise, drawn) => parts.noisy(clean, noise, stepsOf(drawn)),
+    losses(output, clean, noise, drawn) {
+      const terms = parts.losses(output, clean, noise, stepsOf(drawn));
+      return { ...terms, loss: tf.mul(terms.loss, weightsOf(drawn)) };
+    },
+    async observe(drawn, losses) {
+      const [rows, weighed] = await Promise.all([drawn.data(), losses.data()]);
+      sampler.update(
+        weighed.map((_, i) => rows[2 * i]!),
+        weighed.map((loss, i) => loss / rows[2 * i + 1]!),
+      );
+    },
+  };
+}
 
 /** Options of an objective with its name, as a configuration file holds them. */
 export type ObjectiveOptions = ({ kind: 'flow' } & FlowObjectiveOptions) | ({ kind: 'ddpm' } & DdpmObjectiveOptions);
@@ -99,7 +135,14 @@ export type ObjectiveOptions = ({ kind: 'flow' } & FlowObjectiveOptions) | ({ ki
  * @throws ArgumentError on an unknown kind or options out of range
  */
 export function objective(options: ObjectiveOptions): Objective {
-  if (options.kind === 'flow') return flow(options);
-  if (options.kind === 'ddpm') return ddpm(options);
-  throw new ArgumentError('objective: kind', Object.keys(objectives).join(' or '), (options as { kind: string }).kind);
+  const { kind } = options;
+  if (kind !== 'flow' && kind !== 'ddpm') throw new ArgumentError('objective: kind', 'flow or ddpm', kind);
+  const parts = kind === 'flow' ? flow(options) : ddpm(options);
+  return {
+    ...parts,
+    loss(model, clean, noise, drawn) {
+      const { x, t } = parts.noisy(clean, noise, drawn);
+      return mean(parts.losses(model(x, t), clean, noise, drawn).loss, 0);
+    },
+  };
 }

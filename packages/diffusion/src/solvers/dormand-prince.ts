@@ -47,7 +47,7 @@ export class StepSizeError extends DitMoeError {
  * more leads from the path's end to the predicted clean sample.
  *
  * The error is the root mean square over the whole batch, so samples of one batch share their steps: unlike with the other
- * solvers, a sample depends on its batch within the tolerance. `steps` of a state is the number done so far.
+ * solvers, a sample depends on its batch within the tolerance. In a batch of its own it depends on nothing else.
  *
  * @param noise at the path's start, `[B, ...]`; not disposed
  * @throws ArgumentError if a tolerance or the first step is not positive
@@ -101,7 +101,7 @@ export async function* dormandPrince(model: DiffusionModel, noise: tf.Tensor, op
       trial = undefined;
       tf.dispose(done);
       step++;
-      yield { step, steps: step, time: path.level(time).time, x, clean };
+      yield { step, steps: time > 0 ? step + 1 : step, time: path.level(time).time, x, clean };
     }
     if (time > 0) {
       const last = await predictClean(model, x, path.level(time), ++step, options);

@@ -20,6 +20,8 @@ import {
   finish,
   flowModel,
   flowPath,
+  GaussianDiffusion,
+  gaussianPath,
   heunSteps,
   type LinearStep,
   levels,
@@ -42,7 +44,10 @@ const inner = (steps: number): NoiseLevel[] =>
 describe('orders of convergence', () => {
   const start = normalPoints(64);
   const exact = runFloat64(uniPcSteps(inner(1500), { order: 3 }), start);
-  /** Measured order and what theory says; a corrector raises it by one, and the first order start of a multistep method limits it. */
+  /**
+   * A corrector raises the order by one. The published third order of DPM-Solver++ is 2 (diffusers' code measures the same), as it
+   * takes half of the curvature; UniPC-3 is limited by its first and last steps.
+   */
   const deterministic: Record<string, [number, (at: NoiseLevel[]) => LinearStep[]]> = {
     euler: [1, eulerSteps],
     heun: [2, heunSteps],
@@ -106,29 +111,37 @@ describe('orders of convergence', () => {
 });
 
 describe('on the mixture', () => {
-  const COUNT = 512;
+  const COUNT = 2048;
   const points = normalPoints(COUNT);
   const start = () => tf.tensor2d(Float32Array.from(points), [COUNT, 2]);
   const noise = (step: number) => tf.tensor2d(Float32Array.from(normalPoints(COUNT, step + 2)), [COUNT, 2]);
   const reached = async (run: ReturnType<typeof sample>) => (await finish(run)).data();
-  /** Distance between two sets of as many samples of the mixture: what chance alone gives. */
   const truth = mixturePoints(COUNT, 1);
   const names = Object.keys(solvers) as SolverName[];
 
   test.each(names)('%s samples it, as a flow and as a Gaussian model', async (solver) => {
-    // Three distances by chance of 512 samples are 0.14; without a last step the noise of t = 0.04 would remain.
+    // Measured 0.018 to 0.033, and 0.018 for two sets of exact samples; the noise at the start is at 0.22.
     for (const model of [exactFlow(), exactGaussian()])
-      expect(slicedWasserstein(await reached(sample(model, start(), { solver, noise, steps: 50 })), truth)).toBeLessThan(0.1);
+      expect(slicedWasserstein(await reached(sample(model, start(), { solver, noise, steps: 50 })), truth)).toBeLessThan(0.04);
   });
 
-  test('higher orders are closer with 16 evaluations', () => {
-    const exact = runFloat64(uniPcSteps(levels(path, { steps: 500, grid: 'exponential' })), points);
-    const error = (steps: LinearStep[]) => difference(runFloat64(steps, points), exact);
-    const exponential = levels(path, { steps: 16, grid: 'exponential' });
-    const euler = error(eulerSteps(levels(path, { steps: 16 })));
-    expect(error(heunSteps(levels(path, { steps: 8 })))).toBeLessThan(euler);
-    expect(error(dpmSolverSteps(exponential))).toBeLessThan(euler);
-    expect(error(uniPcSteps(exponential))).toBeLessThan(error(dpmSolverSteps(exponential)));
+  test.each(['flow', 'gaussian'] as const)('%s: at 10 to 20 evaluations higher orders are closer', (kind) => {
+    const along = kind === 'flow' ? path : gaussianPath(new GaussianDiffusion());
+    const exact = runFloat64(uniPcSteps(levels(along, { steps: 500, grid: 'exponential' }), { order: 3 }), points);
+    for (const budget of [10, 12, 14, 16, 18, 20]) {
+      const error = (solver: SolverName, plan: (at: NoiseLevel[]) => LinearStep[]) => {
+        const { grid, evaluationsPerStep } = solvers[solver];
+        return difference(runFloat64(plan(levels(along, { steps: budget / evaluationsPerStep, grid })), points), exact);
+      };
+      const first = Math.min(error('euler', eulerSteps), error('ddim', ddimSteps));
+      const twoStep = error('dpm++2m', dpmSolverSteps);
+      expect(error('heun', heunSteps)).toBeLessThan(first / 2);
+      expect(twoStep).toBeLessThan(first / 2);
+      expect(error('dpm++3m', (at) => dpmSolverSteps(at, { order: 3 }))).toBeLessThan(twoStep * 0.8);
+      expect(error('unipc', uniPcSteps)).toBeLessThan(twoStep * 0.8);
+      // Its first three and last two steps are of lower order: too many of ten.
+      if (budget > 10) expect(error('unipc3', (at) => uniPcSteps(at, { order: 3 }))).toBeLessThan(twoStep);
+    }
   });
 
   test('Dormand-Prince keeps its tolerance', async () => {

@@ -2,7 +2,7 @@
  * What all solvers share: a solver is an async generator that yields one state per step, so that a caller can show progress,
  * stop early (`break`, `AbortSignal`) or look at the predicted clean sample.
  */
-import { randomNormalBatch } from '@dit-moe/tensor-ops';
+import { ArgumentError, randomNormalBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Denoiser, NotFiniteError } from '../denoiser.js';
 import type { NoiseLevel } from '../paths.js';
@@ -11,7 +11,7 @@ import type { NoiseLevel } from '../paths.js';
 export interface SolverState {
   /** Steps done, from 1. */
   step: number;
-  /** Steps in all. */
+  /** Steps in all; a solver that chooses its steps counts one more than it has done until it is at the end. */
   steps: number;
   /** Time reached, as the model is told it. */
   time: number;
@@ -77,5 +77,22 @@ export async function finish(run: SolverRun, onStep?: (state: SolverState) => vo
       await run.return(undefined as never);
       throw error;
     }
+  }
+}
+
+/**
+ * The states of every n-th step and of the last one, for previews; the run is the same.
+ * @throws ArgumentError unless `n` is a positive integer
+ */
+export async function* every(n: number, run: SolverRun): SolverRun {
+  if (!Number.isInteger(n) || n < 1) throw new ArgumentError('every: n', 'a positive integer', n);
+  try {
+    for (;;) {
+      const { done, value } = await run.next();
+      if (done) return value;
+      if (value.step % n === 0 || value.step === value.steps) yield value;
+    }
+  } finally {
+    await run.return(undefined as never);
   }
 }

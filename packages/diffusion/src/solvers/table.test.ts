@@ -6,6 +6,7 @@ import {
   type DiffusionModel,
   ddim,
   ddpm,
+  every,
   finish,
   flowModel,
   GaussianDiffusion,
@@ -103,25 +104,82 @@ test.each(['ddpm', 'ddim', 'dpm++2m', 'euler-maruyama'] as const)(
   },
 );
 
-test('progress: every step is seen once, its clean sample is the prediction, and nothing is kept', async () => {
-  const start = points(2);
-  const before = tf.memory().numTensors;
-  const seen: SolverState[] = [];
+describe('progress', () => {
   const still = flowModel((x) => tf.zerosLike(x));
-  const previews: number[] = [];
-  const end = await finish(sample(still, start, { solver: 'heun', steps: 6 }), (state) => {
-    seen.push({ ...state });
-    if (state.step % 2 === 0) previews.push(state.clean.dataSync()[0]!);
-    expect(tf.memory().numTensors).toBeLessThanOrEqual(before + 2);
+
+  test('every step is seen once, its clean sample is the prediction, and nothing is kept', async () => {
+    const start = points(2);
+    const before = tf.memory().numTensors;
+    const seen: SolverState[] = [];
+    const end = await finish(sample(still, start, { solver: 'heun', steps: 6 }), (state) => {
+      seen.push({ ...state });
+      expect(state.clean.dataSync()[0]).toBeCloseTo(start.dataSync()[0]!, 6);
+      expect(tf.memory().numTensors).toBeLessThanOrEqual(before + 2);
+    });
+    end.dispose();
+    expect(seen.map(({ step, steps }) => `${step}/${steps}`)).toEqual(['1/6', '2/6', '3/6', '4/6', '5/6', '6/6']);
+    expect(seen.at(-1)!.time).toBe(0);
+    const failing = finish(sample(still, start, { solver: 'heun', steps: 6 }), () => Promise.reject(new Error('disk full')));
+    await expect(failing).rejects.toThrow('disk full');
+    expect(tf.memory().numTensors).toBe(before);
   });
-  end.dispose();
-  expect(seen.map(({ step, steps }) => `${step}/${steps}`)).toEqual(['1/6', '2/6', '3/6', '4/6', '5/6', '6/6']);
-  expect(seen.at(-1)!.time).toBe(0);
-  for (const preview of previews) expect(preview).toBeCloseTo(start.dataSync()[0]!, 6);
-  expect(previews.length).toBe(3);
-  const failing = finish(sample(still, start, { solver: 'heun', steps: 6 }), () => Promise.reject(new Error('disk full')));
-  await expect(failing).rejects.toThrow('disk full');
-  expect(tf.memory().numTensors).toBe(before);
+
+  test('previews of every n-th step and the last, whatever the solver, and the sample is the same', async () => {
+    const start = points(2);
+    const before = tf.memory().numTensors;
+    for (const [solver, expected] of [
+      ['euler', [3, 6, 7]],
+      ['ddpm', [3, 6, 7]],
+    ] as const) {
+      const options = { solver, steps: 7, noise: stepNoise(1, [0, 1], [2]) };
+      const seen: number[] = [];
+      const end = await finish(every(3, sample(exactFlow(), start, options)), ({ step }) => void seen.push(step));
+      const all = await finish(sample(exactFlow(), start, options));
+      expect(seen).toEqual(expected);
+      expect([...end.dataSync()]).toEqual([...all.dataSync()]);
+      tf.dispose([end, all]);
+    }
+    // The adaptive solver does not know how many steps there will be.
+    const seen: SolverState[] = [];
+    for await (const state of every(2, sample(exactFlow(), start, { solver: 'dopri5' }))) seen.push({ ...state });
+    expect(seen.length).toBeGreaterThan(1);
+    for (const { step } of seen.slice(0, -1)) expect(step % 2).toBe(0);
+    expect(seen.at(-1)!.time).toBe(0);
+    for await (const _ of every(2, sample(still, start, { solver: 'unipc', steps: 7 }))) break;
+    await expect(every(0, sample(still, start, { solver: 'euler' })).next()).rejects.toThrow(/every: n/);
+    // `for await` drops what a run returns, here that of dopri5.
+    expect(tf.memory().numTensors).toBe(before + 1);
+  });
+
+  test('a run stops between two steps when its signal says so, and frees everything', async () => {
+    const start = points(2);
+    const before = tf.memory().numTensors;
+    for (const solver of Object.keys(solvers) as SolverName[]) {
+      const stop = new AbortController();
+      let steps = 0;
+      const run = sample(exactFlow(), start, { solver, steps: 9, signal: stop.signal, noise: stepNoise(1, [0, 1], [2]) });
+      const ended = finish(run, () => {
+        if (++steps === 2) stop.abort(new Error('enough'));
+      });
+      await expect(ended).rejects.toThrow('enough');
+      expect(steps).toBe(2);
+    }
+    expect(tf.memory().numTensors).toBe(before);
+  });
+});
+
+test('dopri5 shares its steps: alone a sample depends on nothing, in a batch on the others within the tolerance', async () => {
+  const start = points(16);
+  const run = async (indices: number[]) => [
+    ...(await (await finish(sample(exactFlow(), tf.gather(start, indices), { solver: 'dopri5' }))).data()),
+  ];
+  const all = await run(Array.from({ length: 16 }, (_, i) => i));
+  for (const index of [0, 7]) {
+    const alone = await run([index]);
+    expect(await run([index])).toEqual(alone);
+    // Three times the default absolute tolerance and relative tolerance.
+    expect(difference(alone, all.slice(2 * index, 2 * index + 2))).toBeLessThan(3.3e-3);
+  }
 });
 
 describe('objectives', () => {
@@ -156,6 +214,46 @@ describe('objectives', () => {
     expect(limited![1]).toBeCloseTo(own![1]!, 6);
   });
 
+  test('the mean loss of a model is what its parts give', () => {
+    for (const kind of ['flow', 'ddpm'] as const) {
+      const { draw, noisy, losses, loss } = objective(kind === 'flow' ? { kind } : { kind, varianceType: 'fixed-small' });
+      const drawn = draw(batch);
+      const model = (x: tf.Tensor, t: tf.Tensor) => tf.add(tf.mul(x, 0.3), tf.reshape(tf.div(t, 1000), [-1, 1]));
+      const { x, t } = noisy(clean(), noise(), drawn);
+      const expected = tf.mean(losses(model(x, t), clean(), noise(), drawn).loss);
+      expect(loss(model, clean(), noise(), drawn).dataSync()[0]).toBeCloseTo(expected.dataSync()[0]!, 6);
+    }
+  });
+
+  test('ddpm by loss: after a full history large losses are drawn more, and the mean loss stays that of uniform timesteps', async () => {
+    const options = { kind: 'ddpm', schedule: [0.1, 0.2, 0.3, 0.4], varianceType: 'fixed-small', timesteps: 'loss-second-moment' } as const;
+    const { draw, noisy, losses, observe } = objective(options);
+    const count = 4000;
+    const indices = Array.from({ length: count }, (_, i) => i);
+    const [data, zero] = [tf.zeros([count, 1]), tf.zeros([count, 1])];
+    // A model whose squared error at timestep k is (k + 1)^2.
+    const wrong = (t: tf.Tensor) => tf.reshape(tf.add(t, 1), [-1, 1]);
+    const step = async (start: number) => {
+      const drawn = draw({ seed: 1, purpose: 'time', indices: indices.map((i) => start + i) });
+      const { t } = noisy(data, zero, drawn);
+      const { loss } = losses(wrong(t), data, zero, drawn);
+      await observe!(drawn, loss);
+      const times = t.dataSync();
+      return { shares: [0, 1, 2, 3].map((k) => times.filter((x) => x === k).length / count), mean: tf.mean(loss).dataSync()[0]! };
+    };
+    const [uniform, chosen] = [await step(0), await step(count)];
+    const squares = [1, 4, 9, 16];
+    for (const [k, square] of squares.entries()) {
+      expect(uniform.shares[k]).toBeCloseTo(1 / 4, 1);
+      // Three standard deviations of 4000 draws are 0.024.
+      expect(Math.abs(chosen.shares[k]! - square / 30)).toBeLessThan(0.025);
+    }
+    // The exact mean is 7.5; with the weights the loss hardly varies.
+    expect(Math.abs(uniform.mean - 7.5)).toBeLessThan(0.3);
+    expect(Math.abs(chosen.mean - 7.5)).toBeLessThan(0.03);
+    expect(objective({ kind: 'ddpm' }).observe).toBeUndefined();
+  });
+
   test('ddpm learns a variance by default, and its terms are named', () => {
     const { losses, learnsVariance } = objective({ kind: 'ddpm' });
     expect(learnsVariance).toBe(true);
@@ -164,6 +262,7 @@ describe('objectives', () => {
 
   test.each([
     [{ kind: 'edm' }, /kind/],
+    [{ kind: 'ddpm', timesteps: 'largest' }, /timesteps/],
     [{ kind: 'ddpm', minSnr: 0 }, /minSnr/],
     [{ kind: 'ddpm', minSnr: 5, loss: 'kl' }, /minSnr/],
     [{ kind: 'ddpm', schedule: 'sine' }, /linear, cosine/],

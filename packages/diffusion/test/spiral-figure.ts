@@ -1,11 +1,11 @@
-/** Draws docs/figures/diffusion-two-moons.png: the points of the README's example from noise to data, one panel per stage. */
+/** Draws docs/figures/diffusion-spiral.png: the points of the README's example from noise to data, one panel per stage. */
 import fs from 'node:fs';
-import { contactSheet, finish, type Pixels, sample } from '@dit-moe/diffusion';
+import { contactSheet, every, finish, type Pixels, sample } from '@dit-moe/diffusion';
 import type * as tf from '@tensorflow/tfjs-core';
 import { encode } from 'fast-png';
-import { start, trained } from './two-moons.js';
+import { start, trained } from './spiral.js';
 
-const [SIZE, RANGE, STEPS, EVERY] = [160, 2.5, 20, 4];
+const [SIZE, RANGE, STEPS, EVERY] = [160, 2.5, 10, 2];
 const panels: Uint8Array[] = [];
 
 /** Every point a dark pixel, twice the darker. */
@@ -22,9 +22,7 @@ async function draw(x: tf.Tensor): Promise<void> {
 }
 
 await draw(start);
-await finish(sample(trained, start, { solver: 'heun', steps: STEPS }), async ({ step, x }) => {
-  if (step % EVERY === 0) await draw(x);
-});
+await finish(every(EVERY, sample(trained, start, { solver: 'heun', steps: STEPS })), ({ x }) => draw(x));
 const pixels: Pixels = {
   data: Uint8Array.from(panels.flatMap((panel) => [...panel])),
   count: panels.length,
@@ -34,7 +32,7 @@ const pixels: Pixels = {
 };
 const sheet = contactSheet(pixels, panels.length);
 fs.writeFileSync(
-  new URL('../../../docs/figures/diffusion-two-moons.png', import.meta.url),
+  new URL('../../../docs/figures/diffusion-spiral.png', import.meta.url),
   encode({ data: sheet.data, width: sheet.width, height: sheet.height, channels: 1, depth: 8 }),
 );
 process.exit(0);
