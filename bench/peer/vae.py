@@ -1,7 +1,7 @@
 """AutoencoderKL of diffusers with Stable Diffusion's configuration and random weights, as the peer of the autoencoder benchmark.
 
 Reads one JSON request per line from stdin and answers with one JSON line on stdout. A variant is named `<compile>/<layout>`:
-`eager` or `compile` (torch.compile with weights as constants), `nchw` or `nhwc` (channels_last).
+`eager` or `compile` (torch.compile with weights as constants), `nchw` or `nhwc` (channels_last). Several may be prepared at once, by name.
 """
 
 import gc
@@ -68,7 +68,7 @@ def peak_memory():
 
 
 def main():
-    step = None
+    steps = {}
     for line in sys.stdin:
         request = json.loads(line)
         try:
@@ -77,14 +77,17 @@ def main():
                 case "hello":
                     answer = {"version": torch.__version__, "diffusers": diffusers_version, "threads": torch.get_num_threads()}
                 case "prepare":
-                    step = None
+                    steps.pop(request["name"], None)
                     gc.collect()
-                    step = prepare(request)
+                    steps[request["name"]] = prepare(request)
+                case "forget":
+                    steps.clear()
+                    gc.collect()
                 case "time":
                     seconds = []
                     for _ in range(request["count"]):
                         start = time.perf_counter()
-                        step()
+                        steps[request["name"]]()
                         seconds.append(time.perf_counter() - start)
                     answer = {"seconds": seconds}
                 case "memory":

@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fingerprintOf, type ImageSource, LatentCache, type LatentsHeader, preprocessImage, writeLatents } from '@dit-moe/vae/node';
 import sharp from 'sharp';
-import { type BenchmarkResult, result } from '../harness/benchmark.js';
+import { type BenchmarkOptions, type BenchmarkResult, result } from '../harness/benchmark.js';
 import { interleave, type Repetitions, timer } from '../harness/measure.js';
 
 /** Pictures under way at once, as `encode` has them. */
@@ -25,8 +25,17 @@ async function photograph(): Promise<Buffer> {
     .toBuffer();
 }
 
+/** Preprocessing and latent reads. */
+export async function reading({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const repetitions: Repetitions = quick ? { warmUp: 1, rounds: 4, perRound: 1 } : { warmUp: 2, rounds: 8, perRound: 2 };
+  const lines = [await preprocessing(repetitions), await latentReads(repetitions)];
+  for (const { name, value, unit, ratio } of lines)
+    log(`${name}: ${value.toFixed(0)} ${unit}${ratio === null ? '' : `, ratio ${ratio.toFixed(2)}`}`);
+  return lines;
+}
+
 /** Images/s of crops equal to the reference's; the peer is sharp's own resize to the same size. */
-export async function preprocessing(repetitions: Repetitions): Promise<BenchmarkResult> {
+async function preprocessing(repetitions: Repetitions): Promise<BenchmarkResult> {
   sharp.concurrency(1);
   const file = await photograph();
   const count = 64;
@@ -46,7 +55,7 @@ export async function preprocessing(repetitions: Repetitions): Promise<Benchmark
 }
 
 /** Samples/s of random reads of moments of 256 px images in half precision. */
-export async function latentReads(repetitions: Repetitions): Promise<BenchmarkResult> {
+async function latentReads(repetitions: Repetitions): Promise<BenchmarkResult> {
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'bench-latents-'));
   const count = 8192;
   const batch = 256;

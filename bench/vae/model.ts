@@ -6,14 +6,14 @@ import * as tf from '@tensorflow/tfjs-core';
 export type Half = 'encode' | 'decode';
 
 export interface PreparedAutoencoder {
-  /** What was computed in, where the choice was free. */
+  /** What is computed in on this machine. */
   precision: Precision;
   step(): Promise<void>;
   dispose(): void;
 }
 
 /** One pass over `batch` pictures of `size` pixels. */
-export function prepareAutoencoder(half: Half, size: number, batch: number, precision: Precision | 'auto'): PreparedAutoencoder {
+export function prepareAutoencoder(half: Half, size: number, batch: number, precision: Precision): PreparedAutoencoder {
   const part: Part = half === 'encode' ? 'encoder' : 'decoder';
   const autoencoder = new Autoencoder(randomWeights(part), stableDiffusionConfig, { precision, memoryBudget: 2 ** 36 });
   const shape = half === 'encode' ? [batch, 3, size, size] : [batch, 4, size / 8, size / 8];
@@ -34,7 +34,7 @@ export function prepareAutoencoder(half: Half, size: number, batch: number, prec
 }
 
 /** As PyTorch initialises them, about: outputs of every layer stay near one. */
-function randomWeights(part: Part): AutoencoderWeights {
+export function randomWeights(part: Part): AutoencoderWeights {
   const weights: Record<string, tf.Tensor> = {};
   for (const [name, shape] of weightShapes(stableDiffusionConfig, [part])) {
     const size = shape.reduce((a, b) => a * b, 1);

@@ -11,14 +11,7 @@ import { ownPeak } from '../harness/own-peak.js';
 import { type Half, prepareAutoencoder } from './model.js';
 
 /** MiB of a fresh process. */
-export function peakMemory(
-  half: Half,
-  size: number,
-  batch: number,
-  precision: Precision | 'auto',
-  threads: number,
-  steps: number,
-): Promise<number> {
+export function peakMemory(half: Half, size: number, batch: number, precision: Precision, threads: number, steps: number): Promise<number> {
   return new Promise((resolve, reject) => {
     const child = fork(fileURLToPath(import.meta.url), [half, size, batch, precision, threads, steps].map(String));
     child.on('message', (mebibytes) => resolve(mebibytes as number));

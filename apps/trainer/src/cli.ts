@@ -7,6 +7,7 @@ import type { EncodeFlags } from './commands/encode.js';
 import type { ExportFlags } from './commands/export.js';
 import type { InspectFlags } from './commands/inspect.js';
 import type { TrainFlags } from './commands/train.js';
+import type { TrainVaeFlags } from './commands/train-vae.js';
 import type { UpcycleFlags } from './commands/upcycle.js';
 import { presets } from './config/presets.js';
 import { exitCodes, TrainerError } from './errors.js';
@@ -29,7 +30,7 @@ const share = (text: string): number => {
   if (!(value >= 0 && value <= 1)) throw new InvalidArgumentError('Expected a number from 0 to 1.');
   return value;
 };
-const gibibytes = (text: string): number => {
+const positive = (text: string): number => {
   const value = Number(text);
   if (!(value > 0)) throw new InvalidArgumentError('Expected a positive number.');
   return value;
@@ -54,6 +55,7 @@ ${examples(
   'train --preset digits --out runs/a                    the same training, without the samples',
   'train --data my-images --preset digits --set data.size=16 steps=5000 --out runs/b',
   'train --preset digits --out runs/a --resume           go on after an interruption',
+  'train-vae my-images --out my-vae                      a small autoencoder of your own',
   'encode imagenet/train --out latents                   images to latents, once',
   'watch runs/a                                          its report in the browser, live',
   'doctor                                                what is there and what is missing',
@@ -110,10 +112,14 @@ program
   .option('--flips', 'encode every image mirrored, too', false)
   .option('--apply-orientation', 'turn images as their EXIF orientation says', false)
   .addOption(new Option('--dtype <type>', 'of the moments in the cache').choices(['f16', 'f32']).default('f16'))
-  .addOption(new Option('--precision <type>', 'of the computation').choices(['f32', 'bf16', 'auto']).default('f32'))
+  .addOption(
+    new Option('--precision <type>', 'of the computation; bf16 only where the processor is faster in it')
+      .choices(['f32', 'bf16'])
+      .default('f32'),
+  )
   .addOption(new Option('--shard-size <n>', 'images per file').argParser(integer(1)).default(4096))
   .addOption(new Option('--batch <n>', 'images per call (default: what fits the memory, at most 16)').argParser(integer(1)))
-  .addOption(new Option('--memory <GiB>', 'for activations of one call').argParser(gibibytes).default(2))
+  .addOption(new Option('--memory <GiB>', 'for activations of one call').argParser(positive).default(2))
   .option('--worker <k/n>', 'do one part of the shards (default: that of the array job of a scheduler, else all)')
   .addOption(new Option('--max-skipped <share>', 'give up if more images than this cannot be used').argParser(share).default(0.01))
   .option('--image-column <name>', 'of parquet files (default: the one with images)')
@@ -133,6 +139,37 @@ program
   .action(async (images: string, flags: Omit<EncodeFlags, 'images'>) => {
     const { encodeCommand } = await import('./commands/encode.js');
     code = await encodeCommand({ ...flags, images });
+  });
+program
+  .command('train-vae')
+  .description('train a small autoencoder on images, to work in its latents without published weights')
+  .argument('<images>', 'image folder, .tar or .parquet files')
+  .requiredOption('--out <folder>', 'folder of the autoencoder, as diffusers writes it')
+  .addOption(new Option('--size <pixels>', 'edge of the squares').argParser(integer(1)).default(32))
+  .addOption(new Option('--downscale <n>', 'pixels per latent along an edge').choices(['2', '4', '8']).default('4'))
+  .addOption(new Option('--channels <n>', 'of the finest level; the others have twice as many').argParser(integer(8)).default(32))
+  .addOption(new Option('--latent-channels <n>', 'of the latents').argParser(integer(1)).default(4))
+  .addOption(new Option('--steps <n>', 'optimizer steps').argParser(integer(1)).default(1000))
+  .addOption(new Option('--batch <n>', 'images per step').argParser(integer(1)).default(32))
+  .addOption(new Option('--learning-rate <x>', 'largest, after the warm-up').argParser(positive).default(2e-3))
+  .addOption(new Option('--loss <kind>', 'distance of pixels').choices(['l1', 'l2']).default('l1'))
+  .addOption(new Option('--kl-weight <x>', 'times the KL divergence in nats per image').argParser(positive).default(1e-6))
+  .addOption(new Option('--seed <n>', 'of weights, order and noise').argParser(integer(0)).default(0))
+  .addOption(backend())
+  .addOption(threads())
+  .addOption(json())
+  .addHelpText(
+    'after',
+    examples(
+      'shapes data/shapes --size 32',
+      'train-vae data/shapes --size 32 --steps 600 --out shapes-vae',
+      'encode data/shapes --vae shapes-vae --size 32 --flips --out shapes-latents',
+      'train --preset shapes --data shapes-latents --set data.kind=latents sampling.vae=shapes-vae --out runs/latent-shapes',
+    ),
+  )
+  .action(async (images: string, flags: Omit<TrainVaeFlags, 'images' | 'downscale'> & { downscale: string }) => {
+    const { trainVaeCommand } = await import('./commands/train-vae.js');
+    code = await trainVaeCommand({ ...flags, images, downscale: Number(flags.downscale) as TrainVaeFlags['downscale'] });
   });
 program
   .command('watch')

@@ -1,34 +1,29 @@
 /**
  * An autoencoder ready for use: weights prepared for inference, one compiled step per size of picture, batches cut to fit a memory
- * budget, tiles for large pictures, and 8-bit pixels in and out.
+ * budget, strips or tiles for large pictures, and 8-bit pixels in and out.
  */
-import {
-  ArgumentError,
-  type CompiledStep,
-  compile,
-  conv2d,
-  DataType,
-  type Precision,
-  packFilter,
-  tensorFlowBackend,
-} from '@dit-moe/tensor-ops';
+import { ArgumentError, type CompiledStep, compile, DataType, type Precision, packFilter, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { decodeChannelsLast, encodeChannelsLast, type PassOptions, padImages, unscaleLatents } from './autoencoder.js';
 import { type AutoencoderConfig, downscale } from './config.js';
-import { batchSizeFor } from './memory.js';
+import { activationBytes, batchSizeFor } from './memory.js';
 import { imagesOfPixels, pixelRoundings, type Rounding } from './pixels.js';
+import { decodeInStrips, encodeInStrips } from './strips/strips.js';
 import { decodeTiled, encodeTiled, type TilingOptions } from './tiling.js';
 import type { AutoencoderWeights } from './weights.js';
 
 export interface AutoencoderOptions {
+  /** Precision of convolutions and linear maps (default `f32`). `bf16` is used where the processor multiplies faster in it, else float32. */
+  precision?: Precision;
   /**
-   * Precision of convolutions and linear maps (default `f32`). `auto` takes bfloat16 where this machine convolves faster in it,
-   * which is measured once: processors without matrix units often do not.
+   * Bytes that one call may use for activations (default 2 GiB). Larger batches are cut; a single picture that needs more is computed
+   * in strips of rows, which takes about a third of the memory and gives the same numbers up to rounding.
    */
-  precision?: Precision | 'auto';
-  /** Bytes that one call may use for activations (default 2 GiB); larger batches are cut. A single picture is always tried. */
   memoryBudget?: number;
-  /** Pictures larger than a tile are encoded and decoded in tiles (default: never); the result differs slightly at the seams. */
+  /**
+   * Pictures larger than a tile are encoded and decoded in tiles, as diffusers does (default: never). Memory is then that of a tile
+   * whatever the size of the picture, but the result differs; see `TilingOptions`.
+   */
   tiling?: TilingOptions;
   /** How decoded pictures become 8-bit pixels (default `dit`, as the reference's sampling scripts). */
   rounding?: Rounding;
@@ -46,17 +41,28 @@ export interface Pixels {
 
 const DEFAULT_MEMORY_BUDGET = 2 ** 31;
 
+const channelsLast = (x: tf.Tensor): tf.Tensor => tf.transpose(x, [0, 2, 3, 1]);
+const channelsFirst = (x: tf.Tensor): tf.Tensor => tf.transpose(x, [0, 3, 1, 2]);
+
+/** A pass over channels-last images, or from latents to them, and what is done to its input and its output. */
+interface Pass {
+  part: 'encode' | 'decode';
+  before(x: tf.Tensor): tf.Tensor;
+  after(y: tf.Tensor): tf.Tensor;
+}
+
 /** A compiled autoencoder, or half of one. */
 export class Autoencoder {
   readonly config: AutoencoderConfig;
-  /** What convolutions and linear maps are computed in. */
+  /** What convolutions and linear maps are computed in on this machine. */
   readonly precision: Precision;
   private readonly weights: Record<string, tf.Tensor>;
   private readonly steps = new Map<string, CompiledStep<tf.Tensor[], tf.Tensor>>();
   private readonly memoryBudget: number;
   private readonly tiling: TilingOptions | undefined;
   private readonly rounding: Rounding;
-  private readonly pass: PassOptions;
+  private readonly options: PassOptions;
+  private readonly passes: Readonly<Record<'encode' | 'encodePixels' | 'decode' | 'decodePixels', Pass>>;
 
   /**
    * @param weights of `loadAutoencoder`, whole or one half; they are disposed of: prepared copies are kept
@@ -66,8 +72,14 @@ export class Autoencoder {
     const { precision = 'f32', memoryBudget = DEFAULT_MEMORY_BUDGET, tiling, rounding = 'dit' } = options;
     if (!(memoryBudget > 0)) throw new ArgumentError('Autoencoder: memoryBudget', 'a positive number of bytes', memoryBudget);
     this.config = config;
-    this.precision = precision === 'auto' ? fasterPrecision() : precision;
-    this.pass = { precision: this.precision };
+    this.precision = precisionHere(precision);
+    this.options = { precision: this.precision };
+    this.passes = {
+      encode: { part: 'encode', before: channelsLast, after: channelsFirst },
+      encodePixels: { part: 'encode', before: imagesOfPixels, after: channelsFirst },
+      decode: { part: 'decode', before: (z) => z, after: channelsFirst },
+      decodePixels: { part: 'decode', before: (z) => unscaleLatents(z, config), after: pixelRoundings[rounding] },
+    };
     this.memoryBudget = memoryBudget;
     this.tiling = tiling;
     this.rounding = rounding;
@@ -80,18 +92,16 @@ export class Autoencoder {
 
   /** Images of `[B, C, H, W]` in [-1, 1] as moments `[B, 2 latentChannels, h, w]`; sizes that do not fit are refused, see {@link pad}. */
   async encode(images: tf.Tensor): Promise<tf.Tensor> {
-    return this.inBatches('encode', images, [2, 3], (tile) =>
-      this.step('encode', (x) =>
-        tf.transpose(encodeChannelsLast(this.weights, this.config, tf.transpose(x, [0, 2, 3, 1]), this.pass), [0, 3, 1, 2]),
-      ).run(tile),
-    );
+    const [, , height, width] = images.shape as [number, number, number, number];
+    if (!this.tiles(height, width)) return this.run('encode', images, [height, width]);
+    return encodeTiled(this.config, images, (tile) => this.run('encode', tile, tile.shape.slice(2)), this.tiling);
   }
 
   /** Latents `[B, latentChannels, h, w]`, unscaled, as images `[B, C, H, W]`, about [-1, 1], not clipped. */
   async decode(latents: tf.Tensor): Promise<tf.Tensor> {
-    return this.inBatches('decode', latents, [2, 3], (tile) =>
-      this.step('decode', (z) => tf.transpose(decodeChannelsLast(this.weights, this.config, z, this.pass), [0, 3, 1, 2])).run(tile),
-    );
+    const size = this.pictureSize(latents);
+    if (!this.tiles(...size)) return this.run('decode', latents, size);
+    return decodeTiled(this.config, latents, (tile) => this.run('decode', tile, this.pictureSize(tile)), this.tiling);
   }
 
   /** The next larger sizes that can be encoded, by repeating the last row and column. */
@@ -107,14 +117,9 @@ export class Autoencoder {
   async encodePixels({ data, count, height, width, channels }: Pixels): Promise<tf.Tensor> {
     const pixels = tf.tensor(data, [count, height, width, channels], 'int32');
     try {
-      if (this.tiles(height, width)) {
-        const images = tf.tidy(() => tf.transpose(imagesOfPixels(pixels), [0, 3, 1, 2]));
-        return await this.encode(images).finally(() => images.dispose());
-      }
-      const step = this.step('encode-pixels', (x) =>
-        tf.transpose(encodeChannelsLast(this.weights, this.config, imagesOfPixels(x), this.pass), [0, 3, 1, 2]),
-      );
-      return await this.slices('encode', pixels, height, width, (part) => step.run(part));
+      if (!this.tiles(height, width)) return await this.run('encodePixels', pixels, [height, width]);
+      const images = tf.tidy(() => channelsFirst(imagesOfPixels(pixels)));
+      return await this.encode(images).finally(() => images.dispose());
     } finally {
       pixels.dispose();
     }
@@ -125,22 +130,16 @@ export class Autoencoder {
    * @param latents `[B, latentChannels, h, w]`, scaled as by `scaleLatents`
    */
   async decodeToPixels(latents: tf.Tensor): Promise<Pixels> {
-    const [count, , h, w] = latents.shape as [number, number, number, number];
-    const [height, width] = [h * downscale(this.config), w * downscale(this.config)];
+    const [height, width] = this.pictureSize(latents);
     let rounded: tf.Tensor;
     if (this.tiles(height, width)) {
       const unscaled = tf.tidy(() => unscaleLatents(latents, this.config));
       const images = await this.decode(unscaled).finally(() => unscaled.dispose());
-      rounded = tf.tidy(() => pixelRoundings[this.rounding](tf.transpose(images, [0, 2, 3, 1])));
+      rounded = tf.tidy(() => pixelRoundings[this.rounding](channelsLast(images)));
       images.dispose();
-    } else {
-      const step = this.step('decode-pixels', (z) =>
-        pixelRoundings[this.rounding](decodeChannelsLast(this.weights, this.config, unscaleLatents(z, this.config), this.pass)),
-      );
-      rounded = await this.slices('decode', latents, height, width, (part) => step.run(part));
-    }
+    } else rounded = await this.run('decodePixels', latents, [height, width]);
     try {
-      return { data: Uint8Array.from(await rounded.data()), count, height, width, channels: this.config.outChannels };
+      return { data: Uint8Array.from(await rounded.data()), count: latents.shape[0]!, height, width, channels: this.config.outChannels };
     } finally {
       rounded.dispose();
     }
@@ -153,45 +152,30 @@ export class Autoencoder {
     tf.dispose(this.weights);
   }
 
-  private step(name: string, work: (x: tf.Tensor) => tf.Tensor): CompiledStep<tf.Tensor[], tf.Tensor> {
-    let step = this.steps.get(name);
-    if (step === undefined) this.steps.set(name, (step = compile((...[x]: tf.Tensor[]) => work(x!), { name: `autoencoder-${name}` })));
-    return step;
-  }
-
   private tiles(height: number, width: number): boolean {
     return this.tiling !== undefined && Math.max(height, width) > (this.tiling.tileSize ?? this.config.sampleSize);
   }
 
-  private inBatches(
-    part: 'encode' | 'decode',
-    x: tf.Tensor,
-    [rows, columns]: [number, number],
-    work: (x: tf.Tensor) => Promise<tf.Tensor>,
-  ): Promise<tf.Tensor> {
-    const scale = part === 'encode' ? 1 : downscale(this.config);
-    const [height, width] = [x.shape[rows]! * scale, x.shape[columns]! * scale];
-    if (!this.tiles(height, width)) return this.slices(part, x, height, width, work);
-    const tile = this.tiling!.tileSize ?? this.config.sampleSize;
-    const one = (y: tf.Tensor): Promise<tf.Tensor> => this.slices(part, y, Math.min(tile, height), Math.min(tile, width), work);
-    return part === 'encode' ? encodeTiled(this.config, x, one, this.tiling) : decodeTiled(this.config, x, one, this.tiling);
+  private pictureSize(latents: tf.Tensor): [number, number] {
+    const scale = downscale(this.config);
+    return [latents.shape[2]! * scale, latents.shape[3]! * scale];
   }
 
-  /** `work` on as many pictures at a time as the memory budget allows. */
-  private async slices(
-    part: 'encode' | 'decode',
-    x: tf.Tensor,
-    height: number,
-    width: number,
-    work: (x: tf.Tensor) => Promise<tf.Tensor>,
-  ): Promise<tf.Tensor> {
+  /**
+   * One pass over pictures of this size: compiled, as many at a time as the memory budget allows; in strips where it does not allow one.
+   */
+  private async run(name: keyof typeof this.passes, x: tf.Tensor, [height, width]: number[]): Promise<tf.Tensor> {
+    const { part } = this.passes[name];
+    const workload = { part, height: height!, width: width! };
+    const fits = activationBytes(this.config, workload) <= this.memoryBudget;
+    const work = (y: tf.Tensor): Promise<tf.Tensor> => (fits ? this.step(name).run(y) : this.runInStrips(name, y));
     const count = x.shape[0]!;
-    const most = batchSizeFor(this.config, { part, height, width, memoryBudget: this.memoryBudget });
+    const most = fits ? batchSizeFor(this.config, { ...workload, memoryBudget: this.memoryBudget }) : 1;
     if (count <= most) return work(x);
     const parts: tf.Tensor[] = [];
     try {
       for (let from = 0; from < count; from += most) {
-        const slice = tf.slice(x, [from, 0, 0, 0], [Math.min(most, count - from), ...(x.shape.slice(1) as [number, number, number])]);
+        const slice = tf.slice(x, [from, 0, 0, 0], [Math.min(most, count - from), -1, -1, -1]);
         parts.push(await work(slice).finally(() => slice.dispose()));
       }
       return tf.concat(parts, 0);
@@ -199,43 +183,37 @@ export class Autoencoder {
       tf.dispose(parts);
     }
   }
+
+  private step(name: keyof typeof this.passes): CompiledStep<tf.Tensor[], tf.Tensor> {
+    let step = this.steps.get(name);
+    if (step === undefined) {
+      const { part, before, after } = this.passes[name];
+      const pass = part === 'encode' ? encodeChannelsLast : decodeChannelsLast;
+      step = compile((...[x]: tf.Tensor[]) => after(pass(this.weights, this.config, before(x!), this.options)), {
+        name: `autoencoder-${name}`,
+      });
+      this.steps.set(name, step);
+    }
+    return step;
+  }
+
+  private async runInStrips(name: keyof typeof this.passes, x: tf.Tensor): Promise<tf.Tensor> {
+    const { part, before, after } = this.passes[name];
+    const input = tf.tidy(() => before(x).clone());
+    const pass = part === 'encode' ? encodeInStrips : decodeInStrips;
+    const result = await pass(this.weights, this.config, input, this.options).finally(() => input.dispose());
+    return tf.tidy(() => {
+      const y = after(result).clone();
+      result.dispose();
+      return y;
+    });
+  }
 }
+/** What products are computed in: bfloat16 only where it was asked for and the processor is good at it. */
+const precisionHere = (asked: Precision): Precision => (asked === 'bf16' && tensorFlowBackend()?.bf16Products === true ? 'bf16' : 'f32');
 
 /** A copy of a weight in the form that inference multiplies with. */
 function prepared(weight: tf.Tensor, precision: Precision): tf.Tensor {
-  const backend = tensorFlowBackend();
-  if (precision === 'bf16' && backend !== undefined)
-    return weight.rank === 1 ? tf.clone(weight) : backend.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0]!;
-  return weight.rank === 4 ? packFilter(weight) : tf.clone(weight);
-}
-
-/** Trials of each precision; the fastest counts. */
-const TRIALS = 3;
-let faster: Precision | undefined;
-
-/** The precision in which this machine convolves faster, measured once. */
-function fasterPrecision(): Precision {
-  if (tensorFlowBackend() === undefined) return 'f32';
-  return (faster ??= measureFasterPrecision());
-}
-
-function measureFasterPrecision(): Precision {
-  const x = tf.zeros([1, 64, 64, 256]);
-  const filter = tf.zeros([3, 3, 256, 256]);
-  const packed = packFilter(filter);
-  const seconds = (precision: Precision): number => {
-    const step = compile(() => tf.max(conv2d(x, precision === 'f32' ? packed : filter, { precision })), { name: 'precision-trial' });
-    const times = Array.from({ length: TRIALS + 1 }, () => {
-      const start = performance.now();
-      const result = step.runSync();
-      result.dataSync();
-      result.dispose();
-      return performance.now() - start;
-    });
-    step.dispose();
-    return Math.min(...times.slice(1));
-  };
-  const result = seconds('bf16') < seconds('f32') ? 'bf16' : 'f32';
-  tf.dispose([x, filter, packed]);
-  return result;
+  if (precision === 'f32') return weight.rank === 4 ? packFilter(weight) : tf.clone(weight);
+  return weight.rank === 1 ? tf.clone(weight) : tensorFlowBackend()!.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0]!;
 }

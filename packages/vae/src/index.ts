@@ -9,6 +9,7 @@ export * from './memory.js';
 export * from './pixels.js';
 export * from './posterior.js';
 export * from './presets.js';
+export { decodeInStrips, encodeInStrips, type StripOptions } from './strips/strips.js';
 export * from './tiling.js';
 export * from './training/initial-weights.js';
 export * from './training/loss.js';

@@ -35,7 +35,7 @@ export interface EncodeFlags {
   flips: boolean;
   applyOrientation: boolean;
   dtype: 'f16' | 'f32';
-  precision: Precision | 'auto';
+  precision: Precision;
   shardSize: number;
   batch?: number;
   memory: number;
@@ -143,7 +143,7 @@ async function encode(flags: EncodeFlags): Promise<number> {
       console.log(
         interrupted
           ? `Stopped after ${done} of ${total} images. Run the same command again; it goes on with the first shard that is missing.`
-          : `${done - skippedImages.length} images in ${shards[1] - shards[0]} shards, ${skippedImages.length} skipped: ${flags.out}`,
+          : `${done - skippedImages.length} images in ${shards[1] - shards[0]} shards, ${skippedImages.length} skipped${done > encoded ? `; ${done - encoded} had been done before` : ''}: ${flags.out}`,
       );
     }
     return interrupted ? exitCodes.interrupted : exitCodes.ok;
@@ -182,8 +182,8 @@ function progressLine(stream: NodeJS.WriteStream): (progress: LatentsProgress) =
   return ({ done, total, skipped, encoded }) => {
     const now = performance.now();
     const rate = (1000 * encoded) / (now - start);
-    const left = rate > 0 ? `${formatDuration((total - done) / rate)} left` : '';
-    const line = `${done}/${total} images  ${skipped} skipped  ${rate.toFixed(1)} images/s  ${left}`;
+    const speed = encoded > 0 ? `${rate.toFixed(1)} images/s  ${formatDuration((total - done) / rate)} left` : 'found done';
+    const line = `${done}/${total} images  ${skipped} skipped  ${speed}`;
     const last = done === total;
     if (stream.isTTY) stream.write(`\r\x1b[K${pc.cyan(line)}${last ? '\n' : ''}`);
     else if (last || now - printed >= 1000 * PLAIN_INTERVAL_S) {

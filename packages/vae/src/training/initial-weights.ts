@@ -1,9 +1,15 @@
-/** Weights to start from, as PyTorch's layers have them: uniform within one over the root of the inputs, norms as identity. */
+/**
+ * Weights to start from, as PyTorch's layers have them: uniform within one over the root of the inputs, norms as identity. Only the
+ * bias of the log variance differs: posteriors begin narrow, because noise of deviation 1 hides latents that say nothing yet.
+ */
 import { randomUniform } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AutoencoderConfig } from '../config.js';
 import { weightShapes } from '../weight-names.js';
 import { type AutoencoderWeights, onDevice } from '../weights.js';
+
+/** Log variance of the posterior at the start: a deviation of 0.05. */
+const LOG_VARIANCE = -6;
 
 /** The same for the same seed, whatever computes. The caller disposes of them. */
 export function initialAutoencoderWeights(config: AutoencoderConfig, seed: number): AutoencoderWeights {
@@ -21,6 +27,7 @@ export function initialAutoencoderWeights(config: AutoencoderConfig, seed: numbe
       .reduce((product, n) => product * n, 1);
     const bound = 1 / Math.sqrt(inputs);
     const data = randomUniform({ seed, purpose: `autoencoder.${name}`, index: 0 }, size).map((u) => bound * (2 * u - 1));
+    if (name === (config.useQuantConv ? 'quant_conv.bias' : 'encoder.conv_out.bias')) data.fill(LOG_VARIANCE, config.latentChannels);
     weights[name] = onDevice({ dtype: 'F32', shape: [...shape], data }, shape, name);
   }
   return weights;

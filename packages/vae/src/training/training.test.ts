@@ -108,6 +108,8 @@ test('first weights have the scale of PyTorch, and every one is there', () => {
   expect(tf.max(tf.abs(filter)).dataSync()[0]).toBeGreaterThan(0.98 * bound);
   for (const [name, weight] of Object.entries(weights))
     if (/norm/.test(name)) expect(new Set(weight.dataSync())).toEqual(new Set([name.endsWith('weight') ? 1 : 0]));
+  const { logVariance } = posteriorOf(tf.tidy(() => encodeMoments(weights, config, images(2))));
+  expect(tf.mean(logVariance).dataSync()[0]).toBeCloseTo(-6, 0);
   tf.dispose(weights as Record<string, tf.Tensor>);
   expect(autoencoderConfig(configJson(stableDiffusionConfig))).toEqual(stableDiffusionConfig);
 });

@@ -1,0 +1,107 @@
+/** Passes of the autoencoder at one size against PyTorch: ours, its fastest float32 form and its fastest bfloat16 form in turns. */
+import os from 'node:os';
+import type { Precision } from '@dit-moe/tensor-ops';
+import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import { type BenchmarkOptions, type BenchmarkResult, result } from '../harness/benchmark.js';
+import { interleave, median, type Repetitions, type Timer, timer } from '../harness/measure.js';
+import { findPython, Peer } from '../harness/peer.js';
+import { type Half, prepareAutoencoder } from './model.js';
+
+export const PEER_SCRIPT = 'vae.py';
+/** One picture keeps two cores busy; more change the speed by little. */
+export const BATCH = 1;
+/** Edge at which the forms of the peer are compared: the fastest is taken for larger pictures, too. */
+const TRIAL_SIZE = 256;
+
+export const precisions = ['f32', 'bf16'] as const satisfies readonly Precision[];
+
+/**
+ * Lines `<half>-<size>-<precision>`, and `-best`: our faster precision against the faster form of the peer.
+ *
+ * `precision: 'bf16'` of our side computes in float32 where the processor is not faster in bfloat16, which the log says.
+ */
+export async function passes(size: number, { quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const threads = os.availableParallelism();
+  const runtime = await useTensorFlow({ threads });
+  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
+  const peer = await startPeer(threads, log);
+  const results: BenchmarkResult[] = [];
+  try {
+    for (const half of ['encode', 'decode'] as const) results.push(...(await oneHalf(half, size, peer, quick, log)));
+  } finally {
+    peer?.stop();
+  }
+  return results;
+}
+
+async function startPeer(threads: number, log: (line: string) => void): Promise<Peer | undefined> {
+  const python = findPython();
+  if (python === undefined) {
+    log('No PyTorch: python3 cannot import torch, so there is no peer. Set DIT_MOE_PYTHON to a Python that can.');
+    return undefined;
+  }
+  const peer = Peer.start(python, PEER_SCRIPT, threads);
+  const { version, diffusers } = await peer.request<{ version: string; diffusers: string }>({ do: 'hello' });
+  log(`PyTorch ${version}, diffusers ${diffusers}`);
+  return peer;
+}
+
+async function oneHalf(
+  half: Half,
+  size: number,
+  peer: Peer | undefined,
+  quick: boolean,
+  log: (line: string) => void,
+): Promise<BenchmarkResult[]> {
+  const sides: Timer[] = [];
+  for (const precision of peer === undefined ? [] : precisions) {
+    const variant = await fastestVariant(peer!, half, precision, quick, log);
+    await peer!.request({ do: 'prepare', name: precision, part: half, size, batch: BATCH, precision, variant });
+    sides.push(async (count) => (await peer!.request<{ seconds: number[] }>({ do: 'time', name: precision, count })).seconds);
+  }
+  const models = [prepareAutoencoder(half, size, BATCH, 'f32')];
+  const other = prepareAutoencoder(half, size, BATCH, 'bf16');
+  if (other.precision === 'bf16') models.push(other);
+  else other.dispose();
+  log(`  ours with bf16 allowed: computes in ${other.precision}`);
+  const turns: Repetitions = { warmUp: 1, rounds: quick || size > TRIAL_SIZE ? 2 : 4, perRound: 1 };
+  const seconds = await interleave([...models.map((model) => timer(() => model.step())), ...sides], turns);
+  for (const model of models) model.dispose();
+  await peer?.request({ do: 'forget' });
+  const ours = seconds.slice(0, models.length);
+  const theirs = seconds.slice(models.length);
+  const line = (name: string, own: number, rival: number | undefined): BenchmarkResult => {
+    const entry = result(`${half}-${size}-${name}`, 'images/s', 'more', BATCH / own, rival === undefined ? null : BATCH / rival);
+    log(
+      `${entry.name}: ${entry.value.toFixed(3)} images/s${entry.peer === null ? '' : `, peer ${entry.peer.toFixed(3)}, ratio ${entry.ratio!.toFixed(2)}`}`,
+    );
+    return entry;
+  };
+  const least = (values: number[]): number | undefined => (values.length === 0 ? undefined : Math.min(...values));
+  return [line('f32', ours[0]!, theirs[0]), line('bf16', ours.at(-1)!, theirs[1]), line('best', least(ours)!, least(theirs))];
+}
+
+/** The fastest form of the peer, each timed alone. */
+export async function fastestVariant(
+  peer: Peer,
+  half: Half,
+  precision: Precision,
+  quick: boolean,
+  log: (line: string) => void,
+): Promise<string> {
+  const variants = quick ? ['eager/nchw', 'eager/nhwc'] : ['eager/nchw', 'eager/nhwc', 'compile/nchw', 'compile/nhwc'];
+  let best: { variant: string; seconds: number } | undefined;
+  for (const variant of variants) {
+    try {
+      await peer.request({ do: 'prepare', name: 'trial', part: half, size: TRIAL_SIZE, batch: BATCH, precision, variant });
+      const times = await peer.request<{ seconds: number[] }>({ do: 'time', name: 'trial', count: quick ? 1 : 3 });
+      const seconds = median(times.seconds);
+      log(`  peer ${half} ${TRIAL_SIZE} ${precision} ${variant}: ${(BATCH / seconds).toFixed(3)} images/s`);
+      if (best === undefined || seconds < best.seconds) best = { variant, seconds };
+    } catch (error) {
+      log(`  peer ${variant} failed: ${(error as Error).message.split('\n')[0]}`);
+    }
+  }
+  if (best === undefined) throw new Error(`No variant of the peer ran for ${half}.`);
+  return best.variant;
+}
