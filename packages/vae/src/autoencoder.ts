@@ -6,7 +6,7 @@
 import { ShapeError, silu } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AutoencoderConfig, downscale } from './config.js';
-import { autoencoderLayers, doubled, type PassOptions } from './layers.js';
+import { autoencoderLayers, type PassOptions } from './layers.js';
 import type { AutoencoderWeights } from './weights.js';
 
 export type { PassOptions, Trace } from './layers.js';
@@ -74,12 +74,12 @@ export function decodeChannelsLast(
 ): tf.Tensor {
   if (z.rank !== 4 || z.shape[1] !== config.latentChannels)
     throw new ShapeError('decodeLatents: z', `[B, ${config.latentChannels}, h, w]`, z.shape);
-  const { convolve, norm, resnet, decoderStart, trace } = autoencoderLayers(weights, config, options);
+  const { convolve, enlarge, norm, resnet, decoderStart, trace } = autoencoderLayers(weights, config, options);
   let h = decoderStart(tf.transpose(z, [0, 2, 3, 1]));
   for (const level of config.blockOutChannels.keys()) {
     const block = `decoder.up_blocks.${level}`;
     for (let layer = 0; layer <= config.layersPerBlock; layer++) h = resnet(`${block}.resnets.${layer}`, h);
-    if (level < config.blockOutChannels.length - 1) h = convolve(`${block}.upsamplers.0.conv`, doubled(h));
+    if (level < config.blockOutChannels.length - 1) h = enlarge(`${block}.upsamplers.0.conv`, h);
     trace(block, h);
   }
   return convolve('decoder.conv_out', silu(norm('decoder.conv_norm_out', h)));

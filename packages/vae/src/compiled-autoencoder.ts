@@ -6,10 +6,12 @@ import { ArgumentError, type CompiledStep, compile, DataType, type Precision, pa
 import * as tf from '@tensorflow/tfjs-core';
 import { decodeChannelsLast, encodeChannelsLast, type PassOptions, padImages, unscaleLatents } from './autoencoder.js';
 import { type AutoencoderConfig, downscale } from './config.js';
+import { phaseName } from './layers.js';
 import { activationBytes, batchSizeFor } from './memory.js';
 import { imagesOfPixels, pixelRoundings, type Rounding } from './pixels.js';
 import { decodeInStrips, encodeInStrips } from './strips/strips.js';
 import { decodeTiled, encodeTiled, type TilingOptions } from './tiling.js';
+import { phaseFilters } from './upsampling.js';
 import type { AutoencoderWeights } from './weights.js';
 
 export interface AutoencoderOptions {
@@ -85,7 +87,12 @@ export class Autoencoder {
     this.rounding = rounding;
     this.weights = {};
     for (const [name, weight] of Object.entries(weights)) {
-      this.weights[name] = tf.keep(prepared(weight, this.precision));
+      if (/upsamplers\.0\.conv\.weight$/.test(name))
+        for (const [i, filter] of phaseFilters(weight).entries()) {
+          this.weights[phaseName(name.replace(/\.weight$/, ''), i)] = tf.keep(prepared(filter, this.precision));
+          filter.dispose();
+        }
+      else this.weights[name] = tf.keep(prepared(weight, this.precision));
       weight.dispose();
     }
   }

@@ -1,7 +1,8 @@
 /** The layers of AutoencoderKL as functions of channels-last feature maps, by the names of their weights. */
-import { attention, conv2d, groupNorm, linear, type Precision, resizeImages, silu } from '@dit-moe/tensor-ops';
+import { attention, conv2d, groupNorm, linear, type Precision, silu } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AutoencoderConfig } from './config.js';
+import { convolveDoubled, phaseFilters, phases } from './upsampling.js';
 import type { AutoencoderWeights } from './weights.js';
 
 /** Receives the output of every module, channels-last, under its name in the weights. */
@@ -19,10 +20,8 @@ export const zerosAround = { 1: [1, 1], 2: [0, 1] } as const;
 /** Added to the variance of group norms. */
 export const NORM_EPSILON = 1e-6;
 
-/** Every pixel four times. */
-export function doubled(x: tf.Tensor): tf.Tensor {
-  return resizeImages(x, [2 * x.shape[1]!, 2 * x.shape[2]!], { method: 'nearest' });
-}
+/** Where weights prepared for inference hold the filters of a convolution of twice the size, in place of its own. */
+export const phaseName = (name: string, phase: number): string => `${name}.phase.${phase}`;
 
 /** Largest number of attention scores that exist at once; 16 MiB, so that they stay in the caches. */
 const MAX_SCORES = 2 ** 22;
@@ -36,18 +35,19 @@ export function autoencoderLayers(weights: AutoencoderWeights, config: Autoencod
   };
   /** Scale and bias of a norm. */
   const affine = (name: string) => ({ scale: weights[`${name}.weight`]!, bias: weights[`${name}.bias`]! });
-  /** `[kh, kw, in, out]`; of a packed filter, too. */
-  const filterShape = (name: string): [number, number, number, number] => {
-    const { shape } = weights[`${name}.weight`]!;
-    const [size, , inputs, outputs] = shape.slice(-4) as [number, number, number, number];
-    return [size, size, inputs, shape.length === 5 ? shape[0]! * outputs : outputs];
-  };
+  const outputs = (name: string): number => weights[`${name}.bias`]!.shape[0]!;
   /** @param rows zeros above and below, if they are not those of the whole map */
   const convolve = (name: string, x: tf.Tensor, stride: 1 | 2 = 1, rows: readonly [number, number] = zerosAround[stride]): tf.Tensor => {
     const [filter, bias] = [weights[`${name}.weight`]!, weights[`${name}.bias`]!];
-    const [size, , inputs, outputs] = filterShape(name);
-    if (size === 1) return traced(name, linear(x, tf.reshape(filter, [inputs, outputs]), bias, { precision }));
+    const [size, , inputs] = filter.shape.slice(-4) as [number, number, number];
+    if (size === 1) return traced(name, linear(x, tf.reshape(filter, [inputs, outputs(name)]), bias, { precision }));
     return traced(name, conv2d(x, filter, { stride, padding: [rows, zerosAround[stride]], bias, precision }));
+  };
+  /** The convolution of an image of twice the size; `rows`: zeros above and below. */
+  const enlarge = (name: string, x: tf.Tensor, rows: readonly [number, number] = [1, 1]): tf.Tensor => {
+    const filters = phases.map((_, i) => weights[phaseName(name, i)]);
+    const known = filters.every((filter) => filter !== undefined) ? filters : phaseFilters(weights[`${name}.weight`]!);
+    return traced(name, convolveDoubled(x, known, weights[`${name}.bias`]!, rows, precision));
   };
   const norm = (name: string, x: tf.Tensor): tf.Tensor =>
     traced(name, groupNorm(x, config.normNumGroups, { ...affine(name), epsilon: NORM_EPSILON }));
@@ -79,5 +79,5 @@ export function autoencoderLayers(weights: AutoencoderWeights, config: Autoencod
   /** From latents to the coarsest level of the decoder. */
   const decoderStart = (z: tf.Tensor): tf.Tensor =>
     middle('decoder.mid_block', convolve('decoder.conv_in', config.usePostQuantConv ? convolve('post_quant_conv', z) : z));
-  return { affine, filterShape, convolve, norm, shortcut, resnet, encoderEnd, decoderStart, trace };
+  return { affine, outputs, convolve, norm, enlarge, shortcut, resnet, encoderEnd, decoderStart, trace };
 }

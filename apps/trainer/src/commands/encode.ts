@@ -1,6 +1,6 @@
 /** `encode`: turns images into a cache of latents, so that training does not run the autoencoder. */
 import path from 'node:path';
-import { ArgumentError, DitMoeError, type Precision } from '@dit-moe/tensor-ops';
+import { DitMoeError, type Precision } from '@dit-moe/tensor-ops';
 import { FormatError } from '@dit-moe/tensor-ops/io';
 import { HubError } from '@dit-moe/tensor-ops/io/node';
 import { arrayWorker, type BackendName, parseWorker, startBackend } from '@dit-moe/tensor-ops/node';
@@ -201,6 +201,6 @@ function translated(error: unknown, { out }: EncodeFlags): unknown {
   if (error instanceof LatentCacheError) return new OutputError(message, { cause: error });
   if (error instanceof AutoencoderWeightsError || error instanceof HubError || error instanceof FormatError)
     return new CheckpointError(message, { cause: error });
-  if (error instanceof ArgumentError) return new UsageError(message);
+  if (DitMoeError.isInstance(error) && error.code === 'E_ARGUMENT') return new UsageError(message);
   return DitMoeError.isInstance(error) ? error : outputError(error, out);
 }

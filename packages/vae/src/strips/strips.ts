@@ -9,7 +9,7 @@ import { compile, silu } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { checkImageSize } from '../autoencoder.js';
 import type { AutoencoderConfig } from '../config.js';
-import { type AutoencoderLayers, autoencoderLayers, doubled, NORM_EPSILON, type PassOptions, zerosAround } from '../layers.js';
+import { type AutoencoderLayers, autoencoderLayers, NORM_EPSILON, type PassOptions, zerosAround } from '../layers.js';
 import type { AutoencoderWeights } from '../weights.js';
 import { groupMoments } from './group-moments.js';
 import { RowStrips } from './row-strips.js';
@@ -145,28 +145,30 @@ class StripLayers {
   /** A convolution, one strip of its output at a time. */
   async convolve(name: string, x: RowStrips, options: StripConvolution = {}): Promise<RowStrips> {
     const { stride = 1, double = false, before, after, keep = false } = options;
-    const [size, , , outputs] = this.layers.filterShape(name);
-    const scale = double ? 2 : 1;
+    const outputs = this.layers.outputs(name);
+    const scale = (double ? 2 : 1) / stride;
+    const [above, below] = zerosAround[stride];
     const [height, width] = [scale * x.height, scale * x.width];
-    const above = zerosAround[stride][0];
-    const rowBytes = 4 * x.batch * width * Math.max(x.channels * stride, outputs / stride);
-    const rows = Math.max(1, Math.floor(this.stripBytes / rowBytes));
-    const result = this.map(x.batch, width / stride, outputs);
-    for (let from = 0; from < height / stride; from += rows) {
-      const to = Math.min(height / stride, from + rows);
+    const rowBytes = 4 * x.batch * width * Math.max(x.channels / scale ** 2, outputs);
+    // Whole pairs of rows where the size doubles.
+    const step = double ? 2 : 1;
+    const rows = step * Math.max(1, Math.floor(this.stripBytes / rowBytes / step));
+    const result = this.map(x.batch, width, outputs);
+    for (let from = 0; from < height; from += rows) {
+      const to = Math.min(height, from + rows);
       // Rows that the filter meets, and those of them that exist.
-      const [first, last] = [stride * from - above, stride * (to - 1) - above + size];
-      const [begin, end] = [Math.max(0, first), Math.min(height, last)];
+      const [first, last] = [from / scale - above, to / scale + below];
+      const [begin, end] = [Math.max(0, first), Math.min(x.height, last)];
       const strip = tf.tidy(() => {
-        let y = x.rows(Math.floor(begin / scale), Math.ceil(end / scale));
+        let y = x.rows(begin, end);
         if (before !== undefined) y = before(y);
-        if (double) y = tf.slice(doubled(y), [0, begin % 2, 0, 0], [-1, end - begin, -1, -1]);
-        y = this.layers.convolve(name, y, stride, [begin - first, last - end]);
+        const zeros = [begin - first, last - end] as const;
+        y = double ? this.layers.enlarge(name, y, zeros) : this.layers.convolve(name, y, stride, zeros);
         return after === undefined ? y : after(y, from);
       });
       result.add(strip);
-      // The last row that the filter met may be the first of the next strip.
-      if (!keep) x.release(Math.floor((stride * to - above) / scale));
+      // The last rows that the filter met may be the first of the next strip.
+      if (!keep) x.release(to / scale - above);
       // Signals and other work have their turn.
       await tf.nextFrame();
     }
