@@ -7,6 +7,7 @@ import { gaussianPath } from './gaussian-path.js';
 import { flowPath, type NoiseLevel, type Path, type PathName } from './paths.js';
 import { cleanWeights, type Prediction, velocityWeights } from './predictions.js';
 import { evaluate } from './solvers/solver.js';
+import { weightedSum } from './weighted-sum.js';
 
 /** A model of a path, see {@link flowModel} and {@link gaussianModel}. */
 export interface DiffusionModel {
@@ -79,7 +80,7 @@ export async function predictClean(
   try {
     slope = gradient === undefined ? undefined : await evaluate(gradient, x, level, step);
     return tf.tidy(() => {
-      let clean = tf.add(tf.mul(x, ofX), tf.mul(firstChannels(output, x), ofOutput));
+      let clean = weightedSum([ofX, ofOutput], [x, firstChannels(output, x)]);
       // Song et al. 2021, equation 14: the score of the condition is added, -noise / sigma + gradient.
       // Pure noise, where alpha is 0, says nothing about the condition.
       if (slope !== undefined && level.alpha > 0) clean = tf.add(clean, tf.mul(slope, level.sigma ** 2 / level.alpha));
@@ -111,7 +112,7 @@ export async function predictVelocity(
   }
   const clean = await predictClean(model, x, level, step, options);
   const [ofX, ofClean] = velocityWeights(level);
-  const velocity = tf.tidy(() => tf.add(tf.mul(x, ofX), tf.mul(clean, ofClean)));
+  const velocity = weightedSum([ofX, ofClean], [x, clean]);
   clean.dispose();
   return velocity;
 }

@@ -3,6 +3,7 @@ import { ArgumentError, DitMoeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { changesPrediction, type DiffusionModel, type PredictionOptions, predictClean, predictVelocity } from '../diffusion-model.js';
 import { cleanWeights } from '../predictions.js';
+import { weightedSum } from '../weighted-sum.js';
 import type { SolverOptions, SolverRun } from './solver.js';
 
 /** Rows of the tableau below the diagonal; the last one is the solution of order 5 and the first stage of the next step. */
@@ -75,7 +76,7 @@ export async function* dormandPrince(model: DiffusionModel, noise: tf.Tensor, op
       const next = length === time - end ? end : time - length;
       if (evaluations + STAGES.length > maxEvaluations) throw new StepSizeError(evaluations, time);
       for (const [stage, row] of STAGES.entries()) {
-        const at = tf.tidy(() => tf.sub(x, tf.mul(combine(slopes, row), length)));
+        const at = weightedSum([1, ...row.map((weight) => -length * weight)], [x, ...slopes]);
         trial?.dispose();
         trial = at;
         slopes.push(await velocity(at, stage >= 4 ? next : time - NODES[stage]! * length, step + 1));
@@ -83,7 +84,11 @@ export async function* dormandPrince(model: DiffusionModel, noise: tf.Tensor, op
       evaluations += STAGES.length;
       const ratio = tf.tidy(() => {
         const allowed = tf.add(tf.mul(tf.maximum(tf.abs(x), tf.abs(trial!)), relativeTolerance), absoluteTolerance);
-        return tf.sqrt(tf.mean(tf.square(tf.div(tf.mul(combine(slopes, ERROR), length), allowed))));
+        const difference = weightedSum(
+          ERROR.map((weight) => length * weight),
+          slopes,
+        );
+        return tf.sqrt(tf.mean(tf.square(tf.div(difference, allowed))));
       });
       const error = (await ratio.data())[0]!;
       ratio.dispose();
@@ -96,7 +101,7 @@ export async function* dormandPrince(model: DiffusionModel, noise: tf.Tensor, op
       }
       const done = [x, clean, ...slopes.slice(0, -1)].filter((tensor) => tensor !== undefined);
       const [ofX, ofVelocity] = cleanWeights('velocity', path.level(time));
-      clean = tf.tidy(() => tf.add(tf.mul(x, ofX), tf.mul(first, ofVelocity)));
+      clean = weightedSum([ofX, ofVelocity], [x, first]);
       [x, slopes, time] = [trial!, [last], next];
       trial = undefined;
       tf.dispose(done);
@@ -117,12 +122,4 @@ export async function* dormandPrince(model: DiffusionModel, noise: tf.Tensor, op
     trial?.dispose();
     if (!returned) x.dispose();
   }
-}
-
-function combine(slopes: readonly tf.Tensor[], weights: readonly number[]): tf.Tensor {
-  return weights
-    .map((w, i) => [w, slopes[i]!] as const)
-    .filter(([w]) => w !== 0)
-    .map(([w, s]) => tf.mul(s, w))
-    .reduce((a, b) => tf.add(a, b));
 }

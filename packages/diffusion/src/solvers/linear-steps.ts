@@ -6,6 +6,7 @@ import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type DiffusionModel, type PredictionOptions, predictClean } from '../diffusion-model.js';
 import type { NoiseLevel } from '../paths.js';
+import { weightedSum } from '../weighted-sum.js';
 import type { SolverOptions, SolverRun, StepNoise } from './solver.js';
 
 /** Weights of the samples, of predictions of clean data (newest first), and of the step's noise. */
@@ -61,7 +62,7 @@ export async function* runSteps(
     for (const [i, { from, to, perturb = 0, predict, correct, reuse = false }] of steps.entries()) {
       options.signal?.throwIfAborted();
       if (isRandom(steps[i]!)) noise = options.noise!(i);
-      if (perturb !== 0) move(tf.tidy(() => tf.add(x, tf.mul(noise!, perturb))));
+      if (perturb !== 0) move(weightedSum([1, perturb], [x, noise!]));
       if (!current) history.unshift(await predictClean(model, x, from, i + 1, options));
       let next = combine(predict, x, history, noise);
       current = correct !== undefined && reuse;
@@ -98,14 +99,9 @@ function isRandom({ perturb, predict, correct }: LinearStep): boolean {
 }
 
 function combine(weights: Combination, x: tf.Tensor, clean: readonly tf.Tensor[], noise: tf.Tensor | undefined): tf.Tensor {
-  const terms: [tf.Tensor, number][] = [[x, weights.x], ...weights.clean.map((w, j) => [clean[j]!, w] as [tf.Tensor, number])];
-  if (weights.noise) terms.push([noise!, weights.noise]);
-  return tf.tidy(() =>
-    terms
-      .filter(([, w]) => w !== 0)
-      .map(([tensor, w]) => tf.mul(tensor, w))
-      .reduce((a, b) => tf.add(a, b)),
-  );
+  const terms = [x, ...clean.slice(0, weights.clean.length)];
+  if (weights.noise) return weightedSum([weights.x, ...weights.clean, weights.noise], [...terms, noise!]);
+  return weightedSum([weights.x, ...weights.clean], terms);
 }
 
 /** Levels that follow each other. */
