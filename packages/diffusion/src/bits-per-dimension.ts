@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
 import type { CleanOptions, GaussianDiffusion } from './gaussian-diffusion.js';
 import { priorBits, variationalTerm } from './gaussian-losses.js';
-import { evaluate, type SolverOptions, type StepNoise } from './solvers/solver.js';
+import { drawNoise, evaluate, type SolverOptions, type StepNoise } from './solvers/solver.js';
 
 /** `[B]`, or `[B, steps]` in loop order: the noisiest step first. The caller owns the tensors. */
 export interface BitsPerDimension {
@@ -37,7 +37,7 @@ export async function bitsPerDimension(
     for (let step = 0; step < diffusion.steps; step++) {
       options.signal?.throwIfAborted();
       const t = diffusion.steps - 1 - step;
-      const drawn = noise(step);
+      const drawn = drawNoise(noise, step, clean);
       const x = tf.tidy(() => diffusion.addNoise(clean, t, drawn));
       try {
         const output = await evaluate(model, x, diffusion.level(t), step + 1);

@@ -1,3 +1,4 @@
+import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -46,6 +47,7 @@ describe('schedules and respacing', () => {
 
   test.each(['', '1001', 'ddim300', '400,400,400', 'ten', '5,', '-3'])('"%s" is refused', (spec) => {
     expect(() => respacedTimesteps(1000, spec)).toThrow(/spacing/);
+    expect(() => respacedTimesteps(1000, spec)).toThrow(ArgumentError);
   });
 
   test('impossible betas and steps are refused', () => {

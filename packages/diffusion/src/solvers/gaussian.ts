@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from '../denoiser.js';
 import type { PredictionOptions } from '../diffusion-model.js';
 import type { GaussianDiffusion } from '../gaussian-diffusion.js';
-import { evaluate, type SolverOptions, type SolverRun, type StepNoise } from './solver.js';
+import { drawNoise, evaluate, type SolverOptions, type SolverRun, type StepNoise } from './solver.js';
 
 export interface GaussianSamplingOptions extends SolverOptions, PredictionOptions {}
 
@@ -28,7 +28,7 @@ export function ddpm(
     const reverse = diffusion.reverseStep(output, x, t, options);
     const mean = gradient === undefined ? reverse.mean : tf.add(reverse.mean, tf.mul(reverse.variance, gradient));
     if (t === 0) return [mean, reverse.clean];
-    return [tf.add(mean, tf.mul(tf.exp(tf.mul(reverse.logVariance, 0.5)), noise(step))), reverse.clean];
+    return [tf.add(mean, tf.mul(tf.exp(tf.mul(reverse.logVariance, 0.5)), drawNoise(noise, step, x))), reverse.clean];
   });
 }
 
@@ -59,7 +59,7 @@ export function ddim(diffusion: GaussianDiffusion, model: Denoiser, start: tf.Te
     // More than all the noise cannot be fresh: for eta > 1 the root would be that of a negative number.
     const rest = Math.sqrt(Math.max(0, 1 - previous - sigma * sigma));
     const mean = tf.add(tf.mul(clean, Math.sqrt(previous)), tf.mul(diffusion.noiseFromClean(x, t, clean), rest));
-    return [t === 0 || sigma === 0 ? mean : tf.add(mean, tf.mul(sigma, noise!(step))), clean];
+    return [t === 0 || sigma === 0 ? mean : tf.add(mean, tf.mul(sigma, drawNoise(noise!, step, x))), clean];
   });
 }
 
@@ -97,21 +97,24 @@ async function* loop(
 ): SolverRun {
   let x = start.clone();
   let clean: tf.Tensor | undefined;
+  /** What the model and the gradient gave in this step. */
+  let outputs: tf.Tensor[] = [];
   let returned = false;
   try {
     for (const [step, t] of order.entries()) {
       signal?.throwIfAborted();
       const level = diffusion.level(t);
-      const output = await evaluate(model, x, level, step + 1);
-      const slope = gradient === undefined ? undefined : await evaluate(gradient, x, level, step + 1);
-      const [next, predicted] = tf.tidy(() => update(output, x, t, slope, step));
-      tf.dispose([x, output, ...(slope === undefined ? [] : [slope]), ...(clean === undefined ? [] : [clean])]);
-      [x, clean] = [next, predicted];
+      outputs = [await evaluate(model, x, level, step + 1)];
+      if (gradient !== undefined) outputs.push(await evaluate(gradient, x, level, step + 1));
+      const [next, predicted] = tf.tidy(() => update(outputs[0]!, x, t, outputs[1], step));
+      tf.dispose([x, ...outputs, ...(clean === undefined ? [] : [clean])]);
+      [x, clean, outputs] = [next, predicted, []];
       yield { step: step + 1, steps: order.length, time: level.time, x, clean };
     }
     returned = true;
     return x;
   } finally {
+    tf.dispose(outputs);
     clean?.dispose();
     if (!returned) x.dispose();
   }

@@ -7,7 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { type DiffusionModel, type PredictionOptions, predictClean } from '../diffusion-model.js';
 import type { NoiseLevel } from '../paths.js';
 import { weightedSum } from '../weighted-sum.js';
-import type { SolverOptions, SolverRun, StepNoise } from './solver.js';
+import { drawNoise, type SolverOptions, type SolverRun, type StepNoise } from './solver.js';
 
 /** Weights of the samples, of predictions of clean data (newest first), and of the step's noise. */
 export interface Combination {
@@ -61,7 +61,7 @@ export async function* runSteps(
   try {
     for (const [i, { from, to, perturb = 0, predict, correct, reuse = false }] of steps.entries()) {
       options.signal?.throwIfAborted();
-      if (isRandom(steps[i]!)) noise = options.noise!(i);
+      if (isRandom(steps[i]!)) noise = drawNoise(options.noise!, i, x);
       if (perturb !== 0) move(weightedSum([1, perturb], [x, noise!]));
       if (!current) history.unshift(await predictClean(model, x, from, i + 1, options));
       let next = combine(predict, x, history, noise);

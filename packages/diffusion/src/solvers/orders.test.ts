@@ -1,4 +1,5 @@
 /** Solvers on a mixture of normal distributions, whose denoiser is known: measured orders, and the distribution reached. */
+import { ArgumentError, ShapeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -13,6 +14,8 @@ import {
   slicedWasserstein,
 } from '../../test/mixture.js';
 import {
+  type Denoiser,
+  type DiffusionModel,
   ddimSteps,
   dormandPrince,
   dpmSolverSteps,
@@ -21,11 +24,13 @@ import {
   flowModel,
   flowPath,
   GaussianDiffusion,
+  gaussianModel,
   gaussianPath,
   heunSteps,
   type LinearStep,
   levels,
   type NoiseLevel,
+  NotFiniteError,
   type SolverName,
   StepSizeError,
   sample,
@@ -196,12 +201,45 @@ describe('failures', () => {
     [{ solver: 'euler-maruyama', form: 'none' as 'sigma' }, /form/],
     [{ solver: 'euler-maruyama', lastStep: 'heun' as 'mean' }, /lastStep/],
   ] as const)('%o is refused', async (options, message) => {
-    await expect((async () => finish(sample(still, start(), options)))()).rejects.toThrow(message);
+    const error = await (async () => finish(sample(still, start(), options)))().catch((thrown: unknown) => thrown);
+    expect(error).toBeInstanceOf(ArgumentError);
+    expect(String(error)).toMatch(message);
   });
 
-  test('NaN is reported with its step', async () => {
-    let calls = 0;
-    const failing = flowModel((z) => tf.fill(z.shape, ++calls === 4 ? Number.NaN : 1));
-    await expect(finish(sample(failing, start(), { solver: 'dpm++2m', steps: 8 }))).rejects.toThrow(/NaN or infinity in step 4/);
+  test.each(['dpm++2m-sde', 'euler-maruyama', 'ddpm'] as const)(
+    '%s: noise and outputs of another shape are refused by name',
+    async (solver) => {
+      const x = start();
+      const before = tf.memory().numTensors;
+      const run = (model: DiffusionModel, shape: number[]) =>
+        finish(sample(model, x, { solver, steps: 4, noise: () => tf.zeros(shape) })).catch((thrown: unknown) => thrown);
+      for (const modelOf of [flowModel, (denoiser: Denoiser) => gaussianModel(denoiser, { varianceType: 'fixed-small' })]) {
+        const noise = await run(
+          modelOf((z) => tf.zerosLike(z)),
+          [2, 1],
+        );
+        expect(noise).toBeInstanceOf(ShapeError);
+        expect(String(noise)).toMatch(/noise of step 0: expected \[2,2\], found \[2, 1\]/);
+        const output = await run(
+          modelOf(() => tf.zeros([2, 3])),
+          [2, 2],
+        );
+        expect(output).toBeInstanceOf(ShapeError);
+        expect(String(output)).toMatch(/model output.*\[2,2\].*found \[2, 3\]/);
+      }
+      expect(tf.memory().numTensors).toBe(before);
+    },
+  );
+
+  test.each(['dpm++2m', 'ddim', 'dopri5'] as const)('%s reports NaN with its step', async (solver) => {
+    for (const modelOf of [flowModel, (denoiser: Denoiser) => gaussianModel(denoiser, { varianceType: 'fixed-small' })]) {
+      let calls = 0;
+      // The adaptive solver asks first at the start, then six times per step.
+      const bad = solver === 'dopri5' ? 8 : 4;
+      const failing = modelOf((z) => tf.fill(z.shape, ++calls === bad ? Number.NaN : 0.1));
+      const error = await finish(sample(failing, start(), { solver, steps: 8 })).catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(NotFiniteError);
+      expect(String(error)).toMatch(solver === 'dopri5' ? /in step 2 at time/ : /in step 4 at time/);
+    }
   });
 });

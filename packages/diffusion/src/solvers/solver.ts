@@ -2,7 +2,7 @@
  * What all solvers share: a solver is an async generator that yields one state per step, so that a caller can show progress,
  * stop early (`break`, `AbortSignal`) or look at the predicted clean sample.
  */
-import { ArgumentError, randomNormalBatch } from '@dit-moe/tensor-ops';
+import { ArgumentError, randomNormalBatch, ShapeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Denoiser, NotFiniteError } from '../denoiser.js';
 import type { NoiseLevel } from '../paths.js';
@@ -39,6 +39,18 @@ export type StepNoise = (step: number) => tf.Tensor;
  */
 export function stepNoise(seed: number, indices: ArrayLike<number>, shape: readonly number[]): StepNoise {
   return (step) => randomNormalBatch({ seed, purpose: `sample.step-${step}`, indices }, shape);
+}
+
+/**
+ * Noise of a step.
+ * @throws ShapeError unless it has the shape of the samples: it would be broadcast, the same numbers for many
+ */
+export function drawNoise(noise: StepNoise, step: number, x: tf.Tensor): tf.Tensor {
+  const drawn = noise(step);
+  if (tf.util.arraysEqual(drawn.shape, x.shape)) return drawn;
+  const { shape } = drawn;
+  drawn.dispose();
+  throw new ShapeError(`noise of step ${step}`, `[${x.shape}]`, shape);
 }
 
 /**
