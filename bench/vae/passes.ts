@@ -11,7 +11,7 @@ export const PEER_SCRIPT = 'vae.py';
 /** One picture keeps two cores busy; more change the speed by little. */
 export const BATCH = 1;
 /** Edge at which the forms of the peer are compared: the fastest is taken for larger pictures, too. */
-const TRIAL_SIZE = 256;
+const TRIAL_SIZE = 128;
 
 export const precisions = ['f32', 'bf16'] as const satisfies readonly Precision[];
 
@@ -64,7 +64,7 @@ async function oneHalf(
   if (other.precision === 'bf16') models.push(other);
   else other.dispose();
   log(`  ours with bf16 allowed: computes in ${other.precision}`);
-  const turns: Repetitions = { warmUp: 1, rounds: quick || size > TRIAL_SIZE ? 2 : 4, perRound: 1 };
+  const turns: Repetitions = { warmUp: 1, rounds: quick || size > 256 ? 2 : 4, perRound: 1 };
   const seconds = await interleave([...models.map((model) => timer(() => model.step())), ...sides], turns);
   for (const model of models) model.dispose();
   await peer?.request({ do: 'forget' });

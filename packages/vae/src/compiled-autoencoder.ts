@@ -85,16 +85,7 @@ export class Autoencoder {
     this.memoryBudget = memoryBudget;
     this.tiling = tiling;
     this.rounding = rounding;
-    this.weights = {};
-    for (const [name, weight] of Object.entries(weights)) {
-      if (/upsamplers\.0\.conv\.weight$/.test(name))
-        for (const [i, filter] of phaseFilters(weight).entries()) {
-          this.weights[phaseName(name.replace(/\.weight$/, ''), i)] = tf.keep(prepared(filter, this.precision));
-          filter.dispose();
-        }
-      else this.weights[name] = tf.keep(prepared(weight, this.precision));
-      weight.dispose();
-    }
+    this.weights = prepareWeights(weights, this.precision);
   }
 
   /** Images of `[B, C, H, W]` in [-1, 1] as moments `[B, 2 latentChannels, h, w]`; sizes that do not fit are refused, see {@link pad}. */
@@ -216,11 +207,25 @@ export class Autoencoder {
     });
   }
 }
+
 /** What products are computed in: bfloat16 only where it was asked for and the processor is good at it. */
 const precisionHere = (asked: Precision): Precision => (asked === 'bf16' && tensorFlowBackend()?.bf16Products === true ? 'bf16' : 'f32');
 
-/** A copy of a weight in the form that inference multiplies with. */
-function prepared(weight: tf.Tensor, precision: Precision): tf.Tensor {
-  if (precision === 'f32') return weight.rank === 4 ? packFilter(weight) : tf.clone(weight);
-  return weight.rank === 1 ? tf.clone(weight) : tensorFlowBackend()!.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0]!;
+/** Weights in the forms that inference multiplies with; those given are disposed of. */
+function prepareWeights(weights: AutoencoderWeights, precision: Precision): Record<string, tf.Tensor> {
+  const prepared: Record<string, tf.Tensor> = {};
+  const backend = tensorFlowBackend();
+  const fastest = (weight: tf.Tensor): tf.Tensor => {
+    if (precision === 'f32') return weight.rank === 4 ? packFilter(weight) : tf.clone(weight);
+    return weight.rank === 1 ? tf.clone(weight) : backend!.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0]!;
+  };
+  for (const [name, weight] of Object.entries(weights)) {
+    if (/upsamplers\.0\.conv\.weight$/.test(name)) {
+      const filters = phaseFilters(weight);
+      for (const [i, filter] of filters.entries()) prepared[phaseName(name.replace(/\.weight$/, ''), i)] = tf.keep(fastest(filter));
+      tf.dispose(filters);
+    } else prepared[name] = tf.keep(fastest(weight));
+    weight.dispose();
+  }
+  return prepared;
 }
