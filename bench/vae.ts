@@ -8,14 +8,16 @@ export const name = 'vae';
 
 const sections: Record<string, (options: BenchmarkOptions) => Promise<BenchmarkResult[]>> = {
   data: reading,
-  '256': (options) => passes(256, options),
-  '512': (options) => passes(512, options),
+  'encode-256': (options) => passes('encode', 256, options),
+  'decode-256': (options) => passes('decode', 256, options),
+  'encode-512': (options) => passes('encode', 512, options),
+  'decode-512': (options) => passes('decode', 512, options),
   // In processes of their own, which count nothing that others left behind.
   memory,
 };
 
 export const description =
-  "Stable Diffusion's autoencoder against PyTorch, preprocessing against sharp, latent reads; sections: data, 256, 512, memory";
+  "Stable Diffusion's autoencoder against PyTorch, preprocessing against sharp, latent reads; sections: data, encode-256, decode-256, encode-512, decode-512, memory";
 
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]> {
   const { only } = options;

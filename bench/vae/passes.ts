@@ -20,18 +20,16 @@ export const precisions = ['f32', 'bf16'] as const satisfies readonly Precision[
  *
  * `precision: 'bf16'` of our side computes in float32 where the processor is not faster in bfloat16, which the log says.
  */
-export async function passes(size: number, { quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
+export async function passes(half: Half, size: number, { quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
   log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
   const peer = await startPeer(threads, log);
-  const results: BenchmarkResult[] = [];
   try {
-    for (const half of ['encode', 'decode'] as const) results.push(...(await oneHalf(half, size, peer, quick, log)));
+    return await compare(half, size, peer, quick, log);
   } finally {
     peer?.stop();
   }
-  return results;
 }
 
 async function startPeer(threads: number, log: (line: string) => void): Promise<Peer | undefined> {
@@ -46,7 +44,7 @@ async function startPeer(threads: number, log: (line: string) => void): Promise<
   return peer;
 }
 
-async function oneHalf(
+async function compare(
   half: Half,
   size: number,
   peer: Peer | undefined,
