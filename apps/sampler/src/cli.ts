@@ -3,7 +3,7 @@
 import { metrics } from '@dit-moe/metrics';
 import { networks } from '@dit-moe/metrics/node';
 import { DitMoeError } from '@dit-moe/tensor-ops';
-import { machineReport } from '@dit-moe/tensor-ops/node';
+import { formatMachineReport, machineReport } from '@dit-moe/tensor-ops/node';
 import { Command, CommanderError, Option } from 'commander';
 import { compareCommand } from './commands/compare.js';
 import { type EvaluateFlags, evaluateCommand } from './commands/evaluate.js';
@@ -179,10 +179,9 @@ program
 withBackend(program.command('doctor'))
   .description('show backend, versions, devices, memory, and what to do about what is missing')
   .action(async (flags: Pick<SampleFlags, 'backend' | 'threads' | 'json'>) => {
-    const { findings, ready } = await machineReport(flags.backend, flags.threads);
-    if (flags.json) console.log(JSON.stringify({ ready, ...findings }));
-    else for (const [name, value] of Object.entries(findings)) console.log(`${name.padEnd(8)} ${value}`);
-    code = ready ? exitCodes.ok : exitCodes.backend;
+    const report = await machineReport(flags.backend, flags.threads);
+    console.log(flags.json ? JSON.stringify({ ready: report.ready, ...report.findings }) : formatMachineReport(report));
+    code = report.ready ? exitCodes.ok : exitCodes.backend;
   });
 
 try {

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { LibraryLoadError, loadCApi } from './c-api.js';
 import { findLibtensorflow, fixFor } from './library/index.js';
 
@@ -45,7 +45,13 @@ test.skipIf(process.platform !== 'linux').each([
   }
   expect(error).toBeInstanceOf(LibraryLoadError);
   expect((error as Error).message).toMatch(message);
+  // Only what was downloaded may be deleted; else it belongs to Python or to whoever set the variable.
+  expect(fixFor(error)).toMatch(/pip uninstall tensorflow/);
+  vi.stubEnv('DIT_MOE_CACHE_DIR', folder);
   expect(fixFor(error)).toBe(`rm -r ${directory}`);
+  vi.stubEnv('LIBTENSORFLOW_DIR', directory);
+  expect(fixFor(error)).toBe('unset LIBTENSORFLOW_DIR');
+  vi.unstubAllEnvs();
 });
 
 test.skipIf(process.platform !== 'linux')('a missing and a foreign library are named', () => {

@@ -9,6 +9,7 @@ import path from 'node:path';
 import koffi from 'koffi';
 import { DitMoeError } from '../errors.js';
 import { elfProblem } from './elf.js';
+import { repairOf } from './library/index.js';
 import { keepLoaded, withoutStderr } from './native-process.js';
 
 /** An address in this process; 0 is NULL. User-space addresses have 47 bits, so a number holds them exactly. */
@@ -23,8 +24,7 @@ export class LibraryLoadError extends DitMoeError {
   ) {
     super(
       'E_LIBRARY_LOAD',
-      `The TensorFlow library in ${directory} could not be loaded: ${detail}. Delete that folder if it is the download cache (it is fetched ` +
-        'again), or point LIBTENSORFLOW_DIR at a folder with libtensorflow_cc.so.2 and libtensorflow_framework.so.2 of TensorFlow 2.21.',
+      `The TensorFlow library in ${directory} could not be loaded: ${detail}. To have it found or fetched anew: ${repairOf(directory)}`,
       options,
     );
   }

@@ -1,7 +1,16 @@
 export * from './array-job.js';
 export type { Device } from './binding.js';
 export { LibraryLoadError } from './c-api.js';
-export * from './library/index.js';
+export {
+  cacheDirectory,
+  type FindOptions,
+  type FoundLibrary,
+  findLibtensorflow,
+  LibraryError,
+  type LibraryErrorCode,
+  type LibrarySearch,
+  TENSORFLOW_VERSION,
+} from './library/index.js';
 export * from './machine-report.js';
 export { BACKEND_NAME, type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';
 export * from './start-backend.js';

@@ -40,11 +40,19 @@ export async function machineReport(name: BackendName, threads?: number): Promis
   return { findings, ready: false };
 }
 
+/** A report for people: a finding a line, and what follows from them. */
+export function formatMachineReport({ findings, ready }: MachineReport): string {
+  const verdict = ready ? 'yes' : 'no: run the command above, or choose another --backend';
+  return Object.entries({ ...findings, ready: verdict })
+    .map(([name, value]) => `${name.padEnd(8)} ${value}`)
+    .join('\n');
+}
+
 function describe(backend: ChosenBackend): Record<string, string> {
   return {
     backend: `${backend.name} ${backend.version} (${backend.reason})`,
     ...(backend.library !== undefined && { library: backend.library }),
-    devices: backend.devices.join(', '),
+    devices: backend.devices.map((device) => device.replace(/^.*\/device:/, '')).join(', '),
     threads: String(backend.threads),
     bf16: backend.bf16Products
       ? 'matrix products run in bfloat16 when asked for'

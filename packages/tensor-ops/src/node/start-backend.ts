@@ -73,6 +73,8 @@ async function startPortable(name: 'wasm' | 'cpu', reason: string): Promise<Chos
     throw new BackendError(`The ${name} backend is not available: ${(error as Error).message}`, { cause: error });
   }
   await tf.ready();
+  // tfjs' cpu backend advises to install tfjs-node when it is first used.
+  if (name === 'cpu') (tf.backend() as unknown as { firstUse: boolean }).firstUse = false;
   // tfjs switches the threads of the wasm backend off on Node.
   const devices = [`${os.cpus()[0]?.model ?? 'CPU'} (1 of ${os.availableParallelism()} cores)`];
   return { name, reason, version, threads: 1, devices, bf16Products: false };

@@ -54,6 +54,13 @@ export function hasNvidiaDriver(): boolean {
   return fs.existsSync('/proc/driver/nvidia/version') || fs.existsSync('/dev/nvidiactl');
 }
 
+/** The exact command after which a library in `directory` that cannot be loaded is no longer used. */
+export function repairOf(directory: string): string {
+  if (process.env['LIBTENSORFLOW_DIR']) return 'unset LIBTENSORFLOW_DIR';
+  const inCache = !path.relative(cacheDirectory(), directory).startsWith('..');
+  return inCache ? `rm -r ${directory}` : 'python3 -m pip uninstall tensorflow tensorflow-cpu';
+}
+
 /** The exact command that removes the reason why libtensorflow could not be used, given the error of finding or loading it. */
 export function fixFor(error: unknown): string {
   const { code, directory } = error as { code?: string; directory?: string };
@@ -61,7 +68,7 @@ export function fixFor(error: unknown): string {
     case 'E_LIBRARY_DIRECTORY':
       return 'unset LIBTENSORFLOW_DIR';
     case 'E_LIBRARY_LOAD':
-      return process.env['LIBTENSORFLOW_DIR'] ? 'unset LIBTENSORFLOW_DIR' : `rm -r ${directory}`;
+      return repairOf(directory!);
     case 'E_LIBRARY_DAMAGED':
       return 'python3 -m pip cache purge';
     case 'E_LIBRARY_DISK':
