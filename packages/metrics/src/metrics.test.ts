@@ -2,6 +2,7 @@ import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import {
+  cmmd,
   densityCoverage,
   type Features,
   features,
@@ -205,29 +206,30 @@ describe('Frechet distance', () => {
 });
 
 describe('streaming moments', () => {
-  test('any split and order of merging gives the same result to 1e-12, also with a large mean', () => {
-    const all = set(900, 7, 3, 1000);
+  test('any number of workers and any order of merging gives the same result to 1e-12, also with a large mean', () => {
+    const [count, dimension, offset] = [3000, 7, 1000];
+    const all = set(count, dimension, 3, offset);
     const whole = momentsOf(all);
-    const parts = [
-      [0, 1],
-      [1, 300],
-      [300, 301],
-      [301, 900],
-    ].map(([from, to]) => {
-      const part = new StreamingMoments(7);
-      part.add(features(all.data.slice(from! * 7, to! * 7) as Float64Array, 7));
-      return part;
-    });
-    const merged = new StreamingMoments(7);
-    for (const part of [parts[2]!, parts[0]!, parts[3]!, parts[1]!]) merged.merge(part);
-    const result = merged.moments();
-    expect(result.count).toBe(900);
-    result.mean.forEach((m, i) => {
-      expect(Math.abs(m - whole.mean[i]!)).toBeLessThan(1e-12 * 1000);
-    });
-    result.covariance.data.forEach((c, i) => {
-      expect(Math.abs(c - whole.covariance.data[i]!)).toBeLessThan(1e-12);
-    });
+    for (let run = 0; run < 6; run++) {
+      // Workers of very unequal size; some have nothing.
+      const cuts = [0, ...Array.from(noise(11, run + 9), (v) => Math.floor(((v + 1) / 2) ** 3 * count)).sort((a, b) => a - b), count];
+      const workers = cuts.slice(1).map((to, i) => {
+        const worker = new StreamingMoments(dimension);
+        worker.add(features(all.data.slice(cuts[i]! * dimension, to * dimension) as Float64Array, dimension));
+        return worker;
+      });
+      const order = [...workers.keys()].sort((a, b) => noise(20, run)[a]! - noise(20, run)[b]!);
+      const merged = new StreamingMoments(dimension);
+      for (const i of order) merged.merge(workers[i]!);
+      const result = merged.moments();
+      expect(result.count).toBe(count);
+      result.mean.forEach((m, i) => {
+        expect(Math.abs(m - whole.mean[i]!)).toBeLessThan(1e-12 * offset);
+      });
+      result.covariance.data.forEach((c, i) => {
+        expect(Math.abs(c - whole.covariance.data[i]!)).toBeLessThan(1e-12);
+      });
+    }
   });
 
   test('values that are not finite are refused with their place', () => {
@@ -272,6 +274,41 @@ describe('kernel distance', () => {
     ]);
     expect(Math.abs(mean)).toBeLessThan(0.02);
     expect(perSubset).toHaveLength(1);
+  });
+});
+
+describe('CMMD', () => {
+  const embeddings = (count: number, seed: number, shift: number): Features => {
+    const { data } = set(count, 6, seed, shift);
+    for (let i = 0; i < count; i++) {
+      const row = data.subarray(i * 6, (i + 1) * 6) as Float64Array;
+      const length = Math.hypot(...row);
+      row.forEach((v, d) => {
+        row[d] = v / length;
+      });
+    }
+    return features(data, 6);
+  };
+
+  test("is the reference's formula: 1000 times the biased MMD with exp(-gamma (|x|^2 - 2 x.y + |y|^2)), gamma 1 / 200", () => {
+    const [x, y] = [embeddings(37, 1, 0), embeddings(29, 2, 0.4)];
+    const dot = (a: Features, i: number, b: Features, j: number) =>
+      Array.from({ length: 6 }, (_, d) => a.data[i * 6 + d]! * b.data[j * 6 + d]!).reduce((s, v) => s + v);
+    const mean = (a: Features, b: Features) => {
+      let sum = 0;
+      for (let i = 0; i < a.count; i++)
+        for (let j = 0; j < b.count; j++) sum += Math.exp(-(1 / (2 * 10 ** 2)) * (dot(a, i, a, i) - 2 * dot(a, i, b, j) + dot(b, j, b, j)));
+      return sum / (a.count * b.count);
+    };
+    const wanted = 1000 * (mean(x, x) + mean(y, y) - 2 * mean(x, y));
+    expect(wanted).toBeGreaterThan(0.1);
+    expect(cmmd(x, y)).toBeCloseTo(wanted, 9);
+    expect(cmmd(x, x)).toBeCloseTo(0, 9);
+  });
+
+  test('opposite points are as far apart as the kernel says', () => {
+    const point = (v: number) => features(Float64Array.of(v, 0), 2);
+    expect(cmmd(point(1), point(-1))).toBeCloseTo(1000 * (2 - 2 * Math.exp(-4 / 200)), 9);
   });
 });
 

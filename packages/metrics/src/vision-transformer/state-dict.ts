@@ -9,7 +9,7 @@ export class StateDict {
   private readonly made: tf.Tensor[] = [];
 
   constructor(
-    private readonly network: string,
+    readonly network: string,
     private readonly source: WeightSource,
   ) {}
 
