@@ -1,6 +1,9 @@
 /** What a model's samples are: pictures, or latents that an autoencoder turns into pictures. */
 import { type Pixels, toPixels } from '@dit-moe/diffusion';
+import type { ModelCard } from '@dit-moe/dit';
+import { type Autoencoder, downscale, posteriorOf, scaleLatents } from '@dit-moe/vae';
 import * as tf from '@tensorflow/tfjs-core';
+import { ModelError } from './errors.js';
 
 /** Between a model's samples `[B, C, h, w]` and pictures. */
 export interface ImageSpace {
@@ -16,9 +19,43 @@ export interface ImageSpace {
   dispose(): void;
 }
 
+/** Whether a model's samples are the pictures themselves. */
+export const isOfPixels = ({ latents, config }: ModelCard): boolean =>
+  latents === undefined && (config.inChannels === 1 || config.inChannels === 3);
+
 /** Samples that are the pictures themselves, in [-1, 1]. */
 export function pixelSpace(channels: number): ImageSpace {
   return { scale: 1, channels, decode: toPixels, preview: toPixels, encode: async (images) => tf.clone(images), dispose: () => {} };
+}
+
+/** Latents that an autoencoder turns into pictures; it is disposed of with the space. */
+export function latentSpace(autoencoder: Autoencoder): ImageSpace {
+  const { config } = autoencoder;
+  return {
+    scale: downscale(config),
+    channels: config.outChannels,
+    decode: (z) => autoencoder.decodeToPixels(z),
+    // The colours are those of four channels.
+    preview: config.latentChannels === LATENT_COLOURS.length ? latentPreview : (z) => autoencoder.decodeToPixels(z),
+    async encode(images) {
+      const moments = await autoencoder.encode(images);
+      const latent = tf.tidy(() => scaleLatents(posteriorOf(moments).mean, config));
+      moments.dispose();
+      return latent;
+    },
+    dispose: () => autoencoder.dispose(),
+  };
+}
+
+/**
+ * Latents without an autoencoder: rough pictures in their own size.
+ * @throws ModelError if they do not have the four channels whose colours are known
+ */
+export function roughSpace(channels: number): ImageSpace {
+  if (channels !== LATENT_COLOURS.length)
+    throw new ModelError(`--vae none: only for latents of ${LATENT_COLOURS.length} channels, these have ${channels}.`);
+  const refuse = () => Promise.reject(new ModelError('Pictures cannot be encoded without an autoencoder: give --vae.'));
+  return { scale: 1, channels: 3, decode: latentPreview, preview: latentPreview, encode: refuse, dispose: () => {} };
 }
 
 /** Colours in [-1, 1] of the four scaled latent channels of Stable Diffusion's autoencoder, approximately; ComfyUI's previews use them. */

@@ -1,10 +1,10 @@
-/** Opens an autoencoder for models of latents. */
+/** Opens the autoencoder of a model of latents. */
 import type { ModelCard } from '@dit-moe/dit';
-import { downscale, posteriorOf, scaleLatents } from '@dit-moe/vae';
-import { openAutoencoder } from '@dit-moe/vae/node';
+import type { AutoencoderConfig } from '@dit-moe/vae';
+import { type AutoencoderSource, openAutoencoder, readAutoencoder, saveWeights } from '@dit-moe/vae/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { ModelError } from './errors.js';
-import { type ImageSpace, latentPreview } from './image-space.js';
+import { type ImageSpace, latentSpace, roughSpace } from './image-space.js';
 
 /** Instead of an autoencoder: rough pictures in the size of the latents. */
 export const NO_AUTOENCODER = 'none';
@@ -15,21 +15,43 @@ export const NO_AUTOENCODER = 'none';
  * @throws ModelError if it cannot be opened or is not the one that the model was trained with
  */
 export async function openLatentSpace(name: string, card: ModelCard): Promise<ImageSpace> {
-  const { inChannels } = card.config;
-  if (name === NO_AUTOENCODER) {
-    if (inChannels !== LATENT_CHANNELS)
-      throw new ModelError(`--vae none: only for latents of ${LATENT_CHANNELS} channels, these have ${inChannels}.`);
-    const refuse = () => Promise.reject(new ModelError('Pictures cannot be encoded without an autoencoder: give --vae.'));
-    return { scale: 1, channels: 3, decode: latentPreview, preview: latentPreview, encode: refuse, dispose: () => {} };
+  if (name === NO_AUTOENCODER) return roughSpace(card.config.inChannels);
+  const { autoencoder, ...source } = await openAutoencoder(name).catch(refuse(name));
+  try {
+    checkFit(name, source, card);
+  } catch (problem) {
+    autoencoder.dispose();
+    throw problem;
   }
-  const opened = await openAutoencoder(name).catch((cause) => {
+  return latentSpace(autoencoder);
+}
+
+/**
+ * Writes the decoder of a model of latents as one file with current names.
+ * @returns the autoencoder's configuration, and the bytes that were written
+ * @throws ModelError as {@link openLatentSpace}
+ */
+export async function exportDecoder(name: string, card: ModelCard, file: string): Promise<{ config: AutoencoderConfig; bytes: number }> {
+  const { weights, ...source } = await readAutoencoder(name).catch(refuse(name));
+  try {
+    checkFit(name, source, card);
+    const { bytes } = await saveWeights(file, weights, source.config, ['decoder']);
+    return { config: source.config, bytes };
+  } finally {
+    tf.dispose(weights);
+  }
+}
+
+const refuse =
+  (name: string) =>
+  (cause: Error): never => {
     throw new ModelError(
-      `Cannot open the autoencoder ${name}: ${(cause as Error).message} Give a folder or file with --vae, or --vae none for rough pictures.`,
+      `Cannot open the autoencoder ${name}: ${cause.message} Give a folder or file with --vae, or --vae none for rough pictures.`,
       { cause },
     );
-  });
-  const { autoencoder, config, encoderHash } = opened;
-  const { latents } = card;
+  };
+
+function checkFit(name: string, { config, encoderHash }: AutoencoderSource, { config: { inChannels }, latents }: ModelCard): void {
   const problem =
     config.latentChannels !== inChannels
       ? `its latents have ${config.latentChannels} channels, the model's ${inChannels}`
@@ -38,24 +60,5 @@ export async function openLatentSpace(name: string, card: ModelCard): Promise<Im
         : latents !== undefined && (latents.scalingFactor !== config.scalingFactor || latents.shiftFactor !== config.shiftFactor)
           ? `its latents are scaled by ${config.scalingFactor} and shifted by ${config.shiftFactor}, the model's by ${latents.scalingFactor} and ${latents.shiftFactor}`
           : undefined;
-  if (problem !== undefined) {
-    autoencoder.dispose();
-    throw new ModelError(`The autoencoder ${name} does not fit the model: ${problem}.`);
-  }
-  return {
-    scale: downscale(config),
-    channels: config.outChannels,
-    decode: (z) => autoencoder.decodeToPixels(z),
-    // The colours are those of four channels.
-    preview: inChannels === LATENT_CHANNELS ? latentPreview : (z) => autoencoder.decodeToPixels(z),
-    async encode(images) {
-      const moments = await autoencoder.encode(images);
-      const latent = tf.tidy(() => scaleLatents(posteriorOf(moments).mean, config));
-      moments.dispose();
-      return latent;
-    },
-    dispose: () => autoencoder.dispose(),
-  };
+  if (problem !== undefined) throw new ModelError(`The autoencoder ${name} does not fit the model: ${problem}.`);
 }
-
-const LATENT_CHANNELS = 4;

@@ -3,7 +3,7 @@ import { type ModelCard, type ModelFile, nullLabelOf } from '@dit-moe/dit';
 import { openModel as openModelFile } from '@dit-moe/dit/node';
 import type { Precision } from '@dit-moe/tensor-ops';
 import { ModelError, UsageError } from './errors.js';
-import { pixelSpace } from './image-space.js';
+import { isOfPixels, pixelSpace } from './image-space.js';
 import { openLatentSpace } from './latent-space.js';
 import { type OpenModel, prepareModel } from './model.js';
 
@@ -26,7 +26,7 @@ export interface OpenOptions extends ForeignModel {
 }
 
 /** The paper's (footnote 2). */
-const DEFAULT_VAE = 'sd-vae-ft-ema';
+export const DEFAULT_VAE = 'sd-vae-ft-ema';
 
 /** A model on the disk with its description. */
 export type DescribedModel = ModelFile & { card: ModelCard };
@@ -98,10 +98,6 @@ export async function prepareOpened(file: DescribedModel, { precision = 'f32', v
     throw new ModelError(`Cannot read the model: ${(cause as Error).message}`, { cause });
   }
 }
-
-/** Whether a model's samples are the pictures themselves. */
-export const isOfPixels = ({ latents, config }: ModelCard): boolean =>
-  latents === undefined && (config.inChannels === 1 || config.inChannels === 3);
 
 /** Other sizes than the trained one get interpolated positions. */
 function resized({ config }: ModelCard, size: readonly [number, number], scale: number): ModelCard['config'] {

@@ -31,7 +31,9 @@ const LARGE_BYTES = 100e6;
 /** Runs `serve` until a signal ends it, and returns the exit code. */
 export async function serveCommand(locations: readonly string[], flags: ServeFlags): Promise<number> {
   const store = await ModelStore.create(locations, flags);
+  const startEngine = () => startBackend(flags.backend, flags.threads, (message) => console.error(message));
   if (flags.static !== undefined) {
+    await startEngine(); // decoders are written from the device
     const bytes = await exportStatic(flags.static, store);
     if (bytes > LARGE_BYTES) console.error(`The models have ${(bytes / 1e6).toFixed(0)} MB, which every visitor downloads.`);
     if (flags.json) console.log(JSON.stringify({ out: path.resolve(flags.static), models: store.models, bytes }));
@@ -44,7 +46,7 @@ export async function serveCommand(locations: readonly string[], flags: ServeFla
   const page = await readPage();
   const config: PageConfig = { engine: 'server', solvers: solverChoices };
   page.set('/config.json', { type: 'application/json', content: new TextEncoder().encode(JSON.stringify(config)) });
-  const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
+  const backend = await startEngine();
   const server = createServer({
     ...access,
     store,

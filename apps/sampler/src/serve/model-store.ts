@@ -1,8 +1,9 @@
 /** The fixed list of models that a server offers; one is open at a time. */
 import path from 'node:path';
+import { isOfPixels } from '../image-space.js';
 import { NO_AUTOENCODER } from '../latent-space.js';
 import type { OpenModel } from '../model.js';
-import { isOfPixels, type OpenOptions, openModel, openWeights } from '../open-model.js';
+import { type OpenOptions, openModel, openWeights } from '../open-model.js';
 import { modelInfo } from './live-sampling.js';
 import type { ModelInfo } from './protocol.js';
 

@@ -1,11 +1,13 @@
-/** The page with its models in a folder, for any host of static files: the models run in the browser. */
+/** The page with its models in a folder, for any host of static files: the models, and decoders of latents, run in the browser. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { cardToMetadata, type ModelCard, type NamedArray, weightSpecs } from '@dit-moe/dit';
 import { type WrittenFile, writeFileAtomically, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
-import { OutputError, UsageError } from '../errors.js';
-import { isOfPixels, openWeights } from '../open-model.js';
-import type { PageConfig } from '../web/engine.js';
+import { ModelError, OutputError } from '../errors.js';
+import { isOfPixels } from '../image-space.js';
+import { exportDecoder, NO_AUTOENCODER } from '../latent-space.js';
+import { DEFAULT_VAE, openWeights } from '../open-model.js';
+import type { BrowserModel, PageConfig } from '../web/engine.js';
 import type { ModelStore } from './model-store.js';
 import { readPage } from './page-files.js';
 import { solverChoices } from './solver-choices.js';
@@ -13,22 +15,28 @@ import { solverChoices } from './solver-choices.js';
 /**
  * Writes the folder.
  * @returns bytes of the models together
- * @throws UsageError for models of latents, whose autoencoder does not run in the browser
+ * @throws ModelError if the autoencoder of a model of latents cannot be opened or does not fit
  */
 export async function exportStatic(folder: string, store: ModelStore): Promise<number> {
   const page = await readPage();
-  const models: Extract<PageConfig, { engine: 'browser' }>['models'][number][] = [];
+  const models: BrowserModel[] = [];
   let bytes = 0;
   try {
     await fs.mkdir(folder, { recursive: true });
     for (const info of store.models) {
       const { card, weights, close } = await openWeights(store.locationOf(info.id), store.options);
       try {
-        if (!isOfPixels(card))
-          throw new UsageError(`--static: ${info.name} is a model of latents; only models of pixels run in the browser.`);
-        const file = `${info.id.replace(/[^\w.-]/g, '_')}.safetensors`;
-        bytes += (await writeModel(path.join(folder, file), card, weights())).bytes;
-        models.push({ ...info, file });
+        const name = info.id.replace(/[^\w.-]/g, '_');
+        const model: BrowserModel = { ...info, file: `${name}.safetensors` };
+        const { vae = DEFAULT_VAE } = store.options;
+        if (!isOfPixels(card) && vae !== NO_AUTOENCODER) {
+          const file = `${name}.decoder.safetensors`;
+          const { config, bytes: size } = await exportDecoder(vae, card, path.join(folder, file));
+          model.decoder = { file, config };
+          bytes += size;
+        }
+        bytes += (await writeModel(path.join(folder, model.file), card, weights())).bytes;
+        models.push(model);
       } finally {
         await close();
       }
@@ -37,7 +45,7 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
     const config: PageConfig = { engine: 'browser', models, solvers: solverChoices };
     await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(config)}\n`);
   } catch (cause) {
-    if (cause instanceof UsageError) throw cause;
+    if (cause instanceof ModelError) throw cause;
     throw new OutputError(`Cannot write to ${folder}: ${(cause as Error).message}`, { cause });
   }
   return bytes;

@@ -4,6 +4,9 @@ import path from 'node:path';
 import { cardToMetadata, type ModelCard, weightSpecs } from '@dit-moe/dit';
 import { randomNormal } from '@dit-moe/tensor-ops';
 import { writeSafetensors } from '@dit-moe/tensor-ops/io/node';
+import { autoencoderConfig, initialAutoencoderWeights } from '@dit-moe/vae';
+import { openAutoencoder, saveAutoencoder } from '@dit-moe/vae/node';
+import * as tf from '@tensorflow/tfjs-core';
 
 export const tinyCard: ModelCard = {
   config: {
@@ -39,4 +42,20 @@ export async function writeTinyModel(file: string, card = tinyCard, prefix = '',
       return { name: prefix + name, dtype: 'F32' as const, shape, bytes: () => new Uint8Array(values.buffer) };
     });
   await writeSafetensors(file, tensors, cardToMetadata(card));
+}
+
+/** Writes an autoencoder with random weights into a folder, and `model` as a model of its latents. Needs a backend. */
+export async function writeTinyLatentModel(model: string, autoencoderFolder: string): Promise<void> {
+  const config = autoencoderConfig({ block_out_channels: [8, 8], norm_num_groups: 4 });
+  const weights = initialAutoencoderWeights(config, 1);
+  await saveAutoencoder(autoencoderFolder, weights, config);
+  tf.dispose(weights);
+  const { autoencoder, encoderHash } = await openAutoencoder(autoencoderFolder);
+  autoencoder.dispose();
+  const { scalingFactor, shiftFactor, latentChannels: inChannels } = config;
+  await writeTinyModel(model, {
+    ...tinyCard,
+    config: { ...tinyCard.config, inChannels },
+    latents: { scalingFactor, shiftFactor, downsampling: 2, vae: encoderHash! },
+  });
 }

@@ -1,9 +1,9 @@
 /** Samples by a model inside the browser, in a worker, so that the page stays quick. */
-import type { ModelInfo, SampleEvent, SampleRequest } from '../serve/protocol.js';
-import type { Engine } from './engine.js';
+import type { SampleEvent, SampleRequest } from '../serve/protocol.js';
+import type { BrowserModel, Engine } from './engine.js';
 
 /** From the page to the worker. */
-export type ToWorker = { sample: SampleRequest; file: string } | { cancel: true };
+export type ToWorker = { sample: SampleRequest; model: BrowserModel } | { cancel: true };
 /** What the worker computes with. */
 export type BrowserBackend = 'webgpu' | 'wasm';
 /** From the worker to the page: `ready` once; then, for each request, events and `ended`. */
@@ -15,7 +15,7 @@ const NAMES: Record<BrowserBackend, string> = { webgpu: 'WebGPU', wasm: 'WebAsse
  * Starts the worker.
  * @param backend what to compute with (default: WebGPU where the browser has a graphics processor for it, else WebAssembly)
  */
-export async function browserEngine(models: readonly (ModelInfo & { file: string })[], backend: string | null): Promise<Engine> {
+export async function browserEngine(models: readonly BrowserModel[], backend: string | null): Promise<Engine> {
   const worker = new Worker(`worker.js${backend === null ? '' : `?backend=${encodeURIComponent(backend)}`}`, { type: 'module' });
   const send = (message: ToWorker): void => worker.postMessage(message);
   /** Hears the worker until it is `type` that it says. */
@@ -37,7 +37,7 @@ export async function browserEngine(models: readonly (ModelInfo & { file: string
       signal.addEventListener('abort', cancel);
       try {
         const ended = until('ended', onEvent);
-        send({ sample: request, file: models.find(({ id }) => id === request.model)!.file });
+        send({ sample: request, model: models.find(({ id }) => id === request.model)! });
         await ended;
         signal.throwIfAborted();
       } finally {

@@ -1,4 +1,5 @@
 /** Where the page gets its samples from: the server, or a model inside the browser. */
+import type { AutoencoderConfig } from '@dit-moe/vae';
 import type { ModelInfo, SampleEvent, SampleRequest } from '../serve/protocol.js';
 import type { SolverChoice } from '../serve/solver-choices.js';
 
@@ -10,8 +11,16 @@ export interface Engine {
   sample(request: SampleRequest, signal: AbortSignal, onEvent: (event: SampleEvent) => void): Promise<void>;
 }
 
+/** A model in files beside the page. */
+export interface BrowserModel extends ModelInfo {
+  /** Its weights and card. */
+  file: string;
+  /** Of a model of latents: the decoder of its autoencoder, or none for rough pictures in the size of the latents. */
+  decoder?: { file: string; config: AutoencoderConfig };
+}
+
 /** `config.json` beside the page. */
 export type PageConfig = { solvers: readonly SolverChoice[] } & (
   | { engine: 'server' }
-  | { engine: 'browser'; models: readonly (ModelInfo & { file: string })[] }
+  | { engine: 'browser'; models: readonly BrowserModel[] }
 );

@@ -9,11 +9,12 @@ import http from 'node:http';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
+import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode } from 'fast-png';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { bundleCli, type Running } from '../testing/run-cli.js';
-import { tinyCard, writeTinyModel } from '../testing/tiny-model.js';
+import { tinyCard, writeTinyLatentModel, writeTinyModel } from '../testing/tiny-model.js';
 import { buildWeb } from './build.js';
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
@@ -41,16 +42,19 @@ describe.runIf(available || required)('the page', () => {
     const card = { ...tinyCard, config: { ...tinyCard.config, inputSize: [8, 8] as const, depth: 2 } };
     await writeTinyModel(path.join(root, 'tiny.safetensors'), card);
     await writeTinyModel(path.join(root, 'other.safetensors'), { ...card, step: 9 });
+    await startBackend('cpu');
+    const autoencoder = path.join(root, 'autoencoder');
+    await writeTinyLatentModel(path.join(root, 'latent.safetensors'), autoencoder);
     await buildWeb(path.join(root, 'web'));
     const start = await bundleCli(root);
-    const models = [path.join(root, 'tiny.safetensors'), path.join(root, 'other.safetensors')];
-    running = start(['serve', ...models, '--port', '0', '--json', '--backend', 'tensorflow']);
+    const models = ['tiny', 'other', 'latent'].map((name) => path.join(root, `${name}.safetensors`));
+    running = start(['serve', ...models, '--vae', autoencoder, '--port', '0', '--json', '--backend', 'tensorflow']);
     address = await new Promise<string>((resolve, reject) => {
       running.child.stdout!.on('data', (text) => resolve(JSON.parse(String(text)).address));
       running.ended.then(({ err }) => reject(new Error(err)));
     });
     const folder = path.join(root, 'static');
-    expect(await start(['serve', models[0]!, '--static', folder]).ended).toMatchObject({ code: 0 });
+    expect(await start(['serve', models[0]!, models[2]!, '--vae', autoencoder, '--static', folder]).ended).toMatchObject({ code: 0 });
     // A host of static files that knows nothing but types.
     const types: Record<string, string> = {
       '.html': 'text/html',
@@ -99,7 +103,9 @@ describe.runIf(available || required)('the page', () => {
   }
   const sample = async (page: Page, images: number): Promise<void> => {
     await page.getByRole('button', { name: 'Sample', exact: true }).click();
-    await page.getByText(`Done: ${images} images.`).waitFor({ timeout: 60_000 });
+    const done = page.getByText(`Done: ${images} images.`);
+    await done.or(page.getByRole('alert').filter({ hasText: /./ })).waitFor({ timeout: 60_000 });
+    expect((await page.getByRole('alert').allInnerTexts()).join('')).toBe('');
   };
   /** The finished images, as the links of the page hold them. */
   const finished = (page: Page): Promise<number[][]> =>
@@ -183,7 +189,11 @@ describe.runIf(available || required)('the page', () => {
     await page.getByRole('slider').waitFor();
     await page.getByRole('button', { name: 'Stop' }).click();
     await page.getByText('Stopped.').waitFor();
-    expect(await page.getByLabel('Checkpoint').locator('option').allInnerTexts()).toEqual(['tiny (step 7)', 'other (step 9)']);
+    expect(await page.getByLabel('Checkpoint').locator('option').allInnerTexts()).toEqual([
+      'tiny (step 7)',
+      'other (step 9)',
+      'latent (step 7)',
+    ]);
     await context.close();
   });
 
@@ -224,8 +234,12 @@ describe.runIf(available || required)('the page', () => {
       const { page, context } = await open(url);
       await page.getByText(place).waitFor();
       await page.getByLabel('Steps').fill('5');
+      await page.getByLabel('Checkpoint').selectOption('latent (step 7)');
       await sample(page, 3);
-      results.push(await finished(page));
+      const ofLatents = await finished(page);
+      await page.getByLabel('Checkpoint').selectOption('tiny (step 7)');
+      await sample(page, 3);
+      results.push([...ofLatents, ...(await finished(page))]);
       if (url !== address) {
         await page.getByLabel('Show which experts handle which patch').check();
         expect(await page.locator('.shares li').count()).toBe(3);
@@ -243,7 +257,7 @@ describe.runIf(available || required)('the page', () => {
     }
     const [server, ...locals] = results.map((images) => images.map((bytes) => decode(Uint8Array.from(bytes))));
     for (const local of locals) {
-      expect(local).toHaveLength(3);
+      expect(local.map(({ width, channels }) => [width, channels])).toEqual([...Array(3).fill([8, 3]), ...Array(3).fill([8, 1])]);
       for (const [i, image] of local.entries()) {
         // Two backends round differently: a value may fall on the other side of a half.
         const difference = Array.from(image.data, (v, at) => Math.abs(v - server![i]!.data[at]!));

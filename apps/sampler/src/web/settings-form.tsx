@@ -91,29 +91,20 @@ function Field({ id, label, hint, children }: { id: string; label: string; hint?
   );
 }
 
+/** What to begin with for a model: its first classes, its own solver. */
+const ofModel = ({ id, classNames, solver, guided }: ModelInfo) => ({
+  model: id,
+  classes: [...classNames.slice(0, 10).keys()].join(', '),
+  solver,
+  guidance: guided ? '2' : '1',
+});
+
 export function SettingsForm({ models, solvers, running, onSample, onStop }: SettingsFormProps) {
-  const first = models[0]!;
-  const [fields, setFields] = useState<Fields>({
-    model: first.id,
-    classes: first.classNames
-      .slice(0, 10)
-      .map((_, label) => label)
-      .join(', '),
-    count: '1',
-    seed: '0',
-    solver: first.solver,
-    steps: '25',
-    guidance: first.guided ? '2' : '1',
-    from: '0',
-    to: '1',
-  });
+  const [fields, setFields] = useState<Fields>({ ...ofModel(models[0]!), count: '1', seed: '0', steps: '25', from: '0', to: '1' });
   const [error, setError] = useState('');
   const model = models.find(({ id }) => id === fields.model)!;
   const set = (change: Partial<Fields>): void => setFields((before) => ({ ...before, ...change }));
-  const choose = (id: string): void => {
-    const { solver, guided } = models.find((one) => one.id === id)!;
-    set({ model: id, classes: '0', solver, guidance: guided ? '2' : '1' });
-  };
+  const choose = (id: string): void => set(ofModel(models.find((one) => one.id === id)!));
   const text = (name: keyof Fields, mode: 'numeric' | 'decimal' | 'text' = 'text') => ({
     id: name,
     name,

@@ -1,13 +1,15 @@
 /** The worker: TensorFlow.js on WebGPU or WebAssembly, the model, and the same sampling as on the server. */
-import { readModel } from '@dit-moe/dit';
+import { type ModelCard, readModel } from '@dit-moe/dit';
 import { decodeTensor, headerLength, parseHeader, type TensorEntry } from '@dit-moe/tensor-ops/io';
+import { Autoencoder, loadAutoencoder } from '@dit-moe/vae';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
-import { pixelSpace } from '../image-space.js';
+import { type ImageSpace, isOfPixels, latentSpace, pixelSpace, roughSpace } from '../image-space.js';
 import { type OpenModel, prepareModel } from '../model.js';
 import { sampleLive } from '../serve/live-sampling.js';
 import type { BrowserBackend, FromWorker, ToWorker } from './browser-engine.js';
+import type { BrowserModel } from './engine.js';
 
 const scope = self as unknown as { postMessage(message: FromWorker): void; onmessage: (event: MessageEvent<ToWorker>) => void };
 
@@ -30,32 +32,46 @@ async function startBackend(wanted: string | null): Promise<BrowserBackend> {
   return name;
 }
 
-/** Fetches a model and brings it to the device. */
-async function load(file: string): Promise<OpenModel> {
+/** Fetches a file of weights. */
+async function fetchWeights(file: string) {
   const response = await fetch(file);
-  if (!response.ok) throw new Error(`The model cannot be loaded (status ${response.status}).`);
+  if (!response.ok) throw new Error(`${file} cannot be loaded (status ${response.status}).`);
   const bytes = new Uint8Array(await response.arrayBuffer());
   const json = bytes.subarray(PREFIX, PREFIX + headerLength(bytes.subarray(0, PREFIX), bytes.length, file));
   const { tensors, metadata, dataOffset } = parseHeader(json, bytes.length, file);
-  const entry = (name: string): TensorEntry => {
+  const info = (name: string): TensorEntry => {
     const found = tensors.get(name);
     if (found === undefined) throw new Error(`${file} has no tensor "${name}".`);
     return found;
   };
-  const model = readModel({
+  return {
     path: file,
-    format: 'safetensors',
+    format: 'safetensors' as const,
     names: [...tensors.keys()],
     metadata,
-    info: entry,
-    async read(name) {
-      const { dtype, shape, begin, end } = entry(name);
+    info,
+    async read(name: string) {
+      const { dtype, shape, begin, end } = info(name);
       return { dtype, shape, data: decodeTensor(bytes.slice(dataOffset + begin, dataOffset + end), dtype) };
     },
     close: async () => {},
-  });
-  if (model.card === undefined) throw new Error(`${file} does not say what model it is.`);
-  return prepareModel(model.card, pixelSpace(model.config.inChannels), model);
+  };
+}
+
+/** Fetches a model and brings it to the device. */
+async function load({ file, decoder }: BrowserModel): Promise<OpenModel> {
+  const model = readModel(await fetchWeights(file));
+  const { card } = model;
+  if (card === undefined) throw new Error(`${file} does not say what model it is.`);
+  return prepareModel(card, await spaceOf(card, decoder), model);
+}
+
+async function spaceOf(card: ModelCard, decoder: BrowserModel['decoder']): Promise<ImageSpace> {
+  if (decoder !== undefined) {
+    const { weights } = await loadAutoencoder(await fetchWeights(decoder.file), decoder.config, ['decoder']);
+    return latentSpace(new Autoencoder(weights, decoder.config));
+  }
+  return isOfPixels(card) ? pixelSpace(card.config.inChannels) : roughSpace(card.config.inChannels);
 }
 
 const started = startBackend(new URL(self.location.href).searchParams.get('backend')).then(
@@ -71,9 +87,10 @@ scope.onmessage = async ({ data }) => {
   const { signal } = running;
   await started;
   try {
-    if (opened?.file !== data.file) {
+    if (opened?.file !== data.model.file) {
       opened?.model.dispose();
-      opened = { file: data.file, model: await load(data.file) };
+      opened = undefined;
+      opened = { file: data.model.file, model: await load(data.model) };
     }
     await sampleLive(opened.model, data.sample, {
       signal,

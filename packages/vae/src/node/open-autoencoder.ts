@@ -8,21 +8,23 @@ import { Autoencoder, type AutoencoderOptions } from '../compiled-autoencoder.js
 import { type AutoencoderConfig, autoencoderConfig, stableDiffusionConfig } from '../config.js';
 import { autoencoderPresets } from '../presets.js';
 import type { Dialect, Part } from '../weight-names.js';
-import { AutoencoderWeightsError, loadAutoencoder } from '../weights.js';
+import { type AutoencoderWeights, AutoencoderWeightsError, loadAutoencoder } from '../weights.js';
 
 /** Files of a diffusers repository. */
 const CONFIG = 'config.json';
 const WEIGHTS = 'diffusion_pytorch_model.safetensors';
 
-export interface OpenAutoencoderOptions extends AutoencoderOptions {
+export interface ReadAutoencoderOptions {
   /** Halves to load (default both); names of the other half are not read. */
   parts?: readonly Part[];
   /** How the hub is asked; see `downloadFromHub`. */
   hub?: HubOptions;
 }
 
-export interface OpenedAutoencoder {
-  autoencoder: Autoencoder;
+export type OpenAutoencoderOptions = ReadAutoencoderOptions & AutoencoderOptions;
+
+/** What there is to know of an autoencoder that was read. */
+export interface AutoencoderSource {
   config: AutoencoderConfig;
   /** Folder or file that it was read from. */
   location: string;
@@ -32,8 +34,23 @@ export interface OpenedAutoencoder {
   encoderHash: string | undefined;
 }
 
+export interface OpenedAutoencoder extends AutoencoderSource {
+  autoencoder: Autoencoder;
+}
+
 /**
- * Loads an autoencoder.
+ * Loads an autoencoder, ready to encode and decode.
+ *
+ * @param name as for {@link readAutoencoder}
+ * @throws as {@link readAutoencoder}
+ */
+export async function openAutoencoder(name: string, options: OpenAutoencoderOptions = {}): Promise<OpenedAutoencoder> {
+  const { weights, ...source } = await readAutoencoder(name, options);
+  return { ...source, autoencoder: new Autoencoder(weights, source.config, options) };
+}
+
+/**
+ * Brings the weights of an autoencoder to the device.
  *
  * @param name a preset (`sd-vae-ft-mse`, `sd-vae-ft-ema`), a repository of the hub (`owner/name`), a folder with `config.json` and
  * weights in any format, or a weights file: beside a `config.json`, else with Stable Diffusion's configuration
@@ -41,8 +58,10 @@ export interface OpenedAutoencoder {
  * @throws AutoencoderWeightsError, ArgumentError if weights or configuration do not fit
  * @throws FormatError if a file is damaged
  */
-export async function openAutoencoder(name: string, options: OpenAutoencoderOptions = {}): Promise<OpenedAutoencoder> {
-  const { parts = ['encoder', 'decoder'], hub, ...rest } = options;
+export async function readAutoencoder(
+  name: string,
+  { parts = ['encoder', 'decoder'], hub }: ReadAutoencoderOptions = {},
+): Promise<AutoencoderSource & { weights: AutoencoderWeights }> {
   const location = await locate(name, hub);
   const isFolder = (await fs.stat(location)).isDirectory();
   const config = await readConfig(path.join(isFolder ? location : path.dirname(location), CONFIG), isFolder);
@@ -53,7 +72,7 @@ export async function openAutoencoder(name: string, options: OpenAutoencoderOpti
       if (part === 'encoder') hash.update(encodeTensor(Float32Array.from(weight.data as Float32Array), 'F32'));
     });
     const encoderHash = parts.includes('encoder') ? hash.digest('hex') : undefined;
-    return { autoencoder: new Autoencoder(weights, config, rest), config, location, dialect, encoderHash };
+    return { weights, config, location, dialect, encoderHash };
   } finally {
     await file.close();
   }

@@ -2,16 +2,27 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { encodeTensor } from '@dit-moe/tensor-ops/io';
-import { writeFileAtomically, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
+import { type WrittenFile, writeFileAtomically, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AutoencoderConfig, configJson } from '../config.js';
-import { weightShapes } from '../weight-names.js';
+import { type Part, weightShapes } from '../weight-names.js';
 import type { AutoencoderWeights } from '../weights.js';
 
 /** Writes float32 weights and configuration into `folder`, which is made; `openAutoencoder` and diffusers read it. */
 export async function saveAutoencoder(folder: string, weights: AutoencoderWeights, config: AutoencoderConfig): Promise<void> {
   await fs.mkdir(folder, { recursive: true });
-  const tensors = [...weightShapes(config)].map(([name, shape]) => ({
+  await saveWeights(path.join(folder, 'diffusion_pytorch_model.safetensors'), weights, config);
+  await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(configJson(config), null, 2)}\n`);
+}
+
+/** Writes the weights alone, or those of one half. */
+export async function saveWeights(
+  file: string,
+  weights: AutoencoderWeights,
+  config: AutoencoderConfig,
+  parts?: readonly Part[],
+): Promise<WrittenFile> {
+  const tensors = [...weightShapes(config, parts)].map(([name, shape]) => ({
     name,
     dtype: 'F32' as const,
     shape,
@@ -26,6 +37,5 @@ export async function saveAutoencoder(folder: string, weights: AutoencoderWeight
       }
     },
   }));
-  await writeSafetensors(path.join(folder, 'diffusion_pytorch_model.safetensors'), tensors, { format: 'pt' });
-  await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(configJson(config), null, 2)}\n`);
+  return writeSafetensors(file, tensors, { format: 'pt' });
 }
