@@ -91,7 +91,8 @@ export function evaluate(
     },
     sfd() {
       if (samples.moments.spatial === undefined) return 'the network has no spatial features.';
-      if (reference?.spatial === undefined) return 'the reference has no spatial statistics (mu_s, sigma_s) and no images.';
+      if (reference === undefined) return 'there is no reference.';
+      if (reference.spatial === undefined) return 'the reference has no spatial statistics (mu_s, sigma_s) and no images.';
       values.sfd = frechetDistance(samples.moments.spatial.moments(), reference.spatial);
     },
     is() {
@@ -139,6 +140,7 @@ export function evaluate(
   };
   const withImages = (use: (own: Features, other: Features) => void, atLeast: number): string | undefined => {
     const other = reference?.features;
+    if (reference === undefined) return 'there is no reference.';
     if (pool === undefined || other === undefined) return 'the reference has no images, only statistics.';
     if (Math.min(pool.count, other.count) < atLeast) return `it needs at least ${atLeast} images on each side.`;
     use(pool, other);
@@ -149,7 +151,7 @@ export function evaluate(
     const reason = compute[name]();
     if (reason !== undefined) skipped[name] = reason;
   }
-  return { values, skipped, warnings: warningsOf(samples, reference, names, labels) };
+  return { values, skipped, warnings: warningsOf(samples, reference, values, labels) };
 }
 
 /**
@@ -176,18 +178,17 @@ export const isSorted = (labels: readonly number[]): boolean =>
 function warningsOf(
   samples: CollectedFeatures<'pool' | 'spatial' | 'logits'>,
   reference: EvaluationReference | undefined,
-  names: readonly MetricName[],
+  values: MetricValues,
   labels: readonly number[] | undefined,
 ): string[] {
   const warnings: string[] = [];
-  const asked = (...of: MetricName[]) => of.some((name) => names.includes(name));
-  if (asked('is') && labels !== undefined && isSorted(labels))
+  if (values.is !== undefined && labels !== undefined && isSorted(labels))
     warnings.push(
       'The samples are sorted by class: the Inception Score in file order sees few classes per split and is far too low. Use the shuffled one, or shuffle the samples.',
     );
   const dimension = samples.features.pool?.dimension ?? samples.moments.pool?.dimension;
   const referenceCount = reference?.pool?.count ?? reference?.features?.count;
-  if (asked('fd', 'sfd') && dimension !== undefined) {
+  if ((values.fd ?? values.sfd) !== undefined && dimension !== undefined) {
     for (const [count, whose] of [
       [samples.count, 'samples'],
       [referenceCount, 'reference images'],

@@ -111,7 +111,7 @@ async function findWeights(name: NetworkName, given: string | undefined): Promis
   for (const file of files) if (await exists(path.join(weightsFolder(), file))) return path.join(weightsFolder(), file);
   throw new MetricError(
     'weights',
-    `the weights of "${name}" (${use}) are not on this machine. Get ${origin}, and give its path, or put it into ${weightsFolder()} as ${files.join(' or ')}.`,
+    `the weights of "${name}" (${use}) are not on this machine. Get ${origin}, and give its path, or put it into ${weightsFolder()} as ${files.join(' or ')}. The network "pixels" needs no weights.`,
   );
 }
 
