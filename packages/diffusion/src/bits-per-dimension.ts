@@ -1,9 +1,9 @@
 /** The variational bound on the likelihood of data, in bits per dimension, term by term. */
-import { mean } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
 import type { CleanOptions, GaussianDiffusion } from './gaussian-diffusion.js';
 import { priorBits, variationalTerm } from './gaussian-losses.js';
+import { meanPerSample } from './per-sample.js';
 import { drawNoise, evaluate, type SolverOptions, type StepNoise } from './solvers/solver.js';
 
 /** `[B]`, or `[B, steps]` in loop order: the noisiest step first. The caller owns the tensors. */
@@ -32,7 +32,7 @@ export async function bitsPerDimension(
   options: SolverOptions & CleanOptions = {},
 ): Promise<BitsPerDimension> {
   const rows: tf.Tensor[] = [];
-  const perSample = (a: tf.Tensor, b: tf.Tensor) => mean(tf.reshape(tf.squaredDifference(a, b), [a.shape[0]!, -1]), -1);
+  const squaredError = (a: tf.Tensor, b: tf.Tensor) => meanPerSample(tf.squaredDifference(a, b));
   try {
     for (let step = 0; step < diffusion.steps; step++) {
       options.signal?.throwIfAborted();
@@ -45,7 +45,7 @@ export async function bitsPerDimension(
           tf.tidy(() => {
             const term = variationalTerm(diffusion, output, clean, x, t, options);
             const implied = diffusion.noiseFromClean(x, t, term.clean);
-            return tf.stack([term.bits, perSample(term.clean, clean), perSample(implied, drawn)]);
+            return tf.stack([term.bits, squaredError(term.clean, clean), squaredError(implied, drawn)]);
           }),
         );
         output.dispose();

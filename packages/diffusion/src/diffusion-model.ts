@@ -1,10 +1,11 @@
 /** A denoiser together with what it was trained for: all that a solver has to know. */
-import { ArgumentError, ShapeError } from '@dit-moe/tensor-ops';
+import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
 import { type CleanOptions, GaussianDiffusion, type GaussianDiffusionOptions, type MeanType } from './gaussian-diffusion.js';
 import { gaussianPath } from './gaussian-path.js';
 import { flowPath, type NoiseLevel, type Path, type PathName } from './paths.js';
+import { firstChannels } from './per-sample.js';
 import { cleanWeights, type Prediction, velocityWeights } from './predictions.js';
 import { evaluate } from './solvers/solver.js';
 import { weightedSum } from './weighted-sum.js';
@@ -80,7 +81,7 @@ export async function predictClean(
   try {
     slope = gradient === undefined ? undefined : await evaluate(gradient, x, level, step);
     return tf.tidy(() => {
-      let clean = weightedSum([ofX, ofOutput], [x, firstChannels(output, x)]);
+      let clean = weightedSum([ofX, ofOutput], [x, firstChannels('model output', output, x)]);
       // Song et al. 2021, equation 14: the score of the condition is added, -noise / sigma + gradient.
       // Pure noise, where alpha is 0, says nothing about the condition.
       if (slope !== undefined && level.alpha > 0) clean = tf.add(clean, tf.mul(slope, level.sigma ** 2 / level.alpha));
@@ -106,7 +107,7 @@ export async function predictVelocity(
 ): Promise<tf.Tensor> {
   if (model.prediction === 'velocity' && !changesPrediction(options)) {
     const output = await evaluate(model.denoiser, x, level, step);
-    const velocity = tf.tidy(() => firstChannels(output, x));
+    const velocity = tf.tidy(() => firstChannels('model output', output, x));
     if (velocity !== output) output.dispose();
     return velocity;
   }
@@ -115,12 +116,4 @@ export async function predictVelocity(
   const velocity = weightedSum([ofX, ofClean], [x, clean]);
   clean.dispose();
   return velocity;
-}
-
-function firstChannels(output: tf.Tensor, x: tf.Tensor): tf.Tensor {
-  if (tf.util.arraysEqual(output.shape, x.shape)) return output;
-  const doubled = x.shape.map((size, axis) => (axis === 1 ? 2 * size : size));
-  if (x.rank < 2 || !tf.util.arraysEqual(output.shape, doubled))
-    throw new ShapeError('model output', `[${x.shape}] or [${doubled}]`, output.shape);
-  return tf.split(output, 2, 1)[0]!;
 }

@@ -2,10 +2,11 @@
  * Training of flow models: squared error of what the model predicts, and two terms that are known to help: the cosine of the
  * velocity (LightningDiT, Yao et al. 2025) and contrastive flow matching (Stoica et al. 2025).
  */
-import { ArgumentError, mean, ShapeError } from '@dit-moe/tensor-ops';
+import { ArgumentError, ShapeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { FlowOptions } from './diffusion-model.js';
-import { pathLevels } from './paths.js';
+import { type PathName, pathLevels } from './paths.js';
+import { firstChannels, meanPerSample, perSample } from './per-sample.js';
 import { checkTimesInRange } from './times-in-range.js';
 
 /** Each `[B]`. */
@@ -36,7 +37,7 @@ export interface FlowLossOptions extends FlowOptions {
  */
 export function flowNoisy(clean: tf.Tensor, noise: tf.Tensor, t: tf.Tensor, { path = 'linear' }: FlowOptions = {}): tf.Tensor {
   sameShape('flowNoisy: noise', clean, noise);
-  const { alpha, sigma } = pathLevels(path, perSample(t, clean));
+  const { alpha, sigma } = levelsAt(path, t, clean);
   return tf.add(tf.mul(alpha, clean), tf.mul(sigma, noise));
 }
 
@@ -48,8 +49,8 @@ export function flowLosses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor
   const { path = 'linear', prediction = 'velocity', weighting = 'none', cosine = 0, contrast = 0 } = options;
   checkFlowLossOptions(options);
   sameShape('flowLosses: noise', clean, noise);
-  const predicted = firstHalf(output, clean);
-  const { alpha, sigma, dAlpha, dSigma } = pathLevels(path, perSample(t, clean));
+  const predicted = firstChannels('flowLosses: output', output, clean);
+  const { alpha, sigma, dAlpha, dSigma } = levelsAt(path, t, clean);
   if (prediction === 'start') {
     const mse = meanPerSample(tf.squaredDifference(predicted, clean));
     return { loss: mse, mse };
@@ -102,23 +103,10 @@ function cosineOverChannels(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
   return tf.div(product(a, b), tf.sqrt(tf.mul(square(a), square(b))));
 }
 
-function firstHalf(output: tf.Tensor, clean: tf.Tensor): tf.Tensor {
-  if (tf.util.arraysEqual(output.shape, clean.shape)) return output;
-  const doubled = clean.shape.map((size, axis) => (axis === 1 ? 2 * size : size));
-  if (!tf.util.arraysEqual(output.shape, doubled))
-    throw new ShapeError('flowLosses: output', `[${clean.shape}] or [${doubled}]`, output.shape);
-  return tf.split(output, 2, 1)[0]!;
-}
-
-/** `[B]` as `[B, 1, ...]` of the rank of `x`. */
-function perSample(t: tf.Tensor, x: tf.Tensor): tf.Tensor {
-  if (t.rank !== 1 || t.shape[0] !== x.shape[0]) throw new ShapeError('flow', `t [${x.shape[0]}]`, t.shape);
+function levelsAt(path: PathName, t: tf.Tensor, x: tf.Tensor): ReturnType<typeof pathLevels> {
+  const times = perSample('flow', t, x);
   checkTimesInRange('flow: t', t, 1);
-  return tf.reshape(t, [t.shape[0]!, ...Array<number>(x.rank - 1).fill(1)]);
-}
-
-function meanPerSample(x: tf.Tensor): tf.Tensor {
-  return mean(tf.reshape(x, [x.shape[0]!, -1]), -1);
+  return pathLevels(path, times);
 }
 
 function sameShape(operation: string, expected: tf.Tensor, found: tf.Tensor): void {

@@ -2,10 +2,11 @@
  * Training losses of Gaussian diffusion, per sample: squared error, variational bound, or both for learned variances
  * (Nichol and Dhariwal 2021, section 3.1), and min-SNR weights (Hang et al. 2023).
  */
-import { mean, stopGradient } from '@dit-moe/tensor-ops';
+import { stopGradient } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { CleanOptions, GaussianDiffusion, Timestep } from './gaussian-diffusion.js';
 import { discretizedLogLikelihood, normalKl } from './likelihood.js';
+import { meanPerSample } from './per-sample.js';
 
 /** `mse` is DiT's; `rescaled-mse` weighs the variational term by steps / 1000; `kl` is the bound itself in bits per dimension, `rescaled-kl` times the steps. */
 export type LossType = 'mse' | 'rescaled-mse' | 'kl' | 'rescaled-kl';
@@ -41,7 +42,7 @@ export function diffusionLosses(
     return { loss: type === 'kl' ? bits : tf.mul(bits, diffusion.steps) };
   }
   const { prediction, variance } = diffusion.split(output, x);
-  const mse = perSample(tf.squaredDifference(diffusion.target(clean, x, t, noise), prediction));
+  const mse = meanPerSample(tf.squaredDifference(diffusion.target(clean, x, t, noise), prediction));
   if (variance === undefined) return { loss: mse, mse };
   // The bound teaches the variance only: the mean learns from the squared error.
   const frozen = tf.concat([stopGradient(prediction), variance], 1);
@@ -64,7 +65,7 @@ export function variationalTerm(
 ): { bits: tf.Tensor; clean: tf.Tensor } {
   const exact = diffusion.posterior(clean, x, t);
   const model = diffusion.reverseStep(output, x, t, options);
-  const toBits = (nats: tf.Tensor) => tf.div(perSample(nats), Math.LN2);
+  const toBits = (nats: tf.Tensor) => tf.div(meanPerSample(nats), Math.LN2);
   const likelihood = () => toBits(tf.neg(discretizedLogLikelihood(clean, model.mean, tf.mul(model.logVariance, 0.5))));
   const divergence = () => toBits(normalKl(exact.mean, exact.logVariance, model.mean, model.logVariance));
   if (typeof t === 'number') return { bits: t === 0 ? likelihood() : divergence(), clean: model.clean };
@@ -74,7 +75,7 @@ export function variationalTerm(
 /** KL of q(x_T | x_0) from the standard normal distribution, in bits per dimension `[B]`. */
 export function priorBits(diffusion: GaussianDiffusion, clean: tf.Tensor): tf.Tensor {
   const { mean: m, logVariance } = diffusion.marginal(clean, diffusion.steps - 1);
-  return tf.div(perSample(normalKl(m, logVariance, tf.scalar(0), tf.scalar(0))), Math.LN2);
+  return tf.div(meanPerSample(normalKl(m, logVariance, tf.scalar(0), tf.scalar(0))), Math.LN2);
 }
 
 /**
@@ -89,8 +90,4 @@ export function minSnrWeights(diffusion: GaussianDiffusion, gamma = 5): Float64A
     const limited = Math.min(snr, gamma);
     return diffusion.meanType === 'epsilon' ? limited / snr : diffusion.meanType === 'velocity' ? limited / (snr + 1) : limited;
   });
-}
-
-function perSample(x: tf.Tensor): tf.Tensor {
-  return mean(tf.reshape(x, [x.shape[0]!, -1]), -1);
 }
