@@ -1,0 +1,20 @@
+/** Every differentiable op on WebGPU against the cpu backend: output and gradients. */
+import { fileURLToPath } from 'node:url';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { cases } from '../src/ops/testing/cases.js';
+import { noBrowser, runInBrowser } from './in-browser.js';
+import type { Differences } from './webgpu-page.js';
+
+if (noBrowser !== undefined) test.skip(`WebGPU is NOT tested: ${noBrowser}`, () => {});
+
+describe.runIf(noBrowser === undefined)('on WebGPU', () => {
+  let differences: Differences;
+  beforeAll(async () => {
+    differences = await runInBrowser(fileURLToPath(new URL('./webgpu-page.ts', import.meta.url)));
+  });
+
+  test.each(Object.keys(cases))('%s agrees with cpu', (name) => {
+    expect(differences[name]!.output).toBeLessThan(1e-5);
+    expect(differences[name]!.gradients).toBeLessThan(2e-5);
+  });
+});
