@@ -22,17 +22,25 @@ export interface ModelRun {
 /** Weights that enter matrix products and may be stored in bfloat16; router, biases and tables stay float32. */
 const isMatrix = (name: string): boolean => /(\.weight|gateUp|down)$/.test(name);
 
+/** What other benchmarks measure instead of {@link MODEL} with {@link BATCH} images. */
+export interface ModelOptions {
+  config?: DitConfig;
+  batch?: number;
+  /** Train with recomputed blocks (default false). */
+  recompute?: boolean;
+}
+
 /**
- * Builds a step of DiT-MoE-S/2-8E2A.
+ * Builds a step.
  *
  * @param compiled one TensorFlow function per step, else op by op
  */
-export function prepareModel(workload: Workload, precision: Precision, compiled: boolean): ModelRun {
-  const config = preset(MODEL);
+export function prepareModel(workload: Workload, precision: Precision, compiled: boolean, options: ModelOptions = {}): ModelRun {
+  const { config = preset(MODEL), batch = BATCH, recompute = false } = options;
   const low = precision === 'bf16';
   const parameters = makeParameters(config, (name) => workload === 'forward' && low && isMatrix(name));
-  const [x, target, t, y] = makeInputs(config);
-  const step = workload === 'forward' ? forwardStep(config, parameters, precision) : trainStep(config, parameters, precision);
+  const [x, target, t, y] = makeInputs(config, batch);
+  const step = workload === 'forward' ? forwardStep(config, parameters, precision) : trainStep(config, parameters, precision, recompute);
   const fn = compile(step.run, { name: `${workload}_${precision}` });
   return {
     async step() {
@@ -61,7 +69,12 @@ function forwardStep(
 }
 
 /** Forward, backward and AdamW. Where products are bfloat16, the masters are float32, and the step refreshes their copies. */
-function trainStep(config: DitConfig, parameters: Record<string, Parameter>, precision: Precision): { run: StepFunction; dispose(): void } {
+function trainStep(
+  config: DitConfig,
+  parameters: Record<string, Parameter>,
+  precision: Precision,
+  recompute: boolean,
+): { run: StepFunction; dispose(): void } {
   const optimizer = new AdamW(parameters);
   const copies: Record<string, Parameter> = {};
   if (precision === 'bf16' && tensorFlowBackend()!.bf16Products) {
@@ -75,7 +88,10 @@ function trainStep(config: DitConfig, parameters: Record<string, Parameter>, pre
   return {
     run(x, target, t, y) {
       const weights = readAll({ ...parameters, ...copies });
-      const { value, grads } = valueAndGrads(() => ({ loss: trainingLoss(weights, config, [x, target, t, y], precision) }), weights);
+      const { value, grads } = valueAndGrads(
+        () => ({ loss: trainingLoss(weights, config, [x, target, t, y], precision, recompute) }),
+        weights,
+      );
       optimizer.apply(grads, LEARNING_RATE);
       for (const [name, copy] of Object.entries(copies)) tf.tidy(() => copy.assign(parameters[name]!.read()));
       return value;
@@ -93,9 +109,11 @@ export function trainingLoss(
   config: DitConfig,
   [x, target, t, y]: readonly [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor],
   precision: Precision,
+  recompute = false,
 ): tf.Scalar {
-  const { output, losses } = dit(weights, config, x, t, y, { precision });
-  return tf.add(tf.mean(tf.squaredDifference(output, target)), tf.mul(losses['balance']!, config.moe!.balanceAlpha));
+  const { output, losses } = dit(weights, config, x, t, y, { precision, recompute });
+  const error = tf.mean(tf.squaredDifference(output, target)) as tf.Scalar;
+  return config.moe === undefined ? error : tf.add(error, tf.mul(losses['balance']!, config.moe.balanceAlpha));
 }
 
 function readAll(parameters: Record<string, Parameter>): Record<string, tf.Tensor> {
@@ -124,12 +142,12 @@ function makeParameters(config: DitConfig, isBf16: (name: string) => boolean): R
   );
 }
 
-function makeInputs(config: DitConfig): [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor] {
+function makeInputs(config: DitConfig, batch: number): [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor] {
   const [height, width] = config.inputSize;
   return [
-    tf.randomNormal([BATCH, config.inChannels, height, width], 0, 1, 'float32', 1),
-    tf.randomNormal([BATCH, 2 * config.inChannels, height, width], 0, 1, 'float32', 2),
-    tf.tensor1d(Float32Array.from({ length: BATCH }, (_, i) => (1000 * (i + 0.5)) / BATCH)),
-    tf.tensor1d(Int32Array.from({ length: BATCH }, (_, i) => i * 100)),
+    tf.randomNormal([batch, config.inChannels, height, width], 0, 1, 'float32', 1),
+    tf.randomNormal([batch, 2 * config.inChannels, height, width], 0, 1, 'float32', 2),
+    tf.tensor1d(Float32Array.from({ length: batch }, (_, i) => (1000 * (i + 0.5)) / batch)),
+    tf.tensor1d(Int32Array.from({ length: batch }, (_, i) => i * 100)),
   ];
 }

@@ -17,9 +17,8 @@ export type Way = 'load' | 'stream' | 'raw-kept' | 'raw-reused';
 
 export interface Reading {
   seconds: number;
-  /** Peak of the process, and what it had before it began. */
-  peakMebibytes: number;
-  startMebibytes: number;
+  /** Peak of the process beyond what it had before it began. */
+  mebibytes: number;
 }
 
 export function readOnce(file: string, way: Way): Promise<Reading> {
@@ -73,10 +72,10 @@ const ways: Record<Way, (file: string) => Promise<unknown>> = {
 
 if (process.send !== undefined && process.argv[1] === fileURLToPath(import.meta.url)) {
   const [file, way] = process.argv.slice(2) as [string, Way];
-  const startMebibytes = ownPeak();
+  const before = ownPeak();
   const start = performance.now();
   const kept = await ways[way](file);
   const seconds = (performance.now() - start) / 1000;
-  const reading: Reading = { seconds, peakMebibytes: ownPeak(), startMebibytes };
+  const reading: Reading = { seconds, mebibytes: ownPeak() - before };
   process.send({ ...reading, kept: typeof kept }, undefined, undefined, () => process.exit());
 }

@@ -2,6 +2,7 @@
  * Recomputation of activations (Chen et al. 2016, "gradient checkpointing"): the backward pass computes a part of the model again
  * instead of keeping what its gradients need, so that memory grows with the part's inputs only.
  */
+import { after } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** What a recomputed function gives. */
@@ -52,14 +53,4 @@ function gradients(run: (inputs: readonly tf.Tensor[]) => Recomputed, inputs: re
     // The engine forgets the tape of the pass that we are part of.
     state.activeTape = outer;
   }
-}
-
-/**
- * `x`, but not before `dy` is there. Otherwise a compiled step sees the same computation twice, does it once, and keeps its results:
- * TensorFlow's own `recompute_grad` adds such a zero for the same reason.
- */
-function after(x: tf.Tensor, dy: tf.Tensor): tf.Tensor {
-  const first = tf.slice(dy, [0], [1]);
-  const zero = tf.where(tf.equal(first, first), tf.zerosLike(first), tf.fill([1], Number.NaN));
-  return tf.add(x, zero);
 }

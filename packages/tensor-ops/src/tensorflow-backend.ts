@@ -87,6 +87,8 @@ export interface TensorFlowBackend {
   readonly stopped: boolean;
   /** Whether a step is being recorded now. */
   readonly recording: boolean;
+  /** `x` for ops that must not run before `before` is there; only while recording, see `after`. */
+  identityAfter(x: tf.Tensor, before: tf.Tensor): tf.Tensor;
   /**
    * Whether `precision: 'bf16'` multiplies in bfloat16. Chosen at the start: on processors that are slower in bfloat16 than in
    * float32 such products are computed in float32, which is more exact as well.

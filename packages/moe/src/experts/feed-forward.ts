@@ -1,5 +1,5 @@
 /** Stacked feed-forward experts on rows that are laid out by expert: forward and backward, off the gradient tape. */
-import { ShapeError } from '@dit-moe/tensor-ops';
+import { after, ShapeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Grouping } from '../dispatch/grouping.js';
 import type { DispatchMath } from '../dispatch/math.js';
@@ -146,7 +146,7 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
     backward(dOutput, rows, [hidden], { up, down, upBias, downBias }) {
       const dFlat = perExpert(dOutput);
       const d = math.round(dFlat);
-      const { value, gradient } = activation.backward(hidden!);
+      const { value, gradient } = activation.backward(after(hidden!, dOutput));
       const dHidden = gradient(math.product(d, down, false, true));
       const dRounded = math.round(dHidden);
       return {
@@ -193,7 +193,7 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
       const grads: Record<keyof ExpertTensors, tf.Tensor[]> = { up: [], down: [], upBias: [], downBias: [] };
       const dRows = math.split(math.round(dOutput), sizes).map((d, i) => {
         const e = sizes.experts[i]!;
-        const { value, gradient } = activation.backward(hidden[i]!);
+        const { value, gradient } = activation.backward(after(hidden[i]!, dOutput));
         const dHidden = gradient(math.product(d, downs[e]!, false, true));
         const dRounded = math.round(dHidden);
         grads.down.push(math.product(math.round(value), d, true));

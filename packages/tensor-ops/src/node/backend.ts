@@ -63,6 +63,11 @@ export class TensorFlowNodeBackend
     return this.internals.binding.execute(op, attributes, ids, numOutputs).map((m) => this.createOutputTensor(m));
   }
 
+  identityAfter(x: tf.Tensor, before: tf.Tensor): tf.Tensor {
+    const [id, first] = this.internals.getInputTensorIds([x, before]) as [number, number];
+    return this.createOutputTensor(this.recorder!.identityAfter(id, first));
+  }
+
   dtypeOf(x: tf.Tensor): DataType {
     return this.internals.tensorMap.get(x.dataId).dtype as DataType;
   }

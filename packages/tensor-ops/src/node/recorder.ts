@@ -36,6 +36,7 @@ export class Recorder extends BindingConstants {
   private readonly lastWrite = new Map<string, string>();
   private readonly readsSinceWrite = new Map<string, string[]>();
   private lastEffect: string | undefined;
+  private controlOfNext: string | undefined;
   private next = 0;
 
   constructor(private readonly binding: TensorFlowBinding) {
@@ -69,6 +70,12 @@ export class Recorder extends BindingConstants {
 
   execute: TensorFlowBinding['execute'] = (name, attributes, inputs, numOutputs) =>
     this.record(name, inputs, numOutputs, attributes, (op) => this.binding.setAttributes(op, name, attributes));
+
+  /** The tensor `id` under a new one, with a control edge from the op that makes `before`. */
+  identityAfter(id: number, before: number): TensorMetadata {
+    this.controlOfNext = `^${this.nameOf(before).replace(/:\d+$/, '')}`;
+    return this.execute('Identity', {}, [id], 1)[0]!;
+  }
 
   /** Names an output node for each id (an argument may be returned as well). */
   outputNodes(ids: readonly number[]): string[] {
@@ -128,6 +135,8 @@ export class Recorder extends BindingConstants {
 
   private controlInputs(name: string, node: string, inputs: readonly number[], operands: readonly string[], numOutputs: number): string[] {
     const control = new Set<string>();
+    if (this.controlOfNext !== undefined) control.add(this.controlOfNext);
+    this.controlOfNext = undefined;
     let touchesVariable = false;
     inputs.forEach((id, i) => {
       if (this.binding.dtype(id) !== DataType.resource) return;

@@ -1,6 +1,7 @@
 /** Activations with one gradient each. */
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
+import { after } from './after.js';
 import { concat, matMul, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
 
 /** `x * sigmoid(x)` (swish with beta 1). */
@@ -38,7 +39,7 @@ export function gelu(x: tf.Tensor, approximate: 'tanh' | 'none' = 'tanh'): tf.Te
     const a = input as tf.Tensor;
     (save as tf.GradSaveFunc)([a]);
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const s = saved[0]!;
+      const s = after(saved[0]!, dy);
       const g = gate(s);
       return tf.mul(dy, tf.add(g, tf.mul(s, gateDerivative(s, g))));
     };
@@ -75,7 +76,7 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
     const value = product(rounded(tf.mul(tf.mul(g, tf.sigmoid(g)), u)), ws2);
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
       const [sx, sw1, sw2, h] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
-      const { activation, dHidden } = swigluBackward(halves(h), (a) => product(rounded(dy), a, false, true), sw2);
+      const { activation, dHidden } = swigluBackward(halves(after(h, dy)), (a) => product(rounded(dy), a, false, true), sw2);
       const dHiddenRounded = rounded(dHidden);
       return [
         product(dHiddenRounded, sw1, false, true),

@@ -6,6 +6,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
+import { after } from './after.js';
 import { batchMatMul, type Precision, toF32, toProductType } from './raw-math.js';
 
 /** Largest number of probabilities (batch x heads x queries x keys) that are computed at once; 256 MiB of float32. */
@@ -86,7 +87,7 @@ function attendOnce(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, scale: number, pre
     const value = product(round(probabilities), vs); // [B, H, T, d]
     (save as tf.GradSaveFunc)([qs, ks, vs, value]);
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const [sq, sk, sv, out] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+      const [sq, sk, sv, out] = [after(saved[0]!, dy), ...saved.slice(1)] as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
       const p = softmax(product(sq, sk, false, true));
       const d = round(dy);
       const dv = product(round(p), d, true);

@@ -1,4 +1,5 @@
 export { gelu, silu, swiglu } from './activation.js';
+export { after } from './after.js';
 export { type AttentionOptions, attention } from './attention.js';
 export { type ConvolutionOptions, conv2d, type Padding, packFilter } from './convolution.js';
 export { gatedResidual } from './gated-residual.js';
