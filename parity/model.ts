@@ -1,11 +1,12 @@
 /** DiT-MoE models: outputs, activations, routing, guidance, losses, gradients, optimizer and average. */
 import path from 'node:path';
 import { type DitOutput, dit, ditWithGuidance, isMatrix } from '@dit-moe/dit';
-import { recordRouting, replay, replayLayer } from '@dit-moe/moe';
+import { type RoutingRecord, recordRouting, replay, replayLayer } from '@dit-moe/moe';
 import { AdamW, Ema, mean, Parameter, swiglu, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
+import type { HostTensor } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Comparison, check, compare, instances, json, tensors } from './golden.js';
-import { asReference, onDevice, readModel } from './reference-model.js';
+import { asReference, onDevice, type ReferenceModel, readModel } from './reference-model.js';
 
 export const area = 'dit-moe/model';
 
@@ -18,6 +19,8 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
 const BF16_TOLERANCE = 2e-2;
 
 type Numbers = ArrayLike<number>;
+
+const norm = (values: number[] | Float32Array): number => Math.sqrt((values as number[]).reduce((sum, v) => sum + v * v, 0));
 
 async function* compareModel(
   folder: string,
@@ -71,18 +74,9 @@ async function* compareModel(
     yield { ...against('outputs', 'out', replayed), name: `${id}/outputs/out by the recorded choices` };
   }
 
-  // Only the TensorFlow runtime computes in bfloat16. Which experts are chosen is compared in float32; here the choice is replayed,
-  // because bfloat16 activations may swap two experts that are nearly tied.
   if (tensorFlowBackend() !== undefined) {
-    const stored = Object.entries(weights).map(([name, value]) => new Parameter(name, value, isMatrix(name) ? 'bfloat16' : 'float32'));
     const record = await recordRouting(routing);
-    const moe = (layer: number) => ({ selector: replayLayer(record, layer) });
-    const low = Object.fromEntries(stored.map((parameter) => [parameter.name, parameter.read()]));
-    const rounded = await numbers(dit(low, config, x, tf.cast(t, 'float32'), y, { precision: 'bf16', moe }).output);
-    const expected = files['outputs']!.get('out')!.data as Float32Array;
-    const largest = expected.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
-    yield compare(`${id}/outputs/out in bf16`, rounded, expected, { atol: BF16_TOLERANCE * largest, rtol: 0 });
-    for (const parameter of stored) parameter.dispose();
+    yield* compareInBf16(id, model, inputs, files as Record<'outputs' | 'activations' | 'grads', Map<string, HostTensor>>, record);
   }
 
   const names: Record<string, string> = {
@@ -238,4 +232,65 @@ async function* compareModel(
       if (name.startsWith(`step2.${moment}.`)) yield against('adamw', name, theirs.get(name.slice(`step2.${moment}.`.length))!);
   }
   yield against('train', 'mse_after_2_adamw_steps', await numbers(training(read(parameters), y).extra.mse));
+}
+
+/**
+ * Outputs, block outputs and gradients with bfloat16 matrices and products; only the TensorFlow runtime computes so. Which experts are
+ * chosen is compared in float32; here the choice is replayed, because bfloat16 activations may swap two experts that are nearly tied,
+ * and another expert is another function.
+ */
+async function* compareInBf16(
+  id: string,
+  { config, weights, alpha, ...model }: ReferenceModel,
+  inputs: Map<string, HostTensor>,
+  files: Record<'outputs' | 'activations' | 'grads', Map<string, HostTensor>>,
+  record: RoutingRecord,
+): AsyncGenerator<Comparison> {
+  const backend = tensorFlowBackend()!;
+  const chosen = backend.bf16Products;
+  // Also on processors that are faster in float32.
+  backend.bf16Products = true;
+  const stored = Object.entries(weights).map(([name, value]) => new Parameter(name, value, isMatrix(name) ? 'bfloat16' : 'float32'));
+  const low = Object.fromEntries(stored.map((parameter) => [parameter.name, parameter.read()]));
+  const [x, y, target] = ['x', 'y', 'target'].map((name) => onDevice(inputs, name)) as [tf.Tensor, tf.Tensor, tf.Tensor];
+  const t = tf.cast(onDevice(inputs, 't'), 'float32');
+  const traced: Record<string, tf.Tensor> = {};
+  const options = { precision: 'bf16' as const, moe: (layer: number) => ({ selector: replayLayer(record, layer) }) };
+  const { value, grads, extra } = valueAndGrads(
+    () => {
+      const { output, losses } = dit(low, config, x, t, y, {
+        ...options,
+        trace: (name, tensor) => (traced[name] = tf.keep(tf.clone(tensor))),
+      });
+      const error = mean(tf.squaredDifference(tf.reshape(output, [-1]), tf.reshape(target, [-1])), 0);
+      return { loss: tf.add(error, tf.mul(losses['balance']!, alpha)), extra: { output } };
+    },
+    low,
+    { allowZeros: true },
+  );
+  const against = async (file: keyof typeof files, name: string, tensor: ArrayLike<number>): Promise<Comparison> => {
+    const expected = files[file].get(name)!.data as Float32Array;
+    const largest = expected.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
+    return compare(`${id}/${file}/${name} in bf16`, tensor, expected, { atol: BF16_TOLERANCE * largest, rtol: 0 });
+  };
+  yield await against('outputs', 'out', (await extra.output.data()) as Float32Array);
+  for (const name of files.activations.keys()) {
+    const layer = /^block(\d+)\.out$/.exec(name)?.[1];
+    if (layer !== undefined) yield await against('activations', name, (await traced[`blocks.${layer}.output`]!.data()) as Float32Array);
+  }
+  // Experts with a handful of tokens have gradients of a few rounded products, so all gradients are compared as one vector.
+  const [ours, theirs]: [number[], number[]] = [[], []];
+  for (const [name, gradient] of await asReference({ config, weights, alpha, ...model }, grads)) {
+    const expected = files.grads.get(name)?.data as Float32Array | undefined;
+    if (expected === undefined) continue;
+    ours.push(norm(gradient.map((v, i) => v - expected[i]!)));
+    theirs.push(norm(expected));
+  }
+  yield compare(`${id}/grads/norm of the error in bf16`, [norm(ours)], [0], {
+    atol: BF16_TOLERANCE * norm(theirs),
+    rtol: 0,
+  });
+  backend.bf16Products = chosen;
+  tf.dispose([value, grads, extra, traced]);
+  for (const parameter of stored) parameter.dispose();
 }

@@ -1,5 +1,5 @@
 /** Our side of the engine benchmark: DiT-MoE forward and training steps, as the sampler and the trainer run them. */
-import { type DitConfig, dit, preset, weightSpecs } from '@dit-moe/dit';
+import { type DitConfig, dit, isMatrix, preset, weightSpecs } from '@dit-moe/dit';
 import { AdamW, compile, DataType, Parameter, type Precision, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
@@ -18,9 +18,6 @@ export interface ModelRun {
   step(): Promise<void>;
   dispose(): void;
 }
-
-/** Weights that enter matrix products and may be stored in bfloat16; router, biases and tables stay float32. */
-const isMatrix = (name: string): boolean => /(\.weight|gateUp|down)$/.test(name);
 
 /** What other benchmarks measure instead of {@link MODEL} with {@link BATCH} images. */
 export interface ModelOptions {

@@ -3,11 +3,11 @@
  * As a program: `peak-memory.ts <workload> <precision> <threads> <steps>`, sends MiB to its parent.
  */
 import { fork } from 'node:child_process';
-import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Precision } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import { BenchmarkError } from '../harness/benchmark.js';
+import { ownPeak } from '../harness/own-peak.js';
 import { prepareModel, type Workload } from './model.js';
 
 /** MiB of a fresh process that runs `steps` compiled steps. */
@@ -19,12 +19,6 @@ export function peakMemory(workload: Workload, precision: Precision, threads: nu
       reject(new BenchmarkError(`The memory measurement ended early (${signal ?? `exit code ${code}`}).`)),
     );
   });
-}
-
-/** MiB. Linux counts the parent's memory at the start into `maxRSS`, so the process's own mark is read there. */
-function ownPeak(): number {
-  const mark = process.platform === 'linux' ? /VmHWM:\s+(\d+)/.exec(fs.readFileSync('/proc/self/status', 'utf8')) : null;
-  return (mark === null ? process.resourceUsage().maxRSS : Number(mark[1])) / 1024;
 }
 
 if (process.send !== undefined && process.argv[1] === fileURLToPath(import.meta.url)) {

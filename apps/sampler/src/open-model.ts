@@ -1,5 +1,5 @@
 /** Opens a trained model: our own runs, published checkpoints of DiT and DiT-MoE, folders of diffusers, the Hugging Face hub. */
-import { type ModelCard, type ModelFile, nullLabelOf } from '@dit-moe/dit';
+import { cardOf, type ModelCard, type ModelFile, nullLabelOf, type Training } from '@dit-moe/dit';
 import { openModel as openModelFile } from '@dit-moe/dit/node';
 import type { Precision } from '@dit-moe/tensor-ops';
 import { ModelError, UsageError } from './errors.js';
@@ -7,15 +7,8 @@ import { isOfPixels, pixelSpace } from './image-space.js';
 import { openLatentSpace } from './latent-space.js';
 import { type OpenModel, prepareModel } from './model.js';
 
-/** What a file of weights of others does not say. */
-export interface ForeignModel {
-  /** How it was trained: `flow` (the published DiT-MoE XL and G) or `ddpm` (DiT, DiT-MoE S and B). */
-  objective?: ModelCard['objective'];
-  /** Of flow models: what t in [0, 1] is multiplied with (default 1, as the reference). */
-  timeScale?: number;
-}
-
-export interface OpenOptions extends ForeignModel {
+/** A model whose file does not say how it was trained needs that besides. */
+export interface OpenOptions extends Training {
   /** Which weights of a run (default `ema`, the averaged ones). */
   weights?: string;
   precision?: Precision;
@@ -45,26 +38,15 @@ export async function openWeights(
   const file = await openModelFile(location, weights === undefined ? {} : { weights }).catch((cause) => {
     throw new ModelError(`Cannot open the model: ${(cause as Error).message}`, { cause });
   });
-  const { card } = file;
-  if (card !== undefined) {
-    if ((objective ?? card.objective) !== card.objective || (timeScale ?? card.timeScale) !== card.timeScale) {
-      await file.close();
-      throw new UsageError(`${file.path} says itself how it was trained: objective ${card.objective}, time scale ${card.timeScale}.`);
-    }
+  try {
+    const card = cardOf(file, { objective, timeScale });
     return { ...file, card: { ...card, classNames: allNames(card.classNames, card.config.numClasses) } };
-  }
-  // Dense models of these layouts are DiT's, which are all trained as Gaussian diffusion.
-  const known = objective ?? (file.config.moe === undefined ? 'ddpm' : undefined);
-  if (known === undefined) {
+  } catch (error) {
     await file.close();
     throw new UsageError(
-      `${file.path} does not say how it was trained: give --objective ddpm (the published DiT-MoE S/2 and B/2) or --objective flow (XL/2 and G/2).`,
+      `${(error as Error).message} --objective and --time-scale tell how a model was trained whose file does not say it.`,
     );
   }
-  return {
-    ...file,
-    card: { config: file.config, objective: known, timeScale: timeScale ?? 1, classNames: allNames([], file.config.numClasses), step: 0 },
-  };
 }
 
 /** Names for all classes: numbers where there are none. */

@@ -50,7 +50,7 @@ describe('models', () => {
     const { card, close } = await openWeights(foreign, { objective: 'flow' });
     await close();
     expect(card).toMatchObject({ objective: 'flow', timeScale: 1, classNames: ['0', '1', '2', '3', '4', '5', '6'] });
-    await expect(openWeights(run, { objective: 'ddpm' })).rejects.toThrow(/says itself/);
+    await expect(openWeights(run, { objective: 'ddpm' })).rejects.toThrow(/objective is "flow", needed "ddpm"/);
   });
 
   test('a missing weight and a foreign file are refused by name and leave no tensor', async () => {

@@ -1,3 +1,4 @@
+export { cardOf, type Training } from './checkpoints/card-of.js';
 export {
   checkTensors,
   exportedShapes,

@@ -1,7 +1,7 @@
 /** `upcycle`: a model with experts from a trained dense one, to train on from (Komatsuzaki et al. 2022). */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { countWeights, type ModelCard, type ModelFile, upcycle } from '@dit-moe/dit';
+import { cardOf, countWeights, type ModelCard, upcycle } from '@dit-moe/dit';
 import { exitCodes, OutputError, outputError } from '../errors.js';
 import { exportSafetensors } from '../export/safetensors.js';
 import { asCheckpointError, openModelFile } from '../model-file.js';
@@ -32,7 +32,8 @@ export async function upcycleCommand(location: string, flags: UpcycleFlags): Pro
       ...{ numExperts: flags.experts, topK: flags.topK, granularity: flags.granularity, sharedRatio: flags.shared },
       ...{ noise: flags.noise, normalizeTopK: flags.normalize, seed: flags.seed },
     });
-    const card: ModelCard = { ...(model.card ?? foreignCard(model)), config: sparse.config, step: 0 };
+    const latents = model.card === undefined ? STABLE_DIFFUSION : model.card.latents;
+    const card: ModelCard = { ...cardOf(model), config: sparse.config, step: 0, ...(latents && { latents }) };
     await fs.mkdir(path.dirname(path.resolve(flags.out)), { recursive: true });
     await exportSafetensors(sparse, card, flags.out, 'f32');
     const result = {
@@ -59,11 +60,6 @@ export async function upcycleCommand(location: string, flags: UpcycleFlags): Pro
   } finally {
     await model.close();
   }
-}
-
-/** What published dense models are: DiT's Gaussian diffusion on Stable Diffusion's latents. */
-function foreignCard({ config }: ModelFile): ModelCard {
-  return { config, objective: 'ddpm', timeScale: 1, classNames: [], step: 0, latents: STABLE_DIFFUSION };
 }
 
 /** The part of the configuration that the trainer's `model` section holds; the rest follows from data and objective. */

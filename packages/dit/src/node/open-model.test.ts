@@ -6,7 +6,17 @@ import { encodeTensor, TorchTensorSource } from '@dit-moe/tensor-ops/io';
 import { openCheckpoint, writeSafetensors, writeTorch } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { cardToMetadata, type DitConfig, dit, exportWeights, type Layout, loadParameters, type ModelCard, requireCard } from '../index.js';
+import {
+  cardOf,
+  cardToMetadata,
+  type DitConfig,
+  dit,
+  exportWeights,
+  type Layout,
+  loadParameters,
+  type ModelCard,
+  requireCard,
+} from '../index.js';
 import { randomNumbers, tiny, tinyDense } from '../testing/models.js';
 import { openModel } from './index.js';
 
@@ -188,4 +198,14 @@ test('a model that is not what is needed is refused with every difference', () =
     /objective is "flow", needed "ddpm"; latents is none.*numClasses is 3, needed 10/,
   );
   expect(() => requireCard({ ...model, config: { ...tiny, nullLabel: false } }, { nullLabel: true }, 'm')).toThrow(/nullLabel is false/);
+});
+
+test('how a model of others was trained is told by its user, unless it is a dense one', () => {
+  const path = 'm';
+  expect(() => cardOf({ path, config: tiny })).toThrow(/m: objective.*XL\/2 and G\/2/);
+  expect(cardOf({ path, config: tiny }, { objective: 'flow' })).toMatchObject({ objective: 'flow', timeScale: 1, classNames: [] });
+  expect(cardOf({ path, config: tinyDense }).objective).toBe('ddpm');
+  const own = card(tiny);
+  expect(cardOf({ path, config: tiny, card: own })).toBe(own);
+  expect(() => cardOf({ path, config: tiny, card: own }, { objective: 'ddpm' })).toThrow(/objective is "flow", needed "ddpm"/);
 });
