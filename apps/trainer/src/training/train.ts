@@ -70,7 +70,7 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
 }
 
 function reportSkipped({ skipped }: DataSource, progress: Progress): void {
-  for (const { file, reason } of skipped.slice(0, 10)) progress.log(`skipped ${file}: ${reason}`);
+  for (const { reason } of skipped.slice(0, 10)) progress.log(`skipped ${reason}`);
   if (skipped.length > 0) progress.log(`${skipped.length} unreadable images were skipped.`);
 }
 
