@@ -12,7 +12,7 @@ export { patchify, unpatchify } from './patches.js';
 export { type Precision, usesBf16 } from './raw-math.js';
 export { broadcastTo, cumsum, mean, sum } from './reductions.js';
 export { type PixelCentres, type ResizeOptions, resizeImages } from './resize.js';
-export { embedding, gatherRows, permuteRows, segmentSum } from './rows.js';
+export { embedding, gatherRows, permuteRows } from './rows.js';
 export { argsort, bincount, invertPermutation, topK } from './sorting.js';
 export { stopGradient } from './stop-gradient.js';
 export { toFloat } from './to-float.js';

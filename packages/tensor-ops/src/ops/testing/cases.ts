@@ -101,6 +101,13 @@ export const cases: Record<string, Case> = {
         ],
       }),
   },
+  'conv2d, valid': {
+    shapes: [
+      [2, 4, 5, 2],
+      [2, 3, 2, 3],
+    ],
+    run: (x, w) => ops.conv2d(x!, w!, { padding: 'valid' }),
+  },
   'conv2d, stride 2, same': {
     shapes: [
       [1, 4, 5, 2],
