@@ -62,7 +62,7 @@ async function compare(
   if (other.precision === 'bf16') models.push(other);
   else other.dispose();
   log(`  ours with bf16 allowed: computes in ${other.precision}`);
-  const turns: Repetitions = { warmUp: 1, rounds: quick || size > 256 ? 2 : 4, perRound: 1 };
+  const turns: Repetitions = { warmUp: 1, rounds: (quick ? 2 : 4) / (size > 256 ? 2 : 1), perRound: 1 };
   const seconds = await interleave([...models.map((model) => timer(() => model.step())), ...sides], turns);
   for (const model of models) model.dispose();
   await peer?.request({ do: 'forget' });

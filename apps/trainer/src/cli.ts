@@ -164,7 +164,7 @@ program
       'shapes data/shapes --size 32',
       'train-vae data/shapes --size 32 --steps 600 --out shapes-vae',
       'encode data/shapes --vae shapes-vae --size 32 --flips --out shapes-latents',
-      'train --preset shapes --data shapes-latents --set data.kind=latents sampling.vae=shapes-vae --out runs/latent-shapes',
+      'train --preset shapes --data shapes-latents --set data.kind=latents sampling.vae=shapes-vae --out runs/a',
     ),
   )
   .action(async (images: string, flags: Omit<TrainVaeFlags, 'images' | 'downscale'> & { downscale: string }) => {

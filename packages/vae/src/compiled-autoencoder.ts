@@ -19,7 +19,7 @@ export interface AutoencoderOptions {
   precision?: Precision;
   /**
    * Bytes that one call may use for activations (default 2 GiB). Larger batches are cut; a single picture that needs more is computed
-   * in strips of rows, which takes about a third of the memory and gives the same numbers up to rounding.
+   * in strips of rows, which takes less than half of the memory and gives the same numbers up to rounding.
    */
   memoryBudget?: number;
   /**
