@@ -16,7 +16,7 @@ import { prepareInception, SIDE } from './metrics/inception.js';
 export const description = 'Inception features of 256 px pictures, Frechet distance of 2048 dimensions; against PyTorch and SciPy';
 
 const BATCH = 8;
-const NETWORKS = ['eager/nchw', 'eager/nhwc', 'script/nchw', 'script/nhwc', 'compile/nchw', 'compile/nhwc'];
+const NETWORKS = ['eager/nchw', 'eager/nhwc', 'script/nchw', 'script/nhwc', 'compile/nhwc'];
 /** The same mathematics as ours, and what pytorch-fid and ADM's evaluator do. */
 const DISTANCES = ['scipy-eigvalsh', 'torch-eigvalsh'];
 const SQUARE_ROOT = 'scipy-sqrtm';
