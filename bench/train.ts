@@ -64,6 +64,21 @@ const perTurn =
     return [(performance.now() - start) / 1000 / count];
   };
 
+/** The same turns, of which the processor's seconds per step are kept: other programs on the machine disturb them less than the clock's. */
+function withCpuTime(side: Timer): { timer: Timer; cpu: number[] } {
+  const cpu: number[] = [];
+  return {
+    cpu,
+    async timer(count) {
+      const before = process.cpuUsage();
+      const seconds = await side(count);
+      const { user, system } = process.cpuUsage(before);
+      cpu.push((user + system) / 1e6 / count);
+      return seconds;
+    },
+  };
+}
+
 class TrainBenchmark {
   readonly results: BenchmarkResult[] = [];
   readonly latents: string;
@@ -118,7 +133,8 @@ class TrainBenchmark {
     await source.close();
     const bare = bareStep(config, modelConfig(config, source));
     const training = new PausedTraining(config, out);
-    const sides = [training.timer, perTurn(bare.step)];
+    const own = [training.timer, perTurn(bare.step)].map(withCpuTime) as [ReturnType<typeof withCpuTime>, ReturnType<typeof withCpuTime>];
+    const sides = own.map(({ timer }) => timer);
     if (peer !== undefined)
       sides.push(async (count) => {
         const { seconds } = await peer.request<{ seconds: number[] }>({ do: 'time', count });
@@ -129,6 +145,9 @@ class TrainBenchmark {
     bare.dispose();
     const rate = (seconds: number): number => config.batchSize / seconds;
     this.add(result(`train-${name} of bare step`, 'images/s', 'more', rate(ours), rate(least)));
+    // The first turn warms up.
+    const [cpu, leastCpu] = own.map(({ cpu }) => 1000 * median(cpu.slice(1))) as [number, number];
+    this.add(result(`train-${name} of bare step, processor`, 'ms/step', 'less', cpu, leastCpu));
     if (theirs !== undefined) this.add(result(`train-${name}`, 'images/s', 'more', rate(ours), rate(theirs)));
     const stalls = (await readMetrics(out)).slice(1).map(({ stall }) => 100 * stall);
     this.add(result(`train-${name} waits for data`, '% of time', 'less', median(stalls), null));

@@ -1,6 +1,7 @@
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import YAML from 'yaml';
 import { bundle } from './testing/programs.js';
 import { makeRoot } from './testing/tiny-run.js';
@@ -42,4 +43,54 @@ test('config prints what it resolves to, and the schema', async () => {
   expect(code).toBe(0);
   expect(YAML.parse(out)).toMatchObject({ steps: 3, batchSize: 128 });
   expect(JSON.parse((await run('config', '--schema')).out)).toHaveProperty('properties.optimizer');
+});
+
+describe('completion', () => {
+  const isThere = (shell: string) => {
+    try {
+      execFileSync(shell, ['-c', 'true']);
+      return true;
+    } catch {
+      return false;
+    }
+  };
+  const script = async (shell: string) => {
+    const file = path.join(root, `completion.${shell}`);
+    fs.writeFileSync(file, (await run('completion', shell)).out);
+    return file;
+  };
+  const cases: [string, string[]][] = [
+    ['ex', ['export']],
+    ['train --ba', ['--backend']],
+    ['train --backend t', ['tensorflow']],
+    ['export --to ', ['bundle', 'diffusers', 'reference', 'safetensors']],
+    ['completion z', ['zsh']],
+  ];
+
+  test.skipIf(!isThere('bash'))('in bash', async () => {
+    const file = await script('bash');
+    for (const [typed, expected] of cases) {
+      const words = ['dit-moe-trainer', ...typed.split(' ')];
+      const line = `source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _dit_moe_trainer; printf '%s\\n' "\${COMPREPLY[@]}"`;
+      const found = execFileSync('bash', ['-c', line, file, ...words], { encoding: 'utf8' });
+      expect(found.trim().split('\n').sort(), typed).toEqual(expected);
+    }
+  });
+
+  test.skipIf(!isThere('fish'))('in fish', async () => {
+    const file = await script('fish');
+    for (const [typed, expected] of cases) {
+      const found = execFileSync('fish', ['-N', '-c', `source ${file}; complete -C "dit-moe-trainer ${typed}"`], { encoding: 'utf8' });
+      const names = found
+        .trim()
+        .split('\n')
+        .map((line) => line.split('\t')[0]);
+      expect(names.sort(), typed).toEqual(expected);
+    }
+  });
+
+  test.skipIf(!isThere('zsh'))('in zsh the script is accepted and registered', async () => {
+    const line = 'autoload -Uz compinit; compinit -u -D; source "$0"; print -r -- $_comps[dit-moe-trainer]';
+    expect(execFileSync('zsh', ['-f', '-c', line, await script('zsh')], { encoding: 'utf8' })).toContain('_dit_moe_trainer');
+  });
 });

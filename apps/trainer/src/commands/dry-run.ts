@@ -1,16 +1,13 @@
 /** `train --dry-run`: what a run would cost, before it costs anything. */
 import { type DitConfig, describe } from '@dit-moe/dit';
-import { DataType, type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
-import * as tf from '@tensorflow/tfjs-core';
 import { modelConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import { openData } from '../data/open.js';
 import { formatDuration } from '../run/progress.js';
+import { type StepTime, timeStep } from '../training/step-probe.js';
 
 /** ImageNet's training set, assumed while no data is named. */
 const IMAGENET = { count: 1_281_167, classes: 1000 };
-/** Share of the speed of large matrix products that a training step is assumed to reach on a CPU. */
-const EFFICIENCY = 0.6;
 /** A100 for comparison: dense peak in TFLOP/s by precision (f32 as TF32), and the share that is assumed to be reached. */
 const A100 = { f32: 156, bf16: 312, share: 0.4 };
 
@@ -27,9 +24,9 @@ export interface DryRun {
   checkpoint: { one: number; kept: number };
   /** Floating point operations of one step, forward and backward. */
   flopsPerStep: number;
-  /** Speed of matrix products here in FLOP/s, measured. */
-  measuredFlops: number;
-  /** Estimated seconds of the whole run: here, and on one A100. */
+  /** Time of a step here, from a few that were timed. */
+  step: StepTime;
+  /** Estimated seconds of the whole run, without previews and metrics: here, and on one A100. */
   seconds: { here: number; a100: number };
 }
 
@@ -47,7 +44,7 @@ export async function dryRun(config: TrainConfig): Promise<DryRun> {
   const { parameters, gmac, training } = describe(model, { batch: microBatch, emaRates: config.ema.length, recompute: config.recompute });
   // Two operations per multiply-accumulate; backward is twice forward, recomputation one more forward.
   const flopsPerStep = 2e9 * gmac.total * config.batchSize * (config.recompute ? 4 : 3);
-  const measuredFlops = await measureMatMul(config.precision);
+  const step = await timeStep(config, model);
   const total = flopsPerStep * config.steps;
   const oneCheckpoint = 4 * parameters.total * (3 + config.ema.length);
   const { milestoneEvery, keep } = config.checkpoints;
@@ -62,41 +59,18 @@ export async function dryRun(config: TrainConfig): Promise<DryRun> {
     memory: { ...training[config.precision] },
     checkpoint: { one: oneCheckpoint, kept: oneCheckpoint * (keep + milestones) },
     flopsPerStep,
-    measuredFlops,
-    seconds: { here: total / (measuredFlops * EFFICIENCY), a100: total / (1e12 * A100[config.precision] * A100.share) },
+    step,
+    seconds: { here: step.seconds * config.steps, a100: total / (1e12 * A100[config.precision] * A100.share) },
   };
 }
 
-/** FLOP/s of square matrix products, the best of a few. */
-async function measureMatMul(precision: Precision, size = 1024): Promise<number> {
-  const backend = tensorFlowBackend();
-  const operands = [1, 2].map((seed) =>
-    tf.tidy(() => {
-      const x = tf.randomNormal([size, size], 0, 1, 'float32', seed);
-      return precision === 'bf16' && backend !== undefined ? backend.raw('Cast', [x], { DstT: { type: DataType.bfloat16 } })[0]! : x;
-    }),
-  ) as [tf.Tensor, tf.Tensor];
-  const product = (): tf.Tensor => (backend === undefined ? tf.matMul(...operands) : backend.raw('MatMul', operands)[0]!);
-  let best = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < 5; i++) {
-    const start = performance.now();
-    const result = product();
-    // Read a number: a GPU is done only then.
-    const probe = tf.tidy(() => {
-      const wide =
-        precision === 'bf16' && backend !== undefined ? backend.raw('Cast', [result], { DstT: { type: DataType.float32 } })[0]! : result;
-      return tf.slice(wide, [0, 0], [1, 1]);
-    });
-    await probe.data();
-    best = Math.min(best, performance.now() - start);
-    tf.dispose([result, probe]);
-  }
-  tf.dispose(operands);
-  return (2 * size ** 3 * 1000) / best;
-}
-
+const rate = (n: number): string => n.toLocaleString('en', { maximumSignificantDigits: 3 });
 const bytes = (n: number): string => (n >= 2 ** 30 ? `${(n / 2 ** 30).toFixed(1)} GiB` : `${(n / 2 ** 20).toFixed(1)} MiB`);
-const days = (seconds: number): string => (seconds > 2 * 86_400 ? `${(seconds / 86_400).toFixed(1)} days` : formatDuration(seconds));
+function duration(seconds: number): string {
+  const days = seconds / 86_400;
+  if (days > 730) return `${(days / 365).toFixed(0)} years`;
+  return days > 2 ? `${days.toFixed(1)} days` : formatDuration(seconds);
+}
 
 /** The findings for people. */
 export function formatDryRun(config: TrainConfig, plan: DryRun): string {
@@ -122,9 +96,9 @@ export function formatDryRun(config: TrainConfig, plan: DryRun): string {
     ],
     [
       'time here',
-      `about ${days(plan.seconds.here)} (matrix products run at ${(plan.measuredFlops / 1e9).toFixed(0)} GFLOP/s here in ${config.precision}; a step reaches about ${100 * EFFICIENCY} % of that)`,
+      `about ${duration(plan.seconds.here)} at ${rate(config.batchSize / plan.step.seconds)} images/s, from timed steps of ${plan.step.measured === 'model' ? 'the model' : 'one block with random inputs'}`,
     ],
-    ['time on A100', `about ${days(plan.seconds.a100)} on one, if a step reaches ${100 * A100.share} % of its peak`],
+    ['time on A100', `about ${duration(plan.seconds.a100)} on one, if a step reaches ${100 * A100.share} % of its peak (assumed)`],
   ];
   return rows.map(([name, value]) => `${name.padEnd(12)} ${value}`).join('\n');
 }

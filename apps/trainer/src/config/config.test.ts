@@ -14,7 +14,9 @@ afterAll(() => fs.rmSync(folder, { recursive: true }));
 
 test.each([
   [['steps=many'], /number[\s\S]*at steps/],
-  [['stepz=3'], /stepz/],
+  [['stepz=3'], /stepz[\s\S]*Settings: .*steps, /],
+  [['model.moe.expert=3'], /Settings of model\.moe: numExperts, topK/],
+  [['objective.pth=linear'], /Settings of objective: kind, .*path/],
   [['optimizer.learningRate=-1'], /optimizer\.learningRate/],
   [['batchSize=5', 'accumulation=2'], /multiple of accumulation/],
   [['steps'], /key=value/],

@@ -7,7 +7,7 @@ import YAML from 'yaml';
 import { z } from 'zod';
 import { UsageError } from '../errors.js';
 import { presets } from './presets.js';
-import { configSchema, type TrainConfig } from './schema.js';
+import { configSchema, jsonSchema, type TrainConfig } from './schema.js';
 
 const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
 
@@ -54,12 +54,25 @@ export function resolveConfig(sources: ConfigSources): TrainConfig {
   if (isObject(raw) && raw['model'] === undefined)
     throw new UsageError('The configuration has no model. Start from --preset digits, or give a file that describes one.');
   const result = configSchema.safeParse(raw);
-  if (!result.success) throw new UsageError(`The configuration is not valid:\n${z.prettifyError(result.error)}`);
+  if (!result.success) throw new UsageError(`The configuration is not valid:\n${z.prettifyError(result.error)}${knownKeys(result.error)}`);
   const config = result.data;
   if (config.batchSize % config.accumulation !== 0)
     throw new UsageError(`batchSize ${config.batchSize} must be a multiple of accumulation ${config.accumulation}.`);
   if (new Set(config.ema).size < config.ema.length) throw new UsageError(`ema [${config.ema}] names a rate twice.`);
   return config;
+}
+
+/** What could have been meant by keys that do not exist. */
+function knownKeys({ issues }: z.ZodError): string {
+  const lines = issues.flatMap((issue) => {
+    if (issue.code !== 'unrecognized_keys') return [];
+    let schema: { properties?: Record<string, unknown>; anyOf?: unknown[]; oneOf?: unknown[] } = jsonSchema();
+    for (const key of issue.path) schema = (schema.properties?.[String(key)] ?? {}) as typeof schema;
+    const variants = [schema, ...(schema.anyOf ?? []), ...(schema.oneOf ?? [])] as (typeof schema)[];
+    const keys = [...new Set(variants.flatMap(({ properties }) => Object.keys(properties ?? {})))];
+    return [`  Settings${issue.path.length === 0 ? '' : ` of ${issue.path.join('.')}`}: ${keys.join(', ')}`];
+  });
+  return lines.map((line) => `\n${line}`).join('');
 }
 
 function readFile(file: string): Record<string, unknown> {

@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { encode } from 'fast-png';
 import { afterAll, describe, expect, test } from 'vitest';
 import { nearestLabel, recognisedShare } from '../demo/recognise.js';
 import { makeRoot, writeImages } from '../testing/tiny-run.js';
@@ -61,6 +62,14 @@ describe('a fingerprint', () => {
 });
 
 test.each<[string, (folder: string) => void, RegExp]>([
+  [
+    'photographs without a size',
+    (folder) => {
+      fs.mkdirSync(folder);
+      fs.writeFileSync(path.join(folder, 'a.png'), encode({ data: new Uint8Array(100 * 80), width: 100, height: 80, channels: 1, depth: 8 }));
+    },
+    /have 80 pixels a side.*data\.size=32.*encode/,
+  ],
   ['a missing folder', () => {}, /does not exist/],
   ['a file', (folder) => fs.writeFileSync(folder, ''), /expected a folder of images/],
   ['no images', (folder) => fs.mkdirSync(folder), /has no image/],

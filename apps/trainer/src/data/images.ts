@@ -34,6 +34,8 @@ export interface ImageDataset extends DataSource {
 
 /** Images decoded at once: sharp runs on libuv's pool of four threads. */
 const DECODE_AT_ONCE = 8;
+/** Pixels up to which the size of the images is taken without being asked for: a model of pixels of photographs would not fit any memory. */
+const LARGEST_UNASKED = 64;
 
 /**
  * Opens an image folder, tar shards or parquet files for training.
@@ -41,7 +43,7 @@ const DECODE_AT_ONCE = 8;
  */
 export async function openImageData(location: string, options: ImageOptions): Promise<DataSource> {
   const source = await openSource(location);
-  const size = options.size ?? (await firstSize(source));
+  const size = options.size ?? (await unaskedSize(source));
   const bytes = source.count * options.channels * size * size;
   const sized = { ...options, size };
   return bytes <= options.memory * 2 ** 20 ? loadImages(source, sized) : new StreamedImages(source, sized, await fingerprintOf(source));
@@ -196,6 +198,15 @@ async function fingerprintOf(source: ImageSource): Promise<string> {
     hash.update(`\n${key}\0${source.label(i)}\0${size}`);
   }
   return hash.digest('hex');
+}
+
+async function unaskedSize(source: ImageSource): Promise<number> {
+  const size = await firstSize(source);
+  if (size <= LARGEST_UNASKED) return size;
+  await source.close();
+  throw new DataError(
+    `The images in ${source.location} have ${size} pixels a side. Train on smaller ones, such as --set data.size=32, or on latents: dit-moe-trainer encode ${source.location} --out latents.`,
+  );
 }
 
 async function firstSize(source: ImageSource): Promise<number> {

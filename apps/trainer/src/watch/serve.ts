@@ -4,6 +4,7 @@ import fs from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
+import { UsageError } from '../errors.js';
 import { renderReport } from '../report/report.js';
 import { readRun } from '../report/run-data.js';
 
@@ -35,6 +36,7 @@ const headers = {
  * Serves the run on the loopback interface.
  * @param port 0 for a free one
  * @throws OutputError if the folder holds no run
+ * @throws UsageError if the port is in use
  */
 export async function serveRun(out: string, port: number): Promise<{ url: string; close(): Promise<void> }> {
   await readRun(out);
@@ -43,7 +45,9 @@ export async function serveRun(out: string, port: number): Promise<{ url: string
       .then(({ status, type, body }) => response.writeHead(status, { ...headers, 'Content-Type': type }).end(body))
       .catch((error: Error) => response.writeHead(500, { ...headers, 'Content-Type': 'text/plain' }).end(`${error.message}\n`));
   });
-  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve));
+  await new Promise<void>((resolve, reject) => server.once('error', reject).listen(port, '127.0.0.1', resolve)).catch((error) => {
+    throw error.code === 'EADDRINUSE' ? new UsageError(`Port ${port} is in use. Give another with --port, or 0 for a free one.`) : error;
+  });
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/`,
     close: () =>
