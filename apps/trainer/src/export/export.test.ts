@@ -52,6 +52,23 @@ describe('export', () => {
     expect(count).toBe(ours.size);
   });
 
+  test('a dense model in the layout of diffusers comes back bit for bit, and one with experts is refused', async () => {
+    const [dense, out] = [newRun(), path.join(root, 'diffusers.safetensors')];
+    await runTiny(tinyConfig(images, 'model.moe=null', 'objective.kind=ddpm', 'steps=1'), dense);
+    await printed(() => exportCommand(dense, { to: 'diffusers', weights: 'weights', json: true, out }));
+    const ours = await read(path.join(checkpointFolder(dense, 1), 'weights.safetensors'));
+    const { config, close } = await openModel(dense, { weights: 'weights' });
+    await close();
+    const theirs = await openCheckpoint(out);
+    expect(theirs.names).toContain('transformer_blocks.0.attn1.to_q.weight');
+    const back = new Map<string, unknown>();
+    for await (const [name, { data }] of importWeights(config, theirs)) back.set(name, data);
+    await theirs.close();
+    expect(back).toEqual(new Map([...ours].map(([name, { data }]) => [name, data])));
+    await expect(exportTo('moe.safetensors', { to: 'diffusers' })).rejects.toMatchObject({ message: expect.stringMatching(/diffusers/) });
+    expect(fs.existsSync(path.join(root, 'moe.safetensors'))).toBe(false);
+  });
+
   test('a bundle has weights in bf16 but for router, biases and tables, a card for people and the samples', async () => {
     await exportTo('bundle', {});
     const tensors = await read(path.join(root, 'bundle', 'model.safetensors'));
