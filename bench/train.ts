@@ -95,7 +95,7 @@ class TrainBenchmark {
   async digits(): Promise<void> {
     // A line of metrics per turn, as with the default of 50 steps.
     const config = resolveConfig({ preset: 'digits', overrides: ['steps=100000'] });
-    await this.compare('digits', config, undefined, { warmUp: 50, rounds: this.options.quick ? 2 : 6, perRound: 50 });
+    await this.compare('digits', config, undefined, { warmUp: 50, rounds: this.options.quick ? 4 : 8, perRound: 50 });
   }
 
   f32(): Promise<void> {
@@ -115,7 +115,7 @@ class TrainBenchmark {
       const perRound = 4;
       // A line of metrics per turn; the default is one in 50 steps.
       const config = latentsConfig(this.latents, precision, DEPTH, `logEvery=${perRound}`);
-      await this.compare(precision, config, peer, { warmUp: perRound, rounds: this.options.quick ? 2 : 6, perRound });
+      await this.compare(precision, config, peer, { warmUp: perRound, rounds: this.options.quick ? 4 : 6, perRound });
     } finally {
       peer?.stop();
     }
