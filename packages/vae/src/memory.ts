@@ -10,11 +10,10 @@ export interface Workload {
 }
 
 /**
- * Feature maps alive at once where a residual block is computed, in units of its larger one: the input kept for the sum, the
- * normalised map, its activation, and the convolution's result with its working copies. Measured with Stable Diffusion's
- * architecture at 512 px: 4.1 decoding, 3.9 encoding; the rest is a margin.
+ * Feature maps alive at once, in units of the larger one of a residual block or of a doubling of the size: what a block keeps for its
+ * sum, the normalised map, its activation, results with their working copies. Measured up to 5.4 (docs/vae.md); the rest is a margin.
  */
-const MAPS_ALIVE = 5;
+const MAPS_ALIVE = 6;
 
 /** Bytes of activations that one picture needs at the widest point of a pass: an estimate from the configuration, not a bound. */
 export function activationBytes(config: AutoencoderConfig, { part, height, width }: Workload): number {
