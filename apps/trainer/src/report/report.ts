@@ -78,7 +78,7 @@ ${loadMap(metrics)}<div class="row">${balanceCurves(metrics)}</div>`,
     ['Configuration', `<details><summary>as resolved</summary><pre>${escapeHtml(YAML.stringify(config))}</pre></details>`],
   ];
   return `<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="en"><meta charset="utf-8"><link rel="icon" href="data:,"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${escapeHtml(name)}: training report</title>
 <style>${style}</style>
 <main>
