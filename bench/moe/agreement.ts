@@ -16,7 +16,7 @@ export async function checkAgreement(peer: Peer): Promise<void> {
   const given = {
     x: fill([tokens, width], 1),
     weights: fill([tokens, 2], 2),
-    gateUp: fill([numExperts, width, 2 * hidden], 3),
+    gateUp: fill([numExperts, 2, width, hidden], 3),
     down: fill([numExperts, hidden, width], 4),
   };
   const plain = Object.fromEntries(

@@ -35,7 +35,7 @@ export class LayerTensors {
       tf.tensor(indices, [tokens, topK], 'int32'),
     ];
     this.parameters = [
-      Parameter.create('gateUp', () => random([numExperts, width, 2 * hidden], 3, 0.02)),
+      Parameter.create('gateUp', () => random([numExperts, 2, width, hidden], 3, 0.02)),
       Parameter.create('down', () => random([numExperts, hidden, width], 4, 0.02)),
     ].map((float) => {
       const value = float.read();
@@ -71,21 +71,22 @@ export class LayerTensors {
   products(): { run(): Promise<void>; dispose(): void } {
     const { width, hidden, numExperts, workload, indices } = this.layer;
     const loads = loadOf(indices, numExperts).filter((load) => load > 0);
-    const rows = loads.flatMap((load) => [tf.ones([load, width]), tf.ones([load, 2 * hidden]), tf.ones([load, hidden])]);
+    const rows = loads.flatMap((load) => [tf.ones([load, width]), tf.ones([load, hidden])]);
     const matMul = (a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor =>
       tensorFlowBackend()!.raw('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } })[0]!;
-    const weights = [tf.ones([width, 2 * hidden]), tf.ones([hidden, width])];
-    const fn = compile((gateUp: tf.Tensor, down: tf.Tensor) =>
+    const weights = [tf.ones([width, hidden]), tf.ones([width, hidden]), tf.ones([hidden, width])];
+    const fn = compile((gate: tf.Tensor, up: tf.Tensor, down: tf.Tensor) =>
       loads.flatMap((_, e) => {
-        const [x, h, a] = rows.slice(3 * e, 3 * e + 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
-        const forward = [matMul(x, gateUp), matMul(a, down)];
+        const [x, h] = rows.slice(2 * e, 2 * e + 2) as [tf.Tensor, tf.Tensor];
+        const forward = [matMul(x, gate), matMul(x, up), matMul(h, down)];
         if (workload === 'forward') return forward;
-        return [...forward, matMul(x, down, false, true), matMul(a, x, true), matMul(h, gateUp, false, true), matMul(x, h, true)];
+        const back = [matMul(x, down, false, true), matMul(h, x, true)];
+        return [...forward, ...back, ...[gate, up].flatMap((w) => [matMul(h, w, false, true), matMul(x, h, true)])];
       }),
     );
     return {
       async run() {
-        tf.dispose(await fn.run(weights[0]!, weights[1]!));
+        tf.dispose(await fn.run(...(weights as [tf.Tensor, tf.Tensor, tf.Tensor])));
       },
       dispose() {
         fn.dispose();

@@ -313,10 +313,10 @@ def load(model, weights):
             linears[f"blocks.{b}.attention.output"] = block.output
             moe = f"blocks.{b}.moe"
             block.moe.gate.weight.copy_(ours[f"{moe}.gate"].T)
-            block.moe.shared_gate_up.weight.copy_(ours[f"{moe}.shared.gateUp"].T)
+            block.moe.shared_gate_up.weight.copy_(ours[f"{moe}.shared.gateUp"].mT.flatten(0, 1))
             block.moe.shared_down.weight.copy_(ours[f"{moe}.shared.down"].T)
             for e, (gate_up, down) in enumerate(zip(block.moe.experts.gate_up, block.moe.experts.down)):
-                gate_up.copy_(ours[f"{moe}.experts.gateUp"][e].T)
+                gate_up.copy_(ours[f"{moe}.experts.gateUp"][e].mT.flatten(0, 1))
                 down.copy_(ours[f"{moe}.experts.down"][e].T)
         for name, linear in linears.items():
             linear.weight.copy_(ours[f"{name}.weight"].T)

@@ -129,8 +129,8 @@ function block(weights: DitWeights, config: DitConfig, layer: number, x: tf.Tens
   const trace = (part: string, value: tf.Tensor): void => options.trace?.(`${name}.${part}`, value);
   const attentionIn = modulatedNorm(weights, config, `${name}.attentionNorm`, x, shift1, scale1);
   const qkv = dense('attention.qkv', attentionIn); // [B, T, 3 D]
-  const heads = tf.reshape(qkv, [batch, tokens, 3 * config.numHeads, width / config.numHeads]);
-  const [q, k, v] = tf.split(tf.transpose(heads, [0, 2, 1, 3]), 3, 1) as [tf.Tensor, tf.Tensor, tf.Tensor]; // [B, H, T, d]
+  const heads = tf.reshape(qkv, [batch, tokens, 3, config.numHeads, width / config.numHeads]);
+  const [q, k, v] = tf.unstack(tf.transpose(heads, [2, 0, 3, 1, 4])) as [tf.Tensor, tf.Tensor, tf.Tensor]; // [B, H, T, d]
   const turn = config.rotary === true ? rotation(width / config.numHeads, ditSizes(config).grid, config.positionGrid) : undefined;
   const prepared = (part: string, heads: tf.Tensor): tf.Tensor => {
     const normal = config.qkNorm === true ? headNorm(weights, config, `${name}.attention.${part}`, heads) : heads;

@@ -1,7 +1,7 @@
 /**
  * Names, shapes and initial values of the weights.
  *
- * Linear weights are `[in, out]`, experts are stacked, gate and up projections lie side by side. The initial distributions
+ * Linear weights are `[in, out]`, experts are stacked, gate and up projection are one tensor `[2, in, out]`. The initial distributions
  * are the reference's: Xavier-uniform for every linear layer, experts included; the router Kaiming-uniform with a = sqrt 5; label table
  * and timestep MLP N(0, 0.02); all modulations and the output zero.
  */
@@ -42,7 +42,7 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
     specs[`${name}.bias`] = { shape: [outputs], initial: zeros };
   };
   const gated = (name: string, hidden: number, stack: number[] = []): void => {
-    specs[`${name}.gateUp`] = { shape: [...stack, d, 2 * hidden], initial: xavier(d, hidden) };
+    specs[`${name}.gateUp`] = { shape: [...stack, 2, d, hidden], initial: xavier(d, hidden) };
     specs[`${name}.down`] = { shape: [...stack, hidden, d], initial: xavier(hidden, d) };
   };
   /** RMSNorm has a scale, DiT's LayerNorm nothing. */

@@ -60,7 +60,7 @@ test.each(Object.keys(dispatchers) as (keyof typeof dispatchers)[])('the ops of 
     const inputs = [
       tf.ones([tokens, width]),
       tf.ones([tokens, 2]),
-      tf.ones([numExperts, width, 2 * hidden]),
+      tf.ones([numExperts, 2, width, hidden]),
       tf.ones([numExperts, hidden, width]),
     ] as const;
     const dy = tf.ones([tokens, width]);
@@ -122,7 +122,7 @@ test.each(Object.keys(dispatchers) as (keyof typeof dispatchers)[])('%s keeps th
       [tokens, 2],
       'int32',
     );
-    const up = tf.ones([numExperts, width, kind === 'gelu' ? hidden : 2 * hidden]);
+    const up = tf.ones([numExperts, ...(kind === 'gelu' ? [] : [2]), width, hidden]);
     const inputs = [tf.ones([tokens, width]), tf.ones([tokens, 2]), up, tf.ones([numExperts, hidden, width])];
     let kept = 0;
     tf.tidy(() => {
@@ -181,7 +181,7 @@ describe('auto', () => {
     });
     const [x, gateUp, down] = [
       tf.randomNormal([tokens, width]),
-      tf.randomNormal([numExperts, width, 2 * hidden]),
+      tf.randomNormal([numExperts, 2, width, hidden]),
       tf.randomNormal([numExperts, hidden, width]),
     ];
     const step = (dispatcher: ReturnType<typeof auto>) =>

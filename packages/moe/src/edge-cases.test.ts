@@ -34,7 +34,7 @@ const dispatchers = { slices, padded, dense, capacity: capacity({ factor: 100 })
 const [width, hidden] = [6, 4];
 const weightsFor = (numExperts: number) => ({
   gate: fill([width, numExperts], 1),
-  experts: { gateUp: fill([numExperts, width, 2 * hidden], 2), down: fill([numExperts, hidden, width], 3) },
+  experts: { gateUp: fill([numExperts, 2, width, hidden], 2), down: fill([numExperts, hidden, width], 3) },
 });
 /** Output of the layer by the dense formula. */
 const expected = (x: tf.Tensor, numExperts: number, topK: number) => {

@@ -24,9 +24,9 @@ const fill = (shape: number[], salt: number) =>
   );
 const shapes = [
   [width, numExperts],
-  [numExperts, width, 2 * hidden],
+  [numExperts, 2, width, hidden],
   [numExperts, hidden, width],
-  [width, 2 * shared],
+  [2, width, shared],
   [shared, width],
 ];
 const tensors = () => [fill([tokens, width], 0), ...shapes.map((shape, i) => fill(shape, i + 1))];

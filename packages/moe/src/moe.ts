@@ -20,7 +20,7 @@ export interface MoeWeights {
   /** Equal experts, or groups of different ones. */
   experts: FeedForwardExperts | readonly ExpertGroup[];
   /**
-   * An expert that every token uses: `gateUp` `[D, 2S]`, `down` `[S, D]`. It is added as it is, or with `gate` `[D, 1]` times
+   * An expert that every token uses: `gateUp` `[2, D, S]`, `down` `[S, D]`. It is added as it is, or with `gate` `[D, 1]` times
    * `sigmoid(x gate)` (Qwen2-MoE).
    */
   shared?: { gateUp: tf.Tensor; down: tf.Tensor; gate?: tf.Tensor };

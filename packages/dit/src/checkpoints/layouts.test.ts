@@ -72,14 +72,14 @@ describe('the layout of the reference', () => {
     expect(await imported(config, theirs)).toEqual(ours);
   });
 
-  test('matrices are transposed, gate and up projection are the halves of one', async () => {
+  test('matrices are transposed, gate and up projection are the entries of one', async () => {
     const ours = numbered(moeModel);
     const theirs = await exported(moeModel, 'qkv', ours);
     const [d, h] = [8, 16];
-    const gateUp = ours.get('blocks.1.moe.experts.gateUp')!; // [3, 8, 32]
-    const at = (e: number, i: number, o: number) => gateUp[(e * d + i) * 2 * h + o];
-    expect(theirs.get('blocks.1.moe.experts.2.gate_proj.weight')!.data[5 * d + 3]).toBe(at(2, 3, 5));
-    expect(theirs.get('blocks.1.moe.experts.2.up_proj.weight')!.data[5 * d + 3]).toBe(at(2, 3, h + 5));
+    const gateUp = ours.get('blocks.1.moe.experts.gateUp')!; // [3, 2, 8, 16]
+    const at = (e: number, part: number, i: number, o: number) => gateUp[((e * 2 + part) * d + i) * h + o];
+    expect(theirs.get('blocks.1.moe.experts.2.gate_proj.weight')!.data[5 * d + 3]).toBe(at(2, 0, 3, 5));
+    expect(theirs.get('blocks.1.moe.experts.2.up_proj.weight')!.data[5 * d + 3]).toBe(at(2, 1, 3, 5));
     expect(theirs.get('x_embedder.proj.weight')!.shape).toEqual([8, 2, 2, 2]);
     expect(theirs.get('pos_embed')!.data).toEqual(Float32Array.from(positionEmbedding(8, [2, 2])));
   });

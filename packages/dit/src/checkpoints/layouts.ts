@@ -1,7 +1,7 @@
 /**
  * State dictionaries of other implementations, as recipes that make our weights of theirs.
  *
- * Ours are `[in, out]` with gate and up projections side by side and experts stacked; theirs are `[out, in]`, one tensor each. So
+ * Ours are `[in, out]` with gate and up projections and experts stacked; theirs are `[out, in]`, one tensor each. So
  * every weight of ours is a stack of slices, and every slice is some of their tensors on top of each other, transposed.
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
@@ -128,9 +128,9 @@ export function recipes(config: DitConfig, layout: Layout): Record<string, Recip
     add(`${ours}.bias`, [all(theirs, 'bias')], [each], false, all(copies, 'bias'));
   };
   const gated = (ours: string, theirs: string[], hidden: number): void => {
-    const parts = (...projections: string[]) => theirs.map((t) => projections.map((name) => `${t}.${name}.weight`));
-    add(`${ours}.gateUp`, parts('gate_proj', 'up_proj'), [hidden, d], true);
-    add(`${ours}.down`, parts('down_proj'), [d, hidden], true);
+    const slices = (...projections: string[]) => theirs.flatMap((t) => projections.map((name) => [`${t}.${name}.weight`]));
+    add(`${ours}.gateUp`, slices('gate_proj', 'up_proj'), [hidden, d], true);
+    add(`${ours}.down`, slices('down_proj'), [d, hidden], true);
   };
   /** An embedder's place, and where diffusers has it again. */
   const embedder = (name: string): [string, string[]] => {

@@ -99,16 +99,8 @@ async function* upcycled(
     return named(name, noisy(name, data));
   };
   /** Columns of `[rows, columns]` into `out`. */
-  const columns = (
-    out: Float32Array,
-    from: Float32Array,
-    width: number,
-    first: number,
-    count: number,
-    at: number,
-    stride: number,
-  ): void => {
-    for (let r = 0; r < from.length / width; r++) for (let c = 0; c < count; c++) out[r * stride + at + c] = from[r * width + first + c]!;
+  const columns = (out: Float32Array, from: Float32Array, width: number, first: number, count: number): void => {
+    for (let r = 0; r < from.length / width; r++) for (let c = 0; c < count; c++) out[r * count + c] = from[r * width + first + c]!;
   };
   const router = (name: string): [string, NamedArray] => {
     const groups = randomNormal({ seed, purpose: `upcycle.${name}`, index: 0 }, d * copies);
@@ -130,13 +122,15 @@ async function* upcycled(
       case 'mlp.gateUp':
         yield router(`${moe}.gate`);
         yield stack(`${moe}.experts.gateUp`, d * 2 * hidden, (out, part) => {
-          columns(out, data, 2 * hidden * parts, part * hidden, hidden, 0, 2 * hidden);
-          columns(out, data, 2 * hidden * parts, hidden * parts + part * hidden, hidden, hidden, 2 * hidden);
+          for (const half of [0, 1]) {
+            const from = data.subarray(half * d * hidden * parts, (half + 1) * d * hidden * parts);
+            columns(out.subarray(half * d * hidden), from, hidden * parts, part * hidden, hidden);
+          }
         });
         break;
       case 'mlp.0.weight':
         yield router(`${moe}.gate`);
-        yield stack(`${moe}.experts.up`, d * hidden, (out, part) => columns(out, data, hidden * parts, part * hidden, hidden, 0, hidden));
+        yield stack(`${moe}.experts.up`, d * hidden, (out, part) => columns(out, data, hidden * parts, part * hidden, hidden));
         break;
       case 'mlp.0.bias':
         yield stack(`${moe}.experts.upBias`, hidden, (out, part) => out.set(data.subarray(part * hidden, (part + 1) * hidden)));

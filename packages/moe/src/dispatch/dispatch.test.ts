@@ -42,33 +42,34 @@ interface Kind {
   modulated?: boolean;
 }
 const plain = (x: tf.Tensor, w: tf.Tensor): tf.Tensor => tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D);
-const biasShapes = (columns: number) => [
-  [numExperts, width, columns],
+const shapes = (...parts: number[]) => [
+  [numExperts, ...parts, width, hidden],
   [numExperts, hidden, width],
-  [numExperts, columns],
+  [numExperts, ...parts, hidden],
   [numExperts, width],
 ];
 const kinds: Record<string, Kind> = {
   swiglu: {
-    shapes: biasShapes(2 * hidden).slice(0, 2),
+    shapes: shapes(2).slice(0, 2),
     experts: ([gateUp, down]) => ({ gateUp: gateUp!, down: down! }),
     one: (x, [gateUp, down]) => swiglu(x, gateUp!, down!),
   },
   'swiglu with biases': {
-    shapes: biasShapes(2 * hidden),
+    shapes: shapes(2),
     experts: ([gateUp, down, gateUpBias, downBias]) => ({ gateUp: gateUp!, down: down!, gateUpBias: gateUpBias!, downBias: downBias! }),
     one(x, [gateUp, down, gateUpBias, downBias]) {
-      const [g, u] = tf.split(tf.add(plain(x, gateUp!), gateUpBias!), 2, 1);
+      const biases = tf.unstack(gateUpBias!);
+      const [g, u] = tf.unstack(gateUp!).map((w, i) => tf.add(plain(x, w), biases[i]!));
       return tf.add(plain(tf.mul(tf.mul(g!, tf.sigmoid(g!)), u!), down!), downBias!);
     },
   },
   gelu: {
-    shapes: biasShapes(hidden).slice(0, 2),
+    shapes: shapes().slice(0, 2),
     experts: ([up, down]) => ({ kind: 'gelu', up: up!, down: down! }),
     one: (x, [up, down]) => plain(gelu(plain(x, up!)), down!),
   },
   'gelu with biases, modulated': {
-    shapes: biasShapes(hidden),
+    shapes: shapes(),
     experts: ([up, down, upBias, downBias]) => ({ kind: 'gelu', up: up!, down: down!, upBias: upBias!, downBias: downBias! }),
     one: (x, [up, down, upBias, downBias]) => tf.add(plain(gelu(tf.add(plain(x, up!), upBias!)), down!), downBias!),
     modulated: true,

@@ -18,17 +18,13 @@ export interface DispatchMath {
   like(x: tf.Tensor, other: tf.Tensor): tf.Tensor;
   /** Joins along the first axis. */
   join(parts: readonly tf.Tensor[]): tf.Tensor;
-  /** Joins along the last axis. */
-  joinColumns(a: tf.Tensor, b: tf.Tensor): tf.Tensor;
-  /** Both halves of the last axis. */
-  halves(x: tf.Tensor): [tf.Tensor, tf.Tensor];
-  /** Matrix product, or a batch of them for operands of rank 3; float32. */
+  /** Matrix product, or a batch of them for operands of higher rank; float32. On the runtime a batch dimension of 1 is broadcast. */
   product(a: tf.Tensor, b: tf.Tensor, transposeA?: boolean, transposeB?: boolean): tf.Tensor;
   /** A shape with at most one -1. */
   reshape(x: tf.Tensor, shape: readonly number[]): tf.Tensor;
-  /** Entries of the first axis. */
-  unstack(x: tf.Tensor): tf.Tensor[];
-  stack(parts: readonly tf.Tensor[]): tf.Tensor;
+  /** Entries of an axis (default the first). */
+  unstack(x: tf.Tensor, axis?: number): tf.Tensor[];
+  stack(parts: readonly tf.Tensor[], axis?: number): tf.Tensor;
   /** Which experts have a slice. Off the runtime their sizes are read to the host and those without rows are left out. */
   sliceSizes(counts: tf.Tensor): SliceSizes;
   /** Slices of the first axis. */
@@ -66,8 +62,6 @@ function native(backend: TensorFlowBackend, low: boolean): DispatchMath {
     take: (x, indices) => backend.raw('GatherV2', [x, indices, axis(0)])[0]!,
     like: (x, other) => cast(x, backend.dtypeOf(other)),
     join: (parts) => concat(parts, 0),
-    joinColumns: (a, b) => concat([a, b], a.rank - 1),
-    halves: (x) => backend.raw('Split', [axis(x.rank - 1), x], { num_split: { int: 2 } }, 2) as [tf.Tensor, tf.Tensor],
     product(a, b, transposeA = false, transposeB = false) {
       const product =
         a.rank === 2
@@ -76,9 +70,9 @@ function native(backend: TensorFlowBackend, low: boolean): DispatchMath {
       return cast(product, DataType.float32);
     },
     reshape: (x, shape) => backend.raw('Reshape', [x, tf.tensor1d(shape as number[], 'int32')])[0]!,
-    unstack: (x) => backend.raw('Unpack', [x], { num: { int: x.shape[0]! }, axis: { int: 0 } }, x.shape[0]!),
-    stack: (parts) =>
-      backend.raw('Pack', parts, { N: { int: parts.length }, T: { type: backend.dtypeOf(parts[0]!) }, axis: { int: 0 } })[0]!,
+    unstack: (x, along = 0) => backend.raw('Unpack', [x], { num: { int: x.shape[along]! }, axis: { int: along } }, x.shape[along]!),
+    stack: (parts, along = 0) =>
+      backend.raw('Pack', parts, { N: { int: parts.length }, T: { type: backend.dtypeOf(parts[0]!) }, axis: { int: along } })[0]!,
     sliceSizes: (counts) => ({ experts: Array.from({ length: counts.size }, (_, e) => e), sizes: counts }),
     split: (x, { experts, sizes }) =>
       backend.raw('SplitV', [x, sizes as tf.Tensor, axis(0)], { num_split: { int: experts.length } }, experts.length),
@@ -91,17 +85,17 @@ const portable: DispatchMath = {
   take: (x, indices) => tf.gather(x, indices as tf.Tensor1D),
   like: (x) => x,
   join: (parts) => tf.concat(parts as tf.Tensor[], 0),
-  joinColumns: (a, b) => tf.concat([a, b], a.rank - 1),
-  halves: (x) => tf.split(x, 2, x.rank - 1) as [tf.Tensor, tf.Tensor],
   product(a, b, transposeA = false, transposeB = false) {
     // Explicit transposes: the wasm backend's product with a transposed operand is 10 to 50 times slower.
-    const turned = (x: tf.Tensor, transpose: boolean) =>
-      (transpose ? tf.transpose(x, x.rank === 2 ? [1, 0] : [0, 2, 1]) : x) as tf.Tensor2D;
+    const turned = (x: tf.Tensor, transpose: boolean) => {
+      const axes = x.shape.map((_, i) => i);
+      return (transpose ? tf.transpose(x, [...axes.slice(0, -2), x.rank - 1, x.rank - 2]) : x) as tf.Tensor2D;
+    };
     return tf.matMul(turned(a, transposeA), turned(b, transposeB));
   },
   reshape: (x, shape) => tf.reshape(x, shape as number[]),
-  unstack: (x) => tf.unstack(x, 0),
-  stack: (parts) => tf.stack(parts as tf.Tensor[], 0),
+  unstack: (x, axis = 0) => tf.unstack(x, axis),
+  stack: (parts, axis = 0) => tf.stack(parts as tf.Tensor[], axis),
   sliceSizes(counts) {
     const filled = Array.from(counts.dataSync(), (size, expert) => ({ size, expert })).filter(({ size }) => size > 0);
     return { experts: filled.map(({ expert }) => expert), sizes: filled.map(({ size }) => size) };

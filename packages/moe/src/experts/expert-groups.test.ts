@@ -28,7 +28,7 @@ const fill = (shape: number[], salt: number) =>
 const shapes = [
   [tokens, width],
   [width, 8],
-  [2, width, 8],
+  [2, 2, width, 4],
   [2, 4, width],
   [1, width, 9],
   [1, 9, width],
@@ -37,7 +37,7 @@ const shapes = [
   [width, 2],
 ];
 const shared = [
-  [width, 6],
+  [2, width, 3],
   [3, width],
   [width, 1],
 ];

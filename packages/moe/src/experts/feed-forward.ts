@@ -7,9 +7,9 @@ import type { DispatchMath } from '../dispatch/math.js';
 /** SwiGLU experts of hidden width `H`: `(silu(x Wg) * (x Wu)) Wd`. */
 export interface SwigluExperts {
   kind?: 'swiglu';
-  /** `[E, D, 2H]`: gate half, then up half. */
+  /** `[E, 2, D, H]`: gate projection, then up projection. */
   gateUp: tf.Tensor;
-  /** `[E, 2H]` */
+  /** `[E, 2, H]` */
   gateUpBias?: tf.Tensor;
   /** `[E, H, D]` */
   down: tf.Tensor;
@@ -33,11 +33,18 @@ export interface GeluExperts {
 /** Stacked weights of equal experts. */
 export type FeedForwardExperts = SwigluExperts | GeluExperts;
 
-/** The weights of either kind under common names, in the order of their gradients. */
+/**
+ * The weights of either kind under common names, in the order of their gradients. `P` is the number of matrices before the activation: 2
+ * for SwiGLU, 1 for GELU.
+ */
 export interface ExpertTensors {
+  /** `[E, P, D, H]`, for GELU `[E, D, H]` */
   up: tf.Tensor;
+  /** `[E, H, D]` */
   down: tf.Tensor;
+  /** `[E, P, H]`, for GELU `[E, H]` */
   upBias?: tf.Tensor;
+  /** `[E, D]` */
   downBias?: tf.Tensor;
 }
 
@@ -46,52 +53,50 @@ export function expertTensors(experts: FeedForwardExperts, width: number): Exper
   const up = experts.kind === 'gelu' ? experts.up : experts.gateUp;
   const upBias = experts.kind === 'gelu' ? experts.upBias : experts.gateUpBias;
   const { down, downBias } = experts;
-  const [numExperts, inputs, columns] = up.shape as [number, number, number];
-  const hidden = experts.kind === 'gelu' ? columns : columns / 2;
-  const [name, times] = experts.kind === 'gelu' ? ['up', ''] : ['gateUp', '2'];
+  const [name, parts] = experts.kind === 'gelu' ? (['up', []] as const) : (['gateUp', [2]] as const);
   const check = (tensor: tf.Tensor | undefined, shape: number[], expected: string) => {
     if (tensor !== undefined && tensor.shape.join() !== shape.join()) throw new ShapeError('experts', expected, tensor.shape);
   };
-  if (inputs !== width) throw new ShapeError('experts', `${name} [E, ${width}, ${times}H]`, up.shape);
+  const [numExperts, hidden] = [up.shape[0]!, up.shape.at(-1)!];
+  check(up, [numExperts, ...parts, width, hidden], `${name} [${['E', ...parts, width, 'H'].join(', ')}]`);
   check(down, [numExperts, hidden, width], `down [${numExperts}, ${hidden}, ${width}] for ${name} [${up.shape}]`);
-  check(upBias, [numExperts, columns], `${name}Bias [${numExperts}, ${columns}]`);
+  check(upBias, [numExperts, ...parts, hidden], `${name}Bias [${[numExperts, ...parts, hidden].join(', ')}]`);
   check(downBias, [numExperts, width], `downBias [${numExperts}, ${width}]`);
   return { up, down, ...(upBias && { upBias }), ...(downBias && { downBias }) };
 }
 
-/** An activation between the two products. */
+/** An activation between the products. */
 interface Activation {
-  forward(hidden: tf.Tensor): tf.Tensor;
-  /** The activation again (recomputing it is cheaper than keeping it) and how a gradient goes through it. */
-  backward(hidden: tf.Tensor): { value: tf.Tensor; gradient(dValue: tf.Tensor): tf.Tensor };
+  /** Products before it, whose results it takes. */
+  parts: number;
+  forward(hidden: readonly tf.Tensor[]): tf.Tensor;
+  /** The activation again (recomputing it is cheaper than keeping it) and how a gradient goes through it to each part. */
+  backward(hidden: readonly tf.Tensor[]): { value: tf.Tensor; gradient(dValue: tf.Tensor): tf.Tensor[] };
 }
 
-const swiglu = (math: DispatchMath): Activation => ({
-  forward(hidden) {
-    const [gate, up] = math.halves(hidden);
-    return tf.mul(tf.mul(gate, tf.sigmoid(gate)), up);
-  },
-  backward(hidden) {
-    const [gate, up] = math.halves(hidden);
-    const s = tf.sigmoid(gate);
-    const gated = tf.mul(gate, s);
+const swiglu: Activation = {
+  parts: 2,
+  forward: ([gate, up]) => tf.mul(tf.mul(gate!, tf.sigmoid(gate!)), up!),
+  backward([gate, up]) {
+    const s = tf.sigmoid(gate!);
+    const gated = tf.mul(gate!, s);
     // d silu(g) = s + g s (1 - s) = s + gs - gs s
-    const gradient = (d: tf.Tensor) =>
-      math.joinColumns(tf.mul(tf.mul(d, up), tf.add(s, tf.sub(gated, tf.mul(gated, s)))), tf.mul(d, gated));
-    return { value: tf.mul(gated, up), gradient };
+    const gradient = (d: tf.Tensor) => [tf.mul(tf.mul(d, up!), tf.add(s, tf.sub(gated, tf.mul(gated, s)))), tf.mul(d, gated)];
+    return { value: tf.mul(gated, up!), gradient };
   },
-});
+};
 
 const SCALE = Math.sqrt(2 / Math.PI);
 const CUBIC = 0.044715;
 /** `x * g` with `g = (1 + tanh(u)) / 2 = sigmoid(2 u)`, `u = SCALE (x + CUBIC x^3)`. */
 const gelu: Activation = {
-  forward: (x) => tf.mul(x, geluGate(x)),
-  backward(x) {
-    const g = geluGate(x);
-    const slope = tf.mul(2 * SCALE, tf.add(1, tf.mul(3 * CUBIC, tf.square(x))));
-    const gradient = (d: tf.Tensor) => tf.mul(d, tf.add(g, tf.mul(tf.mul(x, tf.mul(g, tf.sub(1, g))), slope)));
-    return { value: tf.mul(x, g), gradient };
+  parts: 1,
+  forward: ([x]) => tf.mul(x!, geluGate(x!)),
+  backward([x]) {
+    const g = geluGate(x!);
+    const slope = tf.mul(2 * SCALE, tf.add(1, tf.mul(3 * CUBIC, tf.square(x!))));
+    const gradient = (d: tf.Tensor) => [tf.mul(d, tf.add(g, tf.mul(tf.mul(x!, tf.mul(g, tf.sub(1, g))), slope)))];
+    return { value: tf.mul(x!, g), gradient };
   },
 };
 const geluGate = (x: tf.Tensor): tf.Tensor => tf.sigmoid(tf.mul(2 * SCALE, tf.add(x, tf.mul(CUBIC, tf.mul(x, tf.square(x))))));
@@ -128,33 +133,42 @@ export function expertRunner(
   { layout, counts }: Pick<Grouping, 'layout' | 'counts'>,
   numExperts: number,
 ): ExpertRunner {
-  const activation = kind === 'gelu' ? gelu : swiglu(math);
+  const activation = kind === 'gelu' ? gelu : swiglu;
   return layout === 'batch' ? batchRunner(activation, math, numExperts) : sliceRunner(activation, math, counts, numExperts);
 }
 
 /** All experts in one batched product. */
 function batchRunner(activation: Activation, math: DispatchMath, numExperts: number): ExpertRunner {
-  const perExpert = (x: tf.Tensor): tf.Tensor => math.reshape(x, [numExperts, -1, x.shape.at(-1)!]);
+  const { parts } = activation;
+  const perExpert = (x: tf.Tensor): tf.Tensor => math.reshape(x, [numExperts, -1, x.shape.at(-1)!]); // [E, C, .]
   const flat = (x: tf.Tensor): tf.Tensor => math.reshape(x, [-1, x.shape.at(-1)!]);
-  const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(x, tf.expandDims(bias, 1)));
+  const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(x, tf.expandDims(bias, -2)));
+  const separate = (x: tf.Tensor): tf.Tensor[] => (parts === 1 ? [x] : math.unstack(x, 1));
+  const together = (xs: readonly tf.Tensor[]): tf.Tensor => (parts === 1 ? xs[0]! : math.stack(xs, 1)); // [E, P, C, H]
+  /** Rows for every part: broadcast where the backend can. */
+  const forParts = (x: tf.Tensor): tf.Tensor => {
+    if (parts === 1) return perExpert(x);
+    return math.native ? math.reshape(x, [numExperts, 1, -1, x.shape.at(-1)!]) : math.stack(Array<tf.Tensor>(parts).fill(perExpert(x)), 1);
+  };
   return {
     forward(rows, { up, down, upBias, downBias }) {
-      const hidden = biased(math.product(perExpert(rows), up), upBias);
-      const output = biased(math.product(math.round(activation.forward(hidden)), down), downBias);
+      const hidden = biased(math.product(forParts(rows), up), upBias);
+      const output = biased(math.product(math.round(activation.forward(separate(hidden))), down), downBias);
       return { outputs: [flat(output)], hidden: [hidden] };
     },
     backward(dOutput, rows, [hidden], { up, down, upBias, downBias }) {
       const dFlat = perExpert(dOutput);
       const d = math.round(dFlat);
-      const { value, gradient } = activation.backward(after(hidden!, dOutput));
-      const dHidden = gradient(math.product(d, down, false, true));
+      const { value, gradient } = activation.backward(separate(after(hidden!, dOutput)));
+      const dHidden = together(gradient(math.product(d, down, false, true)));
       const dRounded = math.round(dHidden);
+      const dParts = math.product(dRounded, up, false, true);
       return {
-        dRows: [flat(math.product(dRounded, up, false, true))],
+        dRows: [flat(parts === 1 ? dParts : tf.sum(dParts, 1))],
         grads: {
-          up: math.product(perExpert(rows), dRounded, true),
+          up: math.product(forParts(rows), dRounded, true),
           down: math.product(math.round(value), d, true),
-          ...(upBias && { upBias: tf.sum(dHidden, 1) }),
+          ...(upBias && { upBias: tf.sum(dHidden, -2) }),
           ...(downBias && { downBias: tf.sum(dFlat, 1) }),
         },
       };
@@ -164,43 +178,51 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
 
 /** Each expert multiplies its slice; weight gradients are stacked once, where a tape would pad every slice to the full size. */
 function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tensor, numExperts: number): ExpertRunner {
+  const { parts } = activation;
   const sizes = math.sliceSizes(counts);
-  const biasOf = (bias: tf.Tensor | undefined) => (bias === undefined ? undefined : math.unstack(bias));
+  /** Entries of each expert, one per part. */
+  const perExpert = (x: tf.Tensor, inner: number): tf.Tensor[][] => {
+    const all = math.unstack(math.reshape(x, [numExperts * parts, ...x.shape.slice(x.rank - inner)]));
+    return Array.from({ length: numExperts }, (_, e) => all.slice(e * parts, (e + 1) * parts));
+  };
   const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(x, bias));
   /** One entry for each expert; those without tokens get zeros. */
-  const stacked = (parts: readonly tf.Tensor[], like: tf.Tensor): tf.Tensor => {
-    if (parts.length === 0) return tf.zeros(like.shape);
-    const byExpert = new Map(sizes.experts.map((expert, i) => [expert, parts[i]!]));
-    const nothing = parts.length < numExperts ? tf.zerosLike(parts[0]!) : undefined;
-    return math.stack(Array.from({ length: numExperts }, (_, e) => byExpert.get(e) ?? nothing!));
+  const stacked = (entries: readonly tf.Tensor[][], like: tf.Tensor): tf.Tensor => {
+    if (entries.length === 0) return tf.zeros(like.shape);
+    const byExpert = new Map(sizes.experts.map((expert, i) => [expert, entries[i]!]));
+    const nothing = entries.length < numExperts ? entries[0]!.map((entry) => tf.zerosLike(entry)) : undefined;
+    const all = Array.from({ length: numExperts }, (_, e) => byExpert.get(e) ?? nothing!);
+    return math.reshape(math.stack(all.flat()), like.shape);
   };
   return {
     forward(rows, { up, down, upBias, downBias }) {
-      const [ups, downs, upBiases, downBiases] = [math.unstack(up), math.unstack(down), biasOf(upBias), biasOf(downBias)];
+      const [ups, downs] = [perExpert(up, 2), math.unstack(down)];
+      const [upBiases, downBiases] = [upBias && perExpert(upBias, 1), downBias && math.unstack(downBias)];
       const hidden: tf.Tensor[] = [];
       const outputs = math.split(rows, sizes).map((part, i) => {
         const e = sizes.experts[i]!;
-        const h = biased(math.product(part, ups[e]!), upBiases?.[e]);
-        hidden.push(h);
+        const h = ups[e]!.map((w, p) => biased(math.product(part, w), upBiases?.[e]![p]));
+        hidden.push(...h);
         return biased(math.product(math.round(activation.forward(h)), downs[e]!), downBiases?.[e]);
       });
       return { outputs, hidden };
     },
     backward(dOutput, rows, hidden, { up, down, upBias, downBias }) {
-      const [ups, downs] = [math.unstack(up), math.unstack(down)];
-      const parts = math.split(rows, sizes);
+      const [ups, downs] = [perExpert(up, 2), math.unstack(down)];
+      const slices = math.split(rows, sizes);
       const unrounded = downBias === undefined ? undefined : math.split(dOutput, sizes);
-      const grads: Record<keyof ExpertTensors, tf.Tensor[]> = { up: [], down: [], upBias: [], downBias: [] };
+      const grads: Record<keyof ExpertTensors, tf.Tensor[][]> = { up: [], down: [], upBias: [], downBias: [] };
       const dRows = math.split(math.round(dOutput), sizes).map((d, i) => {
         const e = sizes.experts[i]!;
-        const { value, gradient } = activation.backward(after(hidden[i]!, dOutput));
+        const kept = hidden.slice(i * parts, (i + 1) * parts).map((h) => after(h, dOutput));
+        const { value, gradient } = activation.backward(kept);
         const dHidden = gradient(math.product(d, downs[e]!, false, true));
-        const dRounded = math.round(dHidden);
-        grads.down.push(math.product(math.round(value), d, true));
-        grads.up.push(math.product(parts[i]!, dRounded, true));
-        if (upBias !== undefined) grads.upBias.push(tf.sum(dHidden, 0));
-        if (unrounded !== undefined) grads.downBias.push(tf.sum(unrounded[i]!, 0));
-        return math.product(dRounded, ups[e]!, false, true);
+        const dRounded = dHidden.map((h) => math.round(h));
+        grads.down.push([math.product(math.round(value), d, true)]);
+        grads.up.push(dRounded.map((h) => math.product(slices[i]!, h, true)));
+        if (upBias !== undefined) grads.upBias.push(dHidden.map((h) => tf.sum(h, 0)));
+        if (unrounded !== undefined) grads.downBias.push([tf.sum(unrounded[i]!, 0)]);
+        return dRounded.map((h, p) => math.product(h, ups[e]![p]!, false, true)).reduce((a, b) => tf.add(a, b));
       });
       return {
         dRows,

@@ -10,7 +10,7 @@ const [batch, length, width, numExperts, rank, channels, hidden] = [2, 3, 4, 3, 
 const tensors = () => [fill([batch, channels], 1), fill([channels, numExperts * rank], 2), fill([numExperts, rank, 3 * width], 3)] as const;
 const layer = () => ({
   gate: fill([width, numExperts], 5),
-  experts: { gateUp: fill([numExperts, width, 2 * hidden], 6), down: fill([numExperts, hidden, width], 7) },
+  experts: { gateUp: fill([numExperts, 2, width, hidden], 6), down: fill([numExperts, hidden, width], 7) },
 });
 const config = { numExperts, topK: 2 };
 

@@ -2,7 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { after } from './after.js';
-import { concat, matMul, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
+import { matMul, type Precision, stack, toF32, toProductType, unstack, usesBf16 } from './raw-math.js';
 
 /** `x * sigmoid(x)` (swish with beta 1). */
 export function silu(x: tf.Tensor): tf.Tensor {
@@ -51,8 +51,11 @@ export function gelu(x: tf.Tensor, approximate: 'tanh' | 'none' = 'tanh'): tf.Te
  * SwiGLU feed-forward layer without biases (Shazeer 2020): `(silu(x Wg) * (x Wu)) Wd`. Keeps `x` and the pre-activations; the
  * activation itself is recomputed in the backward pass.
  *
+ * Gate and up projection are two matrices one after the other, not one of double width: the halves of a product would have to be copied
+ * apart, and products with rows of twice the length were slower (112 against 139 GFLOP/s per core at `[256, 384]` times `[384, 3072]`).
+ *
  * @param x `[N, D]`
- * @param gateUp `[D, 2H]`: gate half first, then the up half
+ * @param gateUp `[2, D, H]`: gate projection, then up projection
  * @param down `[H, D]`
  * @returns `[N, D]`
  */
@@ -64,37 +67,35 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
     return tf.matMul((transposeA ? tf.transpose(a) : a) as tf.Tensor2D, (transposeB ? tf.transpose(b) : b) as tf.Tensor2D);
   };
   const rounded = (a: tf.Tensor): tf.Tensor => (backend === undefined ? a : toProductType(backend, a, low));
-  const halves = (h: tf.Tensor): [tf.Tensor, tf.Tensor] =>
-    backend !== undefined
-      ? (backend.raw('Split', [tf.scalar(1, 'int32'), h], { num_split: { int: 2 } }, 2) as [tf.Tensor, tf.Tensor])
-      : (tf.split(h, 2, 1) as [tf.Tensor, tf.Tensor]);
+  const both = (w: tf.Tensor): [tf.Tensor, tf.Tensor] =>
+    (backend !== undefined ? unstack(backend, w) : tf.unstack(w)) as [tf.Tensor, tf.Tensor];
   return tf.customGrad((input, w1, w2, save) => {
     const [xs, ws1, ws2] = [rounded(input as tf.Tensor), rounded(w1 as tf.Tensor), rounded(w2 as tf.Tensor)];
-    const hidden = product(xs, ws1);
-    (save as tf.GradSaveFunc)([xs, ws1, ws2, hidden]);
-    const [g, u] = halves(hidden);
-    const value = product(rounded(tf.mul(tf.mul(g, tf.sigmoid(g)), u)), ws2);
+    const [gate, up] = both(ws1).map((w) => product(xs, w)) as [tf.Tensor, tf.Tensor];
+    (save as tf.GradSaveFunc)([xs, ws1, ws2, gate, up]);
+    const value = product(rounded(tf.mul(tf.mul(gate, tf.sigmoid(gate)), up)), ws2);
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const [sx, sw1, sw2, h] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
-      const { activation, dHidden } = swigluBackward(halves(after(h, dy)), (a) => product(rounded(dy), a, false, true), sw2);
-      const dHiddenRounded = rounded(dHidden);
+      const [sx, sw1, sw2, g, u] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+      const d = rounded(dy);
+      const { activation, dGate, dUp } = swigluBackward(after(g, dy), after(u, dy), product(d, sw2, false, true));
+      const [wGate, wUp] = both(sw1);
+      const [dg, du] = [rounded(dGate), rounded(dUp)];
+      const parts = [product(sx, dg, true), product(sx, du, true)];
       return [
-        product(dHiddenRounded, sw1, false, true),
-        product(sx, dHiddenRounded, true),
-        product(rounded(activation), rounded(dy), true),
+        tf.add(product(dg, wGate, false, true), product(du, wUp, false, true)),
+        backend !== undefined ? stack(backend, parts) : tf.stack(parts),
+        product(rounded(activation), d, true),
       ];
     };
     return { value, gradFunc };
   })(x, gateUp, down);
+}
 
-  function swigluBackward([g, u]: [tf.Tensor, tf.Tensor], toActivation: (w: tf.Tensor) => tf.Tensor, w2: tf.Tensor) {
-    const dActivation = toActivation(w2);
-    const s = tf.sigmoid(g);
-    const gs = tf.mul(g, s);
-    const dUp = tf.mul(dActivation, gs);
-    // d silu(g) = s + g s (1 - s) = s + gs - gs s
-    const dGate = tf.mul(tf.mul(dActivation, u), tf.add(s, tf.sub(gs, tf.mul(gs, s))));
-    const dHidden = backend !== undefined ? concat(backend, [dGate, dUp], 1) : tf.concat([dGate, dUp], 1);
-    return { activation: tf.mul(gs, u), dHidden };
-  }
+/** The activation of SwiGLU again, and its gradients with respect to the pre-activations. */
+function swigluBackward(gate: tf.Tensor, up: tf.Tensor, dActivation: tf.Tensor): Record<'activation' | 'dGate' | 'dUp', tf.Tensor> {
+  const s = tf.sigmoid(gate);
+  const gated = tf.mul(gate, s);
+  // d silu(g) = s + g s (1 - s) = s + gs - gs s
+  const dGate = tf.mul(tf.mul(dActivation, up), tf.add(s, tf.sub(gated, tf.mul(gated, s))));
+  return { activation: tf.mul(gated, up), dGate, dUp: tf.mul(dActivation, gated) };
 }

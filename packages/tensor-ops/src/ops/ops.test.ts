@@ -113,7 +113,7 @@ describe('on the TensorFlow runtime', () => {
       {
         shapes: [
           [4, 16],
-          [16, 12],
+          [2, 16, 6],
           [6, 16],
         ],
         run: (x, a, b) => ops.swiglu(x!, a!, b!, { precision: 'bf16' }),

@@ -49,6 +49,17 @@ export function concat(backend: TensorFlowBackend, parts: readonly tf.Tensor[], 
   })[0]!;
 }
 
+/** Entries of an axis; no copies on the first one. */
+export function unstack(backend: TensorFlowBackend, x: tf.Tensor, axis = 0): tf.Tensor[] {
+  const count = x.shape[axis]!;
+  return backend.raw('Unpack', [x], { num: { int: count }, axis: { int: axis } }, count);
+}
+
+/** Tensors of one shape and type along a new axis. */
+export function stack(backend: TensorFlowBackend, parts: readonly tf.Tensor[], axis = 0): tf.Tensor {
+  return backend.raw('Pack', parts, { N: { int: parts.length }, T: { type: backend.dtypeOf(parts[0]!) }, axis: { int: axis } })[0]!;
+}
+
 /** Whether a product with weight `w` is computed in bfloat16: asked for or stored so, and the processor is good at it. */
 export function usesBf16(backend: TensorFlowBackend, w: tf.Tensor, precision: Precision | undefined): boolean {
   return backend.bf16Products && (precision === 'bf16' || backend.dtypeOf(w) === DataType.bfloat16);

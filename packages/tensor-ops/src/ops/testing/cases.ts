@@ -68,7 +68,7 @@ export const cases: Record<string, Case> = {
   swiglu: {
     shapes: [
       [3, 4],
-      [4, 6],
+      [2, 4, 3],
       [3, 4],
     ],
     run: (x, a, b) => ops.swiglu(x!, a!, b!),
