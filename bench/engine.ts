@@ -11,12 +11,21 @@ import * as tf from '@tensorflow/tfjs-core';
 import { checkAgreement } from './engine/agreement.js';
 import { BATCH, prepareModel, type Workload } from './engine/model.js';
 import { peakMemory } from './engine/peak-memory.js';
-import { type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
+import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
 import { interleave, median, type Repetitions, type Timer, timer } from './harness/measure.js';
 import { findPython, Peer } from './harness/peer.js';
 
 export const name = 'engine';
 export const description = 'op overhead, matrix products, DiT-MoE-S/2-8E2A forward and training, memory; against PyTorch';
+
+const workloads: readonly { workload: Workload; precision: Precision }[] = [
+  { workload: 'forward', precision: 'f32' },
+  { workload: 'forward', precision: 'bf16' },
+  { workload: 'train', precision: 'f32' },
+  { workload: 'train', precision: 'bf16' },
+];
+/** `ops`, and one section per workload with its memory. */
+const sections = ['ops', ...workloads.map(({ workload, precision }) => `${workload}-${precision}`)];
 
 const PEER_SCRIPT = 'dit_moe.py';
 /** Calls of a cheap op that count as one run, so that the clock's resolution and the peer's pipe do not matter. */
@@ -24,7 +33,9 @@ const OPS_PER_RUN = 2000;
 const MATRIX_SIZE = 1024;
 
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]> {
-  const { quick, log } = options;
+  const { quick, only, log } = options;
+  if (only !== undefined && !sections.includes(only)) throw new BenchmarkError(`There is no section "${only}": ${sections.join(', ')}.`);
+  const wanted = (section: string): boolean => only === undefined || only === section;
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
   log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
@@ -41,15 +52,16 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
   const engine = new EngineBenchmark(peer, python, threads, options);
   try {
     const small: Repetitions = quick ? { warmUp: 2, rounds: 3, perRound: 2 } : { warmUp: 3, rounds: 8, perRound: 5 };
-    await engine.opOverhead(small);
-    for (const precision of ['f32', 'bf16'] as const) await engine.matMul(precision, small);
+    if (wanted('ops')) {
+      await engine.opOverhead(small);
+      for (const precision of ['f32', 'bf16'] as const) await engine.matMul(precision, small);
+    }
     const large: Repetitions = quick ? { warmUp: 2, rounds: 3, perRound: 1 } : { warmUp: 3, rounds: 6, perRound: 2 };
-    for (const workload of ['forward', 'train'] as const) {
-      for (const precision of ['f32', 'bf16'] as const) {
-        const eager = await engine.model(workload, precision, false, large);
-        const best = await engine.model(workload, precision, true, large, eager);
-        await engine.memory(workload, precision, best);
-      }
+    for (const { workload, precision } of workloads) {
+      if (!wanted(`${workload}-${precision}`)) continue;
+      const eager = await engine.model(workload, precision, false, large);
+      const best = await engine.model(workload, precision, true, large, eager);
+      await engine.memory(workload, precision, best);
     }
   } finally {
     peer?.stop();

@@ -201,7 +201,7 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
       const hidden: tf.Tensor[] = [];
       const outputs = math.split(rows, sizes).map((part, i) => {
         const e = sizes.experts[i]!;
-        const h = ups[e]!.map((w, p) => biased(math.product(part, w), upBiases?.[e]![p]));
+        const h = ups[e]!.map((w, p) => biased(math.product(part, w), upBiases?.[e]?.[p]));
         hidden.push(...h);
         return biased(math.product(math.round(activation.forward(h)), downs[e]!), downBiases?.[e]);
       });
