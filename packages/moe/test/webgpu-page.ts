@@ -28,7 +28,7 @@ const assignment = () => tf.tensor1d([4, 4, 4, 4, ...new Array<number>(tokens - 
 
 const swiglu = {
   shapes: [
-    [numExperts, width, 2 * hidden],
+    [numExperts, 2, width, hidden],
     [numExperts, hidden, width],
   ],
   experts: ([gateUp, down]: tf.Tensor[]): FeedForwardExperts => ({ gateUp: gateUp!, down: down! }),
