@@ -44,7 +44,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
     if (shapes[section] !== undefined) results.push(...(await compareShape(section, threads, repetitions, options)));
     else if (section === 'experts') results.push(...(await moreExperts(repetitions, log)));
     else if (section === 'auto') results.push(...(await autoChoice(repetitions, log)));
-    else results.push(...(await telemetryCost({ ...repetitions, rounds: 3 * repetitions.rounds }, log)));
+    else results.push(...(await telemetryCost({ ...repetitions, rounds: 2 * repetitions.rounds }, log)));
   }
   return results;
 }

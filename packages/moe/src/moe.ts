@@ -4,7 +4,7 @@
  */
 import { ArgumentError, linear, swiglu } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type ExpertGroup, groupedExperts } from './experts/expert-groups.js';
+import { type ExpertGroup, expertCount, groupedExperts } from './experts/expert-groups.js';
 import type { FeedForwardExperts } from './experts/feed-forward.js';
 import type { RoutedExpertsOptions } from './experts/routed-experts.js';
 import { balanceLoss } from './losses/balance.js';
@@ -41,17 +41,23 @@ export interface MoeOptions extends RouteOptions, RoutedExpertsOptions {
   losses?: Readonly<Record<string, LossTerm>>;
 }
 
+/** How tokens are routed; as many experts as the weights have, unless it says how many are expected. */
+export type MoeLayerConfig = Omit<RouterConfig, 'numExperts'> & Partial<Pick<RouterConfig, 'numExperts'>>;
+
 /**
  * Applies the layer.
  *
  * @param x tokens `[N, D]`
+ * @param weights from a model, or new ones of `moeVariables`
+ * @throws ArgumentError or ShapeError if configuration, weights and tokens do not fit each other
  */
-export function moe(x: tf.Tensor, weights: MoeWeights, config: RouterConfig, options: MoeOptions = {}): MoeOutput {
+export function moe(x: tf.Tensor, weights: MoeWeights, config: MoeLayerConfig, options: MoeOptions = {}): MoeOutput {
   const { experts, gate, shared } = weights;
   const { scorer = gate && linearScorer(gate), losses = { balance: balanceLoss } } = options;
   if (scorer === undefined) throw new ArgumentError('moe', 'the weight gate or a scorer', 'neither');
-  const plan = route(x, scorer, config, options);
   const groups = Array.isArray(experts) ? (experts as readonly ExpertGroup[]) : [experts as FeedForwardExperts];
+  const { numExperts = groups.reduce((sum, group) => sum + expertCount(group), 0) } = config;
+  const plan = route(x, scorer, { ...config, numExperts }, options);
   let { output, dropped } = groupedExperts(x, plan, groups, options);
   if (shared !== undefined) {
     const common = swiglu(x, shared.gateUp, shared.down, options);

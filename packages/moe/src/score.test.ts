@@ -4,7 +4,8 @@ import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { cosineScorer, linearScorer, mlpScorer, moe, replay, route, type Scorer } from './index.js';
-import { expectClose, expectGradients, fill } from './testing/numbers.js';
+import { fill } from './testing/fill.js';
+import { expectClose, expectGradients } from './testing/numbers.js';
 
 const [tokens, inputs, numExperts, hidden] = [6, 5, 4, 3];
 type Matrix = number[][];

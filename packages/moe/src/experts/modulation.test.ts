@@ -4,7 +4,8 @@ import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
 import { lowRankModulation, moe } from '../index.js';
-import { expectClose, expectGradients, fill } from '../testing/numbers.js';
+import { fill } from '../testing/fill.js';
+import { expectClose, expectGradients } from '../testing/numbers.js';
 
 const [batch, length, width, numExperts, rank, channels, hidden] = [2, 3, 4, 3, 2, 5, 4];
 const tensors = () => [fill([batch, channels], 1), fill([channels, numExperts * rank], 2), fill([numExperts, rank, 3 * width], 3)] as const;

@@ -1,13 +1,7 @@
-/** Numbers for tests: inputs without a generator, comparisons, and gradients by central differences. */
+/** Comparisons for tests, and gradients by central differences. */
 import * as tf from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
-
-/** Fixed values in [-1, 1] without a pattern; `salt` tells tensors apart. */
-export const fill = (shape: number[], salt: number): tf.Tensor =>
-  tf.tensor(
-    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
-    shape,
-  );
+import { fill } from './fill.js';
 
 /** Expects no difference above `tolerance` of the largest value wanted (at least 1). */
 export function expectClose(actual: tf.Tensor, wanted: tf.Tensor, tolerance = 1e-6): void {
