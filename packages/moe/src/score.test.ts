@@ -106,7 +106,7 @@ test('a router on the timestep alone gets the gradient of all its tokens, and th
   for (const backend of ['cpu', 'tensorflow']) {
     await tf.setBackend(backend);
     const [sequences, length, width] = [2, 3, 6];
-    const experts = { gateUp: fill([numExperts, width, 4], 3), down: fill([numExperts, 2, width], 4) };
+    const experts = { gateUp: fill([numExperts, 2, width, 2], 3), down: fill([numExperts, 2, width], 4) };
     const layer = (x: tf.Tensor, time: tf.Tensor, gate: tf.Tensor) =>
       moe(x, { gate, experts }, { numExperts, topK: 2 }, { routerInput: time });
     const [x, time, gate] = [fill([sequences * length, width], 1), fill([sequences, inputs], 2), fill([inputs, numExperts], 5)];
