@@ -71,17 +71,18 @@ export class LayerTensors {
   products(): { run(): Promise<void>; dispose(): void } {
     const { width, hidden, numExperts, workload, indices } = this.layer;
     const loads = loadOf(indices, numExperts).filter((load) => load > 0);
-    const rows = loads.flatMap((load) => [tf.ones([load, width]), tf.ones([load, hidden])]);
+    // Different tensors for different products: equal ones would be computed once.
+    const rows = loads.flatMap((load) => [tf.ones([load, width]), tf.ones([load, hidden]), tf.ones([load, hidden])]);
     const matMul = (a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor =>
       tensorFlowBackend()!.raw('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } })[0]!;
     const weights = [tf.ones([width, hidden]), tf.ones([width, hidden]), tf.ones([hidden, width])];
     const fn = compile((gate: tf.Tensor, up: tf.Tensor, down: tf.Tensor) =>
       loads.flatMap((_, e) => {
-        const [x, h] = rows.slice(2 * e, 2 * e + 2) as [tf.Tensor, tf.Tensor];
+        const [x, h, g] = rows.slice(3 * e, 3 * e + 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
         const forward = [matMul(x, gate), matMul(x, up), matMul(h, down)];
         if (workload === 'forward') return forward;
-        const back = [matMul(x, down, false, true), matMul(h, x, true)];
-        return [...forward, ...back, ...[gate, up].flatMap((w) => [matMul(h, w, false, true), matMul(x, h, true)])];
+        const ofRows = [matMul(x, down, false, true), matMul(g, gate, false, true), matMul(h, up, false, true)];
+        return [...forward, ...ofRows, matMul(h, x, true), matMul(x, g, true), matMul(x, h, true)];
       }),
     );
     return {
