@@ -1,4 +1,4 @@
-/** The example of the README runs as it stands and learns. */
+/** The examples of the README run as they stand, one after another, and the layer learns. */
 import fs from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import { expect, test } from 'vitest';
@@ -17,11 +17,12 @@ function runExample(code: string): string[][] {
   return lines;
 }
 
-test('the example of the README runs and learns', async () => {
+test('the examples of the README run and learn', async () => {
   await tf.setBackend('cpu');
   const readme = fs.readFileSync(new URL('../README.md', import.meta.url), 'utf8');
-  const [, code] = /```ts\n([\s\S]+?)```/.exec(readme)!;
-  const lines = runExample(code!);
+  const code = [...readme.matchAll(/```ts\n([\s\S]+?)```/g)].map(([, block]) => block).join('\n');
+  expect(code).toContain('expertChoice(');
+  const lines = runExample(code);
   const losses = lines.slice(0, -1).map(([, loss]) => Number(loss));
   expect(losses.length).toBe(4);
   expect(losses.at(-1)!).toBeLessThan(losses[0]! / 5);
