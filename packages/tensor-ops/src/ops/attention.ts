@@ -12,6 +12,12 @@ import { batchMatMul, type Precision, toF32, toProductType } from './raw-math.js
 /** Largest number of probabilities (batch x heads x queries x keys) that are computed at once; 256 MiB of float32. */
 const MAX_PROBABILITIES = 1 << 26;
 
+/**
+ * Multiplications of a head's product from which the wasm backend, whose fast path is for single matrices only, gets the heads one by
+ * one; below, taking them apart costs more than the slow path.
+ */
+const MIN_SINGLE_PRODUCT = 1 << 16;
+
 export interface AttentionOptions {
   /** Multiplies `q k^T` (default `1 / sqrt(d)`). */
   scale?: number;
@@ -66,13 +72,14 @@ function products(precision: Precision | undefined): Products {
   const transposed = (x: tf.Tensor): tf.Tensor => tf.transpose(x, [0, 1, 3, 2]);
   return {
     round: (x) => x,
-    // One matrix product per head: the wasm backend has a fast path for single matrices only.
     product(a, b, ta = false, tb = false) {
       const [x, y] = [ta ? transposed(a) : a, tb ? transposed(b) : b];
-      const [batch, heads, rows] = x.shape as [number, number, number];
-      const xs = tf.unstack(tf.reshape(x, [batch * heads, rows, x.shape[3]!])) as tf.Tensor2D[];
-      const ys = tf.unstack(tf.reshape(y, [batch * heads, y.shape[2]!, y.shape[3]!])) as tf.Tensor2D[];
-      return tf.reshape(tf.stack(xs.map((m, i) => tf.matMul(m, ys[i]!))), [batch, heads, rows, y.shape[3]!]);
+      const [batch, heads, rows, inner] = x.shape as [number, number, number, number];
+      const columns = y.shape[3]!;
+      if (tf.getBackend() !== 'wasm' || rows * inner * columns < MIN_SINGLE_PRODUCT) return tf.matMul(x, y);
+      const xs = tf.unstack(tf.reshape(x, [batch * heads, rows, inner])) as tf.Tensor2D[];
+      const ys = tf.unstack(tf.reshape(y, [batch * heads, inner, columns])) as tf.Tensor2D[];
+      return tf.reshape(tf.stack(xs.map((m, i) => tf.matMul(m, ys[i]!))), [batch, heads, rows, columns]);
     },
     softmax: (x) => tf.softmax(x),
   };

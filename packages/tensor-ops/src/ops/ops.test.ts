@@ -53,6 +53,18 @@ describe.each(Object.entries(cases))('%s', (_, c) => {
   });
 });
 
+test.each(['wasm', 'tensorflow'])('attention of long sequences on %s agrees with cpu', async (backend) => {
+  const shape = [1, 2, 64, 32];
+  const c: Case = { shapes: [shape, shape, shape], run: (q, k, v) => ops.attention(q!, k!, v!) };
+  const inputs = c.shapes.map((_, i) => fill(shape, i));
+  await tf.setBackend('cpu');
+  const expected = evaluate(c, inputs);
+  await tf.setBackend(backend);
+  const actual = evaluate(c, inputs);
+  expect(difference(actual.output, expected.output)).toBeLessThan(1e-5);
+  for (const [i, grad] of actual.grads.entries()) expect(difference(grad, expected.grads[i]!)).toBeLessThan(2e-5);
+});
+
 describe('attention keeps no probabilities', () => {
   const [batch, heads, length, size] = [1, 2, 64, 4] as const;
   const probabilities = batch * heads * length * length;
