@@ -17,4 +17,6 @@ console.log('saving');
 for (let step = 1; ; step++) {
   tf.tidy(() => parameter.assign(tf.fill([500_000], step)));
   await writer.save(state, {} as ModelCard, { ...newRecord(), step }, '');
+  // A save waits for the one before it.
+  if (step > 1) console.log(`saved ${step - 1}`);
 }
