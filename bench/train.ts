@@ -157,7 +157,7 @@ class TrainBenchmark {
   async save(): Promise<void> {
     const every = this.options.quick ? 12 : 24;
     const saves = this.options.quick ? 2 : 3;
-    const config = latentsConfig(this.latents, 'f32', DEPTH, `checkpoints.every=${every}`, `steps=${every * (saves + 1)}`);
+    const config = latentsConfig(this.latents, 'f32', DEPTH, `checkpoints.every=${every}`);
     const out = path.join(this.folder, 'save');
     const steps: { seconds: number; saving: boolean }[] = [];
     let last = performance.now();
@@ -169,13 +169,16 @@ class TrainBenchmark {
       steps.push({ seconds: (now - last) / 1000, saving: saving || begins });
       const names = await fs.readdir(path.join(out, 'checkpoints')).catch(() => [] as string[]);
       saving = begins || names.some((name) => name.startsWith('.tmp'));
+      // Before the next save, and before the end of the run, at which it makes a preview.
+      if (step === every * (saves + 1) - 1) stop.abort();
       last = performance.now();
     };
-    const { state } = await train(config, { out, resume: false, progress: silent, signal: new AbortController().signal, onStep });
+    const stop = new AbortController();
+    const { state } = await train(config, { out, resume: false, progress: silent, signal: stop.signal, onStep });
     state.dispose();
     await fs.rm(out, { recursive: true });
-    // Without the first steps, which compile, and the last, at which the run ends.
-    const counted = steps.slice(3, -1);
+    // Without the first steps, which compile.
+    const counted = steps.slice(3);
     const [busy, free] = [true, false].map((kind) => counted.filter((step) => step.saving === kind).map(({ seconds }) => seconds));
     const usual = median(free!);
     const added = busy!.reduce((a, b) => a + b, 0) / saves - (busy!.length / saves) * usual;

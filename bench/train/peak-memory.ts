@@ -32,11 +32,15 @@ if (process.send !== undefined && process.argv[1] === fileURLToPath(import.meta.
   const [latents, out, precision, count] = process.argv.slice(2) as [string, string, Precision, string];
   await useTensorFlow();
   let steps = 0;
-  const config = latentsConfig(latents, precision, undefined, `steps=${count}`);
-  const onStep = () => {
+  const config = latentsConfig(latents, precision);
+  // Stopped before its end, at which a run makes a preview.
+  const stop = new AbortController();
+  const onStep = (step: number) => {
+    if (step < Number(count)) return;
     steps = ownPeak();
+    stop.abort();
   };
-  const { state } = await train(config, { out, resume: false, progress: silent, signal: new AbortController().signal, onStep });
+  const { state } = await train(config, { out, resume: false, progress: silent, signal: stop.signal, onStep });
   state.dispose();
   process.send({ steps, saved: ownPeak() }, undefined, undefined, () => process.exit());
 }
