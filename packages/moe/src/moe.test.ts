@@ -104,10 +104,11 @@ describe('on the TensorFlow runtime', () => {
       inputs[0] = tf.add(fill([tokens, width], salt), tf.tensor1d([shift, 0, 0, 0, 0, 0]));
       const eager = tf.valueAndGrads(ours)(inputs);
       const compiled = step.runSync(...inputs);
-      // 2e-6: TensorFlow fuses ops of the step, such as x sigmoid(x), which rounds otherwise than one op after another.
+      // The router's gradient is a difference of larger terms, the products of the experts' outputs, whose rounding shows in it.
+      const ROUTER = 2;
       [eager.value, ...eager.grads].forEach((t, i) => {
         const scale = Math.max(1, tf.max(tf.abs(t)).dataSync()[0]!);
-        expect(worst(compiled[i]!.dataSync() as Float32Array, t.dataSync() as Float32Array) / scale).toBeLessThan(2e-6);
+        expect(worst(compiled[i]!.dataSync() as Float32Array, t.dataSync() as Float32Array) / scale).toBeLessThan(i === ROUTER ? 2e-6 : 1e-6);
       });
     }
     expect(step.traces).toBe(1);

@@ -43,7 +43,10 @@ export function encodeChannelsLast(
   return encoderEnd(h);
 }
 
-/** @throws ShapeError unless the encoder takes images of this size */
+/**
+ * Checks a size in pixels before images are encoded.
+ * @throws ShapeError unless both sides are positive multiples of the downscale
+ */
 export function checkImageSize(config: AutoencoderConfig, height: number, width: number): void {
   const step = downscale(config);
   if (height % step !== 0 || width % step !== 0 || height === 0 || width === 0)

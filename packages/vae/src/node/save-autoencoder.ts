@@ -15,7 +15,12 @@ export async function saveAutoencoder(folder: string, weights: AutoencoderWeight
   await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(configJson(config), null, 2)}\n`);
 }
 
-/** Writes the weights alone, or those of one half. */
+/**
+ * Writes weights as one float32 safetensors file of current names and PyTorch's layouts, which `readAutoencoder` and diffusers read.
+ * @param weights as {@link AutoencoderWeights} says; those of the `parts` at least
+ * @param parts halves to write (default both)
+ * @returns size and sha256 of the file
+ */
 export async function saveWeights(
   file: string,
   weights: AutoencoderWeights,
