@@ -19,11 +19,11 @@ import { readMetrics } from '../apps/trainer/src/training/metrics-log.js';
 import { train } from '../apps/trainer/src/training/train.js';
 import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
 import { fastestVariant } from './harness/fastest-variant.js';
+import { makeLatents } from './harness/latents.js';
 import { interleave, median, type Timer } from './harness/measure.js';
 import { findPython, Peer } from './harness/peer.js';
 import { bareStep } from './train/bare-step.js';
 import { BATCH, latentsConfig } from './train/config.js';
-import { makeLatents } from './train/latents.js';
 import { PausedTraining, silent } from './train/paused-training.js';
 import { peakMemory } from './train/peak-memory.js';
 
@@ -31,6 +31,8 @@ export const name = 'train';
 export const description = 'the whole trainer: against its bare step, against a PyTorch loop, cost of saving, memory';
 
 const DEPTH = 4;
+/** Images in the cache of latents. */
+const LATENTS = 256;
 const PEER_SCRIPT = 'dit_moe.py';
 
 const sections = ['digits', 'f32', 'bf16', 'save', 'memory'] as const;
@@ -47,7 +49,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'bench-train-'));
   const bench = new TrainBenchmark(folder, python, threads, options);
   try {
-    await makeLatents(bench.latents);
+    await makeLatents(bench.latents, LATENTS);
     for (const section of sections) if (only === undefined || only === section) await bench[section]();
     return bench.results;
   } finally {

@@ -2,9 +2,10 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { fingerprintOf, type ImageSource, LatentCache, type LatentsHeader, preprocessImage, writeLatents } from '@dit-moe/vae/node';
+import { LatentCache, preprocessImage } from '@dit-moe/vae/node';
 import sharp from 'sharp';
 import { type BenchmarkOptions, type BenchmarkResult, result } from '../harness/benchmark.js';
+import { MOMENTS, makeLatents } from '../harness/latents.js';
 import { interleave, type Repetitions, timer } from '../harness/measure.js';
 
 /** Pictures under way at once, as `encode` has them. */
@@ -59,36 +60,10 @@ async function latentReads(repetitions: Repetitions): Promise<BenchmarkResult> {
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'bench-latents-'));
   const count = 8192;
   const batch = 256;
-  const picture = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'grey' } })
-    .png()
-    .toBuffer();
-  const source: ImageSource = {
-    location: 'memory',
-    kind: 'folder',
-    count,
-    classNames: [],
-    key: String,
-    label: () => 0,
-    read: async () => picture,
-    close: async () => {},
-  };
-  const header: LatentsHeader = {
-    format: 'dit-moe-latents',
-    version: 1,
-    autoencoder: { name: 'none', encoderHash: '', scalingFactor: 1, shiftFactor: 0, precision: 'f32' },
-    momentsShape: [8, 32, 32],
-    dtype: 'F16',
-    preprocessing: { size: 8, crop: 'center', seed: 0, applyOrientation: false },
-    flips: 1,
-    source: { kind: 'folder', count, fingerprint: fingerprintOf(source) },
-    classNames: [],
-    shardSize: 4096,
-  };
   try {
-    const moments = Float32Array.from({ length: batch * 8192 }, (_, i) => Math.sin(i));
-    await writeLatents({ source, folder, header, batchSize: batch, encode: async () => moments });
+    await makeLatents(folder, count, 4096);
     const cache = await LatentCache.open(folder);
-    const into = new Float32Array(moments.length);
+    const into = new Float32Array(batch * MOMENTS);
     let state = 1;
     const next = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) % count;
     const [seconds] = await interleave([timer(async () => void (await cache.read(Array.from({ length: batch }, next), undefined, into)))], {

@@ -3,21 +3,23 @@ import { randomNormal } from '@dit-moe/tensor-ops';
 import { fingerprintOf, type ImageSource, type LatentsHeader, writeLatents } from '@dit-moe/vae/node';
 import sharp from 'sharp';
 
-const COUNT = 256;
 const CLASSES = 1000;
+const BATCH = 64;
+/** Numbers of an image's moments. */
+export const MOMENTS = 8 * 32 * 32;
 
-/** Fills `folder`. */
-export async function makeLatents(folder: string): Promise<void> {
+/** Fills `folder` with `count` images, in shards of `shardSize`. */
+export async function makeLatents(folder: string, count: number, shardSize = count): Promise<void> {
   const picture = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'grey' } })
     .png()
     .toBuffer();
   const source: ImageSource = {
     location: 'memory',
     kind: 'folder',
-    count: COUNT,
+    count,
     classNames: Array.from({ length: CLASSES }, (_, i) => `class ${i}`),
     key: String,
-    label: (i) => i,
+    label: (i) => i % CLASSES,
     read: async () => picture,
     close: async () => {},
   };
@@ -29,10 +31,10 @@ export async function makeLatents(folder: string): Promise<void> {
     dtype: 'F16',
     preprocessing: { size: 8, crop: 'center', seed: 0, applyOrientation: false },
     flips: 1,
-    source: { kind: 'folder', count: COUNT, fingerprint: fingerprintOf(source) },
+    source: { kind: 'folder', count, fingerprint: fingerprintOf(source) },
     classNames: source.classNames,
-    shardSize: COUNT,
+    shardSize,
   };
-  const moments = randomNormal({ seed: 1, purpose: 'benchmark', index: 0 }, 64 * 8192);
-  await writeLatents({ source, folder, header, batchSize: 64, encode: async () => moments });
+  const moments = randomNormal({ seed: 1, purpose: 'benchmark', index: 0 }, BATCH * MOMENTS);
+  await writeLatents({ source, folder, header, batchSize: BATCH, encode: async () => moments });
 }
