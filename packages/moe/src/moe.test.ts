@@ -108,7 +108,9 @@ describe('on the TensorFlow runtime', () => {
       const ROUTER = 2;
       [eager.value, ...eager.grads].forEach((t, i) => {
         const scale = Math.max(1, tf.max(tf.abs(t)).dataSync()[0]!);
-        expect(worst(compiled[i]!.dataSync() as Float32Array, t.dataSync() as Float32Array) / scale).toBeLessThan(i === ROUTER ? 2e-6 : 1e-6);
+        expect(worst(compiled[i]!.dataSync() as Float32Array, t.dataSync() as Float32Array) / scale).toBeLessThan(
+          i === ROUTER ? 2e-6 : 1e-6,
+        );
       });
     }
     expect(step.traces).toBe(1);
