@@ -26,11 +26,11 @@ export function formatDuration(seconds: number): string {
   return s >= 3600 ? `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}` : `${Math.floor(s / 60)}:${pad(s % 60)}`;
 }
 
-/** The text of a progress line. The time left is an estimate from the rate so far. */
+/** The text of a progress line. The time left is an estimate from the rate so far, and left out as long as that is 0. */
 export function progressLine(state: ProgressState, stepsPerSecond: number): string {
   const { step, steps, loss, imagesPerSecond } = state;
-  const left = stepsPerSecond > 0 ? formatDuration((steps - step) / stepsPerSecond) : '?';
-  return `step ${step}/${steps}  loss ${loss.toFixed(4)}  ${imagesPerSecond.toFixed(0)} images/s  ${left} left`;
+  const left = stepsPerSecond > 0 ? `  ${formatDuration((steps - step) / stepsPerSecond)} left` : '';
+  return `step ${step}/${steps}  loss ${loss.toFixed(4)}  ${imagesPerSecond.toFixed(0)} images/s${left}`;
 }
 
 /** Writes progress to `stream`, normally stderr so that stdout stays clean for results. */

@@ -38,6 +38,14 @@ describe('a run', () => {
     expect(checkpointBytes(out, 4, 'ema').equals(checkpointBytes(out, 4, 'ema-0.9'))).toBe(false);
   });
 
+  test('comes back with the mean loss of its last line of metrics, not with that of the last step', async () => {
+    const [one, all] = [newRun(), newRun()];
+    await runTiny(config(), one);
+    const { loss } = await runTiny(config('logEvery=4'), all);
+    expect(loss).toBe(metricsLines(all).at(-1).loss);
+    expect(loss).toBeCloseTo(metricsLines(one).reduce((sum, line) => sum + line.loss, 0) / 4, 6);
+  });
+
   test.each([
     ['flow', []],
     ['ddpm with accumulation and clipping', ['objective.kind=ddpm', 'accumulation=2', 'optimizer.clipNorm=0.5', 'logEvery=2']],

@@ -41,6 +41,7 @@ export interface TrainOptions {
 /** What a run comes back with. */
 export interface TrainResult {
   step: number;
+  /** That of the last line of metrics: the mean over its steps. Before the first line, that of the last step. */
   loss: number;
   interrupted: boolean;
   state: TrainingState;
@@ -136,7 +137,8 @@ class Run {
       await this.finish();
       finished = true;
       const { step } = this.record;
-      return { step, loss: this.loss, interrupted: step < config.steps, state: this.state, card };
+      const loss = this.metrics.lines.at(-1)?.loss ?? this.loss;
+      return { step, loss, interrupted: step < config.steps, state: this.state, card };
     } finally {
       await this.prefetch?.stop();
       await this.writer.settle();
