@@ -205,14 +205,32 @@ describe('a disk', () => {
     await fillDisk(() => true);
     await expect(runTiny(config('steps=100'), out, { resume: true })).rejects.toMatchObject({
       exitCode: 4,
-      message: expect.stringMatching(/3 checkpoints in a row/),
+      message: expect.stringMatching(/3 checkpoints in a row .*no space is left.*step-00000002 is the newest one saved: .*--resume/),
     });
     await expect(runTiny(config('steps=3'), out, { resume: true })).rejects.toMatchObject({
       exitCode: 4,
-      message: expect.stringMatching(/last checkpoint/),
+      message: expect.stringMatching(/last checkpoint, of step 3, .*no space is left.*step-00000002 is the newest one saved/),
     });
     vi.restoreAllMocks();
     expect((await runTiny(config('steps=3'), out, { resume: true })).messages).toContain('resumed at step 2');
+  });
+
+  test.each([
+    ['in the middle', 100, '3 checkpoints in a row could not be saved.'],
+    ['at the end', 2, 'The last checkpoint, of step 2, could not be saved.'],
+  ])('that is full from the first checkpoint on, %s of the run: the error says that nothing is saved', async (_, steps, what) => {
+    const out = newRun();
+    await fillDisk(() => true);
+    await expect(runTiny(config(`steps=${steps}`), out)).rejects.toMatchObject({
+      exitCode: 4,
+      message:
+        `${what} Cannot write ${path.join(out, 'checkpoints')}: no space is left on the disk; free some, or choose another folder. ` +
+        'Nothing of this run is saved yet: the same command with --resume starts it again at step 0.',
+    });
+    vi.restoreAllMocks();
+    const { messages } = await runTiny(config('steps=2'), out, { resume: true });
+    expect(messages).toContain('nothing to resume: starting at step 0');
+    expect(await listCheckpoints(out)).toHaveLength(1);
   });
 
   test('with a limit on the size of files, set by the system: code 4, nothing torn', { timeout: 60_000 }, async () => {

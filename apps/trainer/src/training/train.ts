@@ -12,7 +12,7 @@ import { writeReport } from '../report/report.js';
 import type { Progress } from '../run/progress.js';
 import { openRunFolder } from '../run/run-folder.js';
 import { BatchMaker, type HostBatch, upload } from './batches.js';
-import { CheckpointWriter, restoreLatest, sweepTemporaries } from './checkpoints.js';
+import { CheckpointWriter, listCheckpoints, restoreLatest, sweepTemporaries } from './checkpoints.js';
 import { type Decoder, openDecoder } from './decoder.js';
 import { type Evaluator, openEvaluator } from './evaluation.js';
 import { weightHistograms } from './histograms.js';
@@ -92,7 +92,8 @@ class Run {
   private images = 0;
   private loss = Number.NaN;
   private savedStep = -1;
-  private fatal: unknown;
+  /** The newest save that failed, and how many have failed in a row. */
+  private failedSave: { error: unknown; reason: string; failures: number } | undefined;
 
   constructor(
     private readonly config: TrainConfig,
@@ -192,7 +193,8 @@ class Run {
     countStep(record, report, config.batchSize);
     this.busyMs += performance.now() - start;
     this.images += config.batchSize;
-    if (this.fatal !== undefined) throw this.fatal;
+    const failures = this.failedSave?.failures ?? 0;
+    if (failures >= config.faults.maxFailedSaves) throw await this.notSaved(`${failures} checkpoints in a row could not be saved.`);
     if (report.outcome === 'applied') this.loss = report.loss;
     else {
       const why =
@@ -300,8 +302,18 @@ class Run {
     const reason = (outputError(error, path.join(this.options.out, 'checkpoints')) as Error).message;
     this.options.progress.log(`WARNING: the checkpoint could not be saved (${failures} in a row): ${reason}`);
     this.savedStep = -1;
-    if (failures >= this.config.faults.maxFailedSaves)
-      this.fatal = new OutputError(`${failures} checkpoints in a row could not be saved. ${reason}`, { cause: error });
+    this.failedSave = { error, reason, failures };
+  }
+
+  /** The error that ends a run whose saves fail: what happened, why, what is left of the run, and how to go on. */
+  private async notSaved(what: string): Promise<OutputError> {
+    const { error, reason } = this.failedSave!;
+    const [newest] = await listCheckpoints(this.options.out);
+    const next =
+      newest === undefined
+        ? 'Nothing of this run is saved yet: the same command with --resume starts it again at step 0.'
+        : `${newest} is the newest one saved: the same command with --resume goes on from there.`;
+    return new OutputError(`${what} ${reason} ${next}`, { cause: error });
   }
 
   /** Makes sure that the last step is saved, on disk. */
@@ -316,8 +328,6 @@ class Run {
       await this.writer.settle();
     }
     if (this.savedStep !== this.record.step)
-      throw new OutputError(
-        `The last checkpoint of ${this.options.out} could not be saved. Make room, then go on with --resume from the one before.`,
-      );
+      throw await this.notSaved(`The last checkpoint, of step ${this.record.step}, could not be saved.`);
   }
 }
