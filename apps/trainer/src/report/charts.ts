@@ -72,7 +72,7 @@ export function balanceCurves(metrics: readonly MetricsLine[]): string {
     {
       x: { label: 'step' },
       y: { label: 'variation of the load (standard deviation / mean)', grid: true, zero: true },
-      color: { label: 'layer', scheme: 'viridis', legend: false },
+      color: { type: 'ordinal', scheme: 'viridis', legend: true, tickFormat: (layer: number) => `layer ${layer}` },
       marks: [Plot.lineY(points, { x: 'step', y: 'variation', z: 'layer', stroke: 'layer' })],
     },
     'variation of the load of the experts over the steps, a line per layer',
