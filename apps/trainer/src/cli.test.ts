@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import YAML from 'yaml';
 import { bundle } from './testing/programs.js';
@@ -43,6 +44,23 @@ test('config prints what it resolves to, and the schema', async () => {
   expect(code).toBe(0);
   expect(YAML.parse(out)).toMatchObject({ steps: 3, batchSize: 128 });
   expect(JSON.parse((await run('config', '--schema')).out)).toHaveProperty('properties.optimizer');
+});
+
+test('demo --json prints one line of JSON on stdout and everything else on stderr', { timeout: 120_000 }, async () => {
+  const out = path.relative('.', path.join(root, 'demo'));
+  // The program under test is bundled outside the package, where it does not see the images.
+  const digits = fileURLToPath(new URL('../data/digits', import.meta.url));
+  const small = [`data.path=${digits}`, 'steps=2', 'logEvery=1', 'model.hiddenSize=16', 'model.depth=1', 'sampling.steps=2'];
+  const { code, out: text, err } = await run('demo', '--json', '--out', out, '--set', ...small);
+  expect(code).toBe(0);
+  expect(text).toMatch(/^[^\n]+\n$/);
+  const folder = path.resolve(out);
+  expect(JSON.parse(text)).toEqual({
+    ...{ step: 2, loss: expect.any(Number), interrupted: false, backend: expect.any(String), recognised: expect.any(Number) },
+    ...{ out: folder, samples: path.join(folder, 'digits'), sheet: path.join(folder, 'digits.png') },
+  });
+  expect(fs.readdirSync(path.join(folder, 'digits', '7'))).toHaveLength(20);
+  expect(err).toContain('step 2/2');
 });
 
 describe('completion', () => {

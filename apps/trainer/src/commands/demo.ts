@@ -44,6 +44,6 @@ export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 
         `${(100 * recognised).toFixed(1)} % of them are recognised as their class by their nearest neighbour among the real images.`,
       );
     }
-    return { samples: folder, sheet, recognised };
+    return { samples: path.resolve(folder), sheet: path.resolve(sheet), recognised };
   });
 }
