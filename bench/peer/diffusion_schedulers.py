@@ -1,21 +1,13 @@
-"""Sampling loops of diffusers' schedulers with a model that costs nothing, as the peer of the diffusion benchmark.
+"""Sampling loops of diffusers' schedulers with a model that costs nothing, as the peer of the diffusion benchmark."""
 
-Reads one JSON request per line from stdin and answers with one JSON line on stdout.
-"""
-
-import json
-import os
-import sys
 import time
 
-# What libraries print must not get between the answers.
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
+from worker import THREADS, serve
 
-import diffusers  # noqa: E402
-import torch  # noqa: E402
+import diffusers
+import torch
 
-torch.set_num_threads(int(sys.argv[1]))
+torch.set_num_threads(THREADS)
 torch.set_grad_enabled(False)
 
 LINEAR = dict(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear")
@@ -54,14 +46,11 @@ def run(solver, steps, shape, guided):
     return (time.perf_counter() - start) / steps
 
 
-for line in sys.stdin:
-    request = json.loads(line)
-    try:
-        if request["do"] == "hello":
-            answer = {"version": f"{diffusers.__version__}, PyTorch {torch.__version__}"}
-        else:
-            arguments = [request[key] for key in ("solver", "steps", "shape", "guided")]
-            answer = {"seconds": [run(*arguments) for _ in range(request["count"])]}
-    except Exception as error:  # noqa: BLE001 - every failure is the answer
-        answer = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps(answer), file=answers, flush=True)
+def answer(request):
+    if request["do"] == "hello":
+        return {"version": f"{diffusers.__version__}, PyTorch {torch.__version__}"}
+    arguments = [request[key] for key in ("solver", "steps", "shape", "guided")]
+    return {"seconds": [run(*arguments) for _ in range(request["count"])]}
+
+
+serve(answer)

@@ -1,7 +1,6 @@
 """DiT-MoE in PyTorch, written for speed, as the peer of the engine benchmark.
 
-Architecture: Peebles and Xie 2023 (DiT), Fei et al. 2024 (DiT-MoE). Reads one JSON request per line from stdin and answers with one
-JSON line on stdout. A variant is named `<compile>/<experts>/<types>`:
+Architecture: Peebles and Xie 2023 (DiT), Fei et al. 2024 (DiT-MoE). A variant is named `<compile>/<experts>/<types>`:
 
 - compile: `eager`; `compile` (torch.compile, experts as they are); `frozen` (torch.compile with weights as constants, so that the
   compiler may pack them; forward only); `autotune` (frozen, choosing among its own matrix kernels).
@@ -14,22 +13,14 @@ noise, times, dropped labels, the loss of flow matching, and the average of the 
 
 import gc
 import importlib
-import json
 import math
-import os
-import resource
-import sys
-import time
 
-# What libraries print must not get between the answers.
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
+from worker import THREADS, peak_memory, seconds, serve, unknown
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
-from torch import nn  # noqa: E402
+import torch
+import torch.nn.functional as F
+from torch import nn
 
-THREADS = int(sys.argv[1])
 torch.set_num_threads(THREADS)
 
 SIZES = dict(inputSize=[32, 32], patchSize=2, inChannels=4, hiddenSize=384, depth=12, numHeads=6, numClasses=1000)
@@ -338,48 +329,31 @@ def check(request):
     return {"output": model(x, t, y)[0].flatten().tolist(), "loss": loss.item(), "gradNorm": norm}
 
 
-def peak_memory():
-    """MiB. Linux counts the parent's memory at the start into `ru_maxrss`, so the process's own mark is read there."""
-    if sys.platform == "linux":
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+step = None
 
 
-def main():
-    step = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = {}
-            match request["do"]:
-                case "hello":
-                    answer = {"version": torch.__version__, "threads": torch.get_num_threads()}
-                case "check":
-                    answer = check(request)
-                case "variants":
-                    answer = {"variants": variants(*(request[k] for k in ("workload", "precision", "compiled", "quick")))}
-                case "prepare":
-                    step = None
-                    gc.collect()
-                    step = prepare(request)
-                case "time":
-                    seconds = []
-                    for _ in range(request["count"]):
-                        start = time.perf_counter()
-                        step()
-                        seconds.append(time.perf_counter() - start)
-                    answer = {"seconds": seconds}
-                case "release":
-                    step = None
-                    gc.collect()
-                case "memory":
-                    answer = {"mebibytes": peak_memory()}
-                case other:
-                    raise ValueError(f"unknown request {other}")
-        except Exception as error:  # noqa: BLE001 - every failure is the answer
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+def answer(request):
+    global step
+    match request["do"]:
+        case "hello":
+            return {"version": torch.__version__, "threads": torch.get_num_threads()}
+        case "check":
+            return check(request)
+        case "variants":
+            return {"variants": variants(*(request[k] for k in ("workload", "precision", "compiled", "quick")))}
+        case "prepare":
+            step = None
+            gc.collect()
+            step = prepare(request)
+        case "time":
+            return seconds(step, request["count"])
+        case "release":
+            step = None
+            gc.collect()
+        case "memory":
+            return {"mebibytes": peak_memory()}
+        case _:
+            unknown(request)
 
 
-main()
+serve(answer)

@@ -1,21 +1,15 @@
 """The Inception network of FID (own code, random weights) and Frechet distances in PyTorch and SciPy, as the peer of the metrics benchmark.
 
-Reads one JSON request per line from stdin and answers with one JSON line on stdout. A variant of the network is named
-`<how>/<layout>`: `eager`, `script` (TorchScript, frozen and optimised for inference: batch norms folded, convolution and ReLU in one
-kernel) or `compile` (torch.compile with weights as constants), `nchw` or `nhwc` (channels_last).
+A variant of the network is named `<how>/<layout>`: `eager`, `script` (TorchScript, frozen and optimised for inference: batch norms
+folded, convolution and ReLU in one kernel) or `compile` (torch.compile with weights as constants), `nchw` or `nhwc` (channels_last).
 """
 
 import gc
 import importlib
-import json
-import os
-import sys
-import time
 import warnings
 
-# What libraries print must not get between the answers.
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
+from worker import THREADS, seconds, serve, unknown
+
 warnings.simplefilter("ignore")
 
 import numpy as np  # noqa: E402
@@ -24,7 +18,7 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import nn  # noqa: E402
 
-torch.set_num_threads(int(sys.argv[1]))
+torch.set_num_threads(THREADS)
 
 
 class Conv(nn.Module):
@@ -190,33 +184,24 @@ def prepare_frechet(request):
     return {"scipy-sqrtm": sqrtm, "scipy-eigvalsh": eigvalsh, "torch-eigvalsh": torch_eigvalsh}[request["variant"]]
 
 
-def main():
-    step = None
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = {}
-            match request["do"]:
-                case "hello":
-                    answer = {"version": torch.__version__, "scipy": scipy.__version__}
-                case "inception":
-                    step = None
-                    gc.collect()
-                    step = prepare_inception(request)
-                case "frechet":
-                    step = prepare_frechet(request)
-                case "time":
-                    seconds = []
-                    for _ in range(request["count"]):
-                        start = time.perf_counter()
-                        step()
-                        seconds.append(time.perf_counter() - start)
-                    answer = {"seconds": seconds}
-                case other:
-                    raise ValueError(f"unknown request {other}")
-        except Exception as error:  # noqa: BLE001 - every failure is the answer
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+step = None
 
 
-main()
+def answer(request):
+    global step
+    match request["do"]:
+        case "hello":
+            return {"version": torch.__version__, "scipy": scipy.__version__}
+        case "inception":
+            step = None
+            gc.collect()
+            step = prepare_inception(request)
+        case "frechet":
+            step = prepare_frechet(request)
+        case "time":
+            return seconds(step, request["count"])
+        case _:
+            unknown(request)
+
+
+serve(answer)

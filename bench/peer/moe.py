@@ -1,6 +1,6 @@
 """Routed SwiGLU experts in PyTorch, as the peers of the moe benchmark.
 
-Reads one JSON request per line from stdin and answers with one JSON line on stdout. Algorithms, all with the choice of experts given:
+Algorithms, all with the choice of experts given:
 
 - `mask loop`: DiT-MoE's training path: tokens repeated k times, one boolean mask per expert (own code of the same algorithm).
 - `sorted`: tokens sorted by expert, one product per expert's slice, separate weights (no slicing of stacked ones).
@@ -10,18 +10,13 @@ In bfloat16 weights and activations are bfloat16 throughout, so nothing is cast.
 """
 
 import gc
-import json
-import os
-import sys
-import time
 
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
+from worker import THREADS, seconds, serve, unknown
 
-import torch  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
+import torch
+import torch.nn.functional as F
 
-torch.set_num_threads(int(sys.argv[1]))
+torch.set_num_threads(THREADS)
 
 
 def swiglu(x, gate_up, down):
@@ -100,34 +95,24 @@ def check(request):
     return {"outputs": [ALGORITHMS[name](*args).flatten().tolist() for name in ("mask loop", "sorted")]}
 
 
-def main():
-    steps = {}
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = {}
-            match request["do"]:
-                case "hello":
-                    answer = {"version": torch.__version__, "threads": torch.get_num_threads()}
-                case "check":
-                    answer = check(request)
-                case "prepare":
-                    steps[request["algorithm"]] = prepare(request)
-                case "time":
-                    step, seconds = steps[request["algorithm"]], []
-                    for _ in range(request["count"]):
-                        start = time.perf_counter()
-                        step()
-                        seconds.append(time.perf_counter() - start)
-                    answer = {"seconds": seconds}
-                case "release":
-                    steps = {}
-                    gc.collect()
-                case other:
-                    raise ValueError(f"unknown request {other}")
-        except Exception as error:  # noqa: BLE001 - every failure is the answer
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+steps = {}
 
 
-main()
+def answer(request):
+    match request["do"]:
+        case "hello":
+            return {"version": torch.__version__, "threads": torch.get_num_threads()}
+        case "check":
+            return check(request)
+        case "prepare":
+            steps[request["algorithm"]] = prepare(request)
+        case "time":
+            return seconds(steps[request["algorithm"]], request["count"])
+        case "release":
+            steps.clear()
+            gc.collect()
+        case _:
+            unknown(request)
+
+
+serve(answer)

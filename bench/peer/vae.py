@@ -1,25 +1,17 @@
 """AutoencoderKL of diffusers with Stable Diffusion's configuration and random weights, as the peer of the autoencoder benchmark.
 
-Reads one JSON request per line from stdin and answers with one JSON line on stdout. A variant is named `<compile>/<layout>`:
-`eager` or `compile` (torch.compile with weights as constants), `nchw` or `nhwc` (channels_last). Several may be prepared at once, by name.
+A variant is named `<compile>/<layout>`: `eager` or `compile` (torch.compile with weights as constants), `nchw` or `nhwc`
+(channels_last). Several may be prepared at once, by name.
 """
 
 import gc
 import importlib
-import json
-import os
-import resource
-import sys
-import time
 
-# What libraries print must not get between the answers.
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
+from worker import THREADS, peak_memory, seconds, serve, unknown
 
-import torch  # noqa: E402
-from diffusers import AutoencoderKL, __version__ as diffusers_version  # noqa: E402
+import torch
+from diffusers import AutoencoderKL, __version__ as diffusers_version
 
-THREADS = int(sys.argv[1])
 torch.set_num_threads(THREADS)
 SIZES = dict(
     block_out_channels=(128, 256, 512, 512),
@@ -59,44 +51,26 @@ def prepare(request):
     return step
 
 
-def peak_memory():
-    """MiB. Linux counts the parent's memory at the start into `ru_maxrss`, so the process's own mark is read there."""
-    if sys.platform == "linux":
-        with open("/proc/self/status") as status:
-            return next(int(line.split()[1]) for line in status if line.startswith("VmHWM:")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+steps = {}
 
 
-def main():
-    steps = {}
-    for line in sys.stdin:
-        request = json.loads(line)
-        try:
-            answer = {}
-            match request["do"]:
-                case "hello":
-                    answer = {"version": torch.__version__, "diffusers": diffusers_version, "threads": torch.get_num_threads()}
-                case "prepare":
-                    steps.pop(request["name"], None)
-                    gc.collect()
-                    steps[request["name"]] = prepare(request)
-                case "forget":
-                    steps.clear()
-                    gc.collect()
-                case "time":
-                    seconds = []
-                    for _ in range(request["count"]):
-                        start = time.perf_counter()
-                        steps[request["name"]]()
-                        seconds.append(time.perf_counter() - start)
-                    answer = {"seconds": seconds}
-                case "memory":
-                    answer = {"mebibytes": peak_memory()}
-                case other:
-                    raise ValueError(f"unknown request {other}")
-        except Exception as error:  # noqa: BLE001 - every failure is the answer
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+def answer(request):
+    match request["do"]:
+        case "hello":
+            return {"version": torch.__version__, "diffusers": diffusers_version, "threads": torch.get_num_threads()}
+        case "prepare":
+            steps.pop(request["name"], None)
+            gc.collect()
+            steps[request["name"]] = prepare(request)
+        case "forget":
+            steps.clear()
+            gc.collect()
+        case "time":
+            return seconds(steps[request["name"]], request["count"])
+        case "memory":
+            return {"mebibytes": peak_memory()}
+        case _:
+            unknown(request)
 
 
-main()
+serve(answer)
