@@ -126,6 +126,20 @@ test('timesteps with larger losses are drawn more often, and weigh less', () => 
   expect(() => sampler.update([3], [1])).toThrow(/timestep/);
 });
 
+test('a sampler of timesteps goes on from the history of another, which then changes without it', () => {
+  const [first, second] = [new LossSecondMomentSampler(2, 2), new LossSecondMomentSampler(2, 2)];
+  first.update([0, 0, 1, 1], [1, 2, 3, 4]);
+  second.restore(first.lossHistory);
+  expect(second.weights()).toEqual(first.weights());
+  first.update([0], [9]);
+  expect(second.lossHistory).toEqual([
+    [1, 2],
+    [3, 4],
+  ]);
+  expect(() => second.restore([[1]])).toThrow(/2 lists of at most 2 losses/);
+  expect(() => second.restore([[], [1, 2, 3]])).toThrow(/at most 3/);
+});
+
 test('min-SNR weights limit the weight of nearly clean samples', () => {
   const diffusion = new GaussianDiffusion({ meanType: 'epsilon' });
   const weights = minSnrWeights(diffusion);

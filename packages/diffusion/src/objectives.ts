@@ -29,6 +29,8 @@ export interface Objective {
   loss(model: (x: tf.Tensor, t: tf.Tensor) => tf.Tensor, clean: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor): tf.Tensor;
   /** Present if the times to come depend on the losses `[B]` so far (`timesteps: 'loss-second-moment'`): tell them after each step. */
   observe?(drawn: tf.Tensor, losses: tf.Tensor): Promise<void>;
+  /** Present with `observe`: what it has been told is in the sampler's `lossHistory`, which a checkpoint has to hold for an exact resume. */
+  readonly timestepSampler?: LossSecondMomentSampler;
   /** The trained model for `sample`. */
   model(denoiser: Denoiser): DiffusionModel;
 }
@@ -107,6 +109,7 @@ function lossAware(parts: Parts, sampler: LossSecondMomentSampler): Parts {
   const weightsOf = (drawn: tf.Tensor): tf.Tensor => tf.squeeze(tf.slice(drawn, [0, 1], [-1, 1]), [1]);
   return {
     ...parts,
+    timestepSampler: sampler,
     draw: (batch) =>
       tf.tidy(() => {
         const { timesteps, weights } = sampler.sample(randomUniformBatch(batch, []).dataSync());

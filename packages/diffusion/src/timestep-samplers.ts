@@ -38,6 +38,20 @@ export class LossSecondMomentSampler {
     return this.history;
   }
 
+  /**
+   * Goes on from the history of another sampler, such as a checkpoint's.
+   * @throws ArgumentError if it has other timesteps or longer lists
+   */
+  restore(history: readonly (readonly number[])[]): void {
+    if (history.length !== this.steps || history.some((losses) => losses.length > this.historyLength))
+      throw new ArgumentError(
+        'LossSecondMomentSampler: history',
+        `${this.steps} lists of at most ${this.historyLength} losses`,
+        `${history.length} lists of at most ${Math.max(0, ...history.map((losses) => losses.length))}`,
+      );
+    for (const [t, losses] of history.entries()) this.history[t] = [...losses];
+  }
+
   /** Unnormalised sampling weights, float64 `[steps]`; all 1 until every history is full. */
   weights(): Float64Array {
     if (this.history.some((losses) => losses.length < this.historyLength)) return new Float64Array(this.steps).fill(1);

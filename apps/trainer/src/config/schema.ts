@@ -83,6 +83,10 @@ const ddpm = z.strictObject({
   meanType: z.enum(['epsilon', 'start', 'velocity']).optional(),
   loss: z.enum(['mse', 'rescaled-mse', 'kl', 'rescaled-kl']).optional(),
   minSnr: z.number().positive().optional().describe("limit of the weight of nearly clean samples (min-SNR; its paper's is 5)"),
+  timesteps: z
+    .enum(['uniform', 'loss-second-moment'])
+    .optional()
+    .describe('loss-second-moment: timesteps of large losses are drawn more often and weigh less (default uniform)'),
 });
 const objective = z.discriminatedUnion('kind', [flow, ddpm]);
 

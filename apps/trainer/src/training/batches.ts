@@ -1,6 +1,7 @@
 /**
  * Batches as pure functions of (seed, position): records in a keyed permutation per epoch, noise, times and label dropout by global
  * sample index. So a resumed run sees what the uninterrupted one would have seen, whatever the split into micro-batches.
+ * Times that are drawn by the losses so far depend on these, too; checkpoints hold them.
  */
 import type { Objective } from '@dit-moe/diffusion';
 import { type PermutationKey, permutation, randomNormal, randomUniform } from '@dit-moe/tensor-ops';
@@ -23,7 +24,7 @@ export interface HostBatch {
 export interface Batch {
   x: tf.Tensor;
   noise: tf.Tensor;
-  /** What the objective makes times of, `[B]`. */
+  /** What the objective makes times of, `[B]`, or `[B, 2]` if it draws them by their losses. */
   drawn: tf.Tensor;
   y: tf.Tensor;
 }

@@ -280,6 +280,25 @@ describe('a gradient that is not finite', () => {
     expect(curveOf(parts)).toEqual(curveOf(out));
   });
 
+  test('takes the losses that timesteps are drawn by back to the checkpoint, too', async () => {
+    const out = newRun();
+    // Step 5 is good; 6 and 7 are not, and lead back to step 4.
+    poison((start) => start === 20 || start === 24);
+    const objective = 'objective={kind: ddpm, schedule: cosine, steps: 8, timesteps: loss-second-moment}';
+    const { messages } = await runTiny(
+      config('steps=8', 'checkpoints.every=4', 'faults={rollBackAfter: 2, skipBatches: 0}', objective),
+      out,
+    );
+    expect(messages.join('\n')).toContain('rolled back to step 4');
+    const [before, after] = [4, 8].map((step): number[][] => {
+      const manifest = JSON.parse(fs.readFileSync(path.join(checkpointFolder(out, step), 'manifest.json'), 'utf8'));
+      return manifest.record.lossHistory;
+    });
+    // Four samples per step, none of the step that was undone.
+    expect([before!.flat().length, after!.flat().length]).toEqual([4 * 4, 8 * 4]);
+    for (const [t, losses] of before!.entries()) expect(after![t]!.slice(0, losses.length)).toEqual(losses);
+  });
+
   test('for ever ends with code 7, and the checkpoints stay', async () => {
     const out = newRun();
     poison((start) => start >= 12);

@@ -29,6 +29,8 @@ export interface RunRecord {
   /** Norms of recent gradients, oldest first. */
   norms: number[];
   window: MetricsWindow;
+  /** Recent losses of each timestep, oldest first, where the timesteps to come depend on them. */
+  lossHistory?: readonly (readonly number[])[];
 }
 
 export const emptyWindow = (): MetricsWindow => ({ steps: 0, loss: 0, balance: 0, gradNorm: 0, load: [] });

@@ -107,13 +107,14 @@ export class TrainingState {
           precision: config.precision,
           recompute: config.recompute,
         });
-        const loss = mean(this.objective.losses(output, x, noise, drawn).loss, 0);
+        const sampleLosses = this.objective.losses(output, x, noise, drawn).loss;
+        const loss = mean(sampleLosses, 0);
         let total = loss;
         if (teacher !== undefined) {
           const distance = tf.mean(tf.squaredDifference(output, lesson!));
           total = tf.add(tf.mul(loss, 1 - teacher.weight), tf.mul(distance, teacher.weight));
         }
-        const extra: Record<string, tf.Tensor> = { loss };
+        const extra: Record<string, tf.Tensor> = this.objective.observe === undefined ? { loss } : { loss, sampleLosses };
         if (routing.length > 0) {
           total = tf.add(total, tf.mul(losses['balance']!, model.moe!.balanceAlpha));
           Object.assign(extra, { balance: losses['balance'], load: tf.stack(routing.map(({ load }) => load)) });
@@ -139,10 +140,12 @@ export class TrainingState {
     let count = 0;
     let grads: tf.Tensor[] = [];
     let normTensor: tf.Tensor | undefined;
+    const observed: [drawn: tf.Tensor, losses: tf.Tensor][] = [];
     for await (const { x, noise, drawn, y } of batches) {
-      const inputs = [x, noise, drawn, y];
-      const { loss, balance, load, norm, ...own } = await this.gradients.run(...inputs);
-      tf.dispose([...inputs, ...(normTensor === undefined ? [] : [normTensor])]);
+      const { loss, sampleLosses, balance, load, norm, ...own } = await this.gradients.run(x, noise, drawn, y);
+      tf.dispose([x, noise, y, ...(normTensor === undefined ? [] : [normTensor])]);
+      if (sampleLosses === undefined) drawn.dispose();
+      else observed.push([drawn, sampleLosses]);
       grads = Object.values(own);
       normTensor = norm!;
       const [lossNow, normNow, balanceNow] = await Promise.all(
@@ -166,8 +169,9 @@ export class TrainingState {
       const rate = tf.scalar(learningRate);
       const done = await this.update.run(rate, normTensor!, ...grads);
       tf.dispose([rate, done]);
+      for (const [drawn, losses] of observed) await this.objective.observe!(drawn, losses);
     } else this.accumulator?.reset();
-    tf.dispose([normTensor!, ...grads]);
+    tf.dispose([normTensor!, ...grads, ...observed.flat()]);
     return report;
   }
 

@@ -1,13 +1,13 @@
 import fs from 'node:fs';
 import path from 'node:path';
-import { objective } from '@dit-moe/diffusion';
+import { LossSecondMomentSampler, objective } from '@dit-moe/diffusion';
 import { tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { modelConfig } from '../config/resolve.js';
 import { loadImageFolder } from '../data/images.js';
-import { checkpointBytes, curveOf, makeRoot, metricsLines, runTiny, tinyConfig } from '../testing/tiny-run.js';
+import { checkpointBytes, checkpointFolder, curveOf, makeRoot, metricsLines, runTiny, tinyConfig } from '../testing/tiny-run.js';
 import { BatchMaker, type BatchOptions, upload } from './batches.js';
 import { TrainingState } from './state.js';
 
@@ -58,6 +58,28 @@ describe('a run', () => {
     for (const file of ['weights', 'ema', 'optimizer'])
       expect(checkpointBytes(parts, 5, file).equals(checkpointBytes(whole, 5, file)), file).toBe(true);
     expect(curveOf(parts).at(-1)).toEqual(curveOf(whole).at(-1));
+  });
+
+  test('timesteps drawn by their losses: the history is in the checkpoint, and a resumed run equals the uninterrupted one', async () => {
+    const [whole, parts, forgetful] = [newRun(), newRun(), newRun()];
+    const aware = 'objective={kind: ddpm, schedule: cosine, steps: 2, timesteps: loss-second-moment}';
+    const before = tf.memory().numTensors;
+    // Less than 13 steps fill the histories of two timesteps with ten losses each; from then on they decide.
+    await runTiny(config('steps=16', 'accumulation=2', aware), whole);
+    expect(tf.memory().numTensors).toBe(before);
+    await runTiny(config('steps=13', 'accumulation=2', aware), parts);
+    fs.cpSync(parts, forgetful, { recursive: true });
+    await runTiny(config('steps=16', 'accumulation=2', aware), parts, { resume: true });
+    for (const file of ['weights', 'ema', 'optimizer'])
+      expect(checkpointBytes(parts, 16, file).equals(checkpointBytes(whole, 16, file)), file).toBe(true);
+    const history = (out: string) =>
+      JSON.parse(fs.readFileSync(path.join(checkpointFolder(out, 16), 'manifest.json'), 'utf8')).record.lossHistory;
+    expect(history(whole).map((losses: number[]) => losses.length)).toEqual([10, 10]);
+    expect(history(parts)).toEqual(history(whole));
+    const restore = vi.spyOn(LossSecondMomentSampler.prototype, 'restore').mockReturnValue();
+    await runTiny(config('steps=16', 'accumulation=2', aware), forgetful, { resume: true });
+    restore.mockRestore();
+    expect(checkpointBytes(forgetful, 16, 'weights').equals(checkpointBytes(whole, 16, 'weights'))).toBe(false);
   });
 
   const numbers = (out: string, step: number) => {

@@ -159,7 +159,7 @@ class Run {
       log('nothing to resume: starting at step 0');
       return false;
     }
-    this.record = manifest.record;
+    this.goOnFrom(manifest.record);
     this.savedStep = this.record.step;
     if (manifest.data !== source.fingerprint) {
       if (options.acceptDataChange !== true)
@@ -171,6 +171,11 @@ class Run {
     }
     log(`resumed at step ${this.record.step}`);
     return true;
+  }
+
+  private goOnFrom({ lossHistory, ...record }: RunRecord): void {
+    this.record = record;
+    if (lossHistory !== undefined) this.state.objective.timestepSampler?.restore(lossHistory);
   }
 
   /** Prepares batches from the record's position on. */
@@ -231,7 +236,7 @@ class Run {
     await this.writer.settle();
     const manifest = await restoreLatest(options.out, this.state, (message) => options.progress.log(message));
     // Without a checkpoint the weights are still those before the first bad step: only the batches are passed over.
-    if (manifest !== undefined) this.record = manifest.record;
+    if (manifest !== undefined) this.goOnFrom(manifest.record);
     Object.assign(this.record, { position: position + skipBatches * config.batchSize, rollBacks: rollBacks + 1, skipped, badInARow: 0 });
     await this.metrics.rewind(this.record.step);
     options.progress.log(`WARNING: rolled back to step ${this.record.step}, passing over ${skipBatches} batches.`);
@@ -293,7 +298,8 @@ class Run {
   private async save(): Promise<void> {
     const { state, card, record, source } = this;
     card.step = record.step;
-    await this.writer.save(state, card, record, source.fingerprint);
+    const lossHistory = state.objective.timestepSampler?.lossHistory;
+    await this.writer.save(state, card, { ...record, ...(lossHistory && { lossHistory }) }, source.fingerprint);
     this.savedStep = record.step;
   }
 
