@@ -1,13 +1,13 @@
 /**
  * Frechet distance of two Gaussians (Heusel et al. 2017): `|m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^1/2`, without complex
- * arithmetic. The eigenvalues of `S1 S2` are those of the symmetric `L^T S2 L` with `S1 = L L^T`; if neither covariance is
- * positive definite, `L` has as many columns as `S1` has rank.
+ * arithmetic. The eigenvalues of `S1 S2` are those of the symmetric `L^T S2 L` with `S1 = L L^T`, whose root's trace needs none
+ * of them; if neither covariance is positive definite, `L` has as many columns as `S1` has rank.
  */
 import { MetricError } from './errors.js';
 import type { Features } from './features.js';
 import { pivotedCholesky } from './linear-algebra/cholesky.js';
 import { type Matrix, matrix, trace } from './linear-algebra/matrix.js';
-import { eigenvalues, productEigenvalues, productTransposed, singularValues } from './linear-algebra/runtime.js';
+import { matrixTraceSqrt, productTraceSqrt, productTransposed, singularValues } from './linear-algebra/runtime.js';
 import { type Moments, momentsOf } from './moments.js';
 
 /** A distance with its parts: `distance = max(0, meanTerm + traceA + traceB - 2 traceSqrt)`. */
@@ -41,20 +41,19 @@ export function frechetDistance(a: Statistics, b: Statistics): FrechetDistance {
         'frechetDistance',
         `a covariance is ${covariance.rows} x ${covariance.columns}, expected ${dimension} x ${dimension}.`,
       );
-    if (!mean.every(Number.isFinite) || !covariance.data.every(Number.isFinite))
+    if (!allFinite(mean) || !allFinite(covariance.data))
       throw new MetricError('frechetDistance', 'a mean or covariance has entries that are not finite.');
   }
   let method: FrechetDistance['method'] = 'cholesky';
   const deficient = ({ count }: Statistics) => count !== undefined && count <= dimension;
-  let values =
-    (deficient(a) ? undefined : productEigenvalues(a.covariance, b.covariance)) ??
-    (deficient(b) ? undefined : productEigenvalues(b.covariance, a.covariance));
-  if (values === undefined) {
+  let traceSqrt =
+    (deficient(a) ? undefined : productTraceSqrt(a.covariance, b.covariance)) ??
+    (deficient(b) ? undefined : productTraceSqrt(b.covariance, a.covariance));
+  if (traceSqrt === undefined) {
     method = 'rank-deficient';
     const factor = pivotedCholesky(a.covariance);
-    values = eigenvalues(productTransposed(productTransposed(factor, b.covariance), factor));
+    traceSqrt = matrixTraceSqrt(productTransposed(productTransposed(factor, b.covariance), factor));
   }
-  const traceSqrt = values.reduce((sum, value) => sum + Math.sqrt(Math.max(0, value)), 0);
   return assemble(a.mean, b.mean, trace(a.covariance), trace(b.covariance), traceSqrt, method);
 }
 
@@ -81,6 +80,13 @@ function centred({ count, dimension, data }: Features): { mean: Float64Array; ro
   const scale = 1 / Math.sqrt(count - 1);
   const values = Float64Array.from(data, (value, i) => (value - mean[i % dimension]!) * scale);
   return { mean, rows: matrix(count, dimension, values), trace: values.reduce((sum, value) => sum + value * value, 0) };
+}
+
+/** Whether all are finite; a plain loop, since `every` takes its time on millions of entries. */
+function allFinite(values: Float64Array): boolean {
+  let sum = 0;
+  for (let i = 0; i < values.length; i++) sum += values[i]! * 0;
+  return sum === 0;
 }
 
 function assemble(

@@ -18,10 +18,11 @@ import {
   precisionRecall,
   StreamingMoments,
 } from './index.js';
+import { typedArrays } from './linear-algebra/algebra.js';
 import { pivotedCholesky } from './linear-algebra/cholesky.js';
-import { multiplyTransposed, trace, transpose } from './linear-algebra/matrix.js';
+import { multiplyTransposed, transpose } from './linear-algebra/matrix.js';
 import { jacobiSingularValues } from './linear-algebra/singular-values.js';
-import { symmetricEigenvalues } from './linear-algebra/symmetric-eigen.js';
+import { traceSqrt } from './linear-algebra/trace-sqrt.js';
 
 /** Reproducible values in (-1, 1) without pattern (a linear congruential generator). */
 function noise(length: number, seed = 1): Float64Array<ArrayBuffer> {
@@ -43,43 +44,54 @@ const diagonal = (values: number[]) =>
     Float64Array.from({ length: values.length ** 2 }, (_, i) => (i % (values.length + 1) === 0 ? values[i / (values.length + 1)]! : 0)),
   );
 
-describe('symmetric eigenvalues', () => {
-  test('of a matrix of differences are known in closed form', () => {
-    // 2 on the diagonal, -1 beside it: 2 - 2 cos(k pi / (n + 1)).
-    for (const n of [1, 2, 3, 17, 200]) {
+/** `I - 2 u u^T` for a unit vector `u` without pattern. */
+const reflection = (n: number, seed: number) => {
+  const u = noise(n, seed);
+  const norm = u.reduce((s, v) => s + v * v, 0);
+  return matrix(
+    n,
+    n,
+    Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0) - (2 * u[Math.floor(i / n)]! * u[i % n]!) / norm),
+  );
+};
+
+describe('trace of the square root', () => {
+  const rootTrace = (a: ReturnType<typeof matrix>) => traceSqrt(typedArrays, a, a.rows);
+
+  test('of a matrix of differences is known in closed form', () => {
+    // 2 on the diagonal, -1 beside it: the sum of 2 sin(k pi / (2 n + 2)).
+    for (const n of [1, 2, 3, 17, 25, 26, 27, 200]) {
       const a = matrix(n, n);
       for (let i = 0; i < n; i++) {
         a.data[i * n + i] = 2;
         if (i > 0) a.data[i * n + i - 1] = a.data[(i - 1) * n + i] = -1;
       }
-      symmetricEigenvalues(a).forEach((v, i) => {
-        expect(v).toBeCloseTo(2 - 2 * Math.cos(((i + 1) * Math.PI) / (n + 1)), 12);
-      });
+      expect(rootTrace(a)).toBeCloseTo(1 / Math.tan(Math.PI / (4 * n + 4)) - 1, 10);
     }
   });
-  test('have the trace of the matrix and of its square, and do not change when it is turned', () => {
+
+  test('of a Gram matrix is the sum of the singular values, for one panel of the reduction, several, and a narrow last one', () => {
+    for (const n of [10, 30, 73, 98, 150]) {
+      const x = matrix(n, n + 2, noise(n * (n + 2)));
+      const sum = jacobiSingularValues(x).reduce((s, v) => s + v, 0);
+      expect(Math.abs(rootTrace(multiplyTransposed(x, x, { symmetric: true })) - sum)).toBeLessThan(1e-12 * sum);
+    }
+  });
+
+  test('eigenvalues of widely different size, zero, and slightly below zero', () => {
+    expect(rootTrace(diagonal([1e-12, 4, 1, 1e-6]))).toBeCloseTo(3 + 1e-3 + 1e-6, 9);
+    expect(rootTrace(diagonal([0, 4, 0, -1e-17]))).toBeCloseTo(2, 7);
+    expect(rootTrace(matrix(40, 40))).toBe(0);
+    expect(rootTrace(matrix(0, 0))).toBe(0);
     const n = 60;
-    const x = matrix(n, n + 2, noise(n * (n + 2)));
-    const a = multiplyTransposed(x, x, { symmetric: true });
-    const values = symmetricEigenvalues(a);
-    const sum = (of: (v: number) => number) => values.reduce((s, v) => s + of(v), 0);
-    expect(sum((v) => v)).toBeCloseTo(trace(a), 9);
-    expect(sum((v) => v * v)).toBeCloseTo(trace(multiplyTransposed(a, a)), 7);
-    // A reflection I - 2 u u^T.
-    const u = noise(n, 3);
-    const norm = u.reduce((s, v) => s + v * v, 0);
-    const h = matrix(
-      n,
-      n,
-      Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0) - (2 * u[Math.floor(i / n)]! * u[i % n]!) / norm),
-    );
-    symmetricEigenvalues(multiplyTransposed(multiplyTransposed(h, a), h, { symmetric: true })).forEach((v, i) => {
-      expect(v).toBeCloseTo(values[i]!, 10);
-    });
+    const x = matrix(n, 20, noise(n * 20));
+    const sum = jacobiSingularValues(x).reduce((s, v) => s + v, 0);
+    // Each zero eigenvalue is rounding noise, of which the root is taken.
+    expect(Math.abs(rootTrace(multiplyTransposed(x, x, { symmetric: true })) - sum)).toBeLessThan(1e-7 * sum);
   });
 
   test('a matrix that is not finite is refused', () => {
-    expect(() => symmetricEigenvalues(matrix(3, 3, new Float64Array(9).fill(Number.NaN)))).toThrow(/not finite/);
+    for (const n of [3, 60]) expect(() => rootTrace(matrix(n, n, new Float64Array(n * n).fill(Number.NaN)))).toThrow(/not finite/);
   });
 });
 
@@ -96,19 +108,19 @@ test('pivoted Cholesky finds the rank and gives the matrix back', () => {
   }
 });
 
-test('singular values are square roots of the eigenvalues of the Gram matrix, of either form', () => {
-  for (const [rows, columns] of [
-    [5, 9],
-    [9, 5],
-    [1, 4],
-  ] as const) {
-    const x = matrix(rows, columns, noise(rows * columns));
-    const small = rows <= columns ? x : transpose(x);
-    const roots = symmetricEigenvalues(multiplyTransposed(small, small, { symmetric: true })).map(Math.sqrt);
+test('singular values are kept by reflections from both sides, whichever side is longer', () => {
+  const values = [5, 3, 1, 1e-3, 0];
+  const wide = matrix(5, 9);
+  values.forEach((v, i) => {
+    wide.data[i * 9 + i] = v;
+  });
+  const turned = multiplyTransposed(multiplyTransposed(reflection(5, 3), transpose(wide)), reflection(9, 4));
+  for (const x of [turned, transpose(turned)]) {
     jacobiSingularValues(x)
       .sort()
+      .reverse()
       .forEach((v, i) => {
-        expect(v).toBeCloseTo(roots[i]!, 12);
+        expect(v).toBeCloseTo(values[i]!, 13);
       });
   }
 });
@@ -150,13 +162,7 @@ describe('Frechet distance', () => {
   /** Commuting covariances with condition numbers of 1e10, turned by one reflection; their distance is known in closed form. */
   function illConditioned(n: number) {
     const [d1, d2] = [1, 2].map((p) => Float64Array.from({ length: n }, (_, i) => p * 10 ** ((-10 * ((i * (p === 1 ? 7 : 11)) % n)) / n)));
-    const u = noise(n, 3);
-    const norm = u.reduce((s, v) => s + v * v, 0);
-    const h = matrix(
-      n,
-      n,
-      Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0) - (2 * u[Math.floor(i / n)]! * u[i % n]!) / norm),
-    );
+    const h = reflection(n, 3);
     const turned = (d: Float64Array) => ({
       mean: new Float64Array(n),
       covariance: multiplyTransposed(multiplyTransposed(h, diagonal([...d])), h, { symmetric: true }),

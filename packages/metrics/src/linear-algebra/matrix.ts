@@ -35,7 +35,7 @@ export interface ProductStructure {
 }
 
 /** Part of the inner dimension that is summed at once: rows of it stay in cache. */
-const SLICE = 256;
+const SLICE = 128;
 
 /** `a b^T`, both operands read along their rows. */
 export function multiplyTransposed(a: Matrix, b: Matrix, { symmetric = false, upper = false }: ProductStructure = {}): Matrix {
