@@ -32,11 +32,6 @@ export class LibraryLoadError extends DitMoeError {
 
 /** koffi runs native code on stacks of its own; TensorFlow's kernels need far more than the default 128 KiB. */
 const STACK_BYTES = 16 << 20;
-/**
- * Prepared products that oneDNN keeps; its default is 1024. Every number of rows is a shape of its own, so one training step of a
- * small mixture of experts has more, and products would be prepared anew in each.
- */
-const PREPARED_PRODUCTS = 8192;
 let configured = false;
 
 const P = 'uintptr_t';
@@ -139,8 +134,6 @@ const libraryNames =
 export function loadCApi(directory: string): CApi {
   if (!configured) {
     koffi.config({ sync_stack_size: STACK_BYTES, async_stack_size: STACK_BYTES });
-    // Read by the library at its first product; writing it here reaches the process's real environment.
-    process.env['ONEDNN_PRIMITIVE_CACHE_CAPACITY'] ??= String(PREPARED_PRODUCTS);
     configured = true;
   }
   for (const name of libraryNames) {
