@@ -1,6 +1,6 @@
 /** Our side of the moe benchmark: routed experts with the choice given, compiled, forward or forward and backward. */
 import { capacity, type Dispatcher, dense, padded, routedExperts, slices } from '@dit-moe/moe';
-import { compile, Parameter, type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { compile, DataType, Parameter, type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 export interface LayerCase {
@@ -69,13 +69,16 @@ export class LayerTensors {
    * The matrix products of the experts alone, on rows that lie ready: what no dispatcher can go below without faster products.
    */
   products(): { run(): Promise<void>; dispose(): void } {
-    const { width, hidden, numExperts, workload, indices } = this.layer;
+    const { width, hidden, numExperts, precision, workload, indices } = this.layer;
+    const backend = tensorFlowBackend()!;
+    const type = precision === 'bf16' && backend.bf16Products ? DataType.bfloat16 : DataType.float32;
+    const ones = (shape: number[]): tf.Tensor => tf.tidy(() => backend.raw('Cast', [tf.ones(shape)], { DstT: { type } })[0]!);
     const loads = loadOf(indices, numExperts).filter((load) => load > 0);
     // Different tensors for different products: equal ones would be computed once.
-    const rows = loads.flatMap((load) => [tf.ones([load, width]), tf.ones([load, hidden]), tf.ones([load, hidden])]);
+    const rows = loads.flatMap((load) => [ones([load, width]), ones([load, hidden]), ones([load, hidden])]);
     const matMul = (a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor =>
-      tensorFlowBackend()!.raw('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } })[0]!;
-    const weights = [tf.ones([width, hidden]), tf.ones([width, hidden]), tf.ones([hidden, width])];
+      backend.raw('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } })[0]!;
+    const weights = [ones([width, hidden]), ones([width, hidden]), ones([hidden, width])];
     const fn = compile((gate: tf.Tensor, up: tf.Tensor, down: tf.Tensor) =>
       loads.flatMap((_, e) => {
         const [x, h, g] = rows.slice(3 * e, 3 * e + 3) as [tf.Tensor, tf.Tensor, tf.Tensor];
