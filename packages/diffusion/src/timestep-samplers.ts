@@ -40,7 +40,9 @@ export class LossSecondMomentSampler {
 
   /**
    * Goes on from the history of another sampler, such as a checkpoint's.
-   * @throws ArgumentError if it has other timesteps or longer lists
+   *
+   * @param history as {@link lossHistory}: `steps` lists of at most `historyLength` losses, oldest first; it is copied
+   * @throws ArgumentError if it has another number of timesteps or longer lists
    */
   restore(history: readonly (readonly number[])[]): void {
     if (history.length !== this.steps || history.some((losses) => losses.length > this.historyLength))

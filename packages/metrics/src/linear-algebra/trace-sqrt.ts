@@ -45,7 +45,7 @@ function bandTraceSqrt(band: Band): number {
   const smallest = largest * RESOLVED;
   const padded = new Float64Array((size + width + 2) * (width + 2));
   for (let k = 0; k < size; k++) padded.set(columns.subarray(k * (width + 1), (k + 1) * (width + 1)), k * (width + 2));
-  const work = padded.slice();
+  const work = new Float64Array(padded.length);
   let integral = 0;
   for (const { t, weight } of nodes()) {
     const square = smallest * t * t;
