@@ -89,6 +89,7 @@ const selectors: Record<string, () => Selector> = {
 };
 const dispatchers: Record<string, Dispatcher> = {
   slices,
+  'slices in multiples': (assignments, experts) => slices(assignments, { ...experts, rowMultiple: 4 }),
   padded,
   dense,
   auto: auto(),

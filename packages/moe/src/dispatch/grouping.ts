@@ -16,7 +16,7 @@ export interface Grouping {
   slotOfRow: tf.Tensor;
   /** Row of each slot: int32 `[S]`; `R` for a slot that is empty or has no room. */
   rowOfSlot: tf.Tensor;
-  /** Assignments of each expert: int32 `[E]`. */
+  /** Rows of each expert in `slices`, assignments in `batch`: int32 `[E]`. */
   counts: tf.Tensor;
   /** Whether no row is empty. */
   rowsFull: boolean;
@@ -36,6 +36,8 @@ export interface ExpertShape {
   /** Hidden width of an expert. */
   hidden: number;
   kind: 'swiglu' | 'gelu';
+  /** What the numbers of rows of an expert should be multiples of (default 1). */
+  rowMultiple?: number;
 }
 
 /** Lays out a plan. Runs off the gradient tape. */
@@ -70,19 +72,38 @@ const choose = (condition: tf.Tensor, a: tf.Tensor, b: tf.Tensor | number): tf.T
  * Dropless: rows sorted by expert, each expert multiplies its slice. No wasted work whatever the load; the default, and the fastest
  * on CPUs and for large batches. Off the TensorFlow runtime the sizes are read to the host, once per layer and direction.
  */
-export const slices: Dispatcher = (plan) => {
+export const slices: Dispatcher = (plan, { rowMultiple = 1 }) => {
+  if (rowMultiple > 1) return roundedSlices(plan, rowMultiple);
   const { order, inverse, counts } = sorted(plan);
   if (plan.full) return { layout: 'slices', slotOfRow: order, rowOfSlot: inverse, counts, rowsFull: true, slotsFull: true };
   // Empty slots sort behind the last expert.
-  const backend = tensorFlowBackend();
   const total = tf.sum(counts);
-  const slotOfRow =
-    backend === undefined
-      ? tf.slice(order, [0], [total.dataSync()[0]!])
-      : backend.raw('Slice', [order, tf.tensor1d([0], 'int32'), tf.reshape(total, [1])])[0]!;
   const rowOfSlot = int(tf.minimum(toFloat(inverse), toFloat(total)));
-  return { layout: 'slices', slotOfRow, rowOfSlot, counts, rowsFull: true, slotsFull: false };
+  return { layout: 'slices', slotOfRow: firstOf(order, total), rowOfSlot, counts, rowsFull: true, slotsFull: false };
 };
+
+/** Slices with empty rows at their ends, so that their sizes are multiples. */
+function roundedSlices({ indices, numExperts, full }: Assignments, multiple: number): Grouping {
+  const slots = indices.size;
+  const flat = tf.reshape(indices, [-1]);
+  const loads = toFloat(bincount(flat, numExperts));
+  const sizes = tf.mul(tf.ceil(tf.div(loads, multiple)), multiple);
+  // Every expert has candidates for its empty rows; those that it does not need sort behind the last expert, as empty slots do.
+  const needed = toFloat(tf.less(tf.expandDims(tf.range(0, multiple - 1), 0), tf.expandDims(tf.sub(sizes, loads), 1)));
+  const candidates = choose(needed, tf.expandDims(tf.range(0, numExperts), 1), numExperts); // [E, multiple - 1]
+  const order = argsort(tf.concat([flat, int(tf.reshape(candidates, [-1]))]));
+  const total = tf.sum(sizes);
+  const slotOfRow = int(tf.minimum(toFloat(firstOf(order, int(total))), slots));
+  const rowOfSlot = int(tf.minimum(toFloat(tf.slice(invertPermutation(order), [0], [slots])), total));
+  return { layout: 'slices', slotOfRow, rowOfSlot, counts: int(sizes), rowsFull: false, slotsFull: full };
+}
+
+/** The first entries; off the TensorFlow runtime their number is read to the host. */
+function firstOf(x: tf.Tensor, count: tf.Tensor): tf.Tensor {
+  const backend = tensorFlowBackend();
+  if (backend === undefined) return tf.slice(x, [0], [count.dataSync()[0]!]);
+  return backend.raw('Slice', [x, tf.tensor1d([0], 'int32'), tf.reshape(count, [1])])[0]!;
+}
 
 /**
  * Dropless: one batched product, every expert padded to the load of the fullest. Few ops, but work grows with the largest load over

@@ -101,7 +101,7 @@ const gelu: Activation = {
 };
 const geluGate = (x: tf.Tensor): tf.Tensor => tf.sigmoid(tf.mul(2 * SCALE, tf.add(x, tf.mul(CUBIC, tf.mul(x, tf.square(x))))));
 
-/** Results of the experts and what the way back needs. */
+/** Results of the experts and what the way back needs, in the type of products or float32. */
 export interface ExpertPass {
   /** Parts of the rows' results in order, each `[., D]`. */
   outputs: tf.Tensor[];
@@ -142,7 +142,7 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
   const { parts } = activation;
   const perExpert = (x: tf.Tensor): tf.Tensor => math.reshape(x, [numExperts, -1, x.shape.at(-1)!]); // [E, C, .]
   const flat = (x: tf.Tensor): tf.Tensor => math.reshape(x, [-1, x.shape.at(-1)!]);
-  const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(x, tf.expandDims(bias, -2)));
+  const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(math.widen(x), tf.expandDims(bias, -2)));
   const separate = (x: tf.Tensor): tf.Tensor[] => (parts === 1 ? [x] : math.unstack(x, 1));
   const together = (xs: readonly tf.Tensor[]): tf.Tensor => (parts === 1 ? xs[0]! : math.stack(xs, 1)); // [E, P, C, H]
   /** Rows for every part: broadcast where the backend can. */
@@ -153,21 +153,21 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
   return {
     forward(rows, { up, down, upBias, downBias }) {
       const hidden = biased(math.product(forParts(rows), up), upBias);
-      const output = biased(math.product(math.round(activation.forward(separate(hidden))), down), downBias);
+      const output = biased(math.product(math.round(activation.forward(separate(math.widen(hidden)))), down), downBias);
       return { outputs: [flat(output)], hidden: [hidden] };
     },
     backward(dOutput, rows, [hidden], { up, down, upBias, downBias }) {
       const dFlat = perExpert(dOutput);
       const d = math.round(dFlat);
-      const { value, gradient } = activation.backward(separate(after(hidden!, dOutput)));
-      const dHidden = together(gradient(math.product(d, down, false, true)));
+      const { value, gradient } = activation.backward(separate(math.widen(after(hidden!, dOutput))));
+      const dHidden = together(gradient(math.widen(math.product(d, down, false, true))));
       const dRounded = math.round(dHidden);
-      const dParts = math.product(dRounded, up, false, true);
+      const dParts = math.widen(math.product(dRounded, up, false, true));
       return {
         dRows: [flat(parts === 1 ? dParts : tf.sum(dParts, 1))],
         grads: {
-          up: math.product(forParts(rows), dRounded, true),
-          down: math.product(math.round(value), d, true),
+          up: math.widen(math.product(forParts(rows), dRounded, true)),
+          down: math.widen(math.product(math.round(value), d, true)),
           ...(upBias && { upBias: tf.sum(dHidden, -2) }),
           ...(downBias && { downBias: tf.sum(dFlat, 1) }),
         },
@@ -185,14 +185,14 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
     const all = math.unstack(math.reshape(x, [numExperts * parts, ...x.shape.slice(x.rank - inner)]));
     return Array.from({ length: numExperts }, (_, e) => all.slice(e * parts, (e + 1) * parts));
   };
-  const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(x, bias));
+  const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(math.widen(x), bias));
   /** One entry for each expert; those without tokens get zeros. */
   const stacked = (entries: readonly tf.Tensor[][], like: tf.Tensor): tf.Tensor => {
     if (entries.length === 0) return tf.zeros(like.shape);
     const byExpert = new Map(sizes.experts.map((expert, i) => [expert, entries[i]!]));
     const nothing = entries.length < numExperts ? entries[0]!.map((entry) => tf.zerosLike(entry)) : undefined;
     const all = Array.from({ length: numExperts }, (_, e) => byExpert.get(e) ?? nothing!);
-    return math.reshape(math.stack(all.flat()), like.shape);
+    return math.widen(math.reshape(math.stack(all.flat()), like.shape));
   };
   return {
     forward(rows, { up, down, upBias, downBias }) {
@@ -203,7 +203,7 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
         const e = sizes.experts[i]!;
         const h = ups[e]!.map((w, p) => biased(math.product(part, w), upBiases?.[e]?.[p]));
         hidden.push(...h);
-        return biased(math.product(math.round(activation.forward(h)), downs[e]!), downBiases?.[e]);
+        return biased(math.product(math.round(activation.forward(h.map(math.widen))), downs[e]!), downBiases?.[e]);
       });
       return { outputs, hidden };
     },
@@ -214,15 +214,15 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
       const grads: Record<keyof ExpertTensors, tf.Tensor[][]> = { up: [], down: [], upBias: [], downBias: [] };
       const dRows = math.split(math.round(dOutput), sizes).map((d, i) => {
         const e = sizes.experts[i]!;
-        const kept = hidden.slice(i * parts, (i + 1) * parts).map((h) => after(h, dOutput));
+        const kept = hidden.slice(i * parts, (i + 1) * parts).map((h) => math.widen(after(h, dOutput)));
         const { value, gradient } = activation.backward(kept);
-        const dHidden = gradient(math.product(d, downs[e]!, false, true));
+        const dHidden = gradient(math.widen(math.product(d, downs[e]!, false, true)));
         const dRounded = dHidden.map((h) => math.round(h));
         grads.down.push([math.product(math.round(value), d, true)]);
         grads.up.push(dRounded.map((h) => math.product(slices[i]!, h, true)));
         if (upBias !== undefined) grads.upBias.push(dHidden.map((h) => tf.sum(h, 0)));
         if (unrounded !== undefined) grads.downBias.push([tf.sum(unrounded[i]!, 0)]);
-        return dRounded.map((h, p) => math.product(h, ups[e]![p]!, false, true)).reduce((a, b) => tf.add(a, b));
+        return dRounded.map((h, p) => math.widen(math.product(h, ups[e]![p]!, false, true))).reduce((a, b) => tf.add(a, b));
       });
       return {
         dRows,

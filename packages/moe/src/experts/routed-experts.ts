@@ -43,7 +43,8 @@ export function routedExperts(
   const { modulation, dispatcher = tf.getBackend() === 'webgpu' ? dense : slices } = options;
 
   const math = dispatchMath(weights.up, options.precision);
-  const shape = { width, hidden: weights.down.shape[1]!, kind: experts.kind ?? 'swiglu' } as const;
+  const rowMultiple = math.rowMultiple(indices.size / numExperts);
+  const shape = { width, hidden: weights.down.shape[1]!, kind: experts.kind ?? 'swiglu', rowMultiple } as const;
   // Booleans and words in a grouping are no tensors, which tidy does not mind.
   const grouping = tf.tidy(() => dispatcher({ ...plan, weights: stopGradient(plan.weights) }, shape) as never) as Grouping;
   const rows = rowsOf(grouping, tokens, indices.shape[1]!);
@@ -96,7 +97,7 @@ function runExperts(
       const { dRows, grads } = runner.backward(dy, sRows!, saved.slice(present.length), named(saved));
       return [dRows.length === 0 ? tf.zerosLike(dy) : math.join(dRows), ...present.map((name) => grads[name]!)];
     };
-    return { value: outputs.length === 0 ? tf.zeros(rowsIn!.shape) : math.join(outputs), gradFunc };
+    return { value: outputs.length === 0 ? tf.zeros(rowsIn!.shape) : math.widen(math.join(outputs)), gradFunc };
   })(rows, ...present.map((name) => weights[name]!));
 }
 
