@@ -12,7 +12,8 @@ import { checkAgreement } from './engine/agreement.js';
 import { BATCH, prepareModel, type Workload } from './engine/model.js';
 import { peakMemory } from './engine/peak-memory.js';
 import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
-import { interleave, median, type Repetitions, type Timer, timer } from './harness/measure.js';
+import { ditVariants, fastestVariant } from './harness/fastest-variant.js';
+import { interleave, type Repetitions, type Timer, timer } from './harness/measure.js';
 import { findPython, Peer } from './harness/peer.js';
 
 export const name = 'engine';
@@ -120,12 +121,16 @@ class EngineBenchmark {
     rival?: string,
   ): Promise<string | undefined> {
     const name = `${workload}-${precision}${compiled ? '' : '-eager'}`;
-    const variant = await this.fastestVariant(name, workload, precision, compiled, rival);
+    const request = { workload, precision, batch: BATCH };
+    let variant: string | undefined;
+    if (this.peer !== undefined) {
+      const variants = await ditVariants(this.peer, request, [compiled], this.options.quick);
+      variant = await fastestVariant(this.peer, rival === undefined ? variants : [rival, ...variants], request, this.options);
+    }
     const model = prepareModel(workload, precision, compiled);
-    const request = { workload, precision, variant, batch: BATCH };
     const [value, other] = await this.compare(
       timer(() => model.step()),
-      request,
+      { ...request, variant },
       repetitions,
     );
     model.dispose();
@@ -146,37 +151,6 @@ class EngineBenchmark {
       fresh.stop();
     }
     this.add(`memory-${workload}-${precision}`, 'MiB', 'less', ours, theirs);
-  }
-
-  /** Times each variant of the peer alone. */
-  private async fastestVariant(
-    name: string,
-    workload: Workload,
-    precision: Precision,
-    compiled: boolean,
-    rival: string | undefined,
-  ): Promise<string | undefined> {
-    if (this.peer === undefined) return undefined;
-    const { quick, log } = this.options;
-    const { variants } = await this.peer.request<{ variants: string[] }>({ do: 'variants', workload, precision, compiled, quick });
-    let best: { variant: string; seconds: number } | undefined;
-    for (const variant of rival === undefined ? variants : [rival, ...variants]) {
-      try {
-        const start = performance.now();
-        await this.peer.request({ do: 'prepare', workload, precision, variant, batch: BATCH });
-        const { seconds } = await this.peer.request<{ seconds: number[] }>({ do: 'time', count: quick ? 3 : 6 });
-        const middle = median(seconds.slice(1));
-        log(
-          `  peer ${variant}: ${(BATCH / middle).toFixed(2)} images/s (ready after ${((performance.now() - start) / 1000).toFixed(0)} s)`,
-        );
-        if (best === undefined || middle < best.seconds) best = { variant, seconds: middle };
-      } catch (error) {
-        log(`  peer ${variant} failed: ${(error as Error).message.split('\n')[0]}`);
-      }
-      await this.peer.request({ do: 'release' });
-    }
-    if (best === undefined) throw new Error(`No variant of the peer ran for ${name}.`);
-    return best.variant;
   }
 
   /** Seconds of our side and, if there is a peer, of its side. */

@@ -14,7 +14,8 @@ import { latentPreview } from '../apps/sampler/src/image-space.js';
 import { type OpenModel, prepareModel } from '../apps/sampler/src/model.js';
 import { sampleBatch } from '../apps/sampler/src/sample.js';
 import { type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
-import { interleave, median, type Timer, timer } from './harness/measure.js';
+import { ditVariants, fastestVariant } from './harness/fastest-variant.js';
+import { interleave, type Timer, timer } from './harness/measure.js';
 import { findPython, Peer } from './harness/peer.js';
 
 export const name = 'sample';
@@ -32,7 +33,8 @@ const WEIGHT_STD = 0.02;
 /** Normals that are made; larger weights repeat them. */
 const NORMALS = 2 ** 20;
 
-export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
+export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const { quick, log } = options;
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
   log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
@@ -48,11 +50,12 @@ export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkRe
   };
   try {
     for (const precision of ['f32', 'bf16'] as const) {
-      const variant = peer === undefined ? undefined : await fastestVariant(peer, precision, quick, log);
+      const request = { workload: 'forward', precision, batch: 2 * BATCH };
+      const variant = peer && (await fastestVariant(peer, await ditVariants(peer, request, [false, true], quick), request, options));
       const model = await randomModel(precision);
       const sides: Timer[] = [timer(() => sampleSteps(model)), timer(() => sampleSteps(model, INTERVAL))];
       if (peer !== undefined) {
-        await peer.request({ do: 'prepare', workload: 'forward', precision, variant, batch: 2 * BATCH });
+        await peer.request({ do: 'prepare', ...request, variant });
         sides.push(async (count) => {
           const { seconds } = await peer.request<{ seconds: number[] }>({ do: 'time', count: count * TIMED_STEPS });
           return Array.from({ length: count }, (_, i) => seconds.slice(i * TIMED_STEPS, (i + 1) * TIMED_STEPS).reduce((a, b) => a + b));
@@ -74,27 +77,6 @@ export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkRe
     peer?.stop();
   }
   return results;
-}
-
-async function fastestVariant(peer: Peer, precision: Precision, quick: boolean, log: (message: string) => void): Promise<string> {
-  let best: { variant: string; seconds: number } | undefined;
-  for (const compiled of [false, true]) {
-    const { variants } = await peer.request<{ variants: string[] }>({ do: 'variants', workload: 'forward', precision, compiled, quick });
-    for (const variant of variants) {
-      try {
-        await peer.request({ do: 'prepare', workload: 'forward', precision, variant, batch: 2 * BATCH });
-        const { seconds } = await peer.request<{ seconds: number[] }>({ do: 'time', count: 4 });
-        const middle = median(seconds.slice(1));
-        log(`  peer ${variant}: ${(BATCH / (STEPS * middle)).toFixed(3)} images/s`);
-        if (best === undefined || middle < best.seconds) best = { variant, seconds: middle };
-      } catch (error) {
-        log(`  peer ${variant} failed: ${(error as Error).message.split('\n')[0]}`);
-      }
-      await peer.request({ do: 'release' });
-    }
-  }
-  if (best === undefined) throw new Error(`No variant of the peer ran in ${precision}.`);
-  return best.variant;
 }
 
 /** The published size with random weights. */

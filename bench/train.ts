@@ -18,7 +18,7 @@ import { openData } from '../apps/trainer/src/data/open.js';
 import { readMetrics } from '../apps/trainer/src/training/metrics-log.js';
 import { train } from '../apps/trainer/src/training/train.js';
 import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
-import { fastestVariant } from './harness/fastest-variant.js';
+import { ditVariants, fastestVariant } from './harness/fastest-variant.js';
 import { makeLatents } from './harness/latents.js';
 import { interleave, median, type Timer } from './harness/measure.js';
 import { findPython, Peer } from './harness/peer.js';
@@ -112,12 +112,14 @@ class TrainBenchmark {
     const peer = this.python === undefined ? undefined : Peer.start(this.python, PEER_SCRIPT, this.threads);
     try {
       const request = { workload: 'loop', precision, batch: BATCH, depth: DEPTH };
-      const variant = peer && (await fastestVariant(peer, request, this.options));
+      const { quick } = this.options;
+      const variants = peer && (await ditVariants(peer, request, quick ? [false] : [false, true], quick));
+      const variant = peer && (await fastestVariant(peer, variants!, request, this.options));
       await peer?.request({ do: 'prepare', ...request, variant });
       const perRound = 4;
       // A line of metrics per turn; the default is one in 50 steps.
       const config = latentsConfig(this.latents, precision, DEPTH, `logEvery=${perRound}`);
-      await this.compare(precision, config, peer, { warmUp: perRound, rounds: this.options.quick ? 4 : 6, perRound });
+      await this.compare(precision, config, peer, { warmUp: perRound, rounds: quick ? 4 : 6, perRound });
     } finally {
       peer?.stop();
     }

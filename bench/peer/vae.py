@@ -62,8 +62,8 @@ def answer(request):
             steps.pop(request["name"], None)
             gc.collect()
             steps[request["name"]] = prepare(request)
-        case "forget":
-            steps.clear()
+        case "release":
+            steps.pop(request["name"], None)
             gc.collect()
         case "time":
             return seconds(steps[request["name"]], request["count"])

@@ -3,7 +3,8 @@ import os from 'node:os';
 import type { Precision } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import { type BenchmarkOptions, type BenchmarkResult, result } from '../harness/benchmark.js';
-import { interleave, median, type Repetitions, type Timer, timer } from '../harness/measure.js';
+import { fastestVariant } from '../harness/fastest-variant.js';
+import { interleave, type Repetitions, type Timer, timer } from '../harness/measure.js';
 import { findPython, Peer } from '../harness/peer.js';
 import { type Half, prepareAutoencoder } from './model.js';
 
@@ -12,6 +13,9 @@ export const PEER_SCRIPT = 'vae.py';
 export const BATCH = 1;
 /** Edge at which the forms of the peer are compared: the fastest is taken for larger pictures, too. */
 const TRIAL_SIZE = 128;
+/** Forms of the peer. */
+const EAGER = ['eager/nchw', 'eager/nhwc'];
+const COMPILED = ['compile/nchw', 'compile/nhwc'];
 
 export const precisions = ['f32', 'bf16'] as const satisfies readonly Precision[];
 
@@ -20,13 +24,14 @@ export const precisions = ['f32', 'bf16'] as const satisfies readonly Precision[
  *
  * `precision: 'bf16'` of our side computes in float32 where the processor is not faster in bfloat16, which the log says.
  */
-export async function passes(half: Half, size: number, { quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
+export async function passes(half: Half, size: number, options: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const { log } = options;
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
   log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
   const peer = await startPeer(threads, log);
   try {
-    return await compare(half, size, peer, quick, log);
+    return await compare(half, size, peer, options);
   } finally {
     peer?.stop();
   }
@@ -44,16 +49,12 @@ async function startPeer(threads: number, log: (line: string) => void): Promise<
   return peer;
 }
 
-async function compare(
-  half: Half,
-  size: number,
-  peer: Peer | undefined,
-  quick: boolean,
-  log: (line: string) => void,
-): Promise<BenchmarkResult[]> {
+async function compare(half: Half, size: number, peer: Peer | undefined, options: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const { quick, log } = options;
   const sides: Timer[] = [];
   for (const precision of peer === undefined ? [] : precisions) {
-    const variant = await fastestVariant(peer!, half, precision, quick, log);
+    const trial = { name: 'trial', part: half, size: TRIAL_SIZE, batch: BATCH, precision };
+    const variant = await fastestVariant(peer!, quick ? EAGER : [...EAGER, ...COMPILED], trial, options);
     await peer!.request({ do: 'prepare', name: precision, part: half, size, batch: BATCH, precision, variant });
     sides.push(async (count) => (await peer!.request<{ seconds: number[] }>({ do: 'time', name: precision, count })).seconds);
   }
@@ -65,7 +66,6 @@ async function compare(
   const turns: Repetitions = { warmUp: 1, rounds: (quick ? 2 : 4) / (size > 256 ? 2 : 1), perRound: 1 };
   const seconds = await interleave([...models.map((model) => timer(() => model.step())), ...sides], turns);
   for (const model of models) model.dispose();
-  await peer?.request({ do: 'forget' });
   const ours = seconds.slice(0, models.length);
   const theirs = seconds.slice(models.length);
   const line = (name: string, own: number, rival: number | undefined): BenchmarkResult => {
@@ -77,29 +77,4 @@ async function compare(
   };
   const least = (values: number[]): number | undefined => (values.length === 0 ? undefined : Math.min(...values));
   return [line('f32', ours[0]!, theirs[0]), line('bf16', ours.at(-1)!, theirs[1]), line('best', least(ours)!, least(theirs))];
-}
-
-/** The fastest form of the peer, each timed alone. */
-export async function fastestVariant(
-  peer: Peer,
-  half: Half,
-  precision: Precision,
-  quick: boolean,
-  log: (line: string) => void,
-): Promise<string> {
-  const variants = quick ? ['eager/nchw', 'eager/nhwc'] : ['eager/nchw', 'eager/nhwc', 'compile/nchw', 'compile/nhwc'];
-  let best: { variant: string; seconds: number } | undefined;
-  for (const variant of variants) {
-    try {
-      await peer.request({ do: 'prepare', name: 'trial', part: half, size: TRIAL_SIZE, batch: BATCH, precision, variant });
-      const times = await peer.request<{ seconds: number[] }>({ do: 'time', name: 'trial', count: quick ? 1 : 3 });
-      const seconds = median(times.seconds);
-      log(`  peer ${half} ${TRIAL_SIZE} ${precision} ${variant}: ${(BATCH / seconds).toFixed(3)} images/s`);
-      if (best === undefined || seconds < best.seconds) best = { variant, seconds };
-    } catch (error) {
-      log(`  peer ${variant} failed: ${(error as Error).message.split('\n')[0]}`);
-    }
-  }
-  if (best === undefined) throw new Error(`No variant of the peer ran for ${half}.`);
-  return best.variant;
 }
