@@ -3,7 +3,7 @@
  *
  * - `S`, `B`, `XL`: every dispatcher at the shapes of DiT-MoE against PyTorch (the mask loop, which is the reference's algorithm, sorted
  *   slices and the grouped matrix product) and against the matrix products alone; three loads, forward and forward with backward, f32
- *   and bf16. Only the routed experts are timed, the choice of experts is given.
+ *   and bf16. Only the routed experts are timed, the choices of experts are given.
  * - `experts`: the cost of more experts at equal active work.
  * - `auto`: what the dispatcher `auto` chooses against the fastest.
  * - `telemetry`: a training step of DiT-MoE-S/2 with and without counters.
@@ -29,6 +29,8 @@ const shapes: Record<string, { width: number; tokens: number }> = {
   B: { width: 768, tokens: 1024 },
   XL: { width: 1152, tokens: 512 },
 };
+/** A router chooses anew in every pass, so each run has another choice of the same skew, on both sides. */
+const CHOICES = 32;
 /** Skew of the choice; with `one`, every token goes to the same two experts, and each of them has all tokens. */
 const loads = { even: 1, skewed: 0.7, one: 1e-9 };
 
@@ -71,9 +73,9 @@ async function compareShape(
     for (const [load, skew] of Object.entries(loads))
       for (const precision of ['f32', 'bf16'] as const)
         for (const workload of ['forward', 'train'] as const) {
-          const indices = chooseExperts(tokens, 8, 2, skew);
-          const layer = { tokens, width, hidden: 4 * width, numExperts: 8, topK: 2, precision, workload, indices };
-          log(`${size}, load ${load} (largest over mean ${imbalance(indices, 8).toFixed(2)}), ${precision}, ${workload}`);
+          const choices = Array.from({ length: CHOICES }, (_, seed) => chooseExperts(tokens, 8, 2, skew, seed));
+          const layer = { tokens, width, hidden: 4 * width, numExperts: 8, topK: 2, precision, workload, choices };
+          log(`${size}, load ${load} (largest over mean ${imbalance(choices[0]!, 8).toFixed(2)}), ${precision}, ${workload}`);
           results.push(...(await compareAll(`${size}-${load}-${workload}-${precision}`, layer, peer, repetitions, options)));
         }
   } finally {

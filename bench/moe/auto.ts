@@ -28,7 +28,7 @@ export async function autoChoice(repetitions: Repetitions, log: (line: string) =
         const maxOverMean = imbalance(indices, numExperts);
         const shape = { numExperts, expertsPerToken: topK, width, hidden };
         const choice = chooseDispatcher(shape, tokens, { speed, maxOverMean, training: workload === 'train' });
-        const tensors = new LayerTensors({ tokens, width, hidden, numExperts, topK, precision: 'f32', workload, indices });
+        const tensors = new LayerTensors({ tokens, width, hidden, numExperts, topK, precision: 'f32', workload, choices: [indices] });
         // A candidate that is estimated at many times the best would only take time.
         const tried = Object.entries({ slices, padded, dense }).filter(
           ([name]) => choice.seconds[name as typeof choice.name]! < 8 * choice.seconds[choice.name]!,

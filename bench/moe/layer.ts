@@ -11,8 +11,8 @@ export interface LayerCase {
   topK: number;
   precision: Precision;
   workload: 'forward' | 'train';
-  /** Experts of each token, `tokens * topK`. */
-  indices: number[];
+  /** Experts of each token, `tokens * topK` of them; each run takes the next of these choices. */
+  choices: number[][];
 }
 
 export const dispatchers: Record<string, Dispatcher> = { slices, padded, capacity: capacity({ factor: 1.25 }), dense };
@@ -20,20 +20,17 @@ export const dispatchers: Record<string, Dispatcher> = { slices, padded, capacit
 /** Tensors of a case, shared by all dispatchers. */
 export class LayerTensors {
   private readonly tensors: tf.Tensor[];
+  private readonly choices: tf.Tensor[];
   private readonly parameters: Parameter[];
 
   constructor(private readonly layer: LayerCase) {
-    const { tokens, width, hidden, numExperts, topK, precision, indices } = layer;
+    const { tokens, width, hidden, numExperts, topK, precision, choices } = layer;
     const random = (shape: number[], seed: number, scale: number) =>
       tf.tidy(() => tf.mul(tf.randomNormal(shape, 0, 1, 'float32', seed), scale));
     // As the trainer and the sampler keep them: bfloat16 copies only where products are faster so.
     const stored = precision === 'bf16' && tensorFlowBackend()!.bf16Products ? 'bfloat16' : 'float32';
-    this.tensors = [
-      random([tokens, width], 1, 1),
-      tf.fill([tokens, topK], 0.3),
-      random([tokens, width], 2, 1),
-      tf.tensor(indices, [tokens, topK], 'int32'),
-    ];
+    this.tensors = [random([tokens, width], 1, 1), tf.fill([tokens, topK], 0.3), random([tokens, width], 2, 1)];
+    this.choices = choices.map((indices) => tf.tensor(indices, [tokens, topK], 'int32'));
     this.parameters = [
       Parameter.create('gateUp', () => random([numExperts, 2, width, hidden], 3, 0.02)),
       Parameter.create('down', () => random([numExperts, hidden, width], 4, 0.02)),
@@ -49,31 +46,33 @@ export class LayerTensors {
   /** One compiled run; results are read only in so far as to know that they exist. */
   step(dispatcher: Dispatcher): { run(): Promise<void>; dispose(): void } {
     const { numExperts, precision, workload } = this.layer;
-    const [x, weights, dy, indices] = this.tensors as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
-    const output = (xIn: tf.Tensor, w: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor) =>
+    const [x, weights, dy] = this.tensors as [tf.Tensor, tf.Tensor, tf.Tensor];
+    const output = (indices: tf.Tensor, xIn: tf.Tensor, w: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor) =>
       routedExperts(xIn, { indices, weights: w, numExperts, full: true }, { gateUp, down }, { precision, dispatcher }).output;
-    const fn = compile(() => {
+    const fn = compile((indices: tf.Tensor) => {
       const [gateUp, down] = this.parameters.map((p) => p.read()) as [tf.Tensor, tf.Tensor];
-      if (workload === 'forward') return [output(x, weights, gateUp, down)];
-      return tf.grads((a, b, c, d) => output(a!, b!, c!, d!))([x, weights, gateUp, down], dy);
+      if (workload === 'forward') return [output(indices, x, weights, gateUp, down)];
+      return tf.grads((a, b, c, d) => output(indices, a!, b!, c!, d!))([x, weights, gateUp, down], dy);
     });
+    const { choices } = this;
+    let runs = 0;
     return {
       async run() {
-        tf.dispose(await fn.run());
+        tf.dispose(await fn.run(choices[runs++ % choices.length]!));
       },
       dispose: () => fn.dispose(),
     };
   }
 
   /**
-   * The matrix products of the experts alone, on rows that lie ready: what no dispatcher can go below without faster products.
+   * The matrix products of the experts alone for the first choice, on rows that lie ready: what no dispatcher can go below without faster products.
    */
   products(): { run(): Promise<void>; dispose(): void } {
-    const { width, hidden, numExperts, precision, workload, indices } = this.layer;
+    const { width, hidden, numExperts, precision, workload, choices } = this.layer;
     const backend = tensorFlowBackend()!;
     const type = precision === 'bf16' && backend.bf16Products ? DataType.bfloat16 : DataType.float32;
     const ones = (shape: number[]): tf.Tensor => tf.tidy(() => backend.raw('Cast', [tf.ones(shape)], { DstT: { type } })[0]!);
-    const loads = loadOf(indices, numExperts).filter((load) => load > 0);
+    const loads = loadOf(choices[0]!, numExperts).filter((load) => load > 0);
     // Different tensors for different products: equal ones would be computed once.
     const rows = loads.flatMap((load) => [ones([load, width]), ones([load, hidden]), ones([load, hidden])]);
     const matMul = (a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor =>
@@ -100,14 +99,14 @@ export class LayerTensors {
   }
 
   dispose(): void {
-    tf.dispose(this.tensors);
+    tf.dispose([...this.tensors, ...this.choices]);
     for (const parameter of this.parameters) parameter.dispose();
   }
 }
 
 /** A choice of experts with shares that fall off geometrically by `skew` (1: uniform; 1e-9: all to the first ones); from a fixed sequence. */
-export function chooseExperts(tokens: number, numExperts: number, topK: number, skew: number): number[] {
-  let state = 12345;
+export function chooseExperts(tokens: number, numExperts: number, topK: number, skew: number, seed = 12345): number[] {
+  let state = seed;
   const uniform = () => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
     return state / 2 ** 32;

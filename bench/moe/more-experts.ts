@@ -14,7 +14,16 @@ export async function moreExperts(repetitions: Repetitions, log: (line: string) 
     for (const workload of ['forward', 'train'] as const) {
       const sides = [8, 64].map((numExperts) => {
         const indices = chooseExperts(tokens, numExperts, 2, 1);
-        const tensors = new LayerTensors({ tokens, width, hidden: 4 * width, numExperts, topK: 2, precision: 'f32', workload, indices });
+        const tensors = new LayerTensors({
+          tokens,
+          width,
+          hidden: 4 * width,
+          numExperts,
+          topK: 2,
+          precision: 'f32',
+          workload,
+          choices: [indices],
+        });
         return { tensors, step: tensors.step(slices) };
       });
       const [few, many] = (await interleave(

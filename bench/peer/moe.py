@@ -1,6 +1,6 @@
 """Routed SwiGLU experts in PyTorch, as the peers of the moe benchmark.
 
-Algorithms, all with the choice of experts given:
+Algorithms, all with the choices of experts given, another one in each run:
 
 - `mask loop`: DiT-MoE's training path: tokens repeated k times, one boolean mask per expert (own code of the same algorithm).
 - `sorted`: tokens sorted by expert, one product per expert's slice, separate weights (no slicing of stacked ones).
@@ -10,6 +10,7 @@ In bfloat16 weights and activations are bfloat16 throughout, so nothing is cast.
 """
 
 import gc
+import itertools
 
 from worker import THREADS, seconds, serve, unknown
 
@@ -66,8 +67,8 @@ def prepare(request):
     train = request["workload"] == "train"
     torch.manual_seed(1)
     x = torch.randn(tokens, width).to(kind).requires_grad_(train)
-    indices = torch.tensor(request["indices"]).view(tokens, -1)
-    weights = torch.full(indices.shape, 0.3, dtype=kind, requires_grad=train)
+    choices = itertools.cycle([torch.tensor(indices).view(tokens, -1) for indices in request["choices"]])
+    weights = torch.full((tokens, request["topK"]), 0.3, dtype=kind, requires_grad=train)
     stacked = request["algorithm"] == "grouped"
     make = lambda *shape: (0.02 * torch.randn(*shape)).to(kind).requires_grad_(train)  # noqa: E731
     gate_up = make(count, 2 * hidden, width) if stacked else [make(2 * hidden, width) for _ in range(count)]
@@ -77,6 +78,7 @@ def prepare(request):
     dy = torch.randn(tokens, width).to(kind)
 
     def step():
+        indices = next(choices)
         if not train:
             with torch.inference_mode():
                 return algorithm(x, indices, weights, gate_up, down)
