@@ -62,6 +62,9 @@ export interface BackendStep {
   dispose(): void;
 }
 
+/** A chain of elementwise ops on tensors of one shape. */
+export type ElementwiseChain = (...inputs: tf.Tensor[]) => tf.Tensor[];
+
 /** What the TensorFlow runtime adds to tfjs' `KernelBackend`. */
 export interface TensorFlowBackend {
   /**
@@ -83,6 +86,8 @@ export interface TensorFlowBackend {
     inputs: readonly tf.Tensor[],
     options: { name: string; xla: boolean },
   ): BackendStep;
+  /** `compute(...inputs)`, inside a compiled step as one kernel; see `fused`. */
+  fused(compute: ElementwiseChain, inputs: readonly tf.Tensor[]): tf.Tensor[];
   /** Whether the runtime was shut down: its tensors are gone. */
   readonly stopped: boolean;
   /** Whether a step is being recorded now. */

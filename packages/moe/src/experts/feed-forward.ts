@@ -1,5 +1,14 @@
 /** Stacked feed-forward experts on rows that are laid out by expert: forward and backward, off the gradient tape. */
-import { after, ShapeError } from '@dit-moe/tensor-ops';
+import {
+  after,
+  type ElementwiseChain,
+  fused,
+  geluActivation,
+  geluActivationGradients,
+  ShapeError,
+  swigluActivation,
+  swigluActivationGradients,
+} from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Grouping } from '../dispatch/grouping.js';
 import type { DispatchMath } from '../dispatch/math.js';
@@ -65,41 +74,18 @@ export function expertTensors(experts: FeedForwardExperts, width: number): Exper
   return { up, down, ...(upBias && { upBias }), ...(downBias && { downBias }) };
 }
 
-/** An activation between the products. */
+/** An activation between the products, as two chains that can be fused. Both compute in float32, results have the type of the parts. */
 interface Activation {
   /** Products before it, whose results it takes. */
   parts: number;
-  forward(hidden: readonly tf.Tensor[]): tf.Tensor;
-  /** The activation again (recomputing it is cheaper than keeping it) and how a gradient goes through it to each part. */
-  backward(hidden: readonly tf.Tensor[]): { value: tf.Tensor; gradient(dValue: tf.Tensor): tf.Tensor[] };
+  /** Of the parts. */
+  value: ElementwiseChain;
+  /** Of the parts and the gradient of the value: the value again (to recompute it is cheaper than to keep it), then the gradient of each part. */
+  gradients: ElementwiseChain;
 }
 
-const swiglu: Activation = {
-  parts: 2,
-  forward: ([gate, up]) => tf.mul(tf.mul(gate!, tf.sigmoid(gate!)), up!),
-  backward([gate, up]) {
-    const s = tf.sigmoid(gate!);
-    const gated = tf.mul(gate!, s);
-    // d silu(g) = s + g s (1 - s) = s + gs - gs s
-    const gradient = (d: tf.Tensor) => [tf.mul(tf.mul(d, up!), tf.add(s, tf.sub(gated, tf.mul(gated, s)))), tf.mul(d, gated)];
-    return { value: tf.mul(gated, up!), gradient };
-  },
-};
-
-const SCALE = Math.sqrt(2 / Math.PI);
-const CUBIC = 0.044715;
-/** `x * g` with `g = (1 + tanh(u)) / 2 = sigmoid(2 u)`, `u = SCALE (x + CUBIC x^3)`. */
-const gelu: Activation = {
-  parts: 1,
-  forward: ([x]) => tf.mul(x!, geluGate(x!)),
-  backward([x]) {
-    const g = geluGate(x!);
-    const slope = tf.mul(2 * SCALE, tf.add(1, tf.mul(3 * CUBIC, tf.square(x!))));
-    const gradient = (d: tf.Tensor) => [tf.mul(d, tf.add(g, tf.mul(tf.mul(x!, tf.mul(g, tf.sub(1, g))), slope)))];
-    return { value: tf.mul(x!, g), gradient };
-  },
-};
-const geluGate = (x: tf.Tensor): tf.Tensor => tf.sigmoid(tf.mul(2 * SCALE, tf.add(x, tf.mul(CUBIC, tf.mul(x, tf.square(x))))));
+const swiglu: Activation = { parts: 2, value: swigluActivation, gradients: swigluActivationGradients };
+const gelu: Activation = { parts: 1, value: geluActivation, gradients: geluActivationGradients };
 
 /** Results of the experts and what the way back needs, in the type of products or float32. */
 export interface ExpertPass {
@@ -130,11 +116,13 @@ export interface ExpertRunner {
 export function expertRunner(
   kind: FeedForwardExperts['kind'],
   math: DispatchMath,
-  { layout, counts }: Pick<Grouping, 'layout' | 'counts'>,
+  { layout, counts, slotsFull }: Pick<Grouping, 'layout' | 'counts' | 'slotsFull'>,
   numExperts: number,
 ): ExpertRunner {
   const activation = kind === 'gelu' ? gelu : swiglu;
-  return layout === 'batch' ? batchRunner(activation, math, numExperts) : sliceRunner(activation, math, counts, numExperts);
+  if (layout === 'batch') return batchRunner(activation, math, numExperts);
+  // Where slots can be empty, the number of rows changes with every batch, and so would the fused kernels.
+  return sliceRunner(activation, math, counts, numExperts, slotsFull ? fused : (compute, inputs) => compute(...inputs));
 }
 
 /** All experts in one batched product. */
@@ -153,21 +141,22 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
   return {
     forward(rows, { up, down, upBias, downBias }) {
       const hidden = biased(math.product(forParts(rows), up), upBias);
-      const output = biased(math.product(math.round(activation.forward(separate(math.widen(hidden)))), down), downBias);
+      const [value] = activation.value(...separate(hidden)) as [tf.Tensor];
+      const output = biased(math.product(math.round(value), down), downBias);
       return { outputs: [flat(output)], hidden: [hidden] };
     },
     backward(dOutput, rows, [hidden], { up, down, upBias, downBias }) {
       const dFlat = perExpert(dOutput);
       const d = math.round(dFlat);
-      const { value, gradient } = activation.backward(separate(math.widen(after(hidden!, dOutput))));
-      const dHidden = together(gradient(math.widen(math.product(d, down, false, true))));
+      const [value, ...dParts] = activation.gradients(...separate(after(hidden!, dOutput)), math.product(d, down, false, true));
+      const dHidden = together(dParts);
       const dRounded = math.round(dHidden);
-      const dParts = math.widen(math.product(dRounded, up, false, true));
+      const dRowsOfParts = math.widen(math.product(dRounded, up, false, true));
       return {
-        dRows: [flat(parts === 1 ? dParts : tf.sum(dParts, 1))],
+        dRows: [flat(parts === 1 ? dRowsOfParts : tf.sum(dRowsOfParts, 1))],
         grads: {
           up: math.widen(math.product(forParts(rows), dRounded, true)),
-          down: math.widen(math.product(math.round(value), d, true)),
+          down: math.widen(math.product(math.round(value!), d, true)),
           ...(upBias && { upBias: tf.sum(dHidden, -2) }),
           ...(downBias && { downBias: tf.sum(dFlat, 1) }),
         },
@@ -176,10 +165,14 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
   };
 }
 
-/** Each expert multiplies its slice; weight gradients are stacked once, where a tape would pad every slice to the full size. */
-function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tensor, numExperts: number): ExpertRunner {
+/**
+ * Each expert multiplies its slice; weight gradients are stacked once, where a tape would pad every slice to the full size. The activation
+ * is computed on all rows at once: few ops, or a single fused one.
+ */
+function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tensor, numExperts: number, fuse: typeof fused): ExpertRunner {
   const { parts } = activation;
   const sizes = math.sliceSizes(counts);
+  const { experts } = sizes;
   /** Entries of each expert, one per part. */
   const perExpert = (x: tf.Tensor, inner: number): tf.Tensor[][] => {
     const all = math.unstack(math.reshape(x, [numExperts * parts, ...x.shape.slice(x.rank - inner)]));
@@ -188,49 +181,66 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
   const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(math.widen(x), bias));
   /** One entry for each expert; those without tokens get zeros. */
   const stacked = (entries: readonly tf.Tensor[][], like: tf.Tensor): tf.Tensor => {
-    if (entries.length === 0) return tf.zeros(like.shape);
-    const byExpert = new Map(sizes.experts.map((expert, i) => [expert, entries[i]!]));
+    const byExpert = new Map(experts.map((expert, i) => [expert, entries[i]!]));
     const nothing = entries.length < numExperts ? entries[0]!.map((entry) => tf.zerosLike(entry)) : undefined;
     const all = Array.from({ length: numExperts }, (_, e) => byExpert.get(e) ?? nothing!);
     return math.widen(math.reshape(math.stack(all.flat()), like.shape));
   };
   return {
     forward(rows, { up, down, upBias, downBias }) {
+      if (experts.length === 0) return { outputs: [], hidden: [] };
       const [ups, downs] = [perExpert(up, 2), math.unstack(down)];
       const [upBiases, downBiases] = [upBias && perExpert(upBias, 1), downBias && math.unstack(downBias)];
-      const hidden: tf.Tensor[] = [];
-      const outputs = math.split(rows, sizes).map((part, i) => {
-        const e = sizes.experts[i]!;
-        const h = ups[e]!.map((w, p) => biased(math.product(part, w), upBiases?.[e]?.[p]));
-        hidden.push(...h);
-        return biased(math.product(math.round(activation.forward(h.map(math.widen))), downs[e]!), downBiases?.[e]);
+      const slices = math.split(rows, sizes);
+      const hidden = Array.from({ length: parts }, (_, p) =>
+        math.join(experts.map((e, i) => biased(math.product(slices[i]!, ups[e]![p]!), upBiases?.[e]?.[p]))),
+      );
+      const [value] = fuse(activation.value, hidden) as [tf.Tensor];
+      const outputs = math.split(math.round(value), sizes).map((slice, i) => {
+        const e = experts[i]!;
+        return biased(math.product(slice, downs[e]!), downBiases?.[e]);
       });
       return { outputs, hidden };
     },
     backward(dOutput, rows, hidden, { up, down, upBias, downBias }) {
+      if (experts.length === 0) {
+        const given = Object.entries({ up, down, upBias, downBias }).filter(([, weight]) => weight !== undefined);
+        return {
+          dRows: [],
+          grads: Object.fromEntries(given.map(([name, weight]) => [name, tf.zeros(weight!.shape)])) as unknown as ExpertTensors,
+        };
+      }
       const [ups, downs] = [perExpert(up, 2), math.unstack(down)];
-      const slices = math.split(rows, sizes);
-      const unrounded = downBias === undefined ? undefined : math.split(dOutput, sizes);
-      const grads: Record<keyof ExpertTensors, tf.Tensor[][]> = { up: [], down: [], upBias: [], downBias: [] };
-      const dRows = math.split(math.round(dOutput), sizes).map((d, i) => {
-        const e = sizes.experts[i]!;
-        const kept = hidden.slice(i * parts, (i + 1) * parts).map((h) => math.widen(after(h, dOutput)));
-        const { value, gradient } = activation.backward(kept);
-        const dHidden = gradient(math.widen(math.product(d, downs[e]!, false, true)));
-        const dRounded = dHidden.map((h) => math.round(h));
-        grads.down.push([math.product(math.round(value), d, true)]);
-        grads.up.push(dRounded.map((h) => math.product(slices[i]!, h, true)));
-        if (upBias !== undefined) grads.upBias.push(dHidden.map((h) => tf.sum(h, 0)));
-        if (unrounded !== undefined) grads.downBias.push([tf.sum(unrounded[i]!, 0)]);
-        return dRounded.map((h, p) => math.widen(math.product(h, ups[e]![p]!, false, true))).reduce((a, b) => tf.add(a, b));
-      });
+      const split = (x: tf.Tensor) => math.split(x, sizes);
+      const [slices, dSlices] = [split(rows), split(math.round(dOutput))];
+      const dValue = math.join(dSlices.map((d, i) => math.product(d, downs[experts[i]!]!, false, true)));
+      const [value, ...dHidden] = fuse(activation.gradients, [...hidden.map((h) => after(h, dOutput)), dValue]);
+      const values = split(math.round(value!));
+      /** By part, then by expert. */
+      const dParts = dHidden.map((d) => split(math.round(d)));
+      const ofExperts = (entries: (i: number) => tf.Tensor[]) => experts.map((_, i) => entries(i));
+      const sums = (xs: readonly tf.Tensor[], bias: tf.Tensor) => {
+        const slicesOfParts = xs.map(split);
+        return stacked(
+          ofExperts((i) => slicesOfParts.map((x) => tf.sum(x[i]!, 0))),
+          bias,
+        );
+      };
       return {
-        dRows,
+        dRows: experts.map((e, i) =>
+          dParts.map((d, p) => math.widen(math.product(d[i]!, ups[e]![p]!, false, true))).reduce((a, b) => tf.add(a, b)),
+        ),
         grads: {
-          up: stacked(grads.up, up),
-          down: stacked(grads.down, down),
-          ...(upBias && { upBias: stacked(grads.upBias, upBias) }),
-          ...(downBias && { downBias: stacked(grads.downBias, downBias) }),
+          up: stacked(
+            ofExperts((i) => dParts.map((d) => math.product(slices[i]!, d[i]!, true))),
+            up,
+          ),
+          down: stacked(
+            ofExperts((i) => [math.product(values[i]!, dSlices[i]!, true)]),
+            down,
+          ),
+          ...(upBias && { upBias: sums(dHidden, upBias) }),
+          ...(downBias && { downBias: sums([dOutput], downBias) }),
         },
       };
     },

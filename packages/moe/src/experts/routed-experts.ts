@@ -93,7 +93,7 @@ function runExperts(
     const { outputs, hidden } = expertRunner(kind, math, grouping, numExperts).forward(sorted, rounded);
     save([grouping.counts, sorted, ...present.map((name) => rounded[name]!), ...hidden]);
     const gradFunc = (dy: tf.Tensor, [counts, sRows, ...saved]: tf.Tensor[]): tf.Tensor[] => {
-      const runner = expertRunner(kind, math, { layout: grouping.layout, counts: counts! }, numExperts);
+      const runner = expertRunner(kind, math, { ...grouping, counts: counts! }, numExperts);
       const { dRows, grads } = runner.backward(dy, sRows!, saved.slice(present.length), named(saved));
       return [dRows.length === 0 ? tf.zerosLike(dy) : math.join(dRows), ...present.map((name) => grads[name]!)];
     };

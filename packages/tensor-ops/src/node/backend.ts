@@ -4,7 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
-import type { BackendStep, OpAttribute, TensorFlowBackend } from '../tensorflow-backend.js';
+import type { BackendStep, ElementwiseChain, OpAttribute, TensorFlowBackend } from '../tensorflow-backend.js';
 import { DataType } from '../tensorflow-backend.js';
 import { hasFastBf16 } from './bf16-products.js';
 import type { TensorFlowBinding, TensorMetadata } from './binding.js';
@@ -43,6 +43,8 @@ export class TensorFlowNodeBackend
   bf16Products: boolean;
   private readonly tensorFlow: TensorFlowBinding;
   private recorder: Recorder | undefined;
+  /** Fused kernels by chain and types of the inputs; they live as long as the runtime. */
+  private readonly kernels = new Map<ElementwiseChain, Map<string, { func: string; results: DataType[] }>>();
 
   constructor(binding: TensorFlowBinding) {
     super(binding, '@tensorflow/tfjs-node-gpu');
@@ -68,6 +70,29 @@ export class TensorFlowNodeBackend
     return this.createOutputTensor(this.recorder!.identityAfter(id, first));
   }
 
+  fused(compute: ElementwiseChain, inputs: readonly tf.Tensor[]): tf.Tensor[] {
+    if (!this.recording || this.isUsingGpuDevice) return compute(...inputs);
+    const types = inputs.map((x) => this.dtypeOf(x));
+    const ofChain = this.kernels.get(compute) ?? new Map<string, { func: string; results: DataType[] }>();
+    this.kernels.set(compute, ofChain);
+    let kernel = ofChain.get(types.join());
+    if (kernel === undefined) {
+      let results: DataType[] = [];
+      const chain: ElementwiseChain = (...xs) => {
+        const values = compute(...xs);
+        results = values.map((value) => this.dtypeOf(value));
+        return values;
+      };
+      const { functionName } = this.compileStep(chain, inputs, { name: compute.name, xla: true });
+      kernel = { func: functionName, results };
+      ofChain.set(types.join(), kernel);
+    }
+    const { func, results } = kernel;
+    // The attribute keeps TensorFlow from inlining the function, which would undo the fusion.
+    const attributes = { f: { func }, Tin: { types }, Tout: { types: results }, _XlaMustCompile: { bool: true } };
+    return this.raw('StatefulPartitionedCall', inputs, attributes, results.length);
+  }
+
   dtypeOf(x: tf.Tensor): DataType {
     return this.internals.tensorMap.get(x.dataId).dtype as DataType;
   }
@@ -84,6 +109,8 @@ export class TensorFlowNodeBackend
       recorder.addInput(id, i);
     });
     let outputs: string[] = [];
+    // A fused kernel is recorded while the step around it is.
+    const outer = { recorder: this.recorder, binding: this.internals.binding };
     this.recorder = recorder;
     this.internals.binding = recorder;
     try {
@@ -94,8 +121,8 @@ export class TensorFlowNodeBackend
       recorder.releaseCaptures();
       throw error;
     } finally {
-      this.internals.binding = tensorFlow;
-      this.recorder = undefined;
+      this.internals.binding = outer.binding;
+      this.recorder = outer.recorder;
     }
     const fn = new StepFunction(tensorFlow, recorder, outputs, options);
     const wrap = (results: TensorMetadata[]): tf.Tensor[] => results.map((m) => this.createOutputTensor(m));

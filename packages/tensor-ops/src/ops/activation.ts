@@ -2,7 +2,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { after } from './after.js';
-import { matMul, type Precision, stack, toF32, toProductType, unstack, usesBf16 } from './raw-math.js';
+import { fused } from './fused.js';
+import { castTo, matMul, type Precision, stack, toF32, toProductType, unstack, usesBf16 } from './raw-math.js';
 
 /** `x * sigmoid(x)` (swish with beta 1). */
 export function silu(x: tf.Tensor): tf.Tensor {
@@ -19,6 +20,42 @@ export function silu(x: tf.Tensor): tf.Tensor {
 
 const TANH_SCALE = Math.sqrt(2 / Math.PI);
 const TANH_CUBIC = 0.044715;
+/** GELU is `x` times this. `(1 + tanh(u)) / 2 = sigmoid(2 u)`. */
+const tanhGate = (x: tf.Tensor): tf.Tensor => tf.sigmoid(tf.mul(2 * TANH_SCALE, tf.add(x, tf.mul(TANH_CUBIC, tf.mul(x, tf.square(x))))));
+
+/**
+ * The tanh form of GELU off the gradient tape; computed in float32.
+ *
+ * @param x on the TensorFlow runtime possibly a raw bfloat16 tensor
+ * @returns in the type of `x`
+ */
+export function geluActivation(x: tf.Tensor): tf.Tensor[] {
+  const h = widened(x);
+  return [like(tf.mul(h, tanhGate(h)), x)];
+}
+
+/**
+ * {@link geluActivation} again, and its gradient.
+ *
+ * @returns two tensors in the type of `x`
+ */
+export function geluActivationGradients(x: tf.Tensor, dActivation: tf.Tensor): tf.Tensor[] {
+  const [h, d] = [widened(x), widened(dActivation)];
+  const g = tanhGate(h);
+  // d (x g) = g + x g (1 - g) 2 u'
+  const slope = tf.mul(2 * TANH_SCALE, tf.add(1, tf.mul(3 * TANH_CUBIC, tf.square(h))));
+  const dInput = tf.mul(d, tf.add(g, tf.mul(tf.mul(h, tf.mul(g, tf.sub(1, g))), slope)));
+  return [tf.mul(h, g), dInput].map((value) => like(value, x));
+}
+
+/** The exact form of GELU. */
+const erfGelu = (x: tf.Tensor): tf.Tensor[] => [tf.mul(x, erfGate(x))];
+const erfGeluGradients = (x: tf.Tensor, d: tf.Tensor): tf.Tensor[] => {
+  const g = erfGate(x);
+  const density = tf.mul(1 / Math.sqrt(2 * Math.PI), tf.exp(tf.mul(-0.5, tf.square(x))));
+  return [tf.mul(x, g), tf.mul(d, tf.add(g, tf.mul(x, density)))];
+};
+const erfGate = (x: tf.Tensor): tf.Tensor => tf.mul(0.5, tf.add(1, tf.erf(tf.mul(x, Math.SQRT1_2))));
 
 /**
  * Gaussian error linear unit (Hendrycks and Gimpel 2016).
@@ -26,24 +63,12 @@ const TANH_CUBIC = 0.044715;
  * @param approximate `tanh` (default, as DiT's blocks) or `none` for the exact erf form
  */
 export function gelu(x: tf.Tensor, approximate: 'tanh' | 'none' = 'tanh'): tf.Tensor {
-  const gate = (a: tf.Tensor): tf.Tensor =>
-    approximate === 'tanh'
-      ? tf.mul(0.5, tf.add(1, tf.tanh(tf.mul(TANH_SCALE, tf.add(a, tf.mul(TANH_CUBIC, tf.mul(a, tf.square(a))))))))
-      : tf.mul(0.5, tf.add(1, tf.erf(tf.mul(a, Math.SQRT1_2))));
-  // Derivative of the gate: with t = 2 gate - 1 (tanh) it is 0.5 (1 - t^2) u'; exact, it is the normal density.
-  const gateDerivative = (a: tf.Tensor, g: tf.Tensor): tf.Tensor =>
-    approximate === 'tanh'
-      ? tf.mul(tf.mul(2, tf.mul(g, tf.sub(1, g))), tf.mul(TANH_SCALE, tf.add(1, tf.mul(3 * TANH_CUBIC, tf.square(a)))))
-      : tf.mul(1 / Math.sqrt(2 * Math.PI), tf.exp(tf.mul(-0.5, tf.square(a))));
+  const [value, gradients] = approximate === 'tanh' ? [geluActivation, geluActivationGradients] : [erfGelu, erfGeluGradients];
   return tf.customGrad((input, save) => {
     const a = input as tf.Tensor;
     (save as tf.GradSaveFunc)([a]);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const s = after(saved[0]!, dy);
-      const g = gate(s);
-      return tf.mul(dy, tf.add(g, tf.mul(s, gateDerivative(s, g))));
-    };
-    return { value: tf.mul(a, gate(a)), gradFunc };
+    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => fused(gradients, [after(saved[0]!, dy), dy])[1]!;
+    return { value: fused(value, [a])[0]!, gradFunc };
   })(x);
 }
 
@@ -63,7 +88,7 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
   const backend = tensorFlowBackend();
   const low = backend !== undefined && usesBf16(backend, gateUp, options.precision);
   const product = (a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor => {
-    if (backend !== undefined) return toF32(backend, matMul(backend, a, b, transposeA, transposeB));
+    if (backend !== undefined) return matMul(backend, a, b, transposeA, transposeB);
     return tf.matMul((transposeA ? tf.transpose(a) : a) as tf.Tensor2D, (transposeB ? tf.transpose(b) : b) as tf.Tensor2D);
   };
   const rounded = (a: tf.Tensor): tf.Tensor => (backend === undefined ? a : toProductType(backend, a, low));
@@ -71,31 +96,57 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
     (backend !== undefined ? unstack(backend, w) : tf.unstack(w)) as [tf.Tensor, tf.Tensor];
   return tf.customGrad((input, w1, w2, save) => {
     const [xs, ws1, ws2] = [rounded(input as tf.Tensor), rounded(w1 as tf.Tensor), rounded(w2 as tf.Tensor)];
-    const [gate, up] = both(ws1).map((w) => product(xs, w)) as [tf.Tensor, tf.Tensor];
-    (save as tf.GradSaveFunc)([xs, ws1, ws2, gate, up]);
-    const value = product(rounded(tf.mul(tf.mul(gate, tf.sigmoid(gate)), up)), ws2);
+    const hidden = both(ws1).map((w) => product(xs, w));
+    (save as tf.GradSaveFunc)([xs, ws1, ws2, ...hidden]);
+    const value = widened(product(fused(swigluActivation, hidden)[0]!, ws2));
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const [sx, sw1, sw2, g, u] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+      const [sx, sw1, sw2, ...kept] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
       const d = rounded(dy);
-      const { activation, dGate, dUp } = swigluBackward(after(g, dy), after(u, dy), product(d, sw2, false, true));
+      const inputs = [...kept.map((h) => after(h, dy)), product(d, sw2, false, true)];
+      const [activation, dGate, dUp] = fused(swigluActivationGradients, inputs) as [tf.Tensor, tf.Tensor, tf.Tensor];
       const [wGate, wUp] = both(sw1);
-      const [dg, du] = [rounded(dGate), rounded(dUp)];
-      const parts = [product(sx, dg, true), product(sx, du, true)];
+      const parts = [product(sx, dGate, true), product(sx, dUp, true)];
       return [
-        tf.add(product(dg, wGate, false, true), product(du, wUp, false, true)),
-        backend !== undefined ? stack(backend, parts) : tf.stack(parts),
-        product(rounded(activation), d, true),
+        tf.add(widened(product(dGate, wGate, false, true)), widened(product(dUp, wUp, false, true))),
+        widened(backend !== undefined ? stack(backend, parts) : tf.stack(parts)),
+        widened(product(activation, d, true)),
       ];
     };
     return { value, gradFunc };
   })(x, gateUp, down);
 }
 
-/** The activation of SwiGLU again, and its gradients with respect to the pre-activations. */
-function swigluBackward(gate: tf.Tensor, up: tf.Tensor, dActivation: tf.Tensor): Record<'activation' | 'dGate' | 'dUp', tf.Tensor> {
-  const s = tf.sigmoid(gate);
-  const gated = tf.mul(gate, s);
-  // d silu(g) = s + g s (1 - s) = s + gs - gs s
-  const dGate = tf.mul(tf.mul(dActivation, up), tf.add(s, tf.sub(gated, tf.mul(gated, s))));
-  return { activation: tf.mul(gated, up), dGate, dUp: tf.mul(dActivation, gated) };
+/**
+ * The activation of SwiGLU, `silu(gate) * up`, off the gradient tape; computed in float32.
+ *
+ * @param gate on the TensorFlow runtime possibly a raw bfloat16 tensor
+ * @param up as `gate`
+ * @returns in the type of `gate`
+ */
+export function swigluActivation(gate: tf.Tensor, up: tf.Tensor): tf.Tensor[] {
+  const g = widened(gate);
+  return [like(tf.mul(tf.mul(g, tf.sigmoid(g)), widened(up)), gate)];
 }
+
+/**
+ * {@link swigluActivation} again, and its gradients with respect to `gate` and `up`.
+ *
+ * @returns three tensors in the type of `gate`
+ */
+export function swigluActivationGradients(gate: tf.Tensor, up: tf.Tensor, dActivation: tf.Tensor): tf.Tensor[] {
+  const [g, u, d] = [widened(gate), widened(up), widened(dActivation)];
+  const s = tf.sigmoid(g);
+  const gated = tf.mul(g, s);
+  // d silu(g) = s + g s (1 - s) = s + gs - gs s
+  const dGate = tf.mul(tf.mul(d, u), tf.add(s, tf.sub(gated, tf.mul(gated, s))));
+  return [tf.mul(gated, u), dGate, tf.mul(d, gated)].map((x) => like(x, gate));
+}
+
+const widened = (x: tf.Tensor): tf.Tensor => {
+  const backend = tensorFlowBackend();
+  return backend === undefined ? x : toF32(backend, x);
+};
+const like = (x: tf.Tensor, other: tf.Tensor): tf.Tensor => {
+  const backend = tensorFlowBackend();
+  return backend === undefined ? x : castTo(backend, x, backend.dtypeOf(other));
+};

@@ -1,7 +1,8 @@
-export { gelu, silu, swiglu } from './activation.js';
+export { gelu, geluActivation, geluActivationGradients, silu, swiglu, swigluActivation, swigluActivationGradients } from './activation.js';
 export { after } from './after.js';
 export { type AttentionOptions, attention } from './attention.js';
 export { type ConvolutionOptions, conv2d, type Padding, packFilter } from './convolution.js';
+export { fused } from './fused.js';
 export { gatedResidual } from './gated-residual.js';
 export { NoGradientError, valueAndGrads } from './gradients.js';
 export { type GroupNormOptions, groupNorm } from './group-norm.js';

@@ -1,0 +1,91 @@
+import * as tf from '@tensorflow/tfjs';
+import { beforeAll, expect, test } from 'vitest';
+import { compile } from '../compile.js';
+import { useTensorFlow } from '../node/index.js';
+import { DataType, type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
+import { geluActivation, geluActivationGradients, swigluActivation, swigluActivationGradients } from './activation.js';
+import { fused } from './fused.js';
+
+beforeAll(async () => {
+  await useTensorFlow();
+});
+
+const inputs = (count: number, shape: number[]) =>
+  Array.from({ length: count }, (_, i) => tf.randomNormal(shape, 0, 2, 'float32', i + 1)) as [tf.Tensor, tf.Tensor, tf.Tensor];
+const cast = (backend: TensorFlowBackend, x: tf.Tensor, type: DataType) => backend.raw('Cast', [x], { DstT: { type } })[0]!;
+
+test.each([
+  [swigluActivation, 2],
+  [swigluActivationGradients, 3],
+  [geluActivation, 1],
+  [geluActivationGradients, 2],
+] as const)('%o as one kernel gives what its ops give, for every shape', (chain, count) => {
+  const step = compile((...xs: tf.Tensor[]) => fused(chain, xs));
+  for (const shape of [
+    [7, 5],
+    [64, 33],
+    [0, 5],
+  ]) {
+    const xs = inputs(count, shape);
+    const wanted = (chain as (...xs: tf.Tensor[]) => tf.Tensor[])(...xs);
+    step.runSync(...xs).forEach((actual, i) => {
+      expect(actual.shape).toEqual(wanted[i]!.shape);
+      // Float32; products of values up to about 100.
+      expect(tf.max(tf.abs(tf.sub(actual, wanted[i]!))).dataSync()[0]! || 0).toBeLessThan(1e-5);
+    });
+  }
+  step.dispose();
+});
+
+test('results have the type of the first input: bfloat16 within one rounding', () => {
+  const backend = tensorFlowBackend()!;
+  const exact = inputs(3, [40, 16]);
+  const step = compile((...xs: tf.Tensor[]) => {
+    const low = xs.map((x) => cast(backend, x, DataType.bfloat16));
+    const values = fused(swigluActivationGradients, low);
+    expect(values.map((value) => backend.dtypeOf(value))).toEqual([DataType.bfloat16, DataType.bfloat16, DataType.bfloat16]);
+    return values.map((value) => cast(backend, value, DataType.float32));
+  });
+  const rounded = exact.map((x) => cast(backend, cast(backend, x, DataType.bfloat16), DataType.float32)) as typeof exact;
+  const wanted = swigluActivationGradients(...rounded);
+  step.runSync(...exact).forEach((actual, i) => {
+    // 8 bits of mantissa, and the absolute floor of what cancels.
+    const excess = tf.sub(tf.abs(tf.sub(actual, wanted[i]!)), tf.add(tf.mul(tf.abs(wanted[i]!), 2 ** -8), 1e-6));
+    expect(tf.max(excess).dataSync()[0]!).toBeLessThanOrEqual(0);
+  });
+  step.dispose();
+});
+
+test('inside a step its kernel is one op, used again by later steps, and what is around it is recorded as before', () => {
+  const backend = tensorFlowBackend()!;
+  const calls: string[] = [];
+  const raw = backend.raw.bind(backend);
+  backend.raw = (op, ...rest) => {
+    calls.push(op);
+    return raw(op, ...rest);
+  };
+  try {
+    const x = tf.tensor1d([-1, 0, 2]);
+    const wanted = tf.add(geluActivation(tf.mul(x, 3))[0]!, 1).dataSync();
+    for (let i = 0; i < 2; i++) {
+      calls.length = 0;
+      const step = compile((input: tf.Tensor) => tf.add(fused(geluActivation, [tf.mul(input, 3)])[0]!, 1));
+      expect(Array.from(step.runSync(x).dataSync())).toEqual(Array.from(wanted, (v) => expect.closeTo(v, 5)));
+      expect(calls.filter((op) => op === 'StatefulPartitionedCall')).toHaveLength(1);
+      step.dispose();
+    }
+  } finally {
+    backend.raw = raw;
+  }
+});
+
+test('a chain that fails leaves no recording behind', () => {
+  const failing = (): tf.Tensor[] => {
+    throw new Error('no value');
+  };
+  const step = compile((x: tf.Tensor) => fused(failing, [x]));
+  expect(() => step.runSync(tf.scalar(1))).toThrow('no value');
+  expect(tensorFlowBackend()!.recording).toBe(false);
+  expect(tf.add(tf.scalar(1), 1).dataSync()[0]).toBe(2);
+  step.dispose();
+});
