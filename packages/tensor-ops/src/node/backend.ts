@@ -10,6 +10,7 @@ import { hasFastBf16 } from './bf16-products.js';
 import type { TensorFlowBinding, TensorMetadata } from './binding.js';
 import { Recorder } from './recorder.js';
 import { StepFunction } from './step-function.js';
+import { TensorFlowError } from './tensorflow-error.js';
 
 /** The parts of tfjs-node's backend that its type declarations hide. */
 interface Internals {
@@ -43,6 +44,8 @@ export class TensorFlowNodeBackend
   bf16Products: boolean;
   private readonly tensorFlow: TensorFlowBinding;
   private recorder: Recorder | undefined;
+  /** Whether chains become kernels: on a CPU only, no GPU was at hand to try it. */
+  private fuses: boolean;
   /** Fused kernels by chain and types of the inputs; they live as long as the runtime. */
   private readonly kernels = new Map<ElementwiseChain, Map<string, { func: string; results: DataType[] }>>();
 
@@ -50,6 +53,7 @@ export class TensorFlowNodeBackend
     super(binding, '@tensorflow/tfjs-node-gpu');
     this.tensorFlow = binding;
     this.bf16Products = binding.isUsingGpuDevice() || hasFastBf16();
+    this.fuses = !binding.isUsingGpuDevice();
   }
 
   get stopped(): boolean {
@@ -71,7 +75,7 @@ export class TensorFlowNodeBackend
   }
 
   fused(compute: ElementwiseChain, inputs: readonly tf.Tensor[]): tf.Tensor[] {
-    if (!this.recording || this.isUsingGpuDevice) return compute(...inputs);
+    if (!this.recording || !this.fuses) return compute(...inputs);
     const types = inputs.map((x) => this.dtypeOf(x));
     const ofChain = this.kernels.get(compute) ?? new Map<string, { func: string; results: DataType[] }>();
     this.kernels.set(compute, ofChain);
@@ -83,8 +87,17 @@ export class TensorFlowNodeBackend
         results = values.map((value) => this.dtypeOf(value));
         return values;
       };
-      const { functionName } = this.compileStep(chain, inputs, { name: compute.name, xla: true });
-      kernel = { func: functionName, results };
+      const step = this.compileStep(chain, inputs, { name: compute.name, xla: true });
+      try {
+        tf.dispose(step.runSync(inputs));
+      } catch (error) {
+        if (!(error instanceof TensorFlowError)) throw error;
+        // This build of TensorFlow compiles nothing, which costs speed and changes no result.
+        this.fuses = false;
+        step.dispose();
+        return compute(...inputs);
+      }
+      kernel = { func: step.functionName, results };
       ofChain.set(types.join(), kernel);
     }
     const { func, results } = kernel;

@@ -89,3 +89,17 @@ test('a chain that fails leaves no recording behind', () => {
   expect(tf.add(tf.scalar(1), 1).dataSync()[0]).toBe(2);
   step.dispose();
 });
+
+test('where TensorFlow cannot compile a chain, its ops run one by one', async () => {
+  const { shutdown } = await useTensorFlow();
+  const backend = tensorFlowBackend()!;
+  const compileStep = backend.compileStep.bind(backend);
+  // Strings cannot be compiled, as nothing can in a build without XLA.
+  backend.compileStep = (chain, xs, options) =>
+    options.xla ? compileStep((x) => [backend.raw('AsString', [x!])[0]!], xs, options) : compileStep(chain, xs, options);
+  const step = compile((x: tf.Tensor) => fused(halves, [x]));
+  expect(step.runSync(tf.tensor1d([1, 2]))[0]!.dataSync()).toEqual(Float32Array.of(0.5, 1));
+  await shutdown();
+});
+
+const halves = (x: tf.Tensor): tf.Tensor[] => [tf.mul(x, 0.5)];
