@@ -6,7 +6,8 @@ import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import { exitCodes } from '../errors.js';
 import { asCheckpointError, openModelFile } from '../model-file.js';
 import { type Manifest, verifyCheckpoint } from '../training/checkpoints.js';
-import { loadBalance, readMetrics } from '../training/metrics-log.js';
+import { readMetrics } from '../training/metrics-log.js';
+import type { LayerRouting } from '../training/routing.js';
 
 export interface InspectFlags {
   weights?: string;
@@ -38,7 +39,7 @@ export async function inspectCommand(location: string, flags: InspectFlags): Pro
     const count = tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
     const { run, manifest } = await runOf(file.path);
     const metrics = run === undefined ? [] : await readMetrics(run);
-    const load = metrics.findLast((line) => line.load.length > 0 && line.step <= (card?.step ?? Number.POSITIVE_INFINITY))?.load;
+    const routing = metrics.findLast((line) => line.routing.length > 0 && line.step <= (card?.step ?? Number.POSITIVE_INFINITY))?.routing;
     const result = {
       file: file.path,
       format: file.format,
@@ -49,7 +50,7 @@ export async function inspectCommand(location: string, flags: InspectFlags): Pro
       ...(config !== undefined && { config, description: describe(config), assumed: model!.assumed }),
       ...(card !== undefined && { card }),
       ...(manifest !== undefined && { manifest }),
-      ...(load !== undefined && { routing: load.map((row, layer) => ({ layer, tokens: row, ...loadBalance(load)[layer]! })) }),
+      ...(routing !== undefined && { routing }),
       tensors,
     };
     if (flags.json) console.log(JSON.stringify(result));
@@ -109,7 +110,7 @@ function print(
     card?: ModelCard;
     description?: ReturnType<typeof describe>;
     manifest?: Manifest;
-    routing?: { layer: number; tokens: number[]; variation: number; largest: number }[];
+    routing?: readonly LayerRouting[];
     tensors: TensorFacts[];
   },
   flags: InspectFlags,
@@ -146,11 +147,18 @@ function print(
     );
   }
   if (routing !== undefined) {
-    console.log('\nlayer  variation  largest/mean  share of each expert (%)');
-    for (const { layer, tokens, variation, largest } of routing) {
-      const total = tokens.reduce((a, b) => a + b, 0) || 1;
-      const shares = tokens.map((n) => ((100 * n) / total).toFixed(0).padStart(3)).join(' ');
-      console.log(`${String(layer).padStart(5)}  ${variation.toFixed(3).padStart(9)}  ${largest.toFixed(2).padStart(12)}  ${shares}`);
+    console.log('\nlayer  variation  largest/mean  router entropy  dead  share of each expert (%)');
+    for (const [layer, { load, coefficientOfVariation, maxOverMean, routerEntropy, deadExperts }] of routing.entries()) {
+      const total = load.reduce((a, b) => a + b, 0) || 1;
+      const columns = [
+        String(layer).padStart(5),
+        coefficientOfVariation.toFixed(3).padStart(9),
+        maxOverMean.toFixed(2).padStart(12),
+        routerEntropy.toFixed(3).padStart(14),
+        String(deadExperts.length).padStart(4),
+        load.map((n) => ((100 * n) / total).toFixed(0).padStart(3)).join(' '),
+      ];
+      console.log(columns.join('  '));
     }
   }
   if (!flags.tensors && !flags.stats) return;

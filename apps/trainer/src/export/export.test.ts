@@ -108,7 +108,7 @@ describe('inspect', () => {
     expect(facts).toMatchObject({ format: 'safetensors', layout: 'dit-moe', card: { step: 4, classNames: ['dark', 'light'] } });
     expect(facts.manifest.record).toMatchObject({ step: 4, position: 16 });
     expect(facts.routing).toHaveLength(1);
-    expect(facts.routing[0].tokens).toHaveLength(3);
+    expect(facts.routing[0].load).toHaveLength(3);
     const bias = facts.tensors.find(({ name }: { name: string }) => name === 'patchEmbedding.bias');
     expect(bias).toMatchObject({ dtype: 'F32', shape: [8], notFinite: 0 });
     expect(await inspect(run, { json: false, tensors: true })).toMatch(/experts +3, 2 per token[\s\S]*patchEmbedding\.bias +F32 +\[8\]/);

@@ -1,16 +1,15 @@
 /** Charts of a run as SVG text. */
 import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom';
-import { loadBalance, type MetricsLine } from '../training/metrics-log.js';
+import type { MetricsLine } from '../training/metrics-log.js';
 
 /** Points of a curve: as many as its pixels can show. */
-const MOST_POINTS = 460;
-/** Columns of the load map. */
-const MOST_COLUMNS = 48;
+export const MOST_POINTS = 460;
 
 const size = { width: 460, height: 240, marginLeft: 60 };
 
-function draw(options: Plot.PlotOptions, label: string): string {
+/** A chart as SVG, or with a legend as HTML around it. */
+export function draw(options: Plot.PlotOptions, label: string): string {
   const { document } = parseHTML('<html><body></body></html>');
   const svg = Plot.plot({ document, ...size, ...options });
   svg.setAttribute('role', 'img');
@@ -59,55 +58,5 @@ export function curve(
       marks,
     },
     `${label} over the steps, at last ${last.y.toPrecision(3)} in step ${last.step}`,
-  );
-}
-
-/** Unevenness of the load over the steps, a line per layer. */
-export function balanceCurves(metrics: readonly MetricsLine[]): string {
-  const points = thin(metrics, MOST_POINTS).flatMap(({ step, load }) =>
-    loadBalance(load).map(({ variation }, layer) => ({ step, layer, variation })),
-  );
-  if (points.length === 0) return '';
-  return draw(
-    {
-      x: { label: 'step' },
-      y: { label: 'variation of the load (standard deviation / mean)', grid: true, zero: true },
-      color: { type: 'ordinal', scheme: 'viridis', legend: true, tickFormat: (layer: number) => `layer ${layer}` },
-      marks: [Plot.lineY(points, { x: 'step', y: 'variation', z: 'layer', stroke: 'layer' })],
-    },
-    'variation of the load of the experts over the steps, a line per layer',
-  );
-}
-
-/** Share of each expert over the steps, a row of bands per layer. */
-export function loadMap(metrics: readonly MetricsLine[]): string {
-  const lines = thin(
-    metrics.filter(({ load }) => load.length > 0),
-    MOST_COLUMNS,
-  );
-  const [layers, experts] = [lines[0]?.load.length ?? 0, lines[0]?.load[0]?.length ?? 0];
-  if (layers === 0) return '';
-  const cells = lines.flatMap(({ step, load }) =>
-    load.flatMap((row, layer) => {
-      const total = row.reduce((a, b) => a + b, 0) || 1;
-      return row.map((n, expert) => ({ step, layer, expert, share: n / total }));
-    }),
-  );
-  const ticks = thin(
-    lines.map(({ step }) => step),
-    6,
-  );
-  return draw(
-    {
-      width: 940,
-      height: 60 + layers * Math.max(24, Math.min(100, 11 * experts)),
-      marginRight: 60,
-      x: { label: 'step', type: 'band', ticks, padding: 0 },
-      y: { label: 'expert', type: 'band', padding: 0, ticks: experts <= 8 ? undefined : [] },
-      fy: { label: 'layer' },
-      color: { scheme: 'blues', domain: [0, 2 / experts], clamp: true, label: 'share of the tokens' },
-      marks: [Plot.cell(cells, { x: 'step', y: 'expert', fy: 'layer', fill: 'share' })],
-    },
-    `share of the tokens of each of ${experts} experts in ${layers} layers over the steps`,
   );
 }

@@ -3,7 +3,9 @@ import path from 'node:path';
 import { countWeights } from '@dit-moe/dit';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import YAML from 'yaml';
-import { balanceCurves, curve, loadMap } from './charts.js';
+import { type LayerMeasure, layerMeasures, measureOf } from '../training/routing.js';
+import { curve } from './charts.js';
+import { coActivationMap, loadMap, measureCurves, timestepMap } from './expert-charts.js';
 import { type RunData, readRun } from './run-data.js';
 
 const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
@@ -27,10 +29,13 @@ pre { overflow: auto; background: var(--quiet); padding: 1rem; border-radius: 6p
  * The page.
  * @param script put at its end, for a page that follows the run
  */
-export function renderReport({ name, config, card, metrics, previews }: RunData, script = ''): string {
+export function renderReport({ name, config, card, metrics, previews, routing }: RunData, script = ''): string {
   const last = metrics.at(-1);
   const format = (value: number | undefined, digits: number): string => (value === undefined ? '–' : value.toFixed(digits));
   const evaluations = [...new Set(metrics.flatMap(({ evaluation }) => Object.keys(evaluation ?? {})))];
+  const measures = Object.keys(layerMeasures) as LayerMeasure[];
+  const silent = measures.filter((measure) => metrics.every((line) => line.routing.every((layer) => measureOf(layer, measure) === 0)));
+  const coActivation = routing === undefined ? '' : coActivationMap(routing);
   const facts: Record<string, string> = {
     step: `${(last?.step ?? 0).toLocaleString('en')} of ${config.steps.toLocaleString('en')}`,
     loss: format(last?.loss, 4),
@@ -73,7 +78,16 @@ export function renderReport({ name, config, card, metrics, previews }: RunData,
       card.config.moe === undefined || metrics.length === 0
         ? ''
         : `<p>Share of each layer's tokens that an expert gets; an even load is ${(100 / card.config.moe.numExperts).toFixed(0)} %, darker is more.</p>
-${loadMap(metrics)}<div class="row">${balanceCurves(metrics)}</div>`,
+${loadMap(metrics)}<div class="row">${measures.map((measure) => measureCurves(metrics, measure)).join('\n')}</div>
+<p>${silent.length === 0 ? '' : `None so far: ${silent.map((measure) => layerMeasures[measure]).join(', ')}.`}</p>`,
+    ],
+    [
+      'Choice of the experts',
+      routing === undefined
+        ? ''
+        : `<p>From the ${routing.steps.toLocaleString('en')} steps up to step ${routing.step.toLocaleString('en')}. Which expert is chosen at which time, from the smallest timesteps to the largest:</p>
+${timestepMap(routing)}
+${coActivation === '' ? '' : `<p>Which experts are chosen together: of the tokens that chose the expert of the row, the share that also chose that of the column.</p>\n${coActivation}`}`,
     ],
     ['Configuration', `<details><summary>as resolved</summary><pre>${escapeHtml(YAML.stringify(config))}</pre></details>`],
   ];

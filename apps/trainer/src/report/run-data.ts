@@ -5,6 +5,7 @@ import type { ModelCard } from '@dit-moe/dit';
 import type { TrainConfig } from '../config/schema.js';
 import { OutputError } from '../errors.js';
 import { type MetricsLine, readMetrics } from '../training/metrics-log.js';
+import { ROUTING_FILE, type RoutingFile } from '../training/routing.js';
 
 /** A preview of a run. */
 export interface Preview {
@@ -19,6 +20,8 @@ export interface RunData {
   card: ModelCard;
   metrics: readonly MetricsLine[];
   previews: readonly Preview[];
+  /** All that was counted for the last line of metrics; undefined without experts. */
+  routing: RoutingFile | undefined;
 }
 
 /** Previews shown: the first, the last, and some between. */
@@ -43,7 +46,13 @@ export async function readRun(out: string): Promise<RunData> {
     card: (await json('model.json')) as ModelCard,
     metrics: await readMetrics(out),
     previews: await readPreviews(out),
+    routing: await readRouting(out),
   };
+}
+
+async function readRouting(out: string): Promise<RoutingFile | undefined> {
+  const text = await fs.readFile(path.join(out, ROUTING_FILE), 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : (JSON.parse(text) as RoutingFile);
 }
 
 async function readPreviews(out: string): Promise<Preview[]> {

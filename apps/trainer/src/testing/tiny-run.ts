@@ -60,4 +60,4 @@ export const metricsLines = (out: string) =>
     .map((line) => JSON.parse(line));
 /** The part of the metrics that does not depend on the clock. */
 export const curveOf = (out: string) =>
-  metricsLines(out).map(({ step, loss, gradNorm, load, skipped }) => ({ step, loss, gradNorm, load, skipped }));
+  metricsLines(out).map(({ step, loss, gradNorm, routing, skipped }) => ({ step, loss, gradNorm, routing, skipped }));

@@ -1,6 +1,6 @@
 /**
- * Checkpoints: `checkpoints/step-N/` with weights, averages, optimizer state, and a manifest of sizes and sha256. A folder is written
- * under a temporary name, flushed, and renamed when it is complete, so one that is there was whole.
+ * Checkpoints: `checkpoints/step-N/` with weights, averages, optimizer state, counters of the routers, and a manifest of sizes and
+ * sha256. A folder is written under a temporary name, flushed, and renamed when it is complete, so one that is there was whole.
  *
  * Saving goes on beside training: the state is copied first (on a CPU without moving a byte: the runtime gives a variable that is being
  * read a new buffer when the next step writes it), then written while the next steps run.
@@ -219,8 +219,12 @@ export async function restoreLatest(run: string, state: TrainingState, warn: (me
       warn(`WARNING: the checkpoint ${folder} cannot be used (${(error as Error).message}) Trying the one before it.`);
       continue;
     }
-    for (const [name, parameters] of Object.entries(state.files))
-      await restoreParameters(path.join(folder, `${name}.safetensors`), parameters);
+    for (const [name, parameters] of Object.entries(state.files)) {
+      const file = `${name}.safetensors`;
+      // Checkpoints of before there were counters: they start anew.
+      if (name === 'telemetry' && manifest.files[file] === undefined) continue;
+      await restoreParameters(path.join(folder, file), parameters);
+    }
     return manifest;
   }
   if (folders.length > 0)

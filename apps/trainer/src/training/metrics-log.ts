@@ -3,6 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { EventWriter, type Summary } from '../tensorboard/event-writer.js';
+import { type LayerMeasure, type LayerRouting, layerMeasures, measureOf } from './routing.js';
 
 /** One line of `metrics.jsonl`: means over the steps since the line before. */
 export interface MetricsLine {
@@ -21,8 +22,8 @@ export interface MetricsLine {
   memory: number;
   /** Steps skipped since the run began. */
   skipped: number;
-  /** Tokens per layer and expert since the line before; empty without experts. */
-  load: number[][];
+  /** What the routers of the layers with experts did since the line before; empty without experts. */
+  routing: LayerRouting[];
   /** Online metrics, in the lines of the steps that have them. */
   evaluation?: Record<string, number>;
 }
@@ -32,19 +33,10 @@ export async function readMetrics(run: string): Promise<MetricsLine[]> {
   const text = await fs.readFile(path.join(run, 'metrics.jsonl'), 'utf8').catch(() => '');
   return text.split('\n').flatMap((line) => {
     try {
-      return [JSON.parse(line) as MetricsLine];
+      return [{ routing: [], ...JSON.parse(line) } as MetricsLine];
     } catch {
       return [];
     }
-  });
-}
-
-/** How uneven the experts' load is, per layer: standard deviation over mean, and largest over mean. */
-export function loadBalance(load: readonly (readonly number[])[]): { variation: number; largest: number }[] {
-  return load.map((row) => {
-    const mean = row.reduce((a, b) => a + b, 0) / row.length || 1;
-    const variance = row.reduce((a, n) => a + (n - mean) ** 2, 0) / row.length;
-    return { variation: Math.sqrt(variance) / mean, largest: Math.max(...row) / mean };
   });
 }
 
@@ -77,12 +69,10 @@ export class MetricsLog {
 
   async add(line: MetricsLine): Promise<void> {
     this.lines.push(line);
-    const { step, load, evaluation = {}, ...scalars } = line;
+    const { step, routing, evaluation = {}, ...scalars } = line;
     const values: Record<string, number> = { ...scalars, ...evaluation };
-    for (const [layer, { variation, largest }] of loadBalance(load).entries()) {
-      values[`load/layer-${layer}/variation`] = variation;
-      values[`load/layer-${layer}/largest`] = largest;
-    }
+    for (const measure of Object.keys(layerMeasures) as LayerMeasure[])
+      for (const [layer, measures] of routing.entries()) values[`routing/${measure}/layer-${layer}`] = measureOf(measures, measure);
     const summaries = Object.entries(values).map(([tag, scalar]) => ({ tag, scalar }));
     await this.write(async (whole) => {
       // After a failure the file was written anew, this line included.

@@ -10,8 +10,6 @@ export interface MetricsWindow {
   loss: number;
   balance: number;
   gradNorm: number;
-  /** Tokens per layer and expert. */
-  load: number[][];
 }
 
 /** Counters of a run; plain JSON. */
@@ -33,7 +31,7 @@ export interface RunRecord {
   lossHistory?: readonly (readonly number[])[];
 }
 
-export const emptyWindow = (): MetricsWindow => ({ steps: 0, loss: 0, balance: 0, gradNorm: 0, load: [] });
+export const emptyWindow = (): MetricsWindow => ({ steps: 0, loss: 0, balance: 0, gradNorm: 0 });
 
 export const newRecord = (): RunRecord => ({
   ...{ step: 0, position: 0, skipped: 0, badInARow: 0, rollBacks: 0, norms: [] },
@@ -55,7 +53,6 @@ export function countStep(record: RunRecord, report: StepReport, samples: number
   window.loss += report.loss;
   window.balance += report.balance;
   window.gradNorm += report.gradNorm;
-  window.load = report.load.map((row, l) => row.map((n, e) => n + (window.load[l]?.[e] ?? 0)));
 }
 
 /**

@@ -1,6 +1,7 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
 import { type DitConfig, dit, initialWeight, isMatrix, weightSpecs } from '@dit-moe/dit';
+import type { RoutingTelemetry } from '@dit-moe/moe';
 import {
   AdamW,
   type CompiledStep,
@@ -19,6 +20,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import type { Batch } from './batches.js';
+import { openTelemetry } from './routing.js';
 import type { Teacher } from './teacher.js';
 
 /** Numbers of one step, on the host. */
@@ -29,8 +31,6 @@ export interface StepReport {
   balance: number;
   /** Norm of the whole gradient before clipping. */
   gradNorm: number;
-  /** Tokens per layer and expert; empty without experts. */
-  load: number[][];
   /** What became of the step; nothing is changed unless it was applied. */
   outcome: 'applied' | 'not finite' | 'spike';
 }
@@ -42,6 +42,8 @@ export class TrainingState {
   readonly objective: Objective;
   /** One average per rate of the configuration. */
   readonly emas: readonly Ema[];
+  /** What the routers did since the counters were reset, in every micro-batch: also in those of steps that were skipped. */
+  readonly telemetry: RoutingTelemetry | undefined;
   private readonly accumulator: GradientAccumulator | undefined;
   private readonly gradients: CompiledStep<tf.Tensor[], Record<string, tf.Tensor>>;
   private readonly update: CompiledStep<tf.Tensor[], tf.Tensor>;
@@ -62,6 +64,7 @@ export class TrainingState {
     this.objective = objective(objectiveOptions(config.objective));
     this.optimizer = new AdamW(this.parameters, { beta1, beta2, epsilon, weightDecay });
     this.emas = config.ema.map((decay) => new Ema(this.parameters, decay));
+    this.telemetry = openTelemetry(model, config.objective);
     this.accumulator = config.accumulation > 1 ? new GradientAccumulator(this.parameters) : undefined;
     const names = Object.keys(this.parameters);
 
@@ -117,7 +120,8 @@ export class TrainingState {
         const extra: Record<string, tf.Tensor> = this.objective.observe === undefined ? { loss } : { loss, sampleLosses };
         if (routing.length > 0) {
           total = tf.add(total, tf.mul(losses['balance']!, model.moe!.balanceAlpha));
-          Object.assign(extra, { balance: losses['balance'], load: tf.stack(routing.map(({ load }) => load)) });
+          extra['balance'] = losses['balance']!;
+          this.telemetry!.update(routing, { timesteps: modelTime, labels: y });
         }
         return { loss: total, extra };
       },
@@ -136,13 +140,13 @@ export class TrainingState {
     learningRate: number,
     maxNorm = Number.POSITIVE_INFINITY,
   ): Promise<StepReport> {
-    const report: StepReport = { loss: 0, balance: 0, gradNorm: 0, load: [], outcome: 'applied' };
+    const report: StepReport = { loss: 0, balance: 0, gradNorm: 0, outcome: 'applied' };
     let count = 0;
     let grads: tf.Tensor[] = [];
     let normTensor: tf.Tensor | undefined;
     const observed: [drawn: tf.Tensor, losses: tf.Tensor][] = [];
     for await (const { x, noise, drawn, y } of batches) {
-      const { loss, sampleLosses, balance, load, norm, ...own } = await this.gradients.run(x, noise, drawn, y);
+      const { loss, sampleLosses, balance, norm, ...own } = await this.gradients.run(x, noise, drawn, y);
       tf.dispose([x, noise, y, ...(normTensor === undefined ? [] : [normTensor])]);
       if (sampleLosses === undefined) drawn.dispose();
       else observed.push([drawn, sampleLosses]);
@@ -154,11 +158,7 @@ export class TrainingState {
       report.loss += lossNow!;
       report.balance += balanceNow!;
       report.gradNorm = normNow!;
-      if (load !== undefined) {
-        const rows = (await load.array()) as number[][];
-        report.load = rows.map((row, l) => row.map((n, e) => n + (report.load[l]?.[e] ?? 0)));
-      }
-      tf.dispose([loss!, ...[balance, load].filter((s) => s !== undefined)]);
+      tf.dispose([loss!, ...(balance === undefined ? [] : [balance])]);
       count++;
     }
     report.loss /= count;
@@ -183,13 +183,15 @@ export class TrainingState {
   /** Every parameter of the state by the file and name it is saved under: `ema` is the first average, `ema-0.999` a further one. */
   get files(): Record<string, Readonly<Record<string, Parameter>>> {
     const averages = this.emas.map((ema, i) => [i === 0 ? 'ema' : `ema-${ema.decay}`, ema.averages]);
-    return { weights: this.parameters, ...Object.fromEntries(averages), optimizer: this.optimizer.state };
+    const { parameters, optimizer, telemetry } = this;
+    const counters = telemetry && { telemetry: telemetry.parameters };
+    return { weights: parameters, ...Object.fromEntries(averages), optimizer: optimizer.state, ...counters };
   }
 
   /** Frees everything on the device. */
   dispose(): void {
     for (const step of [this.gradients, this.update]) step.dispose();
-    for (const part of [this.optimizer, ...this.emas, this.accumulator]) part?.dispose();
+    for (const part of [this.optimizer, ...this.emas, this.accumulator, this.telemetry]) part?.dispose();
     for (const parameter of Object.values(this.parameters)) parameter.dispose();
   }
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { LossSecondMomentSampler, objective } from '@dit-moe/diffusion';
@@ -26,11 +27,18 @@ describe('a run', () => {
     expect(loss).toBeGreaterThan(0);
     expect(metricsLines(out).map((line) => line.step)).toEqual([1, 2, 3, 4]);
     // 4 samples of 4 tokens with 2 experts each.
-    expect(metricsLines(out)[0].load[0].reduce((a: number, b: number) => a + b)).toBe(32);
+    expect(metricsLines(out)[0].routing[0].load.reduce((a: number, b: number) => a + b)).toBe(32);
     expect(fs.existsSync(path.join(out, 'samples', 'step-00000004.png'))).toBe(true);
     expect(fs.readdirSync(out).filter((name) => name.startsWith('events.out.tfevents.'))).toHaveLength(1);
     const report = fs.readFileSync(path.join(out, 'report.html'), 'utf8');
-    for (const part of ['Load of the experts', 'data:image/png;base64,', 'gradient norm', 'waited for data', 'memory (MiB)'])
+    for (const part of [
+      'Load of the experts',
+      'chosen together',
+      'data:image/png;base64,',
+      'gradient norm',
+      'waited for data',
+      'memory (MiB)',
+    ])
       expect(report).toContain(part);
     expect(report).not.toMatch(/(src|href)="http/);
     expect(fs.readdirSync(out)).not.toContain('run.lock');
@@ -55,9 +63,30 @@ describe('a run', () => {
     await runTiny(config('steps=3', ...overrides), parts);
     const { messages } = await runTiny(config('steps=5', ...overrides), parts, { resume: true });
     expect(messages).toContain('resumed at step 3');
-    for (const file of ['weights', 'ema', 'optimizer'])
+    for (const file of ['weights', 'ema', 'optimizer', 'telemetry'])
       expect(checkpointBytes(parts, 5, file).equals(checkpointBytes(whole, 5, file)), file).toBe(true);
     expect(curveOf(parts).at(-1)).toEqual(curveOf(whole).at(-1));
+  });
+
+  test('a checkpoint of before there were counters is resumed; they start anew', async () => {
+    const [whole, parts] = [newRun(), newRun()];
+    await runTiny(config('logEvery=4'), whole);
+    await runTiny(config('logEvery=4', 'steps=2'), parts);
+    const folder = checkpointFolder(parts, 2);
+    const file = path.join(folder, 'manifest.json');
+    const { sha256: _, ...manifest } = JSON.parse(fs.readFileSync(file, 'utf8'));
+    delete manifest.files['telemetry.safetensors'];
+    fs.rmSync(path.join(folder, 'telemetry.safetensors'));
+    const sha256 = createHash('sha256').update(JSON.stringify(manifest)).digest('hex');
+    fs.writeFileSync(file, JSON.stringify({ ...manifest, sha256 }));
+    const { messages } = await runTiny(config('logEvery=4'), parts, { resume: true });
+    expect(messages).toContain('resumed at step 2');
+    expect(checkpointBytes(parts, 4, 'weights').equals(checkpointBytes(whole, 4, 'weights'))).toBe(true);
+    const tokens = (out: string) =>
+      metricsLines(out)
+        .at(-1)
+        .routing[0].load.reduce((a: number, b: number) => a + b);
+    expect([tokens(whole), tokens(parts)]).toEqual([4 * 32, 2 * 32]);
   });
 
   test('timesteps drawn by their losses: the history is in the checkpoint, and a resumed run equals the uninterrupted one', async () => {
@@ -191,8 +220,9 @@ test('a step changes every weight only if loss and gradient are finite and the n
       );
     const values = async () =>
       Promise.all(
-        Object.values(state.files)
-          .flatMap((file) => Object.values(file))
+        Object.entries(state.files)
+          // What the routers did with a bad batch is counted.
+          .flatMap(([name, file]) => (name === 'telemetry' ? [] : Object.values(file)))
           .map(async (p) => [...(await p.data())]),
       );
     await state.step(await batches(), 1e-3);

@@ -20,6 +20,7 @@ import { loadInitialWeights } from './initial-weights.js';
 import { MetricsLog } from './metrics-log.js';
 import { Prefetch } from './prefetch.js';
 import { previewSamples } from './preview.js';
+import { layerRouting, ROUTING_FILE } from './routing.js';
 import { countStep, emptyWindow, newRecord, type RunRecord, spikeLimit } from './run-record.js';
 import { TrainingState } from './state.js';
 import { Teacher } from './teacher.js';
@@ -261,7 +262,9 @@ class Run {
   private async log(learningRate: number, evaluation?: Record<string, number>): Promise<void> {
     const { record, config, options } = this;
     const { window, step, skipped } = record;
+    const { telemetry } = this.state;
     const n = Math.max(1, window.steps);
+    const routing = await telemetry?.read();
     const line = {
       step,
       loss: window.steps === 0 ? this.loss : window.loss / n,
@@ -272,12 +275,14 @@ class Run {
       stall: this.prefetch.takeWaited() / this.busyMs,
       memory: Math.round(process.memoryUsage.rss() / 2 ** 20),
       skipped,
-      load: window.load,
+      routing: routing === undefined ? [] : layerRouting(routing),
       ...(evaluation && { evaluation }),
     };
     record.window = emptyWindow();
+    telemetry?.reset();
     [this.busyMs, this.images] = [0, 0];
     await this.metrics.add(line);
+    if (routing !== undefined) await writeFileAtomically(path.join(options.out, ROUTING_FILE), JSON.stringify({ step, ...routing }));
     options.progress.update({ step, steps: config.steps, loss: line.loss, imagesPerSecond: line.imagesPerSecond });
   }
 

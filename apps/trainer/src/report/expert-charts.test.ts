@@ -1,0 +1,25 @@
+import { parseHTML } from 'linkedom';
+import { expect, test } from 'vitest';
+import type { MetricsLine } from '../training/metrics-log.js';
+import { measureCurves } from './expert-charts.js';
+
+const line = (step: number, ...layers: object[]) => ({ step, routing: layers }) as MetricsLine;
+
+test('the legend of a measure names the layer of every line in its colour', () => {
+  const variations = (...values: number[]) => values.map((coefficientOfVariation) => ({ coefficientOfVariation }));
+  const { document } = parseHTML(
+    measureCurves([line(1, ...variations(0, 0.5, 1)), line(2, ...variations(0, 0.2, 0.8))], 'coefficientOfVariation'),
+  );
+  const swatches = [...document.querySelectorAll('span')];
+  expect(swatches.map((swatch) => swatch.textContent)).toEqual(['layer 0', 'layer 1', 'layer 2']);
+  const colours = swatches.map((swatch) => swatch.querySelector('svg')!.getAttribute('fill'));
+  const lines = [...document.querySelectorAll('[aria-label="line"] path')];
+  expect(lines.map((path) => path.getAttribute('stroke'))).toEqual(colours);
+  expect(new Set(colours).size).toBe(3);
+});
+
+test('a measure that is 0 throughout has no chart', () => {
+  const dead = (...experts: number[]) => ({ deadExperts: experts });
+  expect(measureCurves([line(1, dead()), line(2, dead())], 'deadExperts')).toBe('');
+  expect(measureCurves([line(1, dead()), line(2, dead(3))], 'deadExperts')).toContain('no token chose');
+});

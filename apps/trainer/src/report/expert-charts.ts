@@ -1,0 +1,125 @@
+/** Charts of what the routers do: over the steps, and in the last line of metrics. */
+import { heatmap, type RoutingSnapshot } from '@dit-moe/moe';
+import * as Plot from '@observablehq/plot';
+import type { MetricsLine } from '../training/metrics-log.js';
+import { type LayerMeasure, layerMeasures, measureOf } from '../training/routing.js';
+import { draw, MOST_POINTS, thin } from './charts.js';
+
+/** Columns of the load map. */
+const MOST_COLUMNS = 48;
+const SCHEME = 'blues';
+
+/** Shares from none to twice an even one; darker is more. */
+const shares = (even: number, label: string): Plot.ScaleOptions => ({ scheme: SCHEME, domain: [0, 2 * even], clamp: true, label });
+
+/** A measure over the steps, a line per layer; nothing if it is 0 throughout. */
+export function measureCurves(metrics: readonly MetricsLine[], measure: LayerMeasure): string {
+  const points = thin(metrics, MOST_POINTS).flatMap(({ step, routing }) =>
+    routing.map((layer, index) => ({ step, layer: index, value: measureOf(layer, measure) })),
+  );
+  if (points.every(({ value }) => value === 0)) return '';
+  const label = layerMeasures[measure];
+  return draw(
+    {
+      x: { label: 'step' },
+      y: { label, grid: true },
+      color: { type: 'ordinal', scheme: 'viridis', legend: true, tickFormat: (layer: number) => `layer ${layer}` },
+      marks: [Plot.lineY(points, { x: 'step', y: 'value', z: 'layer', stroke: 'layer' })],
+    },
+    `${label} over the steps, a line per layer`,
+  );
+}
+
+/** Share of each expert over the steps, a row of bands per layer. */
+export function loadMap(metrics: readonly MetricsLine[]): string {
+  const lines = thin(
+    metrics.filter(({ routing }) => routing.length > 0),
+    MOST_COLUMNS,
+  );
+  const [layers, experts] = [lines[0]?.routing.length ?? 0, lines[0]?.routing[0]?.load.length ?? 0];
+  if (layers === 0) return '';
+  const cells = lines.flatMap(({ step, routing }) =>
+    routing.flatMap(({ load }, layer) => {
+      const total = load.reduce((a, b) => a + b, 0) || 1;
+      return load.map((n, expert) => ({ step, layer, expert, share: n / total }));
+    }),
+  );
+  const ticks = thin(
+    lines.map(({ step }) => step),
+    6,
+  );
+  return draw(
+    {
+      width: 940,
+      height: 60 + layers * Math.max(24, Math.min(100, 11 * experts)),
+      marginRight: 60,
+      x: { label: 'step', type: 'band', ticks, padding: 0 },
+      y: { label: 'expert', type: 'band', padding: 0, ticks: experts <= 8 ? undefined : [] },
+      fy: { label: 'layer' },
+      color: shares(1 / experts, 'share of the tokens'),
+      marks: [Plot.cell(cells, { x: 'step', y: 'expert', fy: 'layer', fill: 'share' })],
+    },
+    `share of the tokens of each of ${experts} experts in ${layers} layers over the steps`,
+  );
+}
+
+/** One small map per layer, side by side. */
+function perLayer(
+  cells: readonly { layer: number; row: number; column: number; share: number }[],
+  options: { layers: number; rows: number; columns: number; even: number; xLabel: string; label: string },
+): string {
+  const { layers, rows, columns, even, xLabel, label } = options;
+  const perRow = Math.min(4, layers);
+  const place = { fx: (d: { layer: number }) => d.layer % perRow, fy: (d: { layer: number }) => Math.floor(d.layer / perRow) };
+  const ticks = (count: number) => (count <= 16 ? undefined : []);
+  return draw(
+    {
+      width: 60 + perRow * 220,
+      height: 70 + Math.ceil(layers / perRow) * (Math.max(100, Math.min(220, 22 * rows)) + 20),
+      marginTop: 36,
+      marginLeft: 40,
+      x: { label: xLabel, type: 'band', padding: 0, ticks: ticks(columns) },
+      y: { label: 'expert', type: 'band', padding: 0, ticks: ticks(rows) },
+      fx: { axis: null, padding: 0.08 },
+      fy: { axis: null, padding: 0.14 },
+      color: shares(even, label),
+      marks: [
+        Plot.cell(cells, { x: 'column', y: 'row', ...place, fill: 'share' }),
+        Plot.text(
+          Array.from({ length: layers }, (_, layer) => ({ layer })),
+          { ...place, text: ({ layer }: { layer: number }) => `layer ${layer}`, frameAnchor: 'top', dy: -10 },
+        ),
+      ],
+    },
+    `${label}, for each of ${layers} layers`,
+  );
+}
+
+/** Which expert is chosen at which time: share of the assignments of each part of the timesteps. */
+export function timestepMap(snapshot: RoutingSnapshot): string {
+  const { rows, values } = heatmap(snapshot, 'timestep');
+  const cells = rows.flatMap(({ layer, expert }, i) => values[i]!.map((share, column) => ({ layer, row: expert, column, share })));
+  const experts = snapshot.layers[0]!.load.length;
+  return perLayer(cells, {
+    ...{ layers: snapshot.layers.length, rows: experts, columns: values[0]!.length, even: 1 / experts },
+    ...{ xLabel: 'tenth of the timesteps', label: 'share of the assignments at a time' },
+  });
+}
+
+/** Which experts are chosen together: of the tokens of the row's expert, the share that also chose the column's; nothing for one expert per token. */
+export function coActivationMap(snapshot: RoutingSnapshot): string {
+  const experts = snapshot.layers[0]!.load.length;
+  const cells = snapshot.layers.flatMap(({ coActivation, load }, layer) =>
+    coActivation.flatMap((row, expert) =>
+      row.map((n, other) => ({ layer, row: expert, column: other, share: expert === other ? Number.NaN : n / (load[expert]! || 1) })),
+    ),
+  );
+  const together = cells.filter(({ share }) => share > 0);
+  if (together.length === 0) return '';
+  // Of a token's other experts, an even share goes to each.
+  const even = cells.reduce((sum, { share }) => sum + (share || 0), 0) / (snapshot.layers.length * experts * (experts - 1));
+  return perLayer(cells, {
+    ...{ layers: snapshot.layers.length, rows: experts, columns: experts, even },
+    ...{ xLabel: 'other expert', label: 'share of the tokens that also chose the other expert' },
+  });
+}
