@@ -15,6 +15,11 @@ export interface CompileOptions {
   name?: string;
   /** Compile with XLA where the TensorFlow runtime offers it (default false: slower on CPU and no data-dependent shapes). */
   xla?: boolean;
+  /**
+   * Let the TensorFlow runtime fuse ops of the step: sums go into the convolutions before them, `x sigmoid(x)` becomes one op
+   * (default false). Made for inference.
+   */
+  rewrite?: boolean;
   /** Receives the warning when nearly every call has a new signature (default `console.warn`). */
   onWarning?: (message: string) => void;
 }
@@ -66,7 +71,7 @@ export function compile<I extends tf.Tensor[], O extends StepResult>(
         pack = flattened.pack as (outputs: tf.Tensor[]) => O;
         return flattened.tensors;
       };
-      const compiled = backend.compileStep(flat, inputs, { name, xla: options.xla ?? false });
+      const compiled = backend.compileStep(flat, inputs, { name, xla: options.xla ?? false, rewrite: options.rewrite ?? false });
       entry = { step: compiled, pack: pack! };
       recorded.set(signature, entry);
       if (!warned && recorded.size > RETRACE_WARNING_AFTER && recorded.size * 2 > calls) {

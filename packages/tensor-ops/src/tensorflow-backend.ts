@@ -33,7 +33,7 @@ export type OpAttribute =
   | { int: number }
   | { float: number }
   | { bool: boolean }
-  | { string: string }
+  | { string: string | Uint8Array }
   | { shape: readonly number[] }
   | { tensor: TensorValue }
   | { func: string }
@@ -84,7 +84,7 @@ export interface TensorFlowBackend {
   compileStep(
     step: (...inputs: tf.Tensor[]) => tf.Tensor[],
     inputs: readonly tf.Tensor[],
-    options: { name: string; xla: boolean },
+    options: { name: string; xla?: boolean; rewrite?: boolean },
   ): BackendStep;
   /** `compute(...inputs)`, inside a compiled step as one kernel; see `fused`. */
   fused(compute: ElementwiseChain, inputs: readonly tf.Tensor[]): tf.Tensor[];

@@ -3,7 +3,7 @@
  * pure functions of weights and input. Images and latents are channels-first at the edges as in the rest of the project, and
  * channels-last inside.
  */
-import { ShapeError, silu } from '@dit-moe/tensor-ops';
+import { roundMaps, ShapeError, silu, unroundMaps } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AutoencoderConfig, downscale } from './config.js';
 import { autoencoderLayers, type PassOptions } from './layers.js';
@@ -33,14 +33,14 @@ export function encodeChannelsLast(
 ): tf.Tensor {
   checkImageSize(config, x.shape[1]!, x.shape[2]!);
   const { convolve, resnet, encoderEnd, trace } = autoencoderLayers(weights, config, options);
-  let h = convolve('encoder.conv_in', x);
+  let h = convolve('encoder.conv_in', options.rounded ? roundMaps(x) : x);
   for (const level of config.blockOutChannels.keys()) {
     const block = `encoder.down_blocks.${level}`;
     for (let layer = 0; layer < config.layersPerBlock; layer++) h = resnet(`${block}.resnets.${layer}`, h);
     if (level < config.blockOutChannels.length - 1) h = convolve(`${block}.downsamplers.0.conv`, h, 2);
     trace(block, h);
   }
-  return encoderEnd(h);
+  return unroundMaps(encoderEnd(h));
 }
 
 /**
@@ -78,14 +78,15 @@ export function decodeChannelsLast(
   if (z.rank !== 4 || z.shape[1] !== config.latentChannels)
     throw new ShapeError('decodeLatents: z', `[B, ${config.latentChannels}, h, w]`, z.shape);
   const { convolve, enlarge, norm, resnet, decoderStart, trace } = autoencoderLayers(weights, config, options);
-  let h = decoderStart(tf.transpose(z, [0, 2, 3, 1]));
+  const latents = tf.transpose(z, [0, 2, 3, 1]);
+  let h = decoderStart(options.rounded ? roundMaps(latents) : latents);
   for (const level of config.blockOutChannels.keys()) {
     const block = `decoder.up_blocks.${level}`;
     for (let layer = 0; layer <= config.layersPerBlock; layer++) h = resnet(`${block}.resnets.${layer}`, h);
     if (level < config.blockOutChannels.length - 1) h = enlarge(`${block}.upsamplers.0.conv`, h);
     trace(block, h);
   }
-  return convolve('decoder.conv_out', silu(norm('decoder.conv_norm_out', h)));
+  return unroundMaps(convolve('decoder.conv_out', silu(norm('decoder.conv_norm_out', h))));
 }
 
 /**

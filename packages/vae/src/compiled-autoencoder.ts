@@ -6,13 +6,14 @@ import { ArgumentError, type CompiledStep, compile, DataType, type Precision, pa
 import * as tf from '@tensorflow/tfjs-core';
 import { decodeChannelsLast, encodeChannelsLast, type PassOptions, padImages, unscaleLatents } from './autoencoder.js';
 import { type AutoencoderConfig, downscale } from './config.js';
-import { phaseName } from './layers.js';
+import { phaseName, winogradName } from './layers.js';
 import { activationBytes, batchSizeFor } from './memory.js';
 import { imagesOfPixels, pixelRoundings, type Rounding } from './pixels.js';
 import { decodeInStrips, encodeInStrips } from './strips/strips.js';
 import { decodeTiled, encodeTiled, type TilingOptions } from './tiling.js';
 import { phaseFilters } from './upsampling.js';
 import type { AutoencoderWeights } from './weights.js';
+import { winogradFilters, winogradPays } from './winograd.js';
 
 export interface AutoencoderOptions {
   /** Precision of convolutions and linear maps (default `f32`). `bf16` is used where the processor multiplies faster in it, else float32. */
@@ -43,6 +44,9 @@ export interface Pixels {
 
 const DEFAULT_MEMORY_BUDGET = 2 ** 31;
 
+/** A picture of so many pixels keeps every core busy; the group norm of a single map in bfloat16 has a faster form than that of several. */
+const BUSY_PIXELS = 2 ** 16;
+
 const channelsLast = (x: tf.Tensor): tf.Tensor => tf.transpose(x, [0, 2, 3, 1]);
 const channelsFirst = (x: tf.Tensor): tf.Tensor => tf.transpose(x, [0, 3, 1, 2]);
 
@@ -63,6 +67,7 @@ export class Autoencoder {
   private readonly memoryBudget: number;
   private readonly tiling: TilingOptions | undefined;
   private readonly rounding: Rounding;
+  private readonly rounded: boolean;
   private readonly options: PassOptions;
   private readonly passes: Readonly<Record<'encode' | 'encodePixels' | 'decode' | 'decodePixels', Pass>>;
 
@@ -75,6 +80,8 @@ export class Autoencoder {
     if (!(memoryBudget > 0)) throw new ArgumentError('Autoencoder: memoryBudget', 'a positive number of bytes', memoryBudget);
     this.config = config;
     this.precision = precisionHere(precision);
+    // Not tried on GPUs.
+    this.rounded = this.precision === 'bf16' && tensorFlowBackend()?.isUsingGpuDevice === false;
     this.options = { precision: this.precision };
     this.passes = {
       encode: { part: 'encode', before: channelsLast, after: channelsFirst },
@@ -168,7 +175,8 @@ export class Autoencoder {
     const fits = activationBytes(this.config, workload) <= this.memoryBudget;
     const work = (y: tf.Tensor): Promise<tf.Tensor> => (fits ? this.step(name).run(y) : this.runInStrips(name, y));
     const count = x.shape[0]!;
-    const most = fits ? batchSizeFor(this.config, { ...workload, memoryBudget: this.memoryBudget }) : 1;
+    const single = !fits || (this.rounded && height! * width! >= BUSY_PIXELS);
+    const most = single ? 1 : batchSizeFor(this.config, { ...workload, memoryBudget: this.memoryBudget });
     if (count <= most) return work(x);
     const parts: tf.Tensor[] = [];
     try {
@@ -187,9 +195,13 @@ export class Autoencoder {
     if (step === undefined) {
       const { part, before, after } = this.passes[name];
       const pass = part === 'encode' ? encodeChannelsLast : decodeChannelsLast;
-      step = compile((...[x]: tf.Tensor[]) => after(pass(this.weights, this.config, before(x!), this.options)), {
-        name: `autoencoder-${name}`,
-      });
+      step = compile(
+        (...[x]: tf.Tensor[]) => after(pass(this.weights, this.config, before(x!), { ...this.options, rounded: this.rounded })),
+        {
+          name: `autoencoder-${name}`,
+          rewrite: true,
+        },
+      );
       this.steps.set(name, step);
     }
     return step;
@@ -223,6 +235,10 @@ function prepareWeights(weights: AutoencoderWeights, precision: Precision): Reco
     if (/upsamplers\.0\.conv\.weight$/.test(name)) {
       const filters = phaseFilters(weight);
       for (const [i, filter] of filters.entries()) prepared[phaseName(name.replace(/\.weight$/, ''), i)] = tf.keep(fastest(filter));
+      tf.dispose(filters);
+    } else if (/resnets\.\d+\.conv[12]\.weight$/.test(name) && winogradPays(weight.shape)) {
+      const filters = winogradFilters(weight);
+      for (const [i, filter] of filters.entries()) prepared[winogradName(name.replace(/\.weight$/, ''), i)] = tf.keep(fastest(filter));
       tf.dispose(filters);
     } else prepared[name] = tf.keep(fastest(weight));
     weight.dispose();

@@ -11,9 +11,9 @@ export interface Workload {
 
 /**
  * Feature maps alive at once, in units of the larger one of a residual block or of a doubling of the size: what a block keeps for its
- * sum, the normalised map, its activation, results with their working copies. Measured up to 5.4 (docs/vae.md); the rest is a margin.
+ * sum, the sums of rows of a convolution and what becomes of them. Measured up to 6.9 (docs/vae.md); the rest is a margin.
  */
-const MAPS_ALIVE = 6;
+const MAPS_ALIVE = 7;
 
 /** Bytes of activations that one picture needs at the widest point of a pass: an estimate from the configuration, not a bound. */
 export function activationBytes(config: AutoencoderConfig, { part, height, width }: Workload): number {

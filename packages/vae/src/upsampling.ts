@@ -3,7 +3,7 @@
  * pixels, so the filters of the four positions within a pair of rows and columns are sums of taps, and 4/9 of the products remain.
  * (Sub-pixel convolution, Shi et al. 2016, read backwards.)
  */
-import { conv2d, type Precision } from '@dit-moe/tensor-ops';
+import { conv2d, type Padding, type Precision, stackMaps } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Position within a pair of rows and within a pair of columns. */
@@ -42,17 +42,20 @@ export function convolveDoubled(
   rows: readonly [number, number],
   precision: Precision | undefined,
 ): tf.Tensor {
-  const padded = tf.pad(x, [[0, 0], [...rows], [1, 1], [0, 0]]);
-  const [batch, height, width, channels] = padded.shape as [number, number, number, number];
+  const [batch, height, width, channels] = x.shape as [number, number, number, number];
+  const [above, below] = rows;
   const parts = phases.map(([row, column], i) => {
-    const seen = tf.slice(padded, [0, row, column, 0], [batch, height - 1, width - 1, channels]);
-    return conv2d(seen, filters[i]!, { padding: 'valid', bias, precision });
+    // The first row of a pair does not see the row below it, the second not the one above: a row of zeros or of the strip's neighbour.
+    const [from, to] = row === 0 ? [0, height - (1 - below)] : [1 - above, height];
+    const seen = to - from === height ? x : tf.slice(x, [0, from, 0, 0], [batch, to - from, width, channels]);
+    const padding: Padding = [row === 0 ? [above, 0] : [0, below], column === 0 ? [1, 0] : [0, 1]];
+    return conv2d(seen, filters[i]!, { padding, bias, precision });
   });
-  const [first, second] = [0, 2].map((i) => tf.stack([parts[i]!, parts[i + 1]!], 3)) as [tf.Tensor, tf.Tensor]; // [B, H', W, 2, C]
-  const outputs = bias.shape[0]!;
-  const pairs = tf.stack(
-    [first, second].map((row) => tf.reshape(row, [batch, height - 2, 2 * (width - 2), outputs])),
+  const [first, second] = [0, 2].map((i) => stackMaps([parts[i]!, parts[i + 1]!], 3)) as [tf.Tensor, tf.Tensor]; // [B, H', W, 2, C]
+  const [pairs, outputs] = [height + above + below - 2, bias.shape[0]!];
+  const both = stackMaps(
+    [first, second].map((row) => tf.reshape(row, [batch, pairs, 2 * width, outputs])),
     2,
   ); // [B, H', 2, 2 W, C]
-  return tf.reshape(pairs, [batch, 2 * (height - 2), 2 * (width - 2), outputs]);
+  return tf.reshape(both, [batch, 2 * pairs, 2 * width, outputs]);
 }

@@ -113,7 +113,7 @@ export class TensorFlowNodeBackend
   compileStep(
     step: (...inputs: tf.Tensor[]) => tf.Tensor[],
     inputs: readonly tf.Tensor[],
-    options: { name: string; xla: boolean },
+    options: { name: string; xla?: boolean; rewrite?: boolean },
   ): BackendStep {
     const { tensorFlow } = this;
     const inputIds = this.internals.getInputTensorIds(inputs);

@@ -188,10 +188,16 @@ export class TensorFlowBinding extends BindingConstants {
     }
   }
 
-  /** Executes an op without attributes (a compiled step) on a thread of the libuv pool. */
-  async executeAsync(name: string, inputs: readonly number[], numOutputs: number): Promise<TensorMetadata[]> {
+  /** Executes an op (a compiled step) on a thread of the libuv pool. */
+  async executeAsync(
+    name: string,
+    attributes: Readonly<Record<string, OpAttribute>>,
+    inputs: readonly number[],
+    numOutputs: number,
+  ): Promise<TensorMetadata[]> {
     const { api } = this;
     const op = this.newOp(name, inputs);
+    this.setAttributes(op, name, attributes);
     const status = api.TF_NewStatus();
     const outputs = new BigUint64Array(Math.max(1, numOutputs));
     const count = Int32Array.of(numOutputs);
@@ -240,7 +246,7 @@ export class TensorFlowBinding extends BindingConstants {
       else if ('float' in attribute) api.TFE_OpSetAttrFloat(op, key, attribute.float);
       else if ('bool' in attribute) api.TFE_OpSetAttrBool(op, key, attribute.bool ? 1 : 0);
       else if ('string' in attribute) {
-        const bytes = encoder.encode(attribute.string);
+        const bytes = typeof attribute.string === 'string' ? encoder.encode(attribute.string) : attribute.string;
         api.TFE_OpSetAttrString(op, key, bytes, bytes.length);
       } else {
         const bytes = attrValue(attribute);
@@ -325,6 +331,10 @@ export class TensorFlowBinding extends BindingConstants {
     return this.api.TFE_TensorHandleDataType(this.handle(id)) as DataType;
   }
 
+  shape(id: number): number[] {
+    return this.shapeOf(this.handle(id));
+  }
+
   /** A second id for the same tensor, with a life of its own. */
   share(id: number): number {
     const handle = this.api.TFE_TensorHandleCopySharingTensor(this.handle(id), this.status);
@@ -399,21 +409,19 @@ export class TensorFlowBinding extends BindingConstants {
   }
 
   private metadata(handle: Pointer): TensorMetadata {
+    return { id: this.register(handle), shape: this.shapeOf(handle), dtype: this.api.TFE_TensorHandleDataType(handle) };
+  }
+
+  private shapeOf(handle: Pointer): number[] {
     const { api, status } = this;
     const rank = api.TFE_TensorHandleNumDims(handle, status);
     const shape = new Array<number>(Math.max(0, rank));
     for (let i = 0; i < rank; i++) shape[i] = api.TFE_TensorHandleDim(handle, i, status);
-    return { id: this.register(handle), shape, dtype: api.TFE_TensorHandleDataType(handle) };
+    return shape;
   }
 
   private describeInputs(inputs: readonly number[]): string {
-    return inputs
-      .map((id) => {
-        const handle = this.handle(id);
-        const rank = this.api.TFE_TensorHandleNumDims(handle, this.status);
-        return `[${Array.from({ length: Math.max(0, rank) }, (_, i) => this.api.TFE_TensorHandleDim(handle, i, this.status))}]`;
-      })
-      .join(' ');
+    return inputs.map((id) => `[${this.shape(id)}]`).join(' ');
   }
 
   private listDevices(): Device[] {

@@ -24,7 +24,7 @@ const float32 = (field: number, value: number): Bytes => {
   bytes.writeFloatLE(value);
   return Buffer.concat([tag(field, 5), bytes]);
 };
-const message = (field: number, ...parts: (Bytes | string)[]): Bytes => {
+const message = (field: number, ...parts: (Uint8Array | string)[]): Bytes => {
   const body = parts.length === 1 ? Buffer.from(parts[0]!) : Buffer.concat(parts.map((p) => Buffer.from(p)));
   return Buffer.concat([tag(field, 2), varint(body.length), body]);
 };
@@ -93,6 +93,9 @@ export function configProto(options: { intraOpThreads: number; interOpThreads: n
     message(6, integer(4, options.gpuMemoryGrowth ? 1 : 0)),
   ]);
 }
+
+/** `ConfigProto` of a call whose function TensorFlow rewrites by one of its graph optimisers: `graph_options.rewrite_options.optimizers`. */
+export const rewriteConfig = (optimizer: string): Bytes => message(10, message(10, message(100, optimizer)));
 
 /**
  * Turns a serialized `NameAttrList` (what `TFE_OpAttrsSerialize` returns: name = 1, map attr = 2) into `NodeDef.attr` entries

@@ -168,7 +168,8 @@ export class Recorder extends BindingConstants {
 
   private addArgument(id: number, source: Argument['source']): string {
     const type = this.binding.dtype(id);
-    const node = this.addNode('Placeholder', [], nodeAttribute('dtype', attrValue({ type })));
+    const shape = nodeAttribute('shape', attrValue({ shape: this.binding.shape(id) }));
+    const node = this.addNode('Placeholder', [], Buffer.concat([nodeAttribute('dtype', attrValue({ type })), shape]));
     this.names.set(id, node);
     this.arguments.push({ node, source });
     return node;

@@ -1,7 +1,9 @@
 /** A recorded step as a function of TensorFlow's eager context: one `TFE_Execute` runs it. */
+
+import type { OpAttribute } from '../tensorflow-backend.js';
 import type { TensorFlowBinding, TensorMetadata } from './binding.js';
 import type { Pointer } from './c-api.js';
-import { attrValue } from './protobuf.js';
+import { attrValue, rewriteConfig } from './protobuf.js';
 import type { Argument, Recorder } from './recorder.js';
 
 let nextFunction = 0;
@@ -10,6 +12,7 @@ export class StepFunction {
   /** Its name in TensorFlow's context. */
   readonly name: string;
   private readonly arguments: readonly Argument[];
+  private readonly attributes: Readonly<Record<string, OpAttribute>>;
   private pending = 0;
   private disposeRequested = false;
 
@@ -20,11 +23,13 @@ export class StepFunction {
     private readonly binding: TensorFlowBinding,
     private readonly recorder: Recorder,
     private readonly outputs: readonly string[],
-    options: { name: string; xla: boolean },
+    options: { name: string; xla?: boolean; rewrite?: boolean },
   ) {
     const { api } = binding;
     this.name = `${options.name.replace(/[^A-Za-z0-9_]/g, '_')}_${nextFunction++}`;
     this.arguments = recorder.arguments;
+    // Of TensorFlow's graph optimisers the one that fuses ops: others take away control edges, and results live longer then.
+    this.attributes = options.rewrite ? { config_proto: { string: rewriteConfig('remap') } } : {};
     const status = binding.sharedStatus;
     const bytes = recorder.graphDef();
     const graph = api.TF_NewGraph();
@@ -73,13 +78,13 @@ export class StepFunction {
   }
 
   runSync(inputs: readonly number[]): TensorMetadata[] {
-    return this.binding.execute(this.name, {}, this.argumentIds(inputs), this.outputs.length);
+    return this.binding.execute(this.name, this.attributes, this.argumentIds(inputs), this.outputs.length);
   }
 
   async run(inputs: readonly number[]): Promise<TensorMetadata[]> {
     this.pending++;
     try {
-      return await this.binding.executeAsync(this.name, this.argumentIds(inputs), this.outputs.length);
+      return await this.binding.executeAsync(this.name, this.attributes, this.argumentIds(inputs), this.outputs.length);
     } finally {
       this.pending--;
       if (this.disposeRequested) this.dispose();

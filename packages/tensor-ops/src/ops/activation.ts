@@ -4,9 +4,14 @@ import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { after } from './after.js';
 import { fused } from './fused.js';
 import { castTo, matMul, type Precision, stack, toF32, toProductType, unstack, usesBf16 } from './raw-math.js';
+import { isRounded } from './rounded-maps.js';
 
-/** `x * sigmoid(x)` (swish with beta 1). */
+/** `x * sigmoid(x)` (swish with beta 1). Of a raw bfloat16 `x` it is bfloat16, and made for steps compiled with `rewrite`. */
 export function silu(x: tf.Tensor): tf.Tensor {
+  if (isRounded(x)) {
+    const backend = tensorFlowBackend()!;
+    return backend.raw('Mul', [x, backend.raw('Sigmoid', [x])[0]!])[0]!;
+  }
   return tf.customGrad((input, save) => {
     const a = input as tf.Tensor;
     (save as tf.GradSaveFunc)([a]);

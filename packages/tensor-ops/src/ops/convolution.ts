@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import { type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
 import { concat, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
+import { isRounded } from './rounded-maps.js';
 
 /** `same` and `valid` as TensorFlow defines them, or `[[top, bottom], [left, right]]` zeros. */
 export type Padding = 'same' | 'valid' | Zeros;
@@ -29,7 +30,7 @@ export interface ConvolutionOptions {
  *
  * @param x `[B, H, W, Cin]`
  * @param filter `[kh, kw, Cin, Cout]`, or one made by {@link packFilter}
- * @returns `[B, H', W', Cout]`, float32
+ * @returns `[B, H', W', Cout]`, float32; raw bfloat16 and without a gradient if `x` is
  * @throws ShapeError if the channels differ
  */
 export function conv2d(x: tf.Tensor, filter: tf.Tensor, options: ConvolutionOptions = {}): tf.Tensor {
@@ -42,6 +43,7 @@ export function conv2d(x: tf.Tensor, filter: tf.Tensor, options: ConvolutionOpti
   const backend = tensorFlowBackend();
   // The runtime pads by itself where TensorFlow's `SAME` says the same; elsewhere explicit zeros once, then `valid`.
   const itself = backend !== undefined && padding !== 'valid' && wanted.flat().join() === same.flat().join();
+  if (backend !== undefined && isRounded(x)) return convolveRounded(backend, x, filter, options, itself ? 'SAME' : wanted);
   const padded = itself || wanted.flat().every((n) => n === 0) ? x : tf.pad(x, [[0, 0], [...wanted[0]], [...wanted[1]], [0, 0]]);
   if (backend === undefined) {
     const y = convolveValid(padded as tf.Tensor4D, (filter.rank === 5 ? unpackFilter(filter) : filter) as tf.Tensor4D, stride);
@@ -148,6 +150,27 @@ function convolveNative(
     };
     return { value, gradFunc };
   })(...inputs);
+}
+
+/** Everything in bfloat16, sums inside a convolution excepted. */
+function convolveRounded(
+  backend: TensorFlowBackend,
+  x: tf.Tensor,
+  filter: tf.Tensor,
+  { stride = 1, bias }: ConvolutionOptions,
+  padding: 'SAME' | Zeros,
+): tf.Tensor {
+  // The runtime takes a `Pad` into the convolution behind it.
+  const padded =
+    padding === 'SAME' || padding.flat().every((n) => n === 0)
+      ? x
+      : backend.raw('Pad', [x, tf.tensor2d([[0, 0], [...padding[0]], [...padding[1]], [0, 0]], [4, 2], 'int32')])[0]!;
+  const y = backend.raw('Conv2D', [padded, toProductType(backend, filter, true)], {
+    strides: { ints: [1, stride, stride, 1] },
+    padding: { string: padding === 'SAME' ? 'SAME' : 'VALID' },
+    data_format: { string: 'NHWC' },
+  })[0]!;
+  return bias === undefined ? y : backend.raw('BiasAdd', [y, toProductType(backend, bias, true)])[0]!;
 }
 
 const NONE: Zeros = [

@@ -1,8 +1,9 @@
 /** Group normalisation (Wu and He 2018) of channels-last images. */
 import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError } from '../errors.js';
-import { tensorFlowBackend } from '../tensorflow-backend.js';
+import { DataType, type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
 import { batchMatMul } from './raw-math.js';
+import { isRounded, roundMaps, unroundMaps } from './rounded-maps.js';
 
 export interface GroupNormOptions {
   /** `[C]` (default: none). */
@@ -16,7 +17,7 @@ export interface GroupNormOptions {
 /**
  * Normalises each group of channels over space.
  *
- * @param x `[B, H, W, C]`
+ * @param x `[B, H, W, C]`; the result is raw bfloat16 and has no gradient if `x` is, statistics are float32 always
  * @param groups must divide C
  * @throws ArgumentError if it does not
  */
@@ -29,6 +30,10 @@ export function groupNorm(x: tf.Tensor, groups: number, options: GroupNormOption
   const pixels = height * width;
   const flat = [batch, pixels, channels];
   const backend = tensorFlowBackend();
+  if (backend !== undefined && isRounded(x)) {
+    if (batch === 1) return normalizeRounded(backend, x, groups, { scale, bias, epsilon });
+    return roundMaps(groupNorm(unroundMaps(x), groups, options));
+  }
 
   /** Mean over space: `[B, 1, C]`. As a matrix product it reads memory as fast as the runtime can; its reductions do not. */
   const spaceMean = (y: tf.Tensor): tf.Tensor =>
@@ -63,4 +68,32 @@ export function groupNorm(x: tf.Tensor, groups: number, options: GroupNormOption
     };
     return { value: tf.reshape(value, x.shape), gradFunc };
   })(...operands);
+}
+
+/** Of one image: the runtime's batch norm gives the moments of its channels, and with those of the groups one product and one sum per number. */
+function normalizeRounded(
+  backend: TensorFlowBackend,
+  x: tf.Tensor,
+  groups: number,
+  { scale, bias, epsilon }: GroupNormOptions & { epsilon: number },
+): tf.Tensor {
+  const [, height, width, channels] = x.shape as [number, number, number, number];
+  const perGroup = [groups, channels / groups];
+  const types = {
+    T: { type: DataType.bfloat16 },
+    U: { type: DataType.float32 },
+    data_format: { string: 'NHWC' },
+    epsilon: { float: epsilon },
+  };
+  const batchNorm = (inputs: tf.Tensor[], training: boolean): tf.Tensor[] =>
+    backend.raw('FusedBatchNormV3', [x, ...inputs], { ...types, is_training: { bool: training } }, 6);
+  const [ones, zeros, none] = [tf.ones([channels]), tf.zeros([channels]), tf.zeros([0])];
+  const [, mean, unbiased] = batchNorm([ones, zeros, none, none], true);
+  const pixels = height * width;
+  const means = tf.reshape(mean!, perGroup);
+  const groupMean = tf.mean(means, 1, true); // [G, 1]
+  const within = tf.mul(tf.reshape(unbiased!, perGroup), Math.max(1, pixels - 1) / pixels);
+  const variance = tf.mean(tf.add(within, tf.squaredDifference(means, groupMean)), 1, true);
+  const perChannel = (y: tf.Tensor): tf.Tensor => tf.reshape(tf.tile(y, [1, channels / groups]), [channels]);
+  return batchNorm([scale ?? ones, bias ?? zeros, perChannel(groupMean), perChannel(variance)], false)[0]!;
 }

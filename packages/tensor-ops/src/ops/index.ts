@@ -13,6 +13,7 @@ export { patchify, unpatchify } from './patches.js';
 export { type Precision, usesBf16 } from './raw-math.js';
 export { broadcastTo, cumsum, mean, sum } from './reductions.js';
 export { type PixelCentres, type ResizeOptions, resizeImages } from './resize.js';
+export { isRounded, roundMaps, stackMaps, unroundMaps } from './rounded-maps.js';
 export { embedding, gatherRows, permuteRows } from './rows.js';
 export { argsort, bincount, invertPermutation, topK } from './sorting.js';
 export { stopGradient } from './stop-gradient.js';
