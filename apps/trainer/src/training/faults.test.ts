@@ -182,7 +182,8 @@ describe('a disk', () => {
     await probe.close();
     const write = prototype.appendFile;
     vi.spyOn(prototype, 'appendFile').mockImplementation(async function (this: fs.promises.FileHandle, ...args) {
-      if ((args[0] as Uint8Array).length > 300 && full())
+      // Longer than the events of a line of metrics.
+      if ((args[0] as Uint8Array).length > 1000 && full())
         throw Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
       return write.apply(this, args);
     });

@@ -3,7 +3,7 @@ import { type DitConfig, ditSizes, hasExperts, nullLabelOf } from '@dit-moe/dit'
 import { type LayerSnapshot, type RoutingSnapshot, RoutingTelemetry } from '@dit-moe/moe';
 import type { TrainConfig } from '../config/schema.js';
 
-/** The file in a run folder with all that was counted for the last line of metrics. */
+/** The file in a run folder with all that was counted for the last line of metrics before the report. */
 export const ROUTING_FILE = 'routing.json';
 
 /** Its content. */

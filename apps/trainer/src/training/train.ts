@@ -20,7 +20,7 @@ import { loadInitialWeights } from './initial-weights.js';
 import { MetricsLog } from './metrics-log.js';
 import { Prefetch } from './prefetch.js';
 import { previewSamples } from './preview.js';
-import { layerRouting, ROUTING_FILE } from './routing.js';
+import { layerRouting, ROUTING_FILE, type RoutingFile } from './routing.js';
 import { countStep, emptyWindow, newRecord, type RunRecord, spikeLimit } from './run-record.js';
 import { TrainingState } from './state.js';
 import { Teacher } from './teacher.js';
@@ -93,6 +93,8 @@ class Run {
   private images = 0;
   private loss = Number.NaN;
   private savedStep = -1;
+  /** All that was counted for the newest line of metrics. */
+  private routing: RoutingFile | undefined;
   /** The newest save that failed, and how many have failed in a row. */
   private failedSave: { error: unknown; reason: string; failures: number } | undefined;
 
@@ -221,7 +223,7 @@ class Run {
     if (every(config.histogramEvery)) await this.watch('histograms', () => this.histograms());
     if (every(config.sampling.every)) await this.watch('samples', () => this.preview());
     if (every(config.checkpoints.every)) await this.save();
-    if (every(config.sampling.every) || every(config.checkpoints.every)) await this.watch('report', () => writeReport(options.out));
+    if (every(config.sampling.every) || every(config.checkpoints.every)) await this.watch('report', () => this.report());
   }
 
   /** Goes back to the last checkpoint, if there is one, and passes over the batches at which training broke. */
@@ -282,7 +284,7 @@ class Run {
     telemetry?.reset();
     [this.busyMs, this.images] = [0, 0];
     await this.metrics.add(line);
-    if (routing !== undefined) await writeFileAtomically(path.join(options.out, ROUTING_FILE), JSON.stringify({ step, ...routing }));
+    this.routing = routing && { step, ...routing };
     options.progress.update({ step, steps: config.steps, loss: line.loss, imagesPerSecond: line.imagesPerSecond });
   }
 
@@ -298,6 +300,12 @@ class Run {
     card.step = record.step;
     const { png, width, height } = await previewSamples(options.out, state.emas[0]!.averages, config, card, this.decoder);
     await this.metrics.summaries(record.step, [{ tag: 'samples', png, width, height }]);
+  }
+
+  private async report(): Promise<void> {
+    const { out } = this.options;
+    if (this.routing !== undefined) await writeFileAtomically(path.join(out, ROUTING_FILE), JSON.stringify(this.routing));
+    await writeReport(out);
   }
 
   private async save(): Promise<void> {
@@ -331,7 +339,7 @@ class Run {
   private async finish(): Promise<void> {
     if (this.savedStep !== this.record.step) {
       await this.save();
-      await this.watch('report', () => writeReport(this.options.out));
+      await this.watch('report', () => this.report());
     }
     await this.writer.settle();
     if (this.savedStep !== this.record.step) {
