@@ -1,5 +1,5 @@
 /** The operations of the block algorithms, which are written once for typed arrays and for the TensorFlow runtime. */
-import { type Matrix, matrix, multiplyTransposed, transpose } from './matrix.js';
+import { type Matrix, matrix, multiply, multiplyTransposed } from './matrix.js';
 
 /** Float64 matrices of the kind `T`, their products and their parts. */
 export interface Algebra<T> {
@@ -23,7 +23,7 @@ export interface Algebra<T> {
 export const typedArrays: Algebra<Matrix> = {
   upload: (values) => values,
   download: (x) => x,
-  multiply: (x, y, { a = false, b = false } = {}) => multiplyTransposed(a ? transpose(x) : x, b ? y : transpose(y)),
+  multiply: (x, y, transposed) => multiply(x, y, transposed),
   subtract({ rows, columns, data }, b) {
     const result = matrix(rows, columns);
     for (let i = 0; i < data.length; i++) result.data[i] = data[i]! - b.data[i]!;

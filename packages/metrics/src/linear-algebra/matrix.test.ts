@@ -1,0 +1,53 @@
+import { randomNormal } from '@dit-moe/tensor-ops';
+import { expect, test } from 'vitest';
+import { type Matrix, matrix, multiply, multiplyTransposed, transpose } from './matrix.js';
+
+const noise = (rows: number, columns: number, index: number): Matrix =>
+  matrix(rows, columns, Float64Array.from(randomNormal({ seed: 3, purpose: 'matrix', index }, rows * columns)));
+
+const byDefinition = (a: Matrix, b: Matrix): Matrix =>
+  matrix(
+    a.rows,
+    b.columns,
+    Float64Array.from({ length: a.rows * b.columns }, (_, at) => {
+      const [i, j] = [Math.floor(at / b.columns), at % b.columns];
+      let sum = 0;
+      for (let k = 0; k < a.columns; k++) sum += a.data[i * a.columns + k]! * b.data[k * b.columns + j]!;
+      return sum;
+    }),
+  );
+
+const expectSame = (actual: Matrix, expected: Matrix): void => {
+  expect([actual.rows, actual.columns]).toEqual([expected.rows, expected.columns]);
+  const worst = actual.data.reduce((most, value, i) => Math.max(most, Math.abs(value - expected.data[i]!)), 0);
+  expect(worst).toBeLessThan(1e-11);
+};
+
+// One tile, parts of tiles, and more than one part of the inner dimension and of the columns.
+test.each([
+  [3, 3, 3],
+  [1, 1, 1],
+  [7, 5, 2],
+  [20, 391, 130],
+  [4, 260, 257],
+])('products of %i x %i with an inner dimension of %i, with either operand transposed', (m, n, inner) => {
+  const [a, b] = [noise(m, inner, 0), noise(inner, n, 1)];
+  const expected = byDefinition(a, b);
+  expectSame(multiply(a, b), expected);
+  expectSame(multiply(transpose(a), b, { a: true }), expected);
+  expectSame(multiply(a, transpose(b), { b: true }), expected);
+  expectSame(multiply(transpose(a), transpose(b), { a: true, b: true }), expected);
+});
+
+test('a symmetric product and one of a triangular operand leave nothing out', () => {
+  const n = 400;
+  const x = noise(n, n, 2);
+  const upper = matrix(
+    n,
+    n,
+    x.data.map((value, at) => (at % n < Math.floor(at / n) ? 0 : value)),
+  );
+  expectSame(multiplyTransposed(x, x, { symmetric: true }), byDefinition(x, transpose(x)));
+  expectSame(multiplyTransposed(upper, x, { upper: true }), byDefinition(upper, transpose(x)));
+  expectSame(multiplyTransposed(upper, upper, { upper: true, symmetric: true }), byDefinition(upper, transpose(upper)));
+});
