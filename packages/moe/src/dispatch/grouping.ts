@@ -82,20 +82,32 @@ export const slices: Dispatcher = (plan, { rowMultiple = 1 }) => {
   return { layout: 'slices', slotOfRow: firstOf(order, total), rowOfSlot, counts, rowsFull: true, slotsFull: false };
 };
 
-/** Slices with empty rows at their ends, so that their sizes are multiples. */
+/**
+ * Slices with empty rows at their ends, so that their sizes are multiples. Without empty slots the number of all rows is the same
+ * whatever the loads: the last expert has what remains.
+ */
 function roundedSlices({ indices, numExperts, full }: Assignments, multiple: number): Grouping {
   const slots = indices.size;
+  const rows = multiple * Math.ceil((slots + numExperts * (multiple - 1)) / multiple);
   const flat = tf.reshape(indices, [-1]);
   const loads = toFloat(bincount(flat, numExperts));
   const sizes = tf.mul(tf.ceil(tf.div(loads, multiple)), multiple);
   // Every expert has candidates for its empty rows; those that it does not need sort behind the last expert, as empty slots do.
   const needed = toFloat(tf.less(tf.expandDims(tf.range(0, multiple - 1), 0), tf.expandDims(tf.sub(sizes, loads), 1)));
-  const candidates = choose(needed, tf.expandDims(tf.range(0, numExperts), 1), numExperts); // [E, multiple - 1]
-  const order = argsort(tf.concat([flat, int(tf.reshape(candidates, [-1]))]));
+  const candidates = tf.reshape(choose(needed, tf.expandDims(tf.range(0, numExperts), 1), numExperts), [-1]); // [E (multiple - 1)]
+  const spare = tf.fill([rows - slots - candidates.size], numExperts);
+  const order = argsort(tf.concat([flat, int(tf.concat([candidates, spare]))])); // [rows]
+  const rowOfSlot = tf.slice(invertPermutation(order), [0], [slots]);
+  const slotOf = (x: tf.Tensor): tf.Tensor => int(tf.minimum(toFloat(x), slots));
   const total = tf.sum(sizes);
-  const slotOfRow = int(tf.minimum(toFloat(firstOf(order, int(total))), slots));
-  const rowOfSlot = int(tf.minimum(toFloat(tf.slice(invertPermutation(order), [0], [slots])), total));
-  return { layout: 'slices', slotOfRow, rowOfSlot, counts: int(sizes), rowsFull: false, slotsFull: full };
+  if (full) {
+    const last = tf.tensor1d(Array.from({ length: numExperts }, (_, e) => (e === numExperts - 1 ? 1 : 0)));
+    const counts = int(tf.add(sizes, tf.mul(last, tf.sub(rows, total))));
+    return { layout: 'slices', slotOfRow: slotOf(order), rowOfSlot, counts, rowsFull: false, slotsFull: true };
+  }
+  const slotOfRow = slotOf(firstOf(order, int(total)));
+  const inside = int(tf.minimum(toFloat(rowOfSlot), total));
+  return { layout: 'slices', slotOfRow, rowOfSlot: inside, counts: int(sizes), rowsFull: false, slotsFull: false };
 }
 
 /** The first entries; off the TensorFlow runtime their number is read to the host. */

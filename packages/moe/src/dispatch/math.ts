@@ -80,8 +80,8 @@ function native(backend: TensorFlowBackend, low: boolean): DispatchMath {
     stack: (parts, along = 0) =>
       backend.raw('Pack', parts, { N: { int: parts.length }, T: { type: backend.dtypeOf(parts[0]!) }, axis: { int: along } })[0]!,
     // oneDNN generates code for every size of a bfloat16 product that it has not met (0.2 to 0.7 ms), and keeps 1,024 of them. With a
-    // 32nd of the load few sizes occur, at 1.6 % more rows.
-    rowMultiple: (load) => (low ? 2 ** Math.max(0, Math.floor(Math.log2(load / 32))) : 1),
+    // 64th of the load few sizes occur, at 1.6 % more rows.
+    rowMultiple: (load) => (low ? 2 ** Math.max(0, Math.floor(Math.log2(load / 64))) : 1),
     sliceSizes: (counts) => ({ experts: Array.from({ length: counts.size }, (_, e) => e), sizes: counts }),
     split: (x, { experts, sizes }) =>
       backend.raw('SplitV', [x, sizes as tf.Tensor, axis(0)], { num_split: { int: experts.length } }, experts.length),
