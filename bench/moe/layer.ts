@@ -65,7 +65,8 @@ export class LayerTensors {
   }
 
   /**
-   * The matrix products of the experts alone for the first choice, on rows that lie ready: what no dispatcher can go below without faster products.
+   * The matrix products of the experts alone for the first choice, on rows that lie ready: what no dispatcher can go below without faster
+   * products.
    */
   products(): { run(): Promise<void>; dispose(): void } {
     const { width, hidden, numExperts, precision, workload, choices } = this.layer;

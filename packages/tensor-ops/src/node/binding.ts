@@ -197,12 +197,12 @@ export class TensorFlowBinding extends BindingConstants {
   ): Promise<TensorMetadata[]> {
     const { api } = this;
     const op = this.newOp(name, inputs);
-    this.setAttributes(op, name, attributes);
     const status = api.TF_NewStatus();
     const outputs = new BigUint64Array(Math.max(1, numOutputs));
     const count = Int32Array.of(numOutputs);
     this.pendingRuns++;
     try {
+      this.setAttributes(op, name, attributes);
       await new Promise<void>((resolve, reject) =>
         api.TFE_Execute.async(op, outputs, count, status, (error) => (error ? reject(error) : resolve())),
       );

@@ -1,5 +1,4 @@
 /** A recorded step as a function of TensorFlow's eager context: one `TFE_Execute` runs it. */
-
 import type { OpAttribute } from '../tensorflow-backend.js';
 import type { TensorFlowBinding, TensorMetadata } from './binding.js';
 import type { Pointer } from './c-api.js';

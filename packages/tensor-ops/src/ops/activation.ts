@@ -29,10 +29,10 @@ const TANH_CUBIC = 0.044715;
 const tanhGate = (x: tf.Tensor): tf.Tensor => tf.sigmoid(tf.mul(2 * TANH_SCALE, tf.add(x, tf.mul(TANH_CUBIC, tf.mul(x, tf.square(x))))));
 
 /**
- * The tanh form of GELU off the gradient tape; computed in float32.
+ * The tanh form of GELU (Hendrycks and Gimpel 2016) off the gradient tape; computed in float32. A chain for `fused`.
  *
- * @param x on the TensorFlow runtime possibly a raw bfloat16 tensor
- * @returns in the type of `x`
+ * @param x of any shape; on the TensorFlow runtime possibly a raw bfloat16 tensor
+ * @returns one tensor of the shape and type of `x`
  */
 export function geluActivation(x: tf.Tensor): tf.Tensor[] {
   const h = widened(x);
@@ -42,7 +42,8 @@ export function geluActivation(x: tf.Tensor): tf.Tensor[] {
 /**
  * {@link geluActivation} again, and its gradient.
  *
- * @returns two tensors in the type of `x`
+ * @param dActivation gradient of the activation, of the shape of `x`
+ * @returns two tensors of the shape and type of `x`
  */
 export function geluActivationGradients(x: tf.Tensor, dActivation: tf.Tensor): tf.Tensor[] {
   const [h, d] = [widened(x), widened(dActivation)];
@@ -122,11 +123,11 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
 }
 
 /**
- * The activation of SwiGLU, `silu(gate) * up`, off the gradient tape; computed in float32.
+ * The activation of SwiGLU (Shazeer 2020), `silu(gate) * up`, off the gradient tape; computed in float32. A chain for `fused`.
  *
- * @param gate on the TensorFlow runtime possibly a raw bfloat16 tensor
+ * @param gate of any shape; on the TensorFlow runtime possibly a raw bfloat16 tensor
  * @param up as `gate`
- * @returns in the type of `gate`
+ * @returns one tensor of the shape and type of `gate`
  */
 export function swigluActivation(gate: tf.Tensor, up: tf.Tensor): tf.Tensor[] {
   const g = widened(gate);
@@ -136,7 +137,8 @@ export function swigluActivation(gate: tf.Tensor, up: tf.Tensor): tf.Tensor[] {
 /**
  * {@link swigluActivation} again, and its gradients with respect to `gate` and `up`.
  *
- * @returns three tensors in the type of `gate`
+ * @param dActivation gradient of the activation, of the shape of `gate`
+ * @returns three tensors of the shape and type of `gate`
  */
 export function swigluActivationGradients(gate: tf.Tensor, up: tf.Tensor, dActivation: tf.Tensor): tf.Tensor[] {
   const [g, u, d] = [widened(gate), widened(up), widened(dActivation)];
