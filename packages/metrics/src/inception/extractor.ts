@@ -35,6 +35,7 @@ export function inceptionExtractor(
 ): FeatureExtractor<'pool' | 'spatial' | 'logits'> {
   const step = compile((images: tf.Tensor) => ({ ...inception(weights, resizeForInception(images as tf.Tensor4D, resize)) }), {
     name: 'inception',
+    rewrite: true,
   });
   return {
     description: `Inception (inception-2015-12-05), ${resize} resize`,
