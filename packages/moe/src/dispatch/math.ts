@@ -10,6 +10,8 @@ import * as tf from '@tensorflow/tfjs-core';
 export interface DispatchMath {
   /** Whether this is the TensorFlow runtime: sizes may be tensors. */
   readonly native: boolean;
+  /** Whether products are in bfloat16. */
+  readonly low: boolean;
   /** Rounds to the precision of products. */
   round(x: tf.Tensor): tf.Tensor;
   /** `x` as float32. */
@@ -65,6 +67,7 @@ function native(backend: TensorFlowBackend, low: boolean): DispatchMath {
         })[0]!;
   return {
     native: true,
+    low,
     round: (x) => cast(x, low ? DataType.bfloat16 : DataType.float32),
     widen: (x) => cast(x, DataType.float32),
     take: (x, indices) => backend.raw('GatherV2', [x, indices, axis(0)])[0]!,
@@ -90,6 +93,7 @@ function native(backend: TensorFlowBackend, low: boolean): DispatchMath {
 
 const portable: DispatchMath = {
   native: false,
+  low: false,
   round: (x) => x,
   widen: (x) => x,
   take: (x, indices) => tf.gather(x, indices as tf.Tensor1D),

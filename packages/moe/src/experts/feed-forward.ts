@@ -167,12 +167,16 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
 
 /**
  * Each expert multiplies its slice; weight gradients are stacked once, where a tape would pad every slice to the full size. The activation
- * is computed on all rows at once: few ops, or a single fused one.
+ * runs on blocks of rows: in float32 on each expert's, while they are in the cache; in bfloat16 on all at once, as one fused kernel, which
+ * costs less than to widen them.
  */
 function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tensor, numExperts: number, fuse: typeof fused): ExpertRunner {
   const { parts } = activation;
   const sizes = math.sliceSizes(counts);
   const { experts } = sizes;
+  const split = (x: tf.Tensor): tf.Tensor[] => math.split(x, sizes);
+  const toBlocks = (slices: tf.Tensor[]): tf.Tensor[] => (math.low ? [math.join(slices)] : slices);
+  const toSlices = (blocks: tf.Tensor[]): tf.Tensor[] => (math.low ? split(blocks[0]!) : blocks);
   /** Entries of each expert, one per part. */
   const perExpert = (x: tf.Tensor, inner: number): tf.Tensor[][] => {
     const all = math.unstack(math.reshape(x, [numExperts * parts, ...x.shape.slice(x.rank - inner)]));
@@ -191,16 +195,23 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
       if (experts.length === 0) return { outputs: [], hidden: [] };
       const [ups, downs] = [perExpert(up, 2), math.unstack(down)];
       const [upBiases, downBiases] = [upBias && perExpert(upBias, 1), downBias && math.unstack(downBias)];
-      const slices = math.split(rows, sizes);
+      const slices = split(rows);
       const hidden = Array.from({ length: parts }, (_, p) =>
-        math.join(experts.map((e, i) => biased(math.product(slices[i]!, ups[e]![p]!), upBiases?.[e]?.[p]))),
+        toBlocks(experts.map((e, i) => biased(math.product(slices[i]!, ups[e]![p]!), upBiases?.[e]?.[p]))),
       );
-      const [value] = fuse(activation.value, hidden) as [tf.Tensor];
-      const outputs = math.split(math.round(value), sizes).map((slice, i) => {
+      const values = hidden[0]!.map((_, b) =>
+        math.round(
+          fuse(
+            activation.value,
+            hidden.map((part) => part[b]!),
+          )[0]!,
+        ),
+      );
+      const outputs = toSlices(values).map((value, i) => {
         const e = experts[i]!;
-        return biased(math.product(slice, downs[e]!), downBiases?.[e]);
+        return biased(math.product(value, downs[e]!), downBiases?.[e]);
       });
-      return { outputs, hidden };
+      return { outputs, hidden: hidden.flat() };
     },
     backward(dOutput, rows, hidden, { up, down, upBias, downBias }) {
       if (experts.length === 0) {
@@ -211,21 +222,24 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
         };
       }
       const [ups, downs] = [perExpert(up, 2), math.unstack(down)];
-      const split = (x: tf.Tensor) => math.split(x, sizes);
       const [slices, dSlices] = [split(rows), split(math.round(dOutput))];
-      const dValue = math.join(dSlices.map((d, i) => math.product(d, downs[experts[i]!]!, false, true)));
-      const [value, ...dHidden] = fuse(activation.gradients, [...hidden.map((h) => after(h, dOutput)), dValue]);
-      const values = split(math.round(value!));
+      const dValues = toBlocks(dSlices.map((d, i) => math.product(d, downs[experts[i]!]!, false, true)));
+      const kept = hidden.map((h) => after(h, dOutput));
+      /** By block: the value, then the gradient of each part. */
+      const results = dValues.map((dValue, b) => {
+        const ofBlock = Array.from({ length: parts }, (_, p) => kept[p * dValues.length + b]!);
+        return fuse(activation.gradients, [...ofBlock, dValue]);
+      });
+      const values = toSlices(results.map(([value]) => math.round(value!)));
+      const dHidden = Array.from({ length: parts }, (_, p) => results.map((result) => result[1 + p]!));
       /** By part, then by expert. */
-      const dParts = dHidden.map((d) => split(math.round(d)));
+      const dParts = dHidden.map((blocks) => toSlices(blocks.map(math.round)));
       const ofExperts = (entries: (i: number) => tf.Tensor[]) => experts.map((_, i) => entries(i));
-      const sums = (xs: readonly tf.Tensor[], bias: tf.Tensor) => {
-        const slicesOfParts = xs.map(split);
-        return stacked(
-          ofExperts((i) => slicesOfParts.map((x) => tf.sum(x[i]!, 0))),
+      const sums = (xs: readonly tf.Tensor[][], bias: tf.Tensor) =>
+        stacked(
+          ofExperts((i) => xs.map((x) => tf.sum(x[i]!, 0))),
           bias,
         );
-      };
       return {
         dRows: experts.map((e, i) =>
           dParts.map((d, p) => math.widen(math.product(d[i]!, ups[e]![p]!, false, true))).reduce((a, b) => tf.add(a, b)),
@@ -239,8 +253,8 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
             ofExperts((i) => [math.product(values[i]!, dSlices[i]!, true)]),
             down,
           ),
-          ...(upBias && { upBias: sums(dHidden, upBias) }),
-          ...(downBias && { downBias: sums([dOutput], downBias) }),
+          ...(upBias && { upBias: sums(dHidden.map(toSlices), upBias) }),
+          ...(downBias && { downBias: sums([split(dOutput)], downBias) }),
         },
       };
     },

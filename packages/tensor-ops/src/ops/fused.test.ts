@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
 import { compile } from '../compile.js';
 import { useTensorFlow } from '../node/index.js';
-import { DataType, type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
+import { DataType, type ElementwiseChain, type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
 import { geluActivation, geluActivationGradients, swigluActivation, swigluActivationGradients } from './activation.js';
 import { fused } from './fused.js';
 
@@ -14,13 +14,16 @@ const inputs = (count: number, shape: number[]) =>
   Array.from({ length: count }, (_, i) => tf.randomNormal(shape, 0, 2, 'float32', i + 1)) as [tf.Tensor, tf.Tensor, tf.Tensor];
 const cast = (backend: TensorFlowBackend, x: tf.Tensor, type: DataType) => backend.raw('Cast', [x], { DstT: { type } })[0]!;
 
+/** Of any type; `fused` makes kernels for bfloat16 alone. */
+const kernel = (chain: ElementwiseChain, xs: tf.Tensor[]): tf.Tensor[] => tensorFlowBackend()!.fused(chain, xs);
+
 test.each([
   [swigluActivation, 2],
   [swigluActivationGradients, 3],
   [geluActivation, 1],
   [geluActivationGradients, 2],
 ] as const)('%o as one kernel gives what its ops give, for every shape', (chain, count) => {
-  const step = compile((...xs: tf.Tensor[]) => fused(chain, xs));
+  const step = compile((...xs: tf.Tensor[]) => kernel(chain, xs));
   for (const shape of [
     [7, 5],
     [64, 33],
@@ -65,11 +68,17 @@ test('inside a step its kernel is one op, used again by later steps, and what is
     return raw(op, ...rest);
   };
   try {
+    expect(
+      compile((x: tf.Tensor) => fused(halves, [x]))
+        .runSync(tf.tensor1d([4]))[0]!
+        .dataSync(),
+    ).toEqual(Float32Array.of(2));
+    expect(calls).not.toContain('StatefulPartitionedCall'); // float32
     const x = tf.tensor1d([-1, 0, 2]);
     const wanted = tf.add(geluActivation(tf.mul(x, 3))[0]!, 1).dataSync();
     for (let i = 0; i < 2; i++) {
       calls.length = 0;
-      const step = compile((input: tf.Tensor) => tf.add(fused(geluActivation, [tf.mul(input, 3)])[0]!, 1));
+      const step = compile((input: tf.Tensor) => tf.add(kernel(geluActivation, [tf.mul(input, 3)])[0]!, 1));
       expect(Array.from(step.runSync(x).dataSync())).toEqual(Array.from(wanted, (v) => expect.closeTo(v, 5)));
       expect(calls.filter((op) => op === 'StatefulPartitionedCall')).toHaveLength(1);
       step.dispose();
@@ -83,7 +92,7 @@ test('a chain that fails leaves no recording behind', () => {
   const failing = (): tf.Tensor[] => {
     throw new Error('no value');
   };
-  const step = compile((x: tf.Tensor) => fused(failing, [x]));
+  const step = compile((x: tf.Tensor) => kernel(failing, [x]));
   expect(() => step.runSync(tf.scalar(1))).toThrow('no value');
   expect(tensorFlowBackend()!.recording).toBe(false);
   expect(tf.add(tf.scalar(1), 1).dataSync()[0]).toBe(2);
@@ -97,7 +106,7 @@ test('where TensorFlow cannot compile a chain, its ops run one by one', async ()
   // Strings cannot be compiled, as nothing can in a build without XLA.
   backend.compileStep = (chain, xs, options) =>
     options.xla ? compileStep((x) => [backend.raw('AsString', [x!])[0]!], xs, options) : compileStep(chain, xs, options);
-  const step = compile((x: tf.Tensor) => fused(halves, [x]));
+  const step = compile((x: tf.Tensor) => kernel(halves, [x]));
   expect(step.runSync(tf.tensor1d([1, 2]))[0]!.dataSync()).toEqual(Float32Array.of(0.5, 1));
   await shutdown();
 });
