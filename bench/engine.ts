@@ -141,7 +141,7 @@ class EngineBenchmark {
   /** Peak memory of both sides' fastest form, each in a fresh process. */
   async memory(workload: Workload, precision: Precision, variant: string | undefined): Promise<void> {
     const steps = 3;
-    const ours = await peakMemory(workload, precision, this.threads, steps);
+    const ours = await peakMemory({ workload, precision, threads: this.threads, steps });
     let theirs: number | null = null;
     if (this.python !== undefined && variant !== undefined) {
       const fresh = Peer.start(this.python, PEER_SCRIPT, this.threads);

@@ -34,10 +34,10 @@ export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkRe
     log(`wrote ${(size / 2 ** 30).toFixed(0)} GiB with sha256 in ${((performance.now() - began) / 1000).toFixed(1)} s`);
     const ways: Way[] = ['load', 'raw-kept', 'stream', 'raw-reused'];
     const readings = Object.fromEntries(ways.map((way) => [way, [] as Reading[]])) as Record<Way, Reading[]>;
-    await readOnce(file, 'raw-reused'); // Into the system's cache.
+    await readOnce({ file, way: 'raw-reused' }); // Into the system's cache.
     for (let round = 0; round < ROUNDS; round++)
       for (const way of round % 2 === 0 ? ways : ways.toReversed()) {
-        const reading = await readOnce(file, way);
+        const reading = await readOnce({ file, way });
         readings[way].push(reading);
         log(`  ${way}: ${(size / 2 ** 30 / reading.seconds).toFixed(2)} GiB/s, ${reading.mebibytes.toFixed(0)} MiB more memory`);
       }

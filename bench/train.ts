@@ -205,7 +205,7 @@ class TrainBenchmark {
     const steps = 3;
     for (const precision of ['f32', 'bf16'] as const) {
       const out = path.join(this.folder, `memory-${precision}`);
-      const ours = await peakMemory(this.latents, out, precision, steps);
+      const ours = await peakMemory({ latents: this.latents, out, precision, steps });
       await fs.rm(out, { recursive: true });
       let theirs: number | null = null;
       if (this.python !== undefined) {

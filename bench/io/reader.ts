@@ -1,13 +1,8 @@
-/**
- * Reads a file of tensors once, in a process of its own, because a peak of memory cannot be taken back.
- * As a program: `reader.ts <file> <way>`, sends what it measured to its parent.
- */
-import { fork } from 'node:child_process';
+/** Reads a file of tensors once. */
 import fs from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import { SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
-import { BenchmarkError } from '../harness/benchmark.js';
 import { ownPeak } from '../harness/own-peak.js';
+import { answer, inOwnProcess } from '../harness/own-process.js';
 
 /**
  * `load`: every tensor, all kept. `stream`: one tensor after another in the same memory. `raw-kept`, `raw-reused`: the system's reads
@@ -21,13 +16,12 @@ export interface Reading {
   mebibytes: number;
 }
 
-export function readOnce(file: string, way: Way): Promise<Reading> {
-  return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(import.meta.url), [file, way]);
-    child.on('message', (reading) => resolve(reading as Reading));
-    child.on('exit', (code, signal) => reject(new BenchmarkError(`Reading (${way}) ended early (${signal ?? `exit code ${code}`}).`)));
-  });
+interface Request {
+  file: string;
+  way: Way;
 }
+
+export const readOnce = (request: Request): Promise<Reading> => inOwnProcess(import.meta.url, request);
 
 const PIECE = 2 ** 22;
 
@@ -70,12 +64,11 @@ const ways: Record<Way, (file: string) => Promise<unknown>> = {
   },
 };
 
-if (process.send !== undefined && process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [file, way] = process.argv.slice(2) as [string, Way];
+await answer<Request>(import.meta.url, async ({ file, way }) => {
   const before = ownPeak();
   const start = performance.now();
   const kept = await ways[way](file);
   const seconds = (performance.now() - start) / 1000;
   const reading: Reading = { seconds, mebibytes: ownPeak() - before };
-  process.send({ ...reading, kept: typeof kept }, undefined, undefined, () => process.exit());
-}
+  return { ...reading, kept: typeof kept };
+});

@@ -1,16 +1,11 @@
-/**
- * Peak memory and time of a few compiled steps of a model, in a process of its own: a peak cannot be taken back.
- * As a program: `step-peak.ts <options as JSON>`, sends what it measured to its parent.
- */
-import { fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+/** Peak memory and time of a few compiled steps of a model. */
 import type { DitConfig } from '@dit-moe/dit';
 import { type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import { prepareModel, type Workload } from '../engine/model.js';
-import { BenchmarkError } from '../harness/benchmark.js';
 import { median } from '../harness/measure.js';
 import { ownPeak } from '../harness/own-peak.js';
+import { answer, inOwnProcess } from '../harness/own-process.js';
 
 export interface StepOptions {
   workload: Workload;
@@ -29,16 +24,9 @@ export interface StepPeak {
 
 const STEPS = 3;
 
-export function stepPeak(options: StepOptions): Promise<StepPeak> {
-  return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(import.meta.url), [JSON.stringify(options)]);
-    child.on('message', (peak) => resolve(peak as StepPeak));
-    child.on('exit', (code, signal) => reject(new BenchmarkError(`The step ended early (${signal ?? `exit code ${code}`}).`)));
-  });
-}
+export const stepPeak = (options: StepOptions): Promise<StepPeak> => inOwnProcess(import.meta.url, options);
 
-if (process.send !== undefined && process.argv[1] === fileURLToPath(import.meta.url)) {
-  const { workload, precision, ...model } = JSON.parse(process.argv[2]!) as StepOptions;
+await answer<StepOptions>(import.meta.url, async ({ workload, precision, ...model }): Promise<StepPeak> => {
   await useTensorFlow();
   // Memory of bfloat16 products is asked for, also where the processor is slower with them.
   tensorFlowBackend()!.bf16Products = true;
@@ -51,6 +39,5 @@ if (process.send !== undefined && process.argv[1] === fileURLToPath(import.meta.
     const { user, system } = process.cpuUsage(began);
     seconds.push((user + system) / 1e6);
   }
-  const peak: StepPeak = { mebibytes: ownPeak() - start, seconds: median(seconds.slice(1)) };
-  process.send(peak, undefined, undefined, () => process.exit());
-}
+  return { mebibytes: ownPeak() - start, seconds: median(seconds.slice(1)) };
+});

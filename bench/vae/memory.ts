@@ -13,7 +13,7 @@ export async function memory({ log }: BenchmarkOptions): Promise<BenchmarkResult
   const results: BenchmarkResult[] = [];
   for (const size of [256, 512])
     for (const half of ['encode', 'decode'] as const) {
-      const mine = await peakMemory(half, size, BATCH, 'f32', threads, 1);
+      const mine = await peakMemory({ half, size, batch: BATCH, precision: 'f32', threads, passes: 1 });
       const theirs = python === undefined ? null : await peerMemory(python, threads, half, size);
       const line = result(`memory-${half}-${size}`, 'MiB', 'less', mine, theirs);
       log(`${line.name}: ${mine.toFixed(0)} MiB${theirs === null ? '' : `, peer ${theirs.toFixed(0)}, ratio ${line.ratio!.toFixed(2)}`}`);

@@ -1,30 +1,25 @@
-/**
- * Peak resident memory of a few passes on our side, in a process of its own: a peak cannot be taken back.
- * As a program: `peak-memory.ts <half> <size> <batch> <precision> <threads> <steps>`, sends MiB to its parent.
- */
-import { fork } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
+/** Peak resident memory of a few passes on our side. */
 import type { Precision } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
-import { BenchmarkError } from '../harness/benchmark.js';
 import { ownPeak } from '../harness/own-peak.js';
+import { answer, inOwnProcess } from '../harness/own-process.js';
 import { type Half, prepareAutoencoder } from './model.js';
 
-/** MiB of a fresh process. */
-export function peakMemory(half: Half, size: number, batch: number, precision: Precision, threads: number, steps: number): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const child = fork(fileURLToPath(import.meta.url), [half, size, batch, precision, threads, steps].map(String));
-    child.on('message', (mebibytes) => resolve(mebibytes as number));
-    child.on('exit', (code, signal) =>
-      reject(new BenchmarkError(`The memory measurement ended early (${signal ?? `exit code ${code}`}).`)),
-    );
-  });
+interface Request {
+  half: Half;
+  size: number;
+  batch: number;
+  precision: Precision;
+  threads: number;
+  passes: number;
 }
 
-if (process.send !== undefined && process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [half, size, batch, precision, threads, steps] = process.argv.slice(2) as [Half, string, string, Precision, string, string];
-  await useTensorFlow({ threads: Number(threads) });
-  const model = prepareAutoencoder(half, Number(size), Number(batch), precision);
-  for (let i = 0; i < Number(steps); i++) await model.step();
-  process.send(ownPeak(), undefined, undefined, () => process.exit());
-}
+/** MiB of a fresh process. */
+export const peakMemory = (request: Request): Promise<number> => inOwnProcess(import.meta.url, request);
+
+await answer<Request>(import.meta.url, async ({ half, size, batch, precision, threads, passes }) => {
+  await useTensorFlow({ threads });
+  const model = prepareAutoencoder(half, size, batch, precision);
+  for (let i = 0; i < passes; i++) await model.step();
+  return ownPeak();
+});
