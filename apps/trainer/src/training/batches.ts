@@ -4,7 +4,7 @@
  * Times that are drawn by the losses so far depend on these, too; checkpoints hold them.
  */
 import type { Objective } from '@dit-moe/diffusion';
-import { type PermutationKey, permutation, randomNormal, randomUniform } from '@dit-moe/tensor-ops';
+import { normalRows, type PermutationKey, permutation, uniformRows } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { DataSource } from '../data/source.js';
 
@@ -52,15 +52,14 @@ export class BatchMaker {
     const { source, options } = this;
     const { seed, labelDropout, flip } = options;
     const length = source.channels * source.height * source.width;
-    const [x, noise] = [new Float32Array(size * length), new Float32Array(size * length)];
-    const requests = Array.from({ length: size }, (_, b) => {
-      const index = start + b;
-      noise.set(randomNormal({ seed, purpose: 'noise', index }, length), b * length);
-      return { record: this.recordAt(index), index, flip: flip && randomUniform({ seed, purpose: 'flip', index }, 1)[0]! < 0.5 };
-    });
-    const y = await source.read(requests, x);
-    for (const [b, { index }] of requests.entries())
-      if (randomUniform({ seed, purpose: 'label-dropout', index }, 1)[0]! < labelDropout) y[b] = source.classNames.length;
+    const indices = Array.from({ length: size }, (_, b) => start + b);
+    const uniforms = (purpose: string): Float32Array => uniformRows({ seed, purpose, indices }, 1);
+    const flips = flip ? uniforms('flip') : undefined;
+    const requests = indices.map((index, b) => ({ record: this.recordAt(index), index, flip: flips !== undefined && flips[b]! < 0.5 }));
+    const x = new Float32Array(size * length);
+    const noise = normalRows({ seed, purpose: 'noise', indices }, length);
+    const dropped = uniforms('label-dropout');
+    const y = (await source.read(requests, x)).map((label, b) => (dropped[b]! < labelDropout ? source.classNames.length : label));
     return { size, start, x, noise, y };
   }
 

@@ -95,11 +95,8 @@ export class RoutingTelemetry {
       const index = tf.cast(tf.mul(tf.add(tf.mul(expert, cells), cell), valid), 'int32');
       addAt(this.parameters.counts, tf.reshape(index, [-1]), tf.reshape(valid, [-1]));
 
-      const perLayer = tf.unstack(counted).map((chosen) => {
-        const mask = tf.sum(oneHot(chosen, numExperts), 1) as tf.Tensor2D; // [N, E]
-        return tf.matMul(tf.transpose(mask), mask);
-      });
-      this.parameters.coActivation.add(tf.stack(perLayer));
+      const mask = tf.sum(oneHot(counted, numExperts), 2) as tf.Tensor3D; // [L, N, E]
+      this.parameters.coActivation.add(tf.matMul(tf.transpose(mask, [0, 2, 1]), mask));
 
       const finiteRows = tf.sum(tf.cast(finite, 'float32'), [1, 2]); // [L]
       const sums = [
@@ -151,10 +148,11 @@ export class RoutingTelemetry {
 
 /** Entropy in nats of the softmax of logits `[L, N, E]`, 0 for tokens that are not finite: `[L, N, 1]`. */
 function entropy(logits: tf.Tensor, finite: tf.Tensor): tf.Tensor {
-  const usable = tf.where(tf.cast(tf.mul(finite, tf.ones(logits.shape, 'int32')), 'bool'), logits, tf.zerosLike(logits));
-  const normalizer = tf.logSumExp(usable, -1, true);
-  const mean = tf.sum(tf.mul(tf.exp(tf.sub(usable, normalizer)), usable), -1, true);
-  return tf.mul(tf.sub(normalizer, mean), tf.cast(finite, 'float32'));
+  const shifted = tf.sub(logits, tf.max(logits, -1, true));
+  const weights = tf.exp(shifted);
+  const total = tf.sum(weights, -1, true);
+  const nats = tf.sub(tf.log(total), tf.div(tf.sum(tf.mul(weights, shifted), -1, true), total));
+  return tf.where(tf.cast(finite, 'bool'), nats, tf.zerosLike(nats));
 }
 
 /** `parameter[indices[i]] += values[i]`. Sums of ones are exact, so their order does not matter. */

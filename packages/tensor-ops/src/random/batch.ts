@@ -27,18 +27,23 @@ export class FrozenRandomError extends DitMoeError {
   }
 }
 
+/** Standard normal numbers in host memory, `length` for each sample, [B * length]: what {@link randomNormal} gives, with one key for all. */
+export function normalRows({ indices, ...key }: RandomBatch, length: number): Float32Array {
+  return fillRows(new Float32Array(indices.length * length), indices, philoxKey(key), fillNormal);
+}
+
+/** Numbers uniform in [0, 1) in host memory, `length` for each sample, [B * length]: what {@link randomUniform} gives. */
+export function uniformRows({ indices, ...key }: RandomBatch, length: number): Float32Array {
+  return fillRows(new Float32Array(indices.length * length), indices, philoxKey(key), fillUniform);
+}
+
 /**
  * Standard normal numbers, [B, ...shape], float32.
  * @throws FrozenRandomError inside a compiled step that is being recorded
  */
 export function randomNormalBatch(batch: RandomBatch, shape: readonly number[]): tf.Tensor {
-  return fillRows(
-    'randomNormalBatch',
-    batch,
-    shape,
-    new Float32Array(batch.indices.length * tf.util.sizeFromShape(shape as number[])),
-    fillNormal,
-  );
+  refuseRecording('randomNormalBatch');
+  return tf.tensor(normalRows(batch, tf.util.sizeFromShape(shape as number[])), [batch.indices.length, ...shape]);
 }
 
 /**
@@ -46,13 +51,8 @@ export function randomNormalBatch(batch: RandomBatch, shape: readonly number[]):
  * @throws FrozenRandomError inside a compiled step that is being recorded
  */
 export function randomUniformBatch(batch: RandomBatch, shape: readonly number[]): tf.Tensor {
-  return fillRows(
-    'randomUniformBatch',
-    batch,
-    shape,
-    new Float32Array(batch.indices.length * tf.util.sizeFromShape(shape as number[])),
-    fillUniform,
-  );
+  refuseRecording('randomUniformBatch');
+  return tf.tensor(uniformRows(batch, tf.util.sizeFromShape(shape as number[])), [batch.indices.length, ...shape]);
 }
 
 /**
@@ -61,21 +61,25 @@ export function randomUniformBatch(batch: RandomBatch, shape: readonly number[])
  * @param below integer in [1, 2^31]
  * @throws FrozenRandomError inside a compiled step that is being recorded
  */
-export function randomIntegersBatch(batch: RandomBatch, shape: readonly number[], below: number): tf.Tensor {
-  const values = new Int32Array(batch.indices.length * tf.util.sizeFromShape(shape as number[]));
-  return fillRows('randomIntegersBatch', batch, shape, values, (row, key, index) => fillIntegers(row, key, index, below));
+export function randomIntegersBatch({ indices, ...key }: RandomBatch, shape: readonly number[], below: number): tf.Tensor {
+  refuseRecording('randomIntegersBatch');
+  const values = new Int32Array(indices.length * tf.util.sizeFromShape(shape as number[]));
+  const filled = fillRows(values, indices, philoxKey(key), (row, philox, index) => fillIntegers(row, philox, index, below));
+  return tf.tensor(filled, [indices.length, ...shape]);
 }
 
-function fillRows<A extends Float32Array | Int32Array>(
-  operation: string,
-  { indices, ...key }: RandomBatch,
-  shape: readonly number[],
-  values: A,
-  fill: (row: A, key: PhiloxKey, index: number) => void,
-): tf.Tensor {
+function refuseRecording(operation: string): void {
   if (tensorFlowBackend()?.recording) throw new FrozenRandomError(operation);
-  const philox = philoxKey(key);
+}
+
+/** Fills one row of `values` for each index. */
+function fillRows<A extends Float32Array | Int32Array>(
+  values: A,
+  indices: ArrayLike<number>,
+  key: PhiloxKey,
+  fill: (row: A, key: PhiloxKey, index: number) => void,
+): A {
   const length = values.length / Math.max(1, indices.length);
-  for (let b = 0; b < indices.length; b++) fill(values.subarray(b * length, (b + 1) * length) as A, philox, indices[b]!);
-  return tf.tensor(values, [indices.length, ...shape]);
+  for (let b = 0; b < indices.length; b++) fill(values.subarray(b * length, (b + 1) * length) as A, key, indices[b]!);
+  return values;
 }
