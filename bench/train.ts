@@ -15,12 +15,14 @@ import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import { modelConfig, resolveConfig } from '../apps/trainer/src/config/resolve.js';
 import type { TrainConfig } from '../apps/trainer/src/config/schema.js';
 import { openData } from '../apps/trainer/src/data/open.js';
+import { threadsFor } from '../apps/trainer/src/run/threads.js';
 import { readMetrics } from '../apps/trainer/src/training/metrics-log.js';
 import { train } from '../apps/trainer/src/training/train.js';
 import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
 import { ditVariants, fastestVariant } from './harness/fastest-variant.js';
 import { makeLatents } from './harness/latents.js';
 import { interleave, median, type Timer } from './harness/measure.js';
+import { answer, inOwnProcess } from './harness/own-process.js';
 import { findPython, Peer } from './harness/peer.js';
 import { bareStep } from './train/bare-step.js';
 import { BATCH, latentsConfig } from './train/config.js';
@@ -50,11 +52,19 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
   const bench = new TrainBenchmark(folder, python, threads, options);
   try {
     await makeLatents(bench.latents, LATENTS);
-    for (const section of sections) if (only === undefined || only === section) await bench[section]();
+    for (const section of sections) {
+      if (only !== undefined && only !== section) continue;
+      if (section !== 'digits') await bench[section]();
+      else for (const line of await inOwnProcess<BenchmarkResult[]>(import.meta.url, { quick: options.quick })) bench.add(line);
+    }
     return bench.results;
   } finally {
     await fs.rm(folder, { recursive: true });
   }
+}
+
+function digitsConfig(): TrainConfig {
+  return resolveConfig({ preset: 'digits', overrides: ['steps=100000'] });
 }
 
 /** Mean seconds of a turn, so that a line of metrics in it counts. */
@@ -96,8 +106,7 @@ class TrainBenchmark {
 
   async digits(): Promise<void> {
     // A line of metrics per turn, as with the default of 50 steps.
-    const config = resolveConfig({ preset: 'digits', overrides: ['steps=100000'] });
-    await this.compare('digits', config, undefined, { warmUp: 50, rounds: this.options.quick ? 4 : 8, perRound: 50 });
+    await this.compare('digits', digitsConfig(), undefined, { warmUp: 50, rounds: this.options.quick ? 4 : 8, perRound: 50 });
   }
 
   f32(): Promise<void> {
@@ -221,9 +230,22 @@ class TrainBenchmark {
     }
   }
 
-  private add(line: BenchmarkResult): void {
+  add(line: BenchmarkResult): void {
     this.results.push(line);
     const against = line.peer === null ? '' : `, peer ${line.peer.toFixed(2)}, ratio ${line.ratio!.toFixed(3)}`;
     this.options.log(`${line.name}: ${line.value.toFixed(2)} ${line.unit}${against} (load average ${os.loadavg()[0]!.toFixed(2)})`);
   }
 }
+
+// In a process of its own, because a process keeps its threads, and a small model shares them out in another way.
+await answer<{ quick: boolean }>(import.meta.url, async ({ quick }) => {
+  await useTensorFlow(threadsFor(digitsConfig()));
+  const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'bench-train-'));
+  const bench = new TrainBenchmark(folder, undefined, os.availableParallelism(), { quick, log() {} });
+  try {
+    await bench.digits();
+    return bench.results;
+  } finally {
+    await fs.rm(folder, { recursive: true });
+  }
+});

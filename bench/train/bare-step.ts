@@ -1,7 +1,10 @@
-/** The least that a training step must do, as one compiled function over inputs that are on the device: the model's loss, gradients, AdamW, average. */
+/**
+ * The least that a training step must do, as one compiled function over inputs that are on the device: the model's loss, gradients, clipping
+ * where the configuration has it, AdamW, average.
+ */
 import { objective } from '@dit-moe/diffusion';
 import { type DitConfig, dit, weightSpecs } from '@dit-moe/dit';
-import { AdamW, compile, DataType, Ema, mean, Parameter, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
+import { AdamW, clipByGlobalNorm, compile, DataType, Ema, mean, Parameter, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { TrainConfig } from '../../apps/trainer/src/config/schema.js';
 
@@ -36,7 +39,7 @@ export function bareStep(config: TrainConfig, model: DitConfig): { step(): Promi
       weights,
       { allowZeros: true },
     );
-    optimizer.apply(grads, settings.learningRate);
+    optimizer.apply(settings.clipNorm === undefined ? grads : clipByGlobalNorm(grads, settings.clipNorm), settings.learningRate);
     ema.update();
     return value;
   });

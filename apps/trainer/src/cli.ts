@@ -68,7 +68,7 @@ command('train', {
     new Option('--dry-run', 'print size, memory, work and estimated time, and train nothing').default(false),
     set(),
     backend(),
-    threads(),
+    threads('all cores; models narrower than 256: 1, and as many operations at once'),
     json(),
   ],
   examples: [
@@ -87,7 +87,7 @@ command('demo', {
     new Option('--resume', 'go on from the last checkpoint').default(false),
     set(),
     backend(),
-    threads(),
+    threads('1, and as many operations at once as there are cores'),
     json(),
   ],
   run: async (flags: TrainFlags & { out: string }) => (await import('./commands/demo.js')).demoCommand(flags),

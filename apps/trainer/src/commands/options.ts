@@ -30,7 +30,8 @@ export const positive = (text: string): number => {
 
 export const backend = () =>
   new Option('--backend <name>', 'where to compute').choices(['auto', 'tensorflow', 'wasm', 'cpu']).default('auto');
-export const threads = () => new Option('--threads <n>', 'threads of one operation (default: all cores)').argParser(integer(1));
+export const threads = (without = 'all cores') =>
+  new Option('--threads <n>', `threads of one operation (default: ${without})`).argParser(integer(1));
 export const json = () => new Option('--json', 'print the result as JSON').default(false);
 export const set = () => new Option('--set <key=value...>', 'override a setting, such as optimizer.learningRate=1e-3').default([]);
 export const preset = () => new Option('--preset <name>', 'start from these settings').choices(Object.keys(presets));

@@ -5,7 +5,7 @@ import os from 'node:os';
 import * as tf from '@tensorflow/tfjs';
 import { DitMoeError } from '../errors.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
-import { useTensorFlow } from './runtime.js';
+import { type TensorFlowOptions, useTensorFlow } from './runtime.js';
 
 /** The backend asked for cannot be started. */
 export class BackendError extends DitMoeError {
@@ -24,6 +24,7 @@ export interface ChosenBackend {
   /** Why this one, in one line. */
   readonly reason: string;
   readonly version: string;
+  /** Threads that compute: those inside one op, or as many ops at once if that is more. */
   readonly threads: number;
   readonly devices: readonly string[];
   /** Where the native library was found, if there is one. */
@@ -36,18 +37,22 @@ export interface ChosenBackend {
 
 /**
  * Starts the backend. `auto` falls back from the TensorFlow runtime to WebAssembly; a backend asked for by name does not.
- * @param threads threads inside one operation (default: every core)
+ * @param threads threads inside one operation, as many operations at once (default: every core); or each of them
  * @throws BackendError if the backend asked for is not available
  */
-export async function startBackend(name: BackendName, threads?: number, onProgress?: (message: string) => void): Promise<ChosenBackend> {
+export async function startBackend(
+  name: BackendName,
+  threads?: number | Pick<TensorFlowOptions, 'threads' | 'interOpThreads'>,
+  onProgress?: (message: string) => void,
+): Promise<ChosenBackend> {
   if (name === 'auto' || name === 'tensorflow') {
     try {
-      const runtime = await useTensorFlow({ threads, onProgress });
+      const runtime = await useTensorFlow({ ...(typeof threads === 'object' ? threads : { threads }), onProgress });
       return {
         name: 'tensorflow',
         reason: name === 'auto' ? 'the TensorFlow library is available' : 'asked for',
         version: runtime.version,
-        threads: runtime.threads.intraOp,
+        threads: Math.max(runtime.threads.intraOp, runtime.threads.interOp),
         devices: runtime.devices.map((d) => d.name),
         library: runtime.library.directory,
         bf16Products: tensorFlowBackend()!.bf16Products,
