@@ -7,7 +7,7 @@ import fs from 'node:fs/promises';
 import { builtinModules } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
-import { pathToFileURL } from 'node:url';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build, type Options } from 'tsup';
 import { BenchmarkError } from './benchmark.js';
 
@@ -62,7 +62,7 @@ async function bundle(module: string, folder: string): Promise<string> {
     },
   };
   await build({
-    entry: { program: new URL(module).pathname },
+    entry: { program: fileURLToPath(module) },
     outDir: folder,
     format: 'esm',
     outExtension: () => ({ js: '.mjs' }),
