@@ -13,6 +13,6 @@ const SPLIT_FROM_WIDTH = 256;
 
 /** Threads for a run: one for each op of a small model, else those that the runtime takes by itself. */
 export function threadsFor({ model }: TrainConfig): Pick<TensorFlowOptions, 'threads' | 'interOpThreads'> | undefined {
-  const width = model.hiddenSize ?? preset(model.preset!).hiddenSize;
-  return width < SPLIT_FROM_WIDTH ? { threads: 1, interOpThreads: os.availableParallelism() } : undefined;
+  const width = model.hiddenSize ?? (model.preset === undefined ? undefined : preset(model.preset).hiddenSize);
+  return width !== undefined && width < SPLIT_FROM_WIDTH ? { threads: 1, interOpThreads: os.availableParallelism() } : undefined;
 }
