@@ -73,8 +73,8 @@ export function gelu(x: tf.Tensor, approximate: 'tanh' | 'none' = 'tanh'): tf.Te
   return tf.customGrad((input, save) => {
     const a = input as tf.Tensor;
     (save as tf.GradSaveFunc)([a]);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => fused(gradients, [after(saved[0]!, dy), dy])[1]!;
-    return { value: fused(value, [a])[0]!, gradFunc };
+    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => gradients(after(saved[0]!, dy), dy)[1]!;
+    return { value: value(a)[0]!, gradFunc };
   })(x);
 }
 

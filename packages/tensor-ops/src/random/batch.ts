@@ -27,12 +27,18 @@ export class FrozenRandomError extends DitMoeError {
   }
 }
 
-/** Standard normal numbers in host memory, `length` for each sample, [B * length]: what {@link randomNormal} gives, with one key for all. */
+/**
+ * Standard normal numbers in host memory, `length` for each sample, [B * length]: what {@link randomNormal} gives, with one key for all.
+ * @throws ArgumentError if the seed or an index is not an integer in [0, 2^53)
+ */
 export function normalRows({ indices, ...key }: RandomBatch, length: number): Float32Array {
   return fillRows(new Float32Array(indices.length * length), indices, philoxKey(key), fillNormal);
 }
 
-/** Numbers uniform in [0, 1) in host memory, `length` for each sample, [B * length]: what {@link randomUniform} gives. */
+/**
+ * Numbers uniform in [0, 1) in host memory, `length` for each sample, [B * length]: what {@link randomUniform} gives, with one key for all.
+ * @throws ArgumentError if the seed or an index is not an integer in [0, 2^53)
+ */
 export function uniformRows({ indices, ...key }: RandomBatch, length: number): Float32Array {
   return fillRows(new Float32Array(indices.length * length), indices, philoxKey(key), fillUniform);
 }
