@@ -1,4 +1,5 @@
 /** The operations of the block algorithms, which are written once for typed arrays and for the TensorFlow runtime. */
+import { orthogonalize } from './householder.js';
 import { type Matrix, matrix, multiply, multiplyTransposed } from './matrix.js';
 
 /** Float64 matrices of the kind `T`, their products and their parts. */
@@ -14,6 +15,10 @@ export interface Algebra<T> {
   part(x: T, row: number, column: number, rows: number, columns: number): T;
   /** `a - x y^T` from row and column `from` on, where it is known to be symmetric. */
   shrink(a: T, x: T, y: T, from: number): T;
+  /** `a = q r` with orthonormal columns of `q`, the shape of `a`; `r` is upper triangular. There are at least as many rows as columns. */
+  qr(a: T): { q: T; r: Matrix };
+  /** `a` with rows of zeros above and below it. */
+  pad(a: T, above: number, below: number): T;
   /** Runs `work` and frees what it made, except for its result. */
   scope(work: () => T): T;
   free(x: T): void;
@@ -56,6 +61,12 @@ export const typedArrays: Algebra<Matrix> = {
       const start = (from + i) * a.columns + from;
       for (let j = 0; j < rows; j++, at++) result.data[at] = a.data[start + j]! - result.data[at]!;
     }
+    return result;
+  },
+  qr: orthogonalize,
+  pad({ rows, columns, data }, above, below) {
+    const result = matrix(above + rows + below, columns);
+    result.data.set(data, above * columns);
     return result;
   },
   scope: (work) => work(),

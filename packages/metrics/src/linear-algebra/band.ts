@@ -2,8 +2,8 @@
  * Reduction of a symmetric matrix to a band with the same eigenvalues, by blocks of Householder reflections (Bischof, Lang and
  * Sun 2000). Almost all of the work is in products of matrices; a reduction to tridiagonal form waits for memory half of the time.
  */
-import { type Algebra, typedArrays } from './algebra.js';
-import { type Matrix, matrix, multiplyTransposed, transpose } from './matrix.js';
+import type { Algebra } from './algebra.js';
+import { type Matrix, matrix, multiply } from './matrix.js';
 
 /** Lower half of a symmetric band matrix by columns: entry `(k + i, k)` is at `k (width + 1) + i`. */
 export interface Band {
@@ -15,9 +15,9 @@ export interface Band {
 }
 
 /** Columns that are reflected together, and the width of the band. */
-const WIDTH = 24;
+const WIDTH = 32;
 /** Panels between changes of the whole matrix, which is expensive to write; until then the change stays a product of thin ones. */
-const PANELS = 3;
+const PANELS = 2;
 
 /**
  * A band with the eigenvalues of `a`.
@@ -36,116 +36,79 @@ export function reduceToBand<T>(algebra: Algebra<T>, a: T, size: number): Band {
     if (before !== a) algebra.free(before);
     done += taken;
   }
-  const { rows, data } = algebra.download(rest);
-  for (let k = 0; k < rows; k++) for (let i = k; i < rows; i++) band.columns[(done + k) * (width + 1) + i - k] = data[i * rows + k]!;
+  setColumns(band, done, algebra.download(rest));
   return band;
+}
+
+/** Copies columns to the band, from the one with the diagonal entry `first` on; `values` begin with that row. */
+function setColumns({ width, columns }: Band, first: number, values: Matrix): void {
+  for (let j = 0; j < values.columns; j++)
+    for (let i = j; i < Math.min(values.rows, j + width + 1); i++)
+      columns[(first + j) * (width + 1) + i - j] = values.data[i * values.columns + j]!;
 }
 
 /** Columns `done` to `done + taken` of the band, from the matrix that is left there; what is left after them. */
 function reduceColumns<T>(algebra: Algebra<T>, rest: T, band: Band, done: number, taken: number): T {
   const size = band.size - done;
-  // The matrix is rest - left right^T, with the left sides V W and the right sides W V of the panels so far.
+  // The matrix is rest - left right^T, with the left sides Y W and the right sides W Y of the panels so far.
   let change: { left: T; right: T } | undefined;
   for (let from = 0; from < taken; from += band.width) {
     const width = Math.min(band.width, taken - from);
-    let columns = algebra.part(rest, from, from, width, size - from);
+    let columns = algebra.part(rest, from, from, size - from, width);
     if (change !== undefined) {
-      const near = algebra.part(change.left, from, 0, width, 2 * from);
-      const all = algebra.part(change.right, from, 0, size - from, 2 * from);
-      columns = algebra.subtract(columns, algebra.multiply(near, all, { b: true }));
+      const all = algebra.part(change.left, from, 0, size - from, 2 * from);
+      const near = algebra.part(change.right, from, 0, width, 2 * from);
+      columns = algebra.subtract(columns, algebra.multiply(all, near, { b: true }));
     }
-    const { vectors, reduced } = reflect(algebra.download(columns), size, band.width);
-    for (let j = 0; j < width; j++) {
-      const diagonal = j * (size - from) + j;
-      band.columns.set(reduced.subarray(diagonal, diagonal + band.width + 1), (done + from + j) * (band.width + 1));
-    }
+    const below = size - from - band.width;
+    const { q, r } = algebra.qr(algebra.part(columns, band.width, 0, below, width));
+    const { signs, kernel } = reflection(algebra.download(algebra.part(q, 0, 0, width, width)));
+    const top = algebra.download(algebra.part(columns, 0, 0, band.width, width));
+    const signed = r.data.map((value, at) => value * signs.data[Math.floor(at / width) * (width + 1)]!);
+    setColumns(band, done + from, matrix(band.width + width, width, Float64Array.of(...top.data, ...signed)));
 
-    const v = algebra.upload(vectors);
-    let product = algebra.multiply(rest, v);
+    const y = algebra.pad(algebra.subtract(q, algebra.pad(algebra.upload(signs), 0, below - width)), size - below, 0);
+    let product = algebra.multiply(rest, y);
     if (change !== undefined)
-      product = algebra.subtract(product, algebra.multiply(change.left, algebra.multiply(change.right, v, { a: true })));
-    const both = algebra.beside([product, v]);
-    const w = algebra.multiply(both, algebra.upload(weights(algebra.download(algebra.multiply(v, both, { a: true })))));
+      product = algebra.subtract(product, algebra.multiply(change.left, algebra.multiply(change.right, y, { a: true })));
+    const inner = algebra.download(algebra.multiply(y, product, { a: true }));
+    const half = multiply(multiply(kernel, inner, { a: true }), kernel).data.map((value) => -value / 2);
+    const w = algebra.multiply(
+      algebra.beside([product, y]),
+      algebra.upload(matrix(2 * width, width, Float64Array.of(...kernel.data, ...half))),
+    );
     change = {
-      left: algebra.beside(change === undefined ? [v, w] : [change.left, v, w]),
-      right: algebra.beside(change === undefined ? [w, v] : [change.right, w, v]),
+      left: algebra.beside(change === undefined ? [y, w] : [change.left, y, w]),
+      right: algebra.beside(change === undefined ? [w, y] : [change.right, w, y]),
     };
   }
   return algebra.shrink(rest, change!.left, change!.right, taken);
 }
 
-/** Columns that `reflect` changes at once, so that an entry of `v` is loaded once for all of them. */
-const TOGETHER = 4;
-
 /**
- * Reflects the columns of a panel, given as rows from the diagonal on, so that an upper triangle is left from `below` rows under
- * the first diagonal entry on.
- *
- * @returns `vectors` `V` `[size, width]` of the reflections `I - v v^T`, zero above that triangle; `reduced`, the columns
+ * The reflection `I - Y M Y^T` that takes `q` to the first columns of the identity with the signs `S`, in the representation of
+ * Yamamoto: `Y = q - S`, `M = (I - q1^T S)^-1` with the first rows `q1` of `q`. The signs are such that no pivot of `q1 - S` is
+ * smaller than 1 (Ballard et al. 2014, Reconstructing Householder vectors from tall-skinny QR).
  */
-function reflect({ rows: width, columns: length, data }: Matrix, size: number, below: number): { vectors: Matrix; reduced: Float64Array } {
-  const vectors = matrix(width, size);
-  const reduced = new Float64Array((width + TOGETHER) * length); // the last rows are there for whole groups
-  reduced.set(data);
-  for (let j = 0; j < width; j++) {
-    const start = below + j;
-    const column = reduced.subarray(j * length + start, (j + 1) * length);
-    const v = vectors.data.subarray((j + 1) * size - column.length, (j + 1) * size);
-    let square = 0;
-    for (let i = 0; i < v.length; i++) square += column[i]! ** 2;
-    const norm = Math.sqrt(square);
-    const first = column[0]!;
-    const alpha = first > 0 ? -norm : norm;
-    // A column of zeros needs no reflection; one of its first entry does no harm.
-    const scale = norm === 0 ? Math.SQRT2 : 1 / Math.sqrt(norm * (norm + Math.abs(first)));
-    for (let i = 0; i < v.length; i++) v[i] = column[i]! * scale;
-    v[0] = norm === 0 ? scale : (first - alpha) * scale;
-    column.fill(0);
-    column[0] = alpha;
-    for (let l = j + 1; l < width; l += TOGETHER) reflectRows(v, reduced, l * length + start, length);
-  }
-  return { vectors: transpose(vectors), reduced };
-}
-
-/** Applies `I - v v^T` to four rows of `a`, `step` apart, from `start` on. */
-function reflectRows(v: Float64Array, a: Float64Array, start: number, step: number): void {
-  let p = 0;
-  let q = 0;
-  let r = 0;
-  let s = 0;
-  for (let i = 0, at = start; i < v.length; i++, at++) {
-    const x = v[i]!;
-    p += x * a[at]!;
-    q += x * a[at + step]!;
-    r += x * a[at + 2 * step]!;
-    s += x * a[at + 3 * step]!;
-  }
-  for (let i = 0, at = start; i < v.length; i++, at++) {
-    const x = v[i]!;
-    a[at]! -= p * x;
-    a[at + step]! -= q * x;
-    a[at + 2 * step]! -= r * x;
-    a[at + 3 * step]! -= s * x;
-  }
-}
-
-/**
- * What `[A V, V]` is multiplied by to give `W = A V T - V (T^T V^T A V T) / 2` with the product `I - V T V^T` of the reflections.
- *
- * @param products `V^T [A V, V]`; `T^-1` is the upper half of `V^T V`, with half of its diagonal
- */
-function weights(products: Matrix): Matrix {
-  const n = products.rows;
-  const t = matrix(n, n);
-  for (let j = 0; j < n; j++) {
-    t.data[j * n + j] = 1;
-    for (let i = j - 1; i >= 0; i--) {
-      let sum = 0;
-      for (let k = i + 1; k <= j; k++) sum += products.data[i * 2 * n + n + k]! * t.data[k * n + j]!;
-      t.data[i * n + j] = -sum;
+function reflection({ rows: n, data }: Matrix): { signs: Matrix; kernel: Matrix } {
+  const signs = matrix(n, n);
+  // Gauss-Jordan elimination in place: q1 - S, which gets its signs on the way, becomes its inverse.
+  const a = data.slice();
+  for (let k = 0; k < n; k++) {
+    const entry = a[k * n + k]!;
+    const sign = entry > 0 ? -1 : 1;
+    signs.data[k * n + k] = sign;
+    const pivot = entry - sign;
+    for (let j = 0; j < n; j++) a[k * n + j] = j === k ? 1 / pivot : a[k * n + j]! / pivot;
+    for (let i = 0; i < n; i++) {
+      if (i === k) continue;
+      const factor = a[i * n + k]!;
+      a[i * n + k] = 0;
+      for (let j = 0; j < n; j++) a[i * n + j]! -= factor * a[k * n + j]!;
     }
   }
-  const columns = transpose(t);
-  const congruent = multiplyTransposed(columns, multiplyTransposed(columns, typedArrays.part(products, 0, 0, n, n)));
-  return matrix(2 * n, n, Float64Array.from([...t.data, ...congruent.data.map((value) => -value / 2)]));
+  // (I - q1^T S)^-1 = -S (q1 - S)^-T
+  const kernel = matrix(n, n);
+  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) kernel.data[i * n + j] = -signs.data[i * n + i]! * a[j * n + i]!;
+  return { signs, kernel };
 }

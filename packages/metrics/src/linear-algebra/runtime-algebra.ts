@@ -38,6 +38,11 @@ export function runtimeAlgebra(backend: TensorFlowBackend): RuntimeAlgebra {
       const lower = (m: tf.Tensor) => algebra.part(m, from, 0, rows, m.shape[1]!);
       return algebra.subtract(algebra.part(a, from, from, rows, rows), algebra.multiply(lower(x), lower(y), { b: true }));
     },
+    qr(a) {
+      const [q, r] = backend.raw('Qr', [a], { full_matrices: { bool: false } }, 2);
+      return { q: q!, r: algebra.download(r!) };
+    },
+    pad: (a, above, below) => backend.raw('Pad', [a, tf.tensor2d([above, below, 0, 0], [2, 2], 'int32')])[0]!,
     scope: (work) => tf.tidy(work),
     free: (x) => x.dispose(),
   };
