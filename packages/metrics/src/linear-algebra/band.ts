@@ -17,7 +17,7 @@ export interface Band {
 /** Columns that are reflected together, and the width of the band. */
 const WIDTH = 32;
 /** Panels between changes of the whole matrix, which is expensive to write; until then the change stays a product of thin ones. */
-const PANELS = 2;
+const PANELS = 4;
 
 /**
  * A band with the eigenvalues of `a`.

@@ -79,7 +79,7 @@ export function multiply(
  * A plain array of doubles, without holes. Once any buffer of the process was transferred, V8 tests at every access of a typed array whether
  * its buffer is still there, which costs a fifth of the time of a product; plain arrays have no such test.
  */
-function doubles(length: number): number[] {
+export function doubles(length: number): number[] {
   const values: number[] = [];
   while (values.length < length) values.push(0.5); // a fraction, so that they are never stored as integers
   return values;

@@ -77,11 +77,19 @@ function choleskyRows(backend: TensorFlowBackend, a: Matrix): BlockRow[] | undef
   const { upload, download, part, multiply, subtract, join } = runtimeAlgebra(backend);
   const n = a.rows;
   const floor = pivotFloor(a);
+  const whole = upload(a);
   const factor: BlockRow[] = [];
-  let rest = upload(a);
   for (let i = 0; i < BLOCKS; i++) {
     const [from, to] = [Math.floor((i * n) / BLOCKS), Math.floor(((i + 1) * n) / BLOCKS)];
     const width = to - from;
+    let rest = part(whole, from, from, width, n - from);
+    if (i > 0) {
+      const above = join(
+        factor.map((row) => part(row.rows, 0, from - row.from, row.to - row.from, n - from)),
+        0,
+      );
+      rest = subtract(rest, multiply(part(above, 0, 0, from, width), above, { a: true }));
+    }
     let corner: tf.Tensor;
     try {
       corner = backend.raw('Cholesky', [part(rest, 0, 0, width, width)])[0]!;
@@ -90,12 +98,8 @@ function choleskyRows(backend: TensorFlowBackend, a: Matrix): BlockRow[] | undef
     }
     const roots = download(backend.raw('MatrixDiagPart', [corner])[0]!.reshape([1, width])).data;
     if (!roots.every((root) => root * root > floor)) return undefined;
-    if (to === n) factor.push({ from, to, rows: transposed(backend, corner) });
-    else {
-      const right = backend.raw('MatrixTriangularSolve', [corner, part(rest, 0, width, width, n - to)])[0]!;
-      factor.push({ from, to, rows: join([transposed(backend, corner), right], 1) });
-      rest = subtract(part(rest, width, width, n - to, n - to), multiply(right, right, { a: true }));
-    }
+    const right = to < n ? [backend.raw('MatrixTriangularSolve', [corner, part(rest, 0, width, width, n - to)])[0]!] : [];
+    factor.push({ from, to, rows: join([transposed(backend, corner), ...right], 1) });
   }
   return factor;
 }

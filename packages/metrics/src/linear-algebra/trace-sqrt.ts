@@ -10,6 +10,7 @@
 import { DitMoeError } from '@dit-moe/tensor-ops';
 import type { Algebra } from './algebra.js';
 import { type Band, reduceToBand } from './band.js';
+import { doubles } from './matrix.js';
 
 /** Ratio of the smallest eigenvalue that is resolved to the bound of the largest one. */
 const RESOLVED = 2 ** -56;
@@ -45,11 +46,11 @@ function bandTraceSqrt(band: Band): number {
   const smallest = largest * RESOLVED;
   const padded = new Float64Array((size + width + 2) * (width + 2));
   for (let k = 0; k < size; k++) padded.set(columns.subarray(k * (width + 1), (k + 1) * (width + 1)), k * (width + 2));
-  const work = new Float64Array(padded.length);
+  const work = doubles(padded.length);
   let integral = 0;
   for (const { t, weight } of nodes()) {
     const square = smallest * t * t;
-    work.set(padded);
+    for (let i = 0; i < padded.length; i++) work[i] = padded[i]!;
     for (let k = 0; k < size; k++) work[k * (width + 2)]! += square;
     integral += weight * logRatio(work, size, width, largest + square);
   }
@@ -58,24 +59,34 @@ function bandTraceSqrt(band: Band): number {
 
 /**
  * `log |det A / scale^size|` of the band `work`, which is overwritten by its factors `L D L^T`. Columns are `width + 2` apart and
- * end with a zero, so that two of them are eliminated at once.
+ * end with a zero, so that two of them are subtracted at once, from two others: an entry that is loaded serves two columns.
  */
-function logRatio(work: Float64Array, size: number, width: number, scale: number): number {
+function logRatio(work: number[], size: number, width: number, scale: number): number {
   const step = width + 2;
   const tiny = scale * Number.EPSILON ** 2; // in place of a pivot of zero
   let sum = 0;
   for (let k = 0; k < size; k += 2) {
-    const [first, second] = [k * step, (k + 1) * step];
+    const first = k * step;
+    const second = first + step;
     const pivot = work[first]! || tiny;
     const factor = work[first + 1]! / pivot;
     for (let i = 1; i <= width; i++) work[second + i - 1]! -= factor * work[first + i]!;
     const next = work[second]! || tiny;
     sum += Math.log(Math.abs(pivot / scale));
     if (k + 1 < size) sum += Math.log(Math.abs(next / scale));
-    for (let i = 2, column = second + step; i <= width + 1; i++, column += step) {
-      const [f, g] = [work[first + i]! / pivot, work[second + i - 1]! / next];
-      const end = first + width + 1;
-      for (let x = first + i, y = second + i - 1, at = column; x <= end; x++, y++, at++) work[at]! -= f * work[x]! + g * work[y]!;
+    const end = first + width + 1;
+    for (let i = 2, column = second + step; i <= width + 1; i += 2, column += 2 * step) {
+      const f = work[first + i]! / pivot;
+      const g = work[second + i - 1]! / next;
+      const p = work[first + i + 1]! / pivot;
+      const q = work[second + i]! / next;
+      work[column]! -= f * work[first + i]! + g * work[second + i - 1]!;
+      for (let x = first + i + 1, y = second + i, at = column + 1, to = column + step; x <= end; x++, y++, at++, to++) {
+        const u = work[x]!;
+        const v = work[y]!;
+        work[at]! -= f * u + g * v;
+        work[to]! -= p * u + q * v;
+      }
     }
   }
   return sum;
