@@ -93,8 +93,9 @@ function choleskyRows(backend: TensorFlowBackend, a: Matrix): BlockRow[] | undef
     let corner: tf.Tensor;
     try {
       corner = backend.raw('Cholesky', [part(rest, 0, 0, width, width)])[0]!;
-    } catch {
-      return undefined; // TensorFlow's answer to a matrix that is not positive definite.
+    } catch (error) {
+      if (/decomposition was not successful/.test(String(error))) return undefined; // not positive definite
+      throw error;
     }
     const roots = download(backend.raw('MatrixDiagPart', [corner])[0]!.reshape([1, width])).data;
     if (!roots.every((root) => root * root > floor)) return undefined;
