@@ -15,7 +15,7 @@ import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import { modelConfig, resolveConfig } from '../apps/trainer/src/config/resolve.js';
 import type { TrainConfig } from '../apps/trainer/src/config/schema.js';
 import { openData } from '../apps/trainer/src/data/open.js';
-import { threadsFor } from '../apps/trainer/src/run/threads.js';
+import { threadsOf } from '../apps/trainer/src/run/threads.js';
 import { readMetrics } from '../apps/trainer/src/training/metrics-log.js';
 import { train } from '../apps/trainer/src/training/train.js';
 import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
@@ -239,7 +239,7 @@ class TrainBenchmark {
 
 // In a process of its own, because a process keeps its threads, and a small model shares them out in another way.
 await answer<{ quick: boolean }>(import.meta.url, async ({ quick }) => {
-  await useTensorFlow(threadsFor(digitsConfig()));
+  await useTensorFlow(threadsOf(digitsConfig()));
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'bench-train-'));
   const bench = new TrainBenchmark(folder, undefined, os.availableParallelism(), { quick, log() {} });
   try {

@@ -29,11 +29,11 @@ export const interval = (text: string): [number, number] => {
   return [from, to];
 };
 
-/** Options of every command that computes. */
-export const withBackend = (command: Command): Command =>
+/** Options of every command that computes; `without` says how many threads there are without the option. */
+export const withBackend = (command: Command, without = 'all cores'): Command =>
   command
     .addOption(new Option('--backend <name>', 'where to compute').choices(backendNames).default('auto'))
-    .addOption(new Option('--threads <n>', 'threads of one operation (default: all cores)').argParser(count))
+    .addOption(new Option('--threads <n>', `threads of one operation (default: ${without})`).argParser(count))
     .addOption(new Option('--json', 'print the result as JSON').default(false));
 
 /** Height and width in pixels: one number for squares, or `H x W`. */
@@ -54,7 +54,7 @@ export const seeds = (text: string): number[] => text.split(',').map(seed);
 
 /** Options about the model, for commands with one or several. */
 export const withModelOptions = (command: Command): Command =>
-  withBackend(command)
+  withBackend(command, 'all cores; models of pixels narrower than 256: 1, and as many operations at once')
     .option('--weights <name>', 'of a run: ema (default), weights, or another average such as ema-0.999; of a .pt file: its entry')
     .addOption(new Option('--precision <kind>', 'of matrix products').choices(['f32', 'bf16']).default('f32'))
     .option(

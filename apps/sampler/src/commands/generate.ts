@@ -3,17 +3,17 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { exitCodes, UsageError } from '../errors.js';
 import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.js';
 import { hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
 import { isDone, missingShards, writeShard } from '../generate/shards.js';
 import { workerShare } from '../generate/share.js';
-import { checkGuidance, type DescribedModel, type OpenOptions, openWeights, prepareOpened } from '../open-model.js';
+import { type DescribedModel, type OpenOptions, openWeights } from '../open-model.js';
 import { createProgress } from '../progress.js';
 import { type SampleSettings, sampleBatch, settingsOf } from '../sample.js';
+import { type BackendFlags, startModel } from '../start-model.js';
 
-export interface GenerateFlags extends SampleSettings, OpenOptions {
+export interface GenerateFlags extends SampleSettings, OpenOptions, BackendFlags {
   out: string;
   images: number;
   shardSize: number;
@@ -22,8 +22,6 @@ export interface GenerateFlags extends SampleSettings, OpenOptions {
   labels: string;
   part?: string;
   parts?: number;
-  backend: BackendName;
-  threads?: number;
   json: boolean;
 }
 
@@ -31,11 +29,9 @@ export interface GenerateFlags extends SampleSettings, OpenOptions {
 export async function generateCommand(location: string, flags: GenerateFlags): Promise<number> {
   const share = workerShare(flags.part, flags.parts, process.env);
   const listFile = await labelFile(flags.labels);
-  const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
   const file = await openWeights(location, flags);
-  checkGuidance(file.card, flags.guidance);
   const sha256 = await hashWeights(file);
-  const model = await prepareOpened(file, flags).finally(() => file.close());
+  const { backend, model } = await startModel(file, flags);
   const { card } = model;
   const { inputSize, numClasses } = card.config;
   const list = listFile === undefined ? undefined : parseLabelList(listFile, card.classNames, flags.images);

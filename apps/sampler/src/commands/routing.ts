@@ -3,24 +3,22 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { ditSizes } from '@dit-moe/dit';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import sharp from 'sharp';
 import { exitCodes, ModelError, OutputError } from '../errors.js';
-import { checkGuidance, type OpenOptions, openModel } from '../open-model.js';
+import { type OpenOptions, openWeights } from '../open-model.js';
 import { createProgress } from '../progress.js';
 import { evenness, RoutingCounter, specialisation } from '../routing/counts.js';
 import { drawFigures } from '../routing/figures.js';
 import { routingPage } from '../routing/page.js';
 import { type SampleSettings, sampleBatch, settingsOf } from '../sample.js';
+import { type BackendFlags, startModel } from '../start-model.js';
 import { parseClasses } from './sample.js';
 
-export interface RoutingFlags extends SampleSettings, OpenOptions {
+export interface RoutingFlags extends SampleSettings, OpenOptions, BackendFlags {
   classes?: string;
   count: number;
   batch: number;
   out: string;
-  backend: BackendName;
-  threads?: number;
   json: boolean;
 }
 
@@ -30,10 +28,8 @@ const CSS_DPI = 96;
 
 /** Runs `routing` and returns the exit code. */
 export async function routingCommand(location: string, flags: RoutingFlags): Promise<number> {
-  const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
-  const model = await openModel(location, flags);
+  const { backend, model } = await startModel(await openWeights(location, flags), flags);
   const { card } = model;
-  checkGuidance(card, flags.guidance);
   if (card.config.moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
   const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
   const counter = new RoutingCounter(card.config.moe.numExperts, ditSizes(card.config).grid, card.classNames);

@@ -3,18 +3,18 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { contactSheet, type Pixels, pictureAt } from '@dit-moe/diffusion';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { encode } from 'fast-png';
 import { exitCodes, OutputError, UsageError } from '../errors.js';
-import { checkGuidance, type OpenOptions, openModel } from '../open-model.js';
+import { type OpenOptions, openWeights } from '../open-model.js';
 import { createProgress } from '../progress.js';
 import { readNoise, writeRaw } from '../raw-samples.js';
 import { readReference } from '../reference-image.js';
 import { type ImageRequest, type SampleSettings, sampleImages, settingsOf } from '../sample.js';
+import { type BackendFlags, startModel } from '../start-model.js';
 import { terminalPreview } from '../terminal-preview.js';
 
-export interface SampleFlags extends SampleSettings, OpenOptions {
+export interface SampleFlags extends SampleSettings, OpenOptions, BackendFlags {
   classes?: string;
   count: number;
   batch: number;
@@ -32,8 +32,6 @@ export interface SampleFlags extends SampleSettings, OpenOptions {
   raw?: string;
   mask?: string;
   strength?: number;
-  backend: BackendName;
-  threads?: number;
   json: boolean;
 }
 
@@ -97,9 +95,7 @@ const DEFAULT_STRENGTH = 0.6;
 export async function sampleCommand(location: string, flags: SampleFlags): Promise<number> {
   if (flags.init === undefined && (flags.mask !== undefined || flags.strength !== undefined))
     throw new UsageError('--mask and --strength: they need the picture of --init.');
-  const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
-  const model = await openModel(location, flags);
-  checkGuidance(model.card, flags.guidance);
+  const { backend, model } = await startModel(await openWeights(location, flags), flags);
   const { images, columns } = requests(flags, model.card.classNames);
   const noise = flags.noise === undefined ? undefined : await readNoise(flags.noise, model.card, images.length);
   // With a mask the new part starts from noise alone, unless it is to resemble the old one.

@@ -1,6 +1,5 @@
 /** `serve`: the page and its API, or a folder in which the page runs without a server. */
 import path from 'node:path';
-import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { exitCodes, OutputError } from '../errors.js';
 import type { OpenOptions } from '../open-model.js';
 import { checkBinding } from '../serve/access.js';
@@ -9,16 +8,15 @@ import { readPage } from '../serve/page-files.js';
 import { createServer } from '../serve/server.js';
 import { solverChoices } from '../serve/solver-choices.js';
 import { exportStatic } from '../serve/static-export.js';
+import { type BackendFlags, startFor } from '../start-model.js';
 import type { PageConfig } from '../web/engine.js';
 
-export interface ServeFlags extends OpenOptions {
+export interface ServeFlags extends OpenOptions, BackendFlags {
   host: string;
   port: number;
   allowHost: string[];
   queue: number;
   static?: string;
-  backend: BackendName;
-  threads?: number;
   json: boolean;
 }
 
@@ -31,7 +29,7 @@ const LARGE_BYTES = 100e6;
 /** Runs `serve` until a signal ends it, and returns the exit code. */
 export async function serveCommand(locations: readonly string[], flags: ServeFlags): Promise<number> {
   const store = await ModelStore.create(locations, flags);
-  const startEngine = () => startBackend(flags.backend, flags.threads, (message) => console.error(message));
+  const startEngine = () => startFor(store.cards, flags);
   if (flags.static !== undefined) {
     await startEngine(); // decoders are written from the device
     const bytes = await exportStatic(flags.static, store);

@@ -1,5 +1,6 @@
 /** The fixed list of models that a server offers; one is open at a time. */
 import path from 'node:path';
+import type { ModelCard } from '@dit-moe/dit';
 import { isOfPixels } from '../image-space.js';
 import { NO_AUTOENCODER } from '../latent-space.js';
 import type { OpenModel } from '../model.js';
@@ -15,6 +16,7 @@ export class ModelStore {
 
   private constructor(
     readonly models: readonly ModelInfo[],
+    readonly cards: readonly ModelCard[],
     private readonly locations: ReadonlyMap<string, string>,
     readonly options: OpenOptions,
   ) {}
@@ -23,6 +25,7 @@ export class ModelStore {
   static async create(given: readonly string[], options: OpenOptions): Promise<ModelStore> {
     const locations = new Map<string, string>();
     const models: ModelInfo[] = [];
+    const cards: ModelCard[] = [];
     for (const location of given) {
       const { card, close } = await openWeights(location, options);
       await close();
@@ -32,8 +35,9 @@ export class ModelStore {
       locations.set(id, location);
       const scale = isOfPixels(card) ? 1 : options.vae === NO_AUTOENCODER ? 1 : (card.latents?.downsampling ?? LATENT_SCALE);
       models.push(modelInfo(id, id, card, scale));
+      cards.push(card);
     }
-    return new ModelStore(models, locations, options);
+    return new ModelStore(models, cards, locations, options);
   }
 
   info(id: string): ModelInfo | undefined {

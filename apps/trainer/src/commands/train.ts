@@ -4,7 +4,7 @@ import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { resolveConfig } from '../config/resolve.js';
 import { exitCodes, UsageError } from '../errors.js';
 import { createProgress } from '../run/progress.js';
-import { threadsFor } from '../run/threads.js';
+import { threadsOf } from '../run/threads.js';
 import { type TrainResult, train } from '../training/train.js';
 import { dryRun, formatDryRun } from './dry-run.js';
 
@@ -34,7 +34,7 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
   if (flags.out === undefined && flags.dryRun !== true) throw new UsageError('Give the run folder: --out FOLDER.');
   const out = flags.out ?? '';
   const progress = createProgress(process.stderr);
-  const threads = flags.threads ?? threadsFor(config);
+  const threads = flags.threads ?? threadsOf(config);
   const backend = await startBackend(flags.backend, threads, (message) => progress.log(message));
   const shares = typeof threads === 'object' && backend.name === 'tensorflow' ? ', one for each operation of this small model' : '';
   progress.log(`backend ${backend.name} ${backend.version} (${backend.reason}), ${backend.threads} threads${shares}`);

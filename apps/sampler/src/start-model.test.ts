@@ -1,0 +1,11 @@
+import type { ModelCard } from '@dit-moe/dit';
+import { expect, test } from 'vitest';
+import { threadsOf } from './start-model.js';
+
+const card = (hiddenSize: number, inChannels = 3) => ({ config: { hiddenSize, inChannels } }) as ModelCard;
+
+test('narrow models of pixels share the cores out among ops, unless a wider one or an autoencoder goes with them', () => {
+  expect(threadsOf([card(64), card(96, 1)])).toMatchObject({ threads: 1 });
+  expect(threadsOf([card(64), card(384)])).toBeUndefined();
+  expect(threadsOf([card(64), card(64, 4)])).toBeUndefined();
+});
