@@ -7,7 +7,7 @@
 import { DataType, type OpAttribute } from '../tensorflow-backend.js';
 import { Attr, BindingConstants } from './binding-constants.js';
 import { type CApi, memoryView, type Pointer } from './c-api.js';
-import { untouchedZeroPages } from './native-process.js';
+import { untouchedZeroPages, withoutSignals } from './native-process.js';
 import { attrValue, configProto } from './protobuf.js';
 import { readStrings, STRING_BYTES, writeStrings } from './strings.js';
 import { RuntimeStoppedError, TensorFlowError } from './tensorflow-error.js';
@@ -46,6 +46,9 @@ export interface ContextOptions {
 }
 
 const encoder = new TextEncoder();
+
+/** Ops that are, or may contain, products of matrices. */
+const MULTIPLIES = /MatMul|Conv|Einsum|PartitionedCall/;
 
 /** An op that is being put together. */
 export type Op = Pointer;
@@ -319,7 +322,9 @@ export class TensorFlowBinding extends BindingConstants {
     if (numOutputs > this.outputs.length)
       throw new TensorFlowError(name, 3, `${numOutputs} outputs; at most ${this.outputs.length} are possible`);
     this.numOutputs[0] = numOutputs;
-    this.api.TFE_Execute(op, this.outputs, this.numOutputs, this.status);
+    const execute = () => this.api.TFE_Execute(op, this.outputs, this.numOutputs, this.status);
+    if (MULTIPLIES.test(name)) withoutSignals(execute);
+    else execute();
     this.check(name, () => `inputs ${this.describeInputs(inputs)}, attributes ${JSON.stringify(attributes)}`);
     const results = new Array<TensorMetadata>(this.numOutputs[0]!);
     for (let i = 0; i < results.length; i++) results[i] = this.metadata(Number(this.outputs[i]));

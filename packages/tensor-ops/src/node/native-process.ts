@@ -1,4 +1,5 @@
-/** Services of the C library: around loading libtensorflow, and memory that takes no room (Linux and macOS). */
+/** Services of the C library: around loading libtensorflow, memory that takes no room, signals (Linux and macOS). */
+import os from 'node:os';
 import koffi from 'koffi';
 
 const darwin = process.platform === 'darwin';
@@ -56,4 +57,41 @@ export function untouchedZeroPages(): ZeroPages {
     };
   }
   return zeroPages;
+}
+
+const SIG_SETMASK = 2;
+/** Bytes of glibc's and musl's `sigset_t`. */
+const SIGNAL_SET = 128;
+/** Signals that say where a fault is, of which no process goes on. */
+const faults = ['SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGSEGV'] as const;
+
+let hold: (<T>(work: () => T) => T) | undefined;
+
+/**
+ * Runs `work`, a float32 product of TensorFlow on this thread, while signals to the thread wait.
+ *
+ * oneDNN's products for AVX-512 keep their stack pointer in a buffer on the heap when the inner dimension is large, so that a signal handler
+ * (of Ctrl-C, of a terminal that is resized, of a sampling profiler) would write over what lies before the buffer. It concerns Linux on x64.
+ */
+export function withoutSignals<T>(work: () => T): T {
+  hold ??= process.platform === 'linux' && process.arch === 'x64' ? signalHolder() : (concerned) => concerned();
+  return hold(work);
+}
+
+function signalHolder(): NonNullable<typeof hold> {
+  const setMask = koffi.load(null).func('pthread_sigmask', 'int', ['int', 'void *', 'void *']);
+  const held = new Uint8Array(SIGNAL_SET).fill(0xff);
+  for (const name of faults) {
+    const bit = os.constants.signals[name] - 1;
+    held[bit >> 3]! &= ~(1 << (bit & 7));
+  }
+  return (work) => {
+    const before = new Uint8Array(SIGNAL_SET);
+    setMask(SIG_SETMASK, held, before);
+    try {
+      return work();
+    } finally {
+      setMask(SIG_SETMASK, before, null);
+    }
+  };
 }

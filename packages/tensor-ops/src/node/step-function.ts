@@ -2,6 +2,7 @@
 import type { OpAttribute } from '../tensorflow-backend.js';
 import type { TensorFlowBinding, TensorMetadata } from './binding.js';
 import type { Pointer } from './c-api.js';
+import { withoutSignals } from './native-process.js';
 import { attrValue, rewriteConfig } from './protobuf.js';
 import type { Argument, Recorder } from './recorder.js';
 
@@ -77,7 +78,7 @@ export class StepFunction {
   }
 
   runSync(inputs: readonly number[]): TensorMetadata[] {
-    return this.binding.execute(this.name, this.attributes, this.argumentIds(inputs), this.outputs.length);
+    return withoutSignals(() => this.binding.execute(this.name, this.attributes, this.argumentIds(inputs), this.outputs.length));
   }
 
   async run(inputs: readonly number[]): Promise<TensorMetadata[]> {
