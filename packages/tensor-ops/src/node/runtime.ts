@@ -104,8 +104,8 @@ async function start(
     gpuMemoryGrowth: context.gpuMemoryGrowth,
   });
   threadPool = context.threads;
-  restoreRemovedUtil();
-  // Registers tfjs-node's kernels for the backend name; imported late because it needs the functions restored above.
+  provideUtil();
+  // Registers tfjs-node's kernels for the backend name; imported late because it needs the functions provided above.
   await import('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
   const { TensorFlowNodeBackend } = await import('./backend.js');
   tf.registerBackend(BACKEND_NAME, () => new TensorFlowNodeBackend(binding) as unknown as tf.KernelBackend, 3);
@@ -127,9 +127,7 @@ async function start(
   };
 }
 
-/** tfjs-node 4.22 calls two functions that Node 23 removed from `node:util`. */
-function restoreRemovedUtil(): void {
-  const target = util as unknown as Record<string, unknown>;
-  target['isNullOrUndefined'] ??= (value: unknown) => value === null || value === undefined;
-  target['isArray'] ??= Array.isArray;
+/** tfjs-node 4.22 calls two functions of `node:util` that Node 22 warns of and later versions have no more. */
+function provideUtil(): void {
+  Object.assign(util, { isNullOrUndefined: (value: unknown) => value === null || value === undefined, isArray: Array.isArray });
 }
