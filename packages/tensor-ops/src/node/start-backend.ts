@@ -38,6 +38,7 @@ export interface ChosenBackend {
 /**
  * Starts the backend. `auto` falls back from the TensorFlow runtime to WebAssembly; a backend asked for by name does not.
  * @param threads threads inside one operation, as many operations at once (default: every core); or each of them
+ * @param onProgress receives a line when something slow begins, and when `auto` has to fall back
  * @throws BackendError if the backend asked for is not available
  */
 export async function startBackend(
@@ -60,7 +61,9 @@ export async function startBackend(
     } catch (error) {
       const { message } = error as Error;
       if (name === 'tensorflow') throw new BackendError(`The TensorFlow backend is not available: ${message}`, { cause: error });
-      return { ...(await startPortable('wasm', `the TensorFlow backend is not available (${message})`)), problem: error as Error };
+      const portable = await startPortable('wasm', `the TensorFlow backend is not available (${message})`);
+      onProgress?.(`TensorFlow is not available, so WebAssembly computes, which is several times slower: ${message}`);
+      return { ...portable, problem: error as Error };
     }
   }
   return startPortable(name, 'asked for');
