@@ -77,5 +77,7 @@ test('wrong input ends with the exit code that says what is wrong', async () => 
   expect(await code({ vae: 'no-such-autoencoder' })).toBe(exitCodes.checkpoint);
   expect(await code({ size: 15 })).toBe(exitCodes.usage);
   expect(await code({ worker: '2/2' })).toBe(exitCodes.usage);
-  expect(await code({ out: flags.out, flips: false })).toBe(exitCodes.output);
+  const of = { out: path.join(root, 'of-other-settings') };
+  expect(await code(of)).toBe(exitCodes.ok);
+  expect(await code({ ...of, flips: false })).toBe(exitCodes.output);
 });

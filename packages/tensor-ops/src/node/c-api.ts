@@ -32,7 +32,6 @@ export class LibraryLoadError extends DitMoeError {
 
 /** koffi runs native code on stacks of its own; TensorFlow's kernels need far more than the default 128 KiB. */
 const STACK_BYTES = 16 << 20;
-let configured = false;
 
 const P = 'uintptr_t';
 
@@ -122,6 +121,21 @@ export type CFunction<R extends string, A extends readonly string[]> = ((...args
 /** The bound C API. */
 export type CApi = { [K in keyof typeof signatures]: CFunction<(typeof signatures)[K][0], (typeof signatures)[K][1]> };
 
+function enlargeStacks(): void {
+  const sizes = { sync_stack_size: STACK_BYTES, async_stack_size: STACK_BYTES };
+  const { sync_stack_size: sync, async_stack_size: async } = koffi.config() as typeof sizes;
+  if (sync >= STACK_BYTES && async >= STACK_BYTES) return;
+  try {
+    koffi.config(sizes);
+  } catch (cause) {
+    throw new DitMoeError(
+      'E_STACK',
+      `koffi was used in this process before, with stacks of ${Math.min(sync, async)} bytes, and cannot change them any more; TensorFlow needs ${STACK_BYTES}. Start the runtime before other libraries, or call koffi.config(${JSON.stringify(sizes)}) first.`,
+      { cause },
+    );
+  }
+}
+
 const libraryNames =
   process.platform === 'darwin'
     ? ['libtensorflow_framework.2.dylib', 'libtensorflow_cc.2.dylib']
@@ -130,12 +144,10 @@ const libraryNames =
 /**
  * Loads libtensorflow from `directory` and binds its functions.
  * @throws LibraryLoadError if a file is missing, damaged, or lacks a function
+ * @throws DitMoeError `E_STACK` if koffi has been used in this process with smaller stacks
  */
 export function loadCApi(directory: string): CApi {
-  if (!configured) {
-    koffi.config({ sync_stack_size: STACK_BYTES, async_stack_size: STACK_BYTES });
-    configured = true;
-  }
+  enlargeStacks();
   for (const name of libraryNames) {
     const file = path.join(directory, name);
     if (!fs.existsSync(file)) throw new LibraryLoadError(directory, `${name} is missing`);

@@ -2,11 +2,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
-import { expect, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
 import { compile } from '../compile.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { useTensorFlow } from './index.js';
 import { withoutSignals } from './native-process.js';
+
+beforeAll(async () => void (await useTensorFlow()));
 
 /** Runs `work` while another process sends this one about a thousand signals per second; how many arrived. */
 async function underSignals(work: () => Promise<void>): Promise<number> {
@@ -25,7 +27,6 @@ async function underSignals(work: () => Promise<void>): Promise<number> {
 }
 
 test('signals during products do no harm, in single ops and in compiled steps', async () => {
-  await useTensorFlow();
   const backend = tensorFlowBackend()!;
   const [a, b] = [tf.ones([503, 192]), tf.ones([192, 64])];
   const product = (x: tf.Tensor, y: tf.Tensor) =>

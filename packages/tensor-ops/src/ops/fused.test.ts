@@ -1,12 +1,13 @@
 import * as tf from '@tensorflow/tfjs';
-import { beforeAll, expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { compile } from '../compile.js';
 import { useTensorFlow } from '../node/index.js';
 import { DataType, type ElementwiseChain, type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
 import { geluActivation, geluActivationGradients, swigluActivation, swigluActivationGradients } from './activation.js';
 import { fused } from './fused.js';
 
-beforeAll(async () => {
+// One of the tests shuts the runtime down.
+beforeEach(async () => {
   await useTensorFlow();
 });
 

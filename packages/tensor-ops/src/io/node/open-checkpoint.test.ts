@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { encodeSafetensors, encodeTensor, type HostTensor } from '../safetensors.js';
 import { TorchTensorSource } from '../torch-writer.js';
 import { openCheckpoint, openNpz, SafetensorsFile, TorchCheckpoint, writeNpz, writeShardedSafetensors, writeTorch } from './index.js';
@@ -33,10 +33,11 @@ async function contents(location: string, options = {}): Promise<Record<string, 
 }
 
 describe('openCheckpoint', () => {
+  beforeAll(() => writeTorch(path.join(root, 'b.pt'), { model: { x: source(3) }, ema: { x: source(4) } }));
+
   test('safetensors and PyTorch files, whatever their name', async () => {
     fs.writeFileSync(path.join(root, 'a.safetensors'), safetensors({ x: 1, y: 2 }));
     fs.copyFileSync(path.join(root, 'a.safetensors'), path.join(root, 'renamed'));
-    await writeTorch(path.join(root, 'b.pt'), { model: { x: source(3) }, ema: { x: source(4) } });
     fs.copyFileSync(path.join(root, 'b.pt'), path.join(root, 'sha256-of-a-cache'));
     expect(await contents(path.join(root, 'a.safetensors'))).toEqual({ x: [1], y: [2] });
     expect(await contents(path.join(root, 'renamed'))).toEqual({ x: [1], y: [2] });
