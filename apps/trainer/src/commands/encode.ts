@@ -86,7 +86,7 @@ async function encode(flags: EncodeFlags): Promise<number> {
   try {
     log(`${source.count} images (${source.kind}), ${source.classNames.length || 'no'} class names`);
     const backend = await startBackend(flags.backend, flags.threads, log);
-    log(`backend ${backend.name} ${backend.version}, ${backend.threads} threads`);
+    log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}`);
     const memoryBudget = flags.memory * 2 ** 30;
     opened = await openAutoencoder(flags.vae, {
       parts: ['encoder'],

@@ -59,7 +59,7 @@ export async function trainVaeCommand(flags: TrainVaeFlags): Promise<number> {
   const { pixels, skipped } = await readImages(flags.images, size);
   log(`${pixels.length} images of ${size} x ${size} pixels${skipped > 0 ? `, ${skipped} could not be read` : ''}`);
   const backend = await startBackend(flags.backend, flags.threads, log);
-  log(`backend ${backend.name} ${backend.version}, ${backend.threads} threads`);
+  log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}`);
   const levels = Math.log2(downscale) + 1;
   const config: AutoencoderConfig = {
     ...stableDiffusionConfig,

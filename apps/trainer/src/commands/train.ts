@@ -37,7 +37,7 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
   const threads = flags.threads ?? threadsOf(config);
   const backend = await startBackend(flags.backend, threads, (message) => progress.log(message));
   const shares = typeof threads === 'object' && backend.name === 'tensorflow' ? ', one for each operation of this small model' : '';
-  progress.log(`backend ${backend.name} ${backend.version}, ${backend.threads} threads${shares}`);
+  progress.log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}${shares}`);
   if (flags.dryRun === true) {
     const plan = await dryRun(config);
     console.log(flags.json ? JSON.stringify(plan) : formatDryRun(config, plan));
