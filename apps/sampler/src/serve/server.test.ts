@@ -140,6 +140,7 @@ describe('sampling', () => {
   });
 
   test('leaves no tensor', async () => {
+    await post(port, wanted); // opens the model, which stays open
     const before = tf.memory().numTensors;
     await post(port, wanted);
     await post(port, { ...wanted, solver: 'unipc' });
