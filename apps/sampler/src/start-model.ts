@@ -4,14 +4,17 @@ import { threadsFor } from '@dit-moe/dit/node';
 import { type BackendName, type ChosenBackend, startBackend } from '@dit-moe/tensor-ops/node';
 import { isOfPixels } from './image-space.js';
 import type { OpenModel } from './model.js';
-import { checkGuidance, type DescribedModel, type OpenOptions, prepareOpened } from './open-model.js';
+import { checkGuidance, type DescribedModel, type OpenOptions, openWeights, prepareOpened } from './open-model.js';
 
 export interface BackendFlags {
   backend: BackendName;
   threads?: number;
 }
 
-/** Starts the backend for models of these descriptions; what is slow is told on stderr. */
+/**
+ * Starts the backend for models of these descriptions; what is slow is told on stderr.
+ * @throws BackendError if the backend asked for is not available
+ */
 export function startFor(cards: readonly ModelCard[], { backend, threads }: BackendFlags): Promise<ChosenBackend> {
   return startBackend(backend, threads ?? threadsOf(cards), (message) => console.error(message));
 }
@@ -22,15 +25,20 @@ export function threadsOf(cards: readonly ModelCard[]): ReturnType<typeof thread
 }
 
 /**
- * Brings an open model to the backend that suits it, and closes its file.
- * @throws UsageError, ModelError see `checkGuidance` and `prepareOpened`
+ * Opens a model on the backend that suits it.
+ * @param inspect sees the weights before they are brought there
+ * @throws UsageError, ModelError see `openWeights`, `checkGuidance` and `prepareOpened`
+ * @throws BackendError if the backend asked for is not available
  */
 export async function startModel(
-  file: DescribedModel,
+  location: string,
   flags: OpenOptions & BackendFlags & { guidance: number },
+  inspect?: (file: DescribedModel) => Promise<void>,
 ): Promise<{ backend: ChosenBackend; model: OpenModel }> {
+  const file = await openWeights(location, flags);
   try {
     checkGuidance(file.card, flags.guidance);
+    await inspect?.(file);
     const backend = await startFor([file.card], flags);
     return { backend, model: await prepareOpened(file, flags) };
   } finally {

@@ -8,7 +8,7 @@ import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.j
 import { hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
 import { isDone, missingShards, writeShard } from '../generate/shards.js';
 import { workerShare } from '../generate/share.js';
-import { type DescribedModel, type OpenOptions, openWeights } from '../open-model.js';
+import type { DescribedModel, OpenOptions } from '../open-model.js';
 import { createProgress } from '../progress.js';
 import { type SampleSettings, sampleBatch, settingsOf } from '../sample.js';
 import { type BackendFlags, startModel } from '../start-model.js';
@@ -29,9 +29,10 @@ export interface GenerateFlags extends SampleSettings, OpenOptions, BackendFlags
 export async function generateCommand(location: string, flags: GenerateFlags): Promise<number> {
   const share = workerShare(flags.part, flags.parts, process.env);
   const listFile = await labelFile(flags.labels);
-  const file = await openWeights(location, flags);
-  const sha256 = await hashWeights(file);
-  const { backend, model } = await startModel(file, flags);
+  let sha256 = '';
+  const { backend, model } = await startModel(location, flags, async (file) => {
+    sha256 = await hashWeights(file);
+  });
   const { card } = model;
   const { inputSize, numClasses } = card.config;
   const list = listFile === undefined ? undefined : parseLabelList(listFile, card.classNames, flags.images);

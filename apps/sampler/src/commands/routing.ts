@@ -5,7 +5,7 @@ import { ditSizes } from '@dit-moe/dit';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
 import { exitCodes, ModelError, OutputError } from '../errors.js';
-import { type OpenOptions, openWeights } from '../open-model.js';
+import type { OpenOptions } from '../open-model.js';
 import { createProgress } from '../progress.js';
 import { evenness, RoutingCounter, specialisation } from '../routing/counts.js';
 import { drawFigures } from '../routing/figures.js';
@@ -28,7 +28,7 @@ const CSS_DPI = 96;
 
 /** Runs `routing` and returns the exit code. */
 export async function routingCommand(location: string, flags: RoutingFlags): Promise<number> {
-  const { backend, model } = await startModel(await openWeights(location, flags), flags);
+  const { backend, model } = await startModel(location, flags);
   const { card } = model;
   if (card.config.moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
   const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));

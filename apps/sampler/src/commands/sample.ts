@@ -6,7 +6,7 @@ import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { encode } from 'fast-png';
 import { exitCodes, OutputError, UsageError } from '../errors.js';
-import { type OpenOptions, openWeights } from '../open-model.js';
+import type { OpenOptions } from '../open-model.js';
 import { createProgress } from '../progress.js';
 import { readNoise, writeRaw } from '../raw-samples.js';
 import { readReference } from '../reference-image.js';
@@ -95,7 +95,7 @@ const DEFAULT_STRENGTH = 0.6;
 export async function sampleCommand(location: string, flags: SampleFlags): Promise<number> {
   if (flags.init === undefined && (flags.mask !== undefined || flags.strength !== undefined))
     throw new UsageError('--mask and --strength: they need the picture of --init.');
-  const { backend, model } = await startModel(await openWeights(location, flags), flags);
+  const { backend, model } = await startModel(location, flags);
   const { images, columns } = requests(flags, model.card.classNames);
   const noise = flags.noise === undefined ? undefined : await readNoise(flags.noise, model.card, images.length);
   // With a mask the new part starts from noise alone, unless it is to resemble the old one.

@@ -11,11 +11,13 @@ import type { DitConfig } from '../config.js';
 const SPLIT_FROM_WIDTH = 256;
 
 /**
- * Threads for {@link startBackend} that suit a model: one for each op and as many ops at once as there are cores if it is narrower than 256,
- * else `undefined`, those that the runtime takes by itself.
+ * Threads for `startBackend` of `@dit-moe/tensor-ops/node` that suit a model: one for each op and as many ops at once as there are cores if it
+ * is narrower than 256, else `undefined`, those that the runtime takes by itself. Measured, see docs/engine.md.
+ *
+ * @param config `hiddenSize` is the width in channels
  */
-export function threadsFor({
-  hiddenSize,
-}: Pick<DitConfig, 'hiddenSize'>): Required<Pick<TensorFlowOptions, 'threads' | 'interOpThreads'>> | undefined {
-  return hiddenSize < SPLIT_FROM_WIDTH ? { threads: 1, interOpThreads: os.availableParallelism() } : undefined;
+export function threadsFor(
+  config: Pick<DitConfig, 'hiddenSize'>,
+): Required<Pick<TensorFlowOptions, 'threads' | 'interOpThreads'>> | undefined {
+  return config.hiddenSize < SPLIT_FROM_WIDTH ? { threads: 1, interOpThreads: os.availableParallelism() } : undefined;
 }

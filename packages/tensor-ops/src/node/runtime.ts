@@ -127,7 +127,7 @@ async function start(
   };
 }
 
-/** tfjs-node 4.22 calls two functions of `node:util` that Node 22 warns of and later versions have no more. */
+/** tfjs-node 4.22 calls two functions of `node:util` that Node warns of from 22 on; 23 removed one of them. */
 function provideUtil(): void {
   Object.assign(util, { isNullOrUndefined: (value: unknown) => value === null || value === undefined, isArray: Array.isArray });
 }
