@@ -40,7 +40,7 @@ const LOOPS: readonly { solver: SolverName; gaussian?: boolean; guided?: boolean
 export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
-  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
+  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0].toFixed(2)}`);
   const python = findPython();
   const peer = python === undefined ? undefined : Peer.start(python, 'diffusion_schedulers.py', threads);
   const results: BenchmarkResult[] = [];
@@ -58,9 +58,9 @@ export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkRe
             (await peer.request<{ seconds: number[] }>({ do: 'run', solver, steps: STEPS, shape: SHAPE, guided, count })).seconds,
         );
       const [own, other] = await interleave(sides, repetitions);
-      perStep.set(name, own!);
-      results.push(result(name, 'us/step', 'less', own! * 1e6, other === undefined ? null : other * 1e6));
-      log(`${name}: ${(own! * 1e6).toFixed(0)} us${other === undefined ? '' : `, diffusers ${(other * 1e6).toFixed(0)} us`}`);
+      perStep.set(name, own);
+      results.push(result(name, 'us/step', 'less', own * 1e6, other === undefined ? null : other * 1e6));
+      log(`${name}: ${(own * 1e6).toFixed(0)} us${other === undefined ? '' : `, diffusers ${(other * 1e6).toFixed(0)} us`}`);
     }
   } finally {
     peer?.stop();
@@ -76,7 +76,7 @@ export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkRe
 /** Seconds per step of one loop; its model gives the same tensor every time. */
 function ourLoop(solver: SolverName, gaussian: boolean, guided: boolean): Timer {
   const start = tf.randomNormal(SHAPE, 0, 1, 'float32', 1);
-  const channels = SHAPE[1]! * (solver === 'ddpm' ? 2 : 1);
+  const channels = SHAPE[1] * (solver === 'ddpm' ? 2 : 1);
   const output = tf.fill([guided ? 2 * BATCH : BATCH, channels, ...SHAPE.slice(2)], 0.1);
   const free: Denoiser = () => output.clone();
   const labels = tf.tensor1d([1, 2, 3, 4], 'int32');
@@ -98,5 +98,5 @@ async function forward(precision: Precision, quick: boolean): Promise<number> {
   const model = prepareModel('forward', precision, true);
   const [seconds] = await interleave([timer(() => model.step())], { warmUp: 2, rounds: quick ? 2 : 5, perRound: 2 });
   model.dispose();
-  return seconds!;
+  return seconds;
 }

@@ -39,7 +39,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
   const wanted = (section: string): boolean => only === undefined || only === section;
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
-  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
+  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0].toFixed(2)}`);
   const python = findPython();
   let peer: Peer | undefined;
   if (python === undefined) {
@@ -89,7 +89,7 @@ class EngineBenchmark {
     const [value, other] = await this.compare(ours, { workload: 'add', count: OPS_PER_RUN }, repetitions);
     tf.dispose([a, b]);
     const micro = 1e6 / OPS_PER_RUN;
-    this.add('op-overhead', 'us/op', 'less', value! * micro, other === undefined ? null : other * micro);
+    this.add('op-overhead', 'us/op', 'less', value * micro, other === undefined ? null : other * micro);
   }
 
   /** Products of square matrices. */
@@ -98,14 +98,14 @@ class EngineBenchmark {
     const [a, b] = [1, 2].map((seed) =>
       tf.tidy(() => {
         const x = tf.randomNormal([MATRIX_SIZE, MATRIX_SIZE], 0, 1, 'float32', seed);
-        return precision === 'bf16' ? backend.raw('Cast', [x], { DstT: { type: DataType.bfloat16 } })[0]! : x;
+        return precision === 'bf16' ? backend.raw('Cast', [x], { DstT: { type: DataType.bfloat16 } })[0] : x;
       }),
     ) as [tf.Tensor, tf.Tensor];
-    const ours = timer(() => backend.raw('MatMul', [a, b])[0]!.dispose());
+    const ours = timer(() => backend.raw('MatMul', [a, b])[0].dispose());
     const [value, other] = await this.compare(ours, { workload: 'matmul', precision, size: MATRIX_SIZE }, repetitions);
     tf.dispose([a, b]);
     const flops = 2 * MATRIX_SIZE ** 3 * 1e-9;
-    this.add(`matmul-${precision}`, 'GFLOP/s', 'more', flops / value!, other === undefined ? null : flops / other);
+    this.add(`matmul-${precision}`, 'GFLOP/s', 'more', flops / value, other === undefined ? null : flops / other);
   }
 
   /**
@@ -134,7 +134,7 @@ class EngineBenchmark {
       repetitions,
     );
     model.dispose();
-    this.add(name, 'images/s', 'more', BATCH / value!, other === undefined ? null : BATCH / other);
+    this.add(name, 'images/s', 'more', BATCH / value, other === undefined ? null : BATCH / other);
     return variant;
   }
 
@@ -168,6 +168,6 @@ class EngineBenchmark {
     const line = result(name, unit, better, value, peer);
     this.results.push(line);
     const against = peer === null ? '' : `, peer ${peer.toFixed(2)}, ratio ${line.ratio!.toFixed(2)}`;
-    this.options.log(`${name}: ${value.toFixed(2)} ${unit}${against} (load average ${os.loadavg()[0]!.toFixed(2)})`);
+    this.options.log(`${name}: ${value.toFixed(2)} ${unit}${against} (load average ${os.loadavg()[0].toFixed(2)})`);
   }
 }

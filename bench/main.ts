@@ -26,8 +26,8 @@ async function main(): Promise<void> {
     return;
   }
   const [name] = positionals;
-  if (positionals.length !== 1 || !names.includes(name!)) throw new BenchmarkError(`Name one benchmark: ${names.join(', ')}.`);
-  const results = await (await loadBenchmark(name!)).run({
+  if (positionals.length !== 1 || !names.includes(name)) throw new BenchmarkError(`Name one benchmark: ${names.join(', ')}.`);
+  const results = await (await loadBenchmark(name)).run({
     quick: values.quick ?? false,
     ...(values.only !== undefined && { only: values.only }),
     log: (message) => process.stderr.write(`${message}\n`),

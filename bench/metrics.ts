@@ -24,14 +24,14 @@ const SQUARE_ROOT = 'scipy-sqrtm';
 export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
-  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
+  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0].toFixed(2)}`);
   const python = findPython();
   const peer = python === undefined ? undefined : Peer.start(python, 'metrics.py', threads);
   const results: BenchmarkResult[] = [];
   const add = (line: BenchmarkResult): void => {
     results.push(line);
     const against = line.peer === null ? '' : `, peer ${line.peer.toFixed(2)}, ratio ${line.ratio!.toFixed(2)}`;
-    log(`${line.name}: ${line.value.toFixed(2)} ${line.unit}${against} (load average ${os.loadavg()[0]!.toFixed(2)})`);
+    log(`${line.name}: ${line.value.toFixed(2)} ${line.unit}${against} (load average ${os.loadavg()[0].toFixed(2)})`);
   };
   try {
     if (peer === undefined) log('No PyTorch: python3 cannot import torch, so there is no peer. Set DIT_MOE_PYTHON to a Python that can.');
@@ -44,19 +44,19 @@ export async function run({ quick, log }: BenchmarkOptions): Promise<BenchmarkRe
     const network = await fastest(peer, networks, (variant) => ({ do: 'inception', variant, size: SIDE, batch: BATCH }), log);
     const [own, theirs] = await compare(timer(inception.step), peer, network, quick ? QUICK : FULL);
     inception.dispose();
-    add(result(`inception-${SIDE}px-batch-${BATCH}`, 'images/s', 'more', BATCH / own!, theirs === undefined ? null : BATCH / theirs));
+    add(result(`inception-${SIDE}px-batch-${BATCH}`, 'images/s', 'more', BATCH / own, theirs === undefined ? null : BATCH / theirs));
 
     const frechet = prepareFrechet();
     const prepare = (variant: string): Request => ({ do: 'frechet', variant, dimension: DIMENSION });
     const distance = await fastest(peer, DISTANCES, prepare, log);
     const [seconds, other] = await compare(timer(frechet.onRuntime), peer, distance, quick ? QUICK : FULL);
-    add(result(`frechet-${DIMENSION}`, 's', 'less', seconds!, other ?? null));
+    add(result(`frechet-${DIMENSION}`, 's', 'less', seconds, other ?? null));
     if (peer !== undefined) {
       const [again, root] = await compare(timer(frechet.onRuntime), peer, prepare(SQUARE_ROOT), { warmUp: 0, rounds: 2, perRound: 1 });
-      add(result(`frechet-${DIMENSION}-against-sqrtm`, 's', 'less', again!, root!));
+      add(result(`frechet-${DIMENSION}-against-sqrtm`, 's', 'less', again, root));
     }
     const [portable] = await interleave([timer(frechet.inTypeScript)], { warmUp: 0, rounds: quick ? 1 : 3, perRound: 1 });
-    add(result(`frechet-${DIMENSION}-typescript-one-thread`, 's', 'less', portable!, null));
+    add(result(`frechet-${DIMENSION}-typescript-one-thread`, 's', 'less', portable, null));
   } finally {
     peer?.stop();
   }

@@ -39,7 +39,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
   if (only !== undefined && !sections.includes(only)) throw new BenchmarkError(`There is no section "${only}": ${sections.join(', ')}.`);
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
-  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
+  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0].toFixed(2)}`);
   const repetitions: Repetitions = quick ? { warmUp: 1, rounds: 2, perRound: 1 } : { warmUp: 1, rounds: 4, perRound: 1 };
   const results: BenchmarkResult[] = [];
   for (const section of only === undefined ? sections : [only]) {
@@ -59,7 +59,7 @@ async function compareShape(
   options: BenchmarkOptions,
 ): Promise<BenchmarkResult[]> {
   const { log } = options;
-  const { width, tokens } = shapes[size]!;
+  const { width, tokens } = shapes[size];
   const python = findPython();
   const peer = python === undefined ? undefined : Peer.start(python, 'moe.py', threads);
   if (peer === undefined) log('No PyTorch: python3 cannot import torch, so there is no peer. Set DIT_MOE_PYTHON to a Python that can.');
@@ -75,7 +75,7 @@ async function compareShape(
         for (const workload of ['forward', 'train'] as const) {
           const choices = Array.from({ length: CHOICES }, (_, seed) => chooseExperts(tokens, 8, 2, skew, seed));
           const layer = { tokens, width, hidden: 4 * width, numExperts: 8, topK: 2, precision, workload, choices };
-          log(`${size}, load ${load} (largest over mean ${imbalance(choices[0]!, 8).toFixed(2)}), ${precision}, ${workload}`);
+          log(`${size}, load ${load} (largest over mean ${imbalance(choices[0], 8).toFixed(2)}), ${precision}, ${workload}`);
           results.push(...(await compareAll(`${size}-${load}-${workload}-${precision}`, layer, peer, repetitions, options)));
         }
   } finally {
@@ -110,16 +110,16 @@ async function compareAll(
   for (const side of [...steps, products]) side.dispose();
   tensors.dispose();
   const ours = milliseconds.slice(0, steps.length);
-  const alone = milliseconds[steps.length]!;
+  const alone = milliseconds[steps.length];
   const peers = milliseconds.slice(steps.length + 1);
   const names = [...steps.map(({ name }) => name), 'products alone', ...algorithms];
-  log(`  ${names.map((name, i) => `${name} ${milliseconds[i]!.toFixed(0)} ms`).join(', ')}`);
+  log(`  ${names.map((name, i) => `${name} ${milliseconds[i].toFixed(0)} ms`).join(', ')}`);
   // Dropping tokens is less work, so static capacity does not compete.
-  const best = Math.min(...ours.filter((_, i) => steps[i]!.name !== 'capacity'));
+  const best = Math.min(...ours.filter((_, i) => steps[i].name !== 'capacity'));
   const fastest = peers.length === 0 ? null : Math.min(...peers);
   return [
-    ...steps.map(({ name }, i) => result(`${label}/${name}`, 'ms', 'less', ours[i]!, fastest)),
+    ...steps.map(({ name }, i) => result(`${label}/${name}`, 'ms', 'less', ours[i], fastest)),
     result(`${label}/best vs products alone`, 'ms', 'less', best, alone),
-    ...algorithms.map((algorithm, i) => result(`${label}/best vs ${algorithm}`, 'ms', 'less', best, peers[i]!)),
+    ...algorithms.map((algorithm, i) => result(`${label}/best vs ${algorithm}`, 'ms', 'less', best, peers[i])),
   ];
 }

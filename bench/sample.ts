@@ -37,7 +37,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
   const { quick, log } = options;
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
-  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
+  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0].toFixed(2)}`);
   const python = findPython();
   if (python === undefined) log('No PyTorch: python3 cannot import torch, so there is no peer. Set DIT_MOE_PYTHON to a Python that can.');
   const peer = python === undefined ? undefined : Peer.start(python, 'dit_moe.py', threads);
@@ -68,10 +68,10 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
       await peer?.request({ do: 'release' });
       model.dispose();
       const rate = (seconds: number): number => (BATCH * TIMED_STEPS) / (STEPS * seconds);
-      add(result(`sample-${precision}`, 'images/s', 'more', rate(full!), theirs === undefined ? null : rate(theirs)));
+      add(result(`sample-${precision}`, 'images/s', 'more', rate(full), theirs === undefined ? null : rate(theirs)));
       // Without guidance a step computes half as many images.
       const proportion = (INSIDE + (TIMED_STEPS - INSIDE) / 2) / TIMED_STEPS;
-      add(result(`interval-time-${precision}`, 'of full', 'less', limited! / full!, proportion));
+      add(result(`interval-time-${precision}`, 'of full', 'less', limited / full, proportion));
     }
   } finally {
     peer?.stop();

@@ -45,7 +45,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
     throw new BenchmarkError(`There is no section "${only}": ${sections.join(', ')}.`);
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
-  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
+  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0].toFixed(2)}`);
   const python = findPython();
   if (python === undefined) log('No PyTorch: python3 cannot import torch, so there is no peer. Set DIT_MOE_PYTHON to a Python that can.');
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'bench-train-'));
@@ -193,10 +193,10 @@ class TrainBenchmark {
     // Without the first steps, which compile.
     const counted = steps.slice(3);
     const [busy, free] = [true, false].map((kind) => counted.filter((step) => step.saving === kind).map(({ seconds }) => seconds));
-    const usual = median(free!);
-    const added = busy!.reduce((a, b) => a + b, 0) / saves - (busy!.length / saves) * usual;
+    const usual = median(free);
+    const added = busy.reduce((a, b) => a + b, 0) / saves - (busy.length / saves) * usual;
     this.options.log(
-      `a step takes ${(1000 * usual).toFixed(0)} ms; ${(busy!.length / saves).toFixed(1)} steps run while one checkpoint is written`,
+      `a step takes ${(1000 * usual).toFixed(0)} ms; ${(busy.length / saves).toFixed(1)} steps run while one checkpoint is written`,
     );
     this.add(result('one save', 'steps', 'less', added / usual, null));
     this.add(
@@ -233,7 +233,7 @@ class TrainBenchmark {
   add(line: BenchmarkResult): void {
     this.results.push(line);
     const against = line.peer === null ? '' : `, peer ${line.peer.toFixed(2)}, ratio ${line.ratio!.toFixed(3)}`;
-    this.options.log(`${line.name}: ${line.value.toFixed(2)} ${line.unit}${against} (load average ${os.loadavg()[0]!.toFixed(2)})`);
+    this.options.log(`${line.name}: ${line.value.toFixed(2)} ${line.unit}${against} (load average ${os.loadavg()[0].toFixed(2)})`);
   }
 }
 

@@ -97,7 +97,7 @@ async function* weights(
 function* tensorMatches(name: string, tensor: HostTensor, reference: ExpectedTensor): Generator<Comparison> {
   yield same(`${name}/type`, [tensor.dtype, tensor.shape], [dtypes[reference.dtype], reference.shape]);
   const values = Array.from(tensor.data as ArrayLike<number | bigint>, Number);
-  const elements = reference.elements.map(([index]) => values[index]!);
+  const elements = reference.elements.map(([index]) => values[index]);
   yield compare(
     `${name}/elements`,
     elements,
@@ -106,8 +106,8 @@ function* tensorMatches(name: string, tensor: HostTensor, reference: ExpectedTen
   );
   const sums = [values.reduce((sum, v) => sum + v, 0), values.reduce((sum, v) => sum + v * v, 0)];
   const atol = 1e-9 * Math.sqrt(values.length * reference.sum_of_squares);
-  yield compare(`${name}/sum`, [sums[0]!], [reference.sum], { atol, rtol: 0 });
-  yield compare(`${name}/sum of squares`, [sums[1]!], [reference.sum_of_squares], { rtol: 1e-9 });
+  yield compare(`${name}/sum`, [sums[0]], [reference.sum], { atol, rtol: 0 });
+  yield compare(`${name}/sum of squares`, [sums[1]], [reference.sum_of_squares], { rtol: 1e-9 });
 }
 
 interface ExpectedOptimizer {
@@ -190,7 +190,7 @@ async function* malformed(folder: string): AsyncGenerator<Comparison> {
     let outcome: string;
     let error: unknown;
     try {
-      const checkpoint = await openCheckpoint(path.join(folder, file!));
+      const checkpoint = await openCheckpoint(path.join(folder, file));
       for (const name of checkpoint.names) await checkpoint.read(name);
       await checkpoint.close();
       outcome = 'accept';
@@ -200,9 +200,9 @@ async function* malformed(folder: string): AsyncGenerator<Comparison> {
     }
     const typed = error === undefined || DitMoeError.isInstance(error);
     const clean = !('polluted' in Object.prototype) && process.memoryUsage().arrayBuffers - before < MALFORMED_BYTES;
-    const allowed = expected!.split(' or ').includes(outcome);
+    const allowed = expected.split(' or ').includes(outcome);
     yield check(`malformed/${file}`, allowed && typed && clean, `${defect}: ${outcome}: ${error instanceof Error ? error.message : ''}`);
-    const named = /forbidden global|os\.system/.test(defect!) || /os\.system/.test(file!);
+    const named = /forbidden global|os\.system/.test(defect) || /os\.system/.test(file);
     if (named)
       yield check(
         `malformed/${file} names the global`,

@@ -52,10 +52,10 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     const match = /^(tables_(.+)_T(\d+))\.safetensors$/.exec(found);
     if (match === null) continue;
     const tables = diffusionTables(betaSchedule(match[2] as BetaSchedule, Number(match[3])));
-    for (const [name, { data }] of open(match[1]!)) yield float64(match[1]!, name, tableOf(tables, name), data as Float64Array);
+    for (const [name, { data }] of open(match[1])) yield float64(match[1], name, tableOf(tables, name), data as Float64Array);
   }
   for (const [name, { data, shape }] of open('betas_other'))
-    yield float64('betas_other', name, betasBetween(name.split('.')[0] as BetaShape, 1e-4, 0.02, shape[0]!), data as Float64Array);
+    yield float64('betas_other', name, betasBetween(name.split('.')[0] as BetaShape, 1e-4, 0.02, shape[0]), data as Float64Array);
   for (const { num_timesteps, spec, timesteps, error } of json(path.join(folder, 'respacing.json')))
     if (error)
       yield check(
@@ -78,12 +78,9 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     tf.tidy(() => {
       const column = (z: tf.Tensor) => tf.reshape(z, [-1, 1, 1, 1]);
       const index = tf.reshape(tf.range(0, channels, 1), [1, -1, 1, 1]);
-      const mean = tf.add(
-        tf.add(tf.mul(constants.a!, x), tf.mul(constants.b!, column(tf.sin(tf.div(t, 100))))),
-        tf.mul(constants.d!, index),
-      );
+      const mean = tf.add(tf.add(tf.mul(constants.a, x), tf.mul(constants.b, column(tf.sin(tf.div(t, 100))))), tf.mul(constants.d, index));
       if (!learned) return mean;
-      return tf.concat([mean, tf.add(tf.mul(constants.c!, tf.tanh(x)), tf.mul(constants.e!, column(tf.cos(tf.div(t, 50)))))], 1);
+      return tf.concat([mean, tf.add(tf.mul(constants.c, tf.tanh(x)), tf.mul(constants.e, column(tf.cos(tf.div(t, 50)))))], 1);
     });
   const constantsOf = (meanType: string): Record<string, number> => (meanType === 'START_X' ? toy.constants_start_x : toy.constants);
   const denoiser = (diffusion: GaussianDiffusion, meanType = 'EPSILON') => {
@@ -93,8 +90,8 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     new GaussianDiffusion({
       schedule: toy.main_schedule,
       ...(name === 'respaced' && { spacing: toy.loss_respacing }),
-      meanType: meanTypes[meanType]!,
-      varianceType: varianceTypes[varianceType]!,
+      meanType: meanTypes[meanType],
+      varianceType: varianceTypes[varianceType],
     });
   const steps = (name: string) => (recorded.has(`t_${name}`) ? input(`t_${name}`) : input('t_T1000'));
   const against = (file: string, expected: Map<string, { data: unknown }>) => (name: string, actual: ArrayLike<number>) =>
@@ -121,7 +118,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
       predict_eps_from_xstart: () => diffusion.noiseFromClean(xt, t, clean),
       prior_bpd: () => priorBits(diffusion, clean),
     };
-    yield q32(name, await values(tf.tidy(compute[rest[0]!]!)));
+    yield q32(name, await values(tf.tidy(compute[rest[0]])));
   }
 
   // Reverse steps
@@ -131,7 +128,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     const diffusion = process(kind, meanType, varianceType);
     const t = steps(kind);
     const result = tf.tidy(() => {
-      const output = denoiser(diffusion, meanType)(xt, diffusion.modelTimes(t, xt.shape[0]!));
+      const output = denoiser(diffusion, meanType)(xt, diffusion.modelTimes(t, xt.shape[0]));
       const step = diffusion.reverseStep(output, xt, t, { clip: clip === 'clip' });
       return tf.add(tf.zerosLike(xt), { mean: step.mean, log_variance: step.logVariance, pred_xstart: step.clean }[field]!);
     });
@@ -148,14 +145,14 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     const names = diffusion.learnsVariance ? ['a', 'b', 'd', 'c', 'e'] : ['a', 'b', 'd'];
     const lossOf = (...constants: tf.Tensor[]) => {
       const x = diffusion.addNoise(clean, t, noise);
-      const named = Object.fromEntries(names.map((name, i) => [name, constants[i]!]));
-      const output = predict(x, diffusion.modelTimes(t, x.shape[0]!), named, diffusion.learnsVariance);
-      return diffusionLosses(diffusion, output, clean, t, noise, lossTypes[type]!);
+      const named = Object.fromEntries(names.map((name, i) => [name, constants[i]]));
+      const output = predict(x, diffusion.modelTimes(t, x.shape[0]), named, diffusion.learnsVariance);
+      return diffusionLosses(diffusion, output, clean, t, noise, lossTypes[type]);
     };
-    const constants = names.map((name) => tf.scalar(constantsOf(meanType)[name]!));
+    const constants = names.map((name) => tf.scalar(constantsOf(meanType)[name]));
     const found = tf.tidy(() => lossOf(...constants) as unknown as tf.NamedTensorMap);
     for (const term of ['loss', 'mse', 'vb'])
-      if (losses.has(`${prefix}/${term}`)) yield against('training_losses', losses)(`${prefix}/${term}`, await values(found[term]!));
+      if (losses.has(`${prefix}/${term}`)) yield against('training_losses', losses)(`${prefix}/${term}`, await values(found[term]));
     if (!losses.has(`${prefix}/grad`)) continue;
     const gradients = tf.tidy(() => tf.stack(tf.grads((...c: tf.Tensor[]) => tf.mean(lossOf(...c).loss))(constants)));
     yield against('training_losses', losses)(`${prefix}/grad`, await values(gradients));
@@ -178,7 +175,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
   const ancestral = open('p_sample_loop');
   for (const prefix of new Set([...ancestral.keys()].map((name) => name.slice(0, name.lastIndexOf('/'))))) {
     const [schedule, varianceType, clip] = prefix.split('/') as [BetaSchedule, string, string];
-    const diffusion = new GaussianDiffusion({ schedule, spacing: toy.loop_respacing, varianceType: varianceTypes[varianceType]! });
+    const diffusion = new GaussianDiffusion({ schedule, spacing: toy.loop_respacing, varianceType: varianceTypes[varianceType] });
     const states = await collect(ddpm(diffusion, denoiser(diffusion), start, slices('p_noises'), { clip: clip === 'clip' }));
     for (const field of ['sample', 'pred_xstart'] as const)
       if (ancestral.has(`${prefix}/${field}`)) yield against('p_sample_loop', ancestral)(`${prefix}/${field}`, states[field]);
@@ -220,8 +217,8 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     const diffusion = new GaussianDiffusion({
       schedule,
       spacing: toy.bpd_respacing,
-      meanType: meanTypes[meanType]!,
-      varianceType: varianceTypes[varianceType]!,
+      meanType: meanTypes[meanType],
+      varianceType: varianceTypes[varianceType],
     });
     const found = await bitsPerDimension(diffusion, denoiser(diffusion, meanType), clean, slices('bpd_noises'), { clip: true });
     const terms = { total_bpd: found.total, prior_bpd: found.prior, vb: found.terms, xstart_mse: found.cleanError, mse: found.noiseError };
@@ -237,7 +234,7 @@ async function* resampler(golden: ReturnType<typeof json>): AsyncGenerator<Compa
       yield compare(`resampler/weights after event ${i + 1}`, sampler.weights(), state.weights, { rtol: 1e-12 });
   }
   for (const [t, losses] of golden.loss_history.entries())
-    yield compare(`resampler/history of ${t}`, sampler.lossHistory[t]!, losses, { rtol: 0 });
+    yield compare(`resampler/history of ${t}`, sampler.lossHistory[t], losses, { rtol: 0 });
 }
 
 function refuses(work: () => unknown): boolean {

@@ -24,7 +24,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
   for (const name of outputs.keys()) {
     const [method, clip] = name.split('.') as ['ddpm' | 'ddim', string];
     cases.set(`${method}.${clip}`, () => {
-      const steps = outputs.get(`${method}.${clip}.states`)!.shape[0]!;
+      const steps = outputs.get(`${method}.${clip}.states`)!.shape[0];
       const spec = method === 'ddpm' ? String(steps) : `ddim${steps}`;
       const diffusion = new GaussianDiffusion({ spacing: spec });
       const options = { clip: clip === 'clip' };

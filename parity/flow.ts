@@ -47,7 +47,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     }
     const scale = 2; // stated by the layout
     for (const guided of [true, false]) {
-      const steps = outputs.get('sample.cfg')!.shape[0]! - 1;
+      const steps = outputs.get('sample.cfg')!.shape[0] - 1;
       const states = [await z.data()];
       const clean = [await z.data()];
       const guidedModel = flowModel(classifierFreeGuidance(velocity, { labels: y, nullLabel: nulls, scale: guided ? scale : 1 }));

@@ -30,8 +30,8 @@ export function compare(name: string, actual: Numbers, expected: Numbers, { atol
   let maxAbsError = passed ? 0 : Number.POSITIVE_INFINITY;
   let scale = 0;
   for (let i = 0; i < expected.length && passed !== undefined && i < actual.length; i++) {
-    const want = expected[i]!;
-    const got = actual[i]!;
+    const want = expected[i];
+    const got = actual[i];
     const error = Object.is(want, got) || want === got ? 0 : Math.abs(got - want);
     if (!(error <= atol + rtol * Math.abs(want))) passed = false;
     maxAbsError = Number.isNaN(error) ? Number.POSITIVE_INFINITY : Math.max(maxAbsError, error);

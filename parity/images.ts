@@ -60,7 +60,7 @@ async function* compareSource(folder: string, file: string, source: Source): Asy
 
 function close(name: string, actual: Uint8Array, want: Uint8Array): Comparison {
   if (actual.length !== want.length) return check(name, false, `expected ${want.length} values, found ${actual.length}`);
-  const errors = Float64Array.from(want, (v, i) => Math.abs(v - actual[i]!));
+  const errors = Float64Array.from(want, (v, i) => Math.abs(v - actual[i]));
   const mean = errors.reduce((a, b) => a + b, 0) / errors.length;
   const share = errors.filter((e) => e <= JPEG.within).length / errors.length;
   const largest = errors.reduce((a, b) => Math.max(a, b), 0);

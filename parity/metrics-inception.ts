@@ -130,7 +130,7 @@ function* compareChecksums(name: string, values: Float32Array, want: Checksums):
   let [sum, sumAbs, weighted, squares, zeros] = [0, 0, 0, 0, 0];
   let [min, max] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
   for (let i = 0; i < values.length; i++) {
-    const v = values[i]!;
+    const v = values[i];
     sum += v;
     sumAbs += Math.abs(v);
     weighted += v * ((i % 97) - 48);
@@ -165,7 +165,7 @@ async function* endToEnd(
     const file = path.join(folder, `end_to_end_${side}.npz`);
     if (!fs.existsSync(file)) return;
     const { arrays: npz, close } = await openNpz(file);
-    const images = await npz.read(npz.names[0]!).finally(close);
+    const images = await npz.read(npz.names[0]).finally(close);
     const x = tf.tensor4d(images.data as Uint8Array, images.shape as [number, number, number, number], 'int32');
     const found = inception(weights, resizeForInception(x));
     for (const [name, value] of [
@@ -181,16 +181,11 @@ async function* endToEnd(
     outputs[side] = { pool: await rows(found.pool), spatial: await rows(found.spatial), logits: await rows(found.logits) };
   }
   const { reference, sample } = outputs as Record<'reference' | 'sample', (typeof outputs)[string]>;
-  yield compare('end_to_end/fid', [frechetDistanceOf(reference.pool, sample.pool).distance], [want['fid']!], { rtol: 1e-5 });
-  yield compare('end_to_end/sfid', [frechetDistanceOf(reference.spatial, sample.spatial).distance], [want['sfid']!], { rtol: 1e-5 });
-  yield compare(
-    'end_to_end/inception_score',
-    [inceptionScoreBySplits(sample.logits, 1).mean],
-    [want['inception_score_sample_one_split']!],
-    {
-      rtol: 1e-5,
-    },
-  );
+  yield compare('end_to_end/fid', [frechetDistanceOf(reference.pool, sample.pool).distance], [want['fid']], { rtol: 1e-5 });
+  yield compare('end_to_end/sfid', [frechetDistanceOf(reference.spatial, sample.spatial).distance], [want['sfid']], { rtol: 1e-5 });
+  yield compare('end_to_end/inception_score', [inceptionScoreBySplits(sample.logits, 1).mean], [want['inception_score_sample_one_split']], {
+    rtol: 1e-5,
+  });
 }
 
 /** Buffers of PyTorch's batch norms that no network reads. */
@@ -222,7 +217,7 @@ function formulaWeights(seed: number): WeightSource {
 }
 
 function range(name: string, shape: readonly number[]): [scale: number, offset: number] {
-  if (name === 'fc.weight') return [Math.sqrt(48 / shape[1]!), 0];
+  if (name === 'fc.weight') return [Math.sqrt(48 / shape[1]), 0];
   if (name.endsWith('conv.weight')) return [Math.sqrt(6 / shape.slice(1).reduce((a, b) => a * b, 1)), 0];
   if (name.endsWith('bn.weight')) return [0.2, 1];
   if (name.endsWith('running_var')) return [0.3, 1];

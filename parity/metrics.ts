@@ -32,9 +32,9 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
   }
 }
 
-const rowsOf = ({ shape, data }: HostTensor): Features => features(data as Float32Array, shape[1]!);
+const rowsOf = ({ shape, data }: HostTensor): Features => features(data as Float32Array, shape[1]);
 /** Cases of a file with names such as `CASE.a`. */
-const cases = (names: Iterable<string>): string[] => [...new Set([...names].map((name) => name.split('.')[0]!))].sort();
+const cases = (names: Iterable<string>): string[] => [...new Set([...names].map((name) => name.split('.')[0]))].sort();
 /** One number, relative. */
 const one = (name: string, actual: number, expected: number, rtol: number, atol = 0): Comparison =>
   compare(name, [actual], [expected], { rtol, atol });
@@ -46,7 +46,7 @@ function* frechet(folder: string): Generator<Comparison> {
   const statistics = tensors(path.join(folder, 'stats.safetensors'));
   const given = (name: string): Pick<Moments, 'mean' | 'covariance'> => {
     const [mean, sigma] = [statistics.get(`${name}.mu`)!, statistics.get(`${name}.sigma`)!];
-    return { mean: mean.data as Float64Array, covariance: matrix(sigma.shape[0]!, sigma.shape[1]!, sigma.data as Float64Array) };
+    return { mean: mean.data as Float64Array, covariance: matrix(sigma.shape[0], sigma.shape[1], sigma.data as Float64Array) };
   };
   for (const name of cases(statistics.keys())) {
     const want = expected[name];
@@ -132,8 +132,8 @@ function* inceptionScore(folder: string): Generator<Comparison> {
       const out = new Float64Array(pool.count * weight.count);
       for (let i = 0; i < pool.count; i++)
         for (let c = 0; c < weight.count; c++) {
-          let sum = withBias ? bias[c]! : 0;
-          for (let j = 0; j < pool.dimension; j++) sum += pool.data[i * pool.dimension + j]! * weight.data[c * pool.dimension + j]!;
+          let sum = withBias ? bias[c] : 0;
+          for (let j = 0; j < pool.dimension; j++) sum += pool.data[i * pool.dimension + j] * weight.data[c * pool.dimension + j];
           out[i * weight.count + c] = sum;
         }
       return features(out, weight.count);
@@ -191,8 +191,8 @@ function* manifold(folder: string): Generator<Comparison> {
       if (neighbour === undefined) continue;
       const found = densityCoverage(reference, sample, Number(neighbour));
       for (const field of ['precision', 'recall', 'coverage'] as const)
-        yield one(`${name}/${form}/${field}`, found[field], prdc[field]!, 1e-12);
-      yield one(`${name}/${form}/density`, found.density, prdc['density']!, 1e-9);
+        yield one(`${name}/${form}/${field}`, found[field], prdc[field], 1e-12);
+      yield one(`${name}/${form}/density`, found.density, prdc['density'], 1e-9);
       const realism = data.get(`${name}.${form}.realism`);
       if (realism !== undefined) yield compare(`${name}/${form}/realism`, found.realism, realism.data as Float64Array, { rtol: 1e-9 });
     }
@@ -206,7 +206,7 @@ function* manifold(folder: string): Generator<Comparison> {
 
 function rowNorm({ data, dimension }: Features, row: number): number {
   let sum = 0;
-  for (let i = row * dimension; i < (row + 1) * dimension; i++) sum += data[i]! ** 2;
+  for (let i = row * dimension; i < (row + 1) * dimension; i++) sum += data[i] ** 2;
   return sum;
 }
 

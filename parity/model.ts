@@ -44,7 +44,7 @@ async function* compareModel(
     ]),
   );
   const against = (file: string, name: string, actual: Numbers): Comparison => {
-    const expected = files[file]!.get(name);
+    const expected = files[file].get(name);
     if (expected === undefined) return check(`${id}/${file}/${name}`, false, 'the reference has no such tensor');
     const { atol = 0, rtol = 2e-5, kind } = tolerances[`${id}/${file}.safetensors`]?.[name] ?? {};
     return compare(
@@ -61,15 +61,15 @@ async function* compareModel(
   yield against('outputs', 'out', await numbers(output));
   yield against('outputs', 'out_t_frac', await numbers(dit(weights, config, x, tFraction, y).output));
   const [xs, ts, ys] = ['x_cfg', 't_cfg', 'y_cfg'].map((name) => onDevice(inputs, name)) as [tf.Tensor, tf.Tensor, tf.Tensor];
-  for (const name of files['outputs']!.keys()) {
+  for (const name of files['outputs'].keys()) {
     const scale = /^out_cfg_(.+)$/.exec(name)?.[1];
     if (scale !== undefined)
       yield against('outputs', name, await numbers(ditWithGuidance(weights, config, xs, tf.cast(ts, 'float32'), ys, Number(scale))));
   }
 
   // The choices that the reference recorded, repeated: with them numerics differ apart from ties.
-  const chosen = (layer: number) => ({ selector: replay(onDevice(files['routing']!, `layer${layer}.topk_idx`)) });
-  if (files['routing']!.has('layer0.topk_idx')) {
+  const chosen = (layer: number) => ({ selector: replay(onDevice(files['routing'], `layer${layer}.topk_idx`)) });
+  if (files['routing'].has('layer0.topk_idx')) {
     const replayed = await numbers(dit(weights, config, x, tf.cast(t, 'float32'), y, { moe: chosen }).output);
     yield { ...against('outputs', 'out', replayed), name: `${id}/outputs/out by the recorded choices` };
   }
@@ -94,12 +94,12 @@ async function* compareModel(
     moe_out: 'feedForwardOut',
     out: 'output',
   };
-  for (const name of files['activations']!.keys()) {
+  for (const name of files['activations'].keys()) {
     const [, layer, part] = /^block(\d+)\.(.+)$/.exec(name) ?? [];
     if (part === 'shared_out') {
       const shared = `blocks.${layer}.moe.shared`;
-      const tokens = tf.reshape(traced[`blocks.${layer}.feedForwardIn`]!, [-1, config.hiddenSize]);
-      yield against('activations', name, await numbers(swiglu(tokens, weights[`${shared}.gateUp`]!, weights[`${shared}.down`]!)));
+      const tokens = tf.reshape(traced[`blocks.${layer}.feedForwardIn`], [-1, config.hiddenSize]);
+      yield against('activations', name, await numbers(swiglu(tokens, weights[`${shared}.gateUp`], weights[`${shared}.down`])));
       continue;
     }
     const ours = part === undefined ? names[name] : `blocks.${layer}.${parts[part]}`;
@@ -108,13 +108,13 @@ async function* compareModel(
       ? check(`${id}/activations/${name}`, false, 'not traced')
       : against('activations', name, await numbers(value));
   }
-  for (const name of files['routing']!.keys()) {
+  for (const name of files['routing'].keys()) {
     const [, layer, part] = /^layer(\d+)\.(.+)$/.exec(name) ?? [];
     const of: Record<string, string> = { probs: 'scores', topk_idx: 'experts', topk_weight: 'expertWeights', expert_count: 'load' };
     if (part === 'logits') {
-      const tokens = tf.reshape(traced[`blocks.${layer}.feedForwardIn`]!, [-1, config.hiddenSize]);
-      yield against('routing', name, await numbers(tf.matMul(tokens as tf.Tensor2D, weights[`blocks.${layer}.moe.gate`]! as tf.Tensor2D)));
-    } else yield against('routing', name, await numbers(traced[`blocks.${layer}.${of[part ?? '']}`]!));
+      const tokens = tf.reshape(traced[`blocks.${layer}.feedForwardIn`], [-1, config.hiddenSize]);
+      yield against('routing', name, await numbers(tf.matMul(tokens as tf.Tensor2D, weights[`blocks.${layer}.moe.gate`] as tf.Tensor2D)));
+    } else yield against('routing', name, await numbers(traced[`blocks.${layer}.${of[part ?? '']}`]));
   }
 
   /** Loss, gradients and terms with the given weights and labels. */
@@ -127,7 +127,7 @@ async function* compareModel(
         });
         const mse = mean(tf.squaredDifference(tf.reshape(result.output, [-1]), tf.reshape(target, [-1])), 0);
         const auxiliary = tf.mul(tf.stack(balances), alpha);
-        return { loss: tf.add(mse, tf.mul(result.losses['balance']!, alpha)), extra: { out: result.output, mse, auxiliary } };
+        return { loss: tf.add(mse, tf.mul(result.losses['balance'], alpha)), extra: { out: result.output, mse, auxiliary } };
       },
       now,
       { allowZeros: true },
@@ -137,19 +137,19 @@ async function* compareModel(
   yield against('train', 'mse', await numbers(extra.mse));
   yield against('train', 'aux_per_layer', await numbers(extra.auxiliary));
   yield against('train', 'total_loss', await numbers(value));
-  for (const [name, grad] of await asReference(model, grads)) if (files['grads']!.has(name)) yield against('grads', name, grad);
-  const missing = [...files['grads']!.keys()].filter((name) => name === 'pos_embed');
+  for (const [name, grad] of await asReference(model, grads)) if (files['grads'].has(name)) yield against('grads', name, grad);
+  const missing = [...files['grads'].keys()].filter((name) => name === 'pos_embed');
   if (missing.length > 0) yield check(`${id}/grads/pos_embed`, false, 'positions are frozen');
 
   const onlyBalance = valueAndGrads(
-    () => ({ loss: tf.mul(dit(weights, config, x, tf.cast(t, 'float32'), y).losses['balance']!, alpha) }),
+    () => ({ loss: tf.mul(dit(weights, config, x, tf.cast(t, 'float32'), y).losses['balance'], alpha) }),
     weights,
     {
       allowZeros: true,
     },
   );
   const balanceGrads = await asReference(model, onlyBalance.grads);
-  for (const name of files['aux']!.keys()) {
+  for (const name of files['aux'].keys()) {
     const theirs = /^batch_aux\.only_grad\.(.+)$/.exec(name)?.[1]?.replace(/^layer(\d+)\.gate$/, 'blocks.$1.moe.gate.weight');
     if (theirs !== undefined) yield against('aux', name, balanceGrads.get(theirs)!);
   }
@@ -157,7 +157,7 @@ async function* compareModel(
   yield against('aux', 'seq_aux.aux_per_layer', await numbers(perImage.extra.auxiliary));
   yield against('aux', 'seq_aux.total_loss', await numbers(perImage.value));
   const perImageGrads = await asReference(model, perImage.grads);
-  for (const name of files['aux']!.keys()) {
+  for (const name of files['aux'].keys()) {
     const theirs = /^seq_aux\.grad\.(.+)$/.exec(name)?.[1]?.replace(/^layer(\d+)\.gate$/, 'blocks.$1.moe.gate.weight');
     if (theirs !== undefined) yield against('aux', name, perImageGrads.get(theirs)!);
   }
@@ -172,7 +172,7 @@ async function* compareModel(
     yield against('train', 'drop.out', await numbers(dropped.extra.out));
     yield against('train', 'drop.mse', await numbers(dropped.extra.mse));
     yield against('train', 'drop.aux_per_layer', await numbers(dropped.extra.auxiliary));
-    const table = await numbers(dropped.grads['labelEmbedding.table']!);
+    const table = await numbers(dropped.grads['labelEmbedding.table']);
     yield against('train', 'drop.grad.y_embedder.embedding_table.weight', table);
   }
 
@@ -187,7 +187,7 @@ async function* compareModel(
     yield against('adamw', `step${step}.total_loss_before`, await numbers(now.value));
     optimizer.apply(now.grads, 1e-4);
     const after = await asReference(model, read(parameters));
-    for (const name of files['adamw']!.keys()) {
+    for (const name of files['adamw'].keys()) {
       const [, theirs] = new RegExp(`^step${step}\\.(?!delta\\.|exp_avg|total_loss)(.+)$`).exec(name) ?? [];
       if (theirs !== undefined) yield against('adamw', name, after.get(theirs)!);
       const [, moved] = new RegExp(`^step${step}\\.delta\\.(.+)$`).exec(name) ?? [];
@@ -195,7 +195,7 @@ async function* compareModel(
         yield against(
           'adamw',
           name,
-          after.get(moved)!.map((v, i) => v - initial.get(moved)![i]!),
+          after.get(moved)!.map((v, i) => v - initial.get(moved)![i]),
         );
       const [, from, decay, averaged] = (step === 1 && /^ema\.from_(w0|1p5w0)\.d(0\.\d+)\.(.+)$/.exec(name)) || [];
       if (averaged === undefined) continue;
@@ -205,7 +205,7 @@ async function* compareModel(
         yield against(
           'adamw',
           name,
-          start.map((v, i) => Number(decay) * v + (1 - Number(decay)) * initial.get('pos_embed')![i]!),
+          start.map((v, i) => Number(decay) * v + (1 - Number(decay)) * initial.get('pos_embed')![i]),
         );
         continue;
       }
@@ -217,10 +217,10 @@ async function* compareModel(
       for (const [n, p] of Object.entries(
         from === 'w0' ? (ema as unknown as { parameters: Record<string, Parameter> }).parameters : scaled,
       ))
-        p.assign(parameters[n]!.read());
+        p.assign(parameters[n].read());
       ema.update();
       yield against('adamw', name, (await asReference(model, read(ema.averages))).get(averaged)!);
-      if (from !== 'w0') for (const [n, p] of Object.entries(scaled)) p.assign(tf.mul(weights[n]!, 1.5));
+      if (from !== 'w0') for (const [n, p] of Object.entries(scaled)) p.assign(tf.mul(weights[n], 1.5));
     }
   }
   for (const [moment, of] of [
@@ -228,7 +228,7 @@ async function* compareModel(
     ['exp_avg_sq', optimizer.secondMoments],
   ] as const) {
     const theirs = await asReference(model, read(of));
-    for (const name of files['adamw']!.keys())
+    for (const name of files['adamw'].keys())
       if (name.startsWith(`step2.${moment}.`)) yield against('adamw', name, theirs.get(name.slice(`step2.${moment}.`.length))!);
   }
   yield against('train', 'mse_after_2_adamw_steps', await numbers(training(read(parameters), y).extra.mse));
@@ -263,7 +263,7 @@ async function* compareInBf16(
         trace: (name, tensor) => (traced[name] = tf.keep(tf.clone(tensor))),
       });
       const error = mean(tf.squaredDifference(tf.reshape(output, [-1]), tf.reshape(target, [-1])), 0);
-      return { loss: tf.add(error, tf.mul(losses['balance']!, alpha)), extra: { output } };
+      return { loss: tf.add(error, tf.mul(losses['balance'], alpha)), extra: { output } };
     },
     low,
     { allowZeros: true },
@@ -276,14 +276,14 @@ async function* compareInBf16(
   yield await against('outputs', 'out', (await extra.output.data()) as Float32Array);
   for (const name of files.activations.keys()) {
     const layer = /^block(\d+)\.out$/.exec(name)?.[1];
-    if (layer !== undefined) yield await against('activations', name, (await traced[`blocks.${layer}.output`]!.data()) as Float32Array);
+    if (layer !== undefined) yield await against('activations', name, (await traced[`blocks.${layer}.output`].data()) as Float32Array);
   }
   // Experts with a handful of tokens have gradients of a few rounded products, so all gradients are compared as one vector.
   const [ours, theirs]: [number[], number[]] = [[], []];
   for (const [name, gradient] of await asReference({ config, weights, alpha, ...model }, grads)) {
     const expected = files.grads.get(name)?.data as Float32Array | undefined;
     if (expected === undefined) continue;
-    ours.push(norm(gradient.map((v, i) => v - expected[i]!)));
+    ours.push(norm(gradient.map((v, i) => v - expected[i])));
     theirs.push(norm(expected));
   }
   yield compare(`${id}/grads/norm of the error in bf16`, [norm(ours)], [0], {

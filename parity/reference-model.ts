@@ -45,7 +45,7 @@ export async function readModel(folder: string): Promise<ReferenceModel> {
 /** Tensors under our names as arrays under the reference's. */
 export async function asReference(model: ReferenceModel, ours: Readonly<Record<string, tf.Tensor>>): Promise<Map<string, Float32Array>> {
   const theirs = new Map<string, Float32Array>();
-  const read = async (name: string) => (await ours[name]!.data()) as Float32Array;
+  const read = async (name: string) => (await ours[name].data()) as Float32Array;
   for await (const [name, { data }] of exportWeights(model.config, model.layout, read)) theirs.set(name, data);
   return theirs;
 }

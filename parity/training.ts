@@ -32,10 +32,10 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
           const { x: shown, t } = goal.noisy(x, noise, time);
           const { output, losses } = dit(weights, config, shown, t, y);
           const { mse, ...terms } = goal.losses(output, x, noise, time);
-          const known = flow ? terms : { mse: mse!, ...terms };
+          const known = flow ? terms : { mse: mse, ...terms };
           const means = Object.fromEntries(Object.entries(known).map(([name, values]) => [name, mean(values, 0)]));
-          const loss = means['loss']!;
-          const aux = tf.mul(losses['balance']!, facts.aux_loss_alpha);
+          const loss = means['loss'];
+          const aux = tf.mul(losses['balance'], facts.aux_loss_alpha);
           return { loss: tf.add(loss, aux), extra: { ...means, aux } as Record<string, tf.Tensor> };
         },
         weights,
@@ -48,7 +48,7 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
     });
     const at = (name: string, i: number) => {
       const { shape, data } = inputs.get(name)!;
-      const size = data.length / shape[0]!;
+      const size = data.length / shape[0];
       return (data as Float32Array).slice(i * size, (i + 1) * size);
     };
     const series: Record<string, number[]> = {};
@@ -63,7 +63,7 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
       );
       for (const [name, value] of Object.entries(result)) {
         series[name] ??= [];
-        series[name].push((await value.data())[0]!);
+        series[name].push((await value.data())[0]);
       }
     }
     for (const [name, values] of Object.entries(series))
@@ -71,8 +71,8 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
     const [weights, averages] = [await asReference(model, read(parameters)), await asReference(model, read(ema.averages))];
     for (const [name, { data }] of tensors(path.join(instance, 'final.safetensors'))) {
       const [, kind, theirs] = /^(weights|ema)\.(.+)$/.exec(name)!;
-      const ours = (kind === 'ema' ? averages : weights).get(theirs!)!;
-      yield compare(`${id}/${name}`, ours, data as Float32Array, { atol: facts.atol[kind!] });
+      const ours = (kind === 'ema' ? averages : weights).get(theirs)!;
+      yield compare(`${id}/${name}`, ours, data as Float32Array, { atol: facts.atol[kind] });
     }
   }
 }

@@ -72,7 +72,7 @@ async function* compareAutoencoder(folder: string): AsyncGenerator<Comparison> {
     const wanted = file.endsWith('.ckpt') ? 'compvis' : 'older';
     yield check(`${id}/${file} has ${wanted} names`, other.dialect === wanted, other.dialect);
     for (const [name, tensor] of Object.entries(weights))
-      yield compare(`${id}/${file}/${name}`, await numbers(other.weights[name]!), await numbers(tensor), { rtol: 0 });
+      yield compare(`${id}/${file}/${name}`, await numbers(other.weights[name]), await numbers(tensor), { rtol: 0 });
     tf.dispose(other.weights as Record<string, tf.Tensor>);
   }
   for (const part of ['encoder', 'decoder'] as const) {
@@ -105,7 +105,7 @@ async function* compareAutoencoder(folder: string): AsyncGenerator<Comparison> {
     for (const name of expected.keys()) {
       const module = new RegExp(`^${kind}\\.act\\.(.+?)(\\.float64)?$`).exec(name);
       if (module === null || module[2] !== undefined) continue;
-      const value = traced[module[1]!];
+      const value = traced[module[1]];
       if (value === undefined) {
         yield check(`${id}/${name}`, false, 'not traced');
         continue;
@@ -147,17 +147,17 @@ async function* compareAutoencoder(folder: string): AsyncGenerator<Comparison> {
   const image = input('sq.input');
   const noise = input('sq.noise');
   const loss = (x: tf.Tensor, ...values: tf.Tensor[]): tf.Scalar => {
-    const now: AutoencoderWeights = Object.fromEntries(names.map((name, i) => [name, values[i]!]));
+    const now: AutoencoderWeights = Object.fromEntries(names.map((name, i) => [name, values[i]]));
     const posterior = posteriorOf(encodeMoments(now, config, x));
     const reconstruction = tf.mean(tf.squaredDifference(decodeLatents(now, config, samplePosterior(posterior, noise)), image));
     return tf.add(reconstruction, tf.mul(facts.loss.kl_weight, tf.mean(posteriorKl(posterior))));
   };
-  const { value, grads } = tf.valueAndGrads((...all: tf.Tensor[]) => loss(all[0]!, ...all.slice(1)))([image, ...Object.values(weights)]);
+  const { value, grads } = tf.valueAndGrads((...all: tf.Tensor[]) => loss(all[0], ...all.slice(1)))([image, ...Object.values(weights)]);
   yield compare(`${id}/loss`, await numbers(value), [facts.loss.float64.loss], { rtol: 1e-5 });
-  const gradients = new Map(names.map((name, i) => [name, asTorch(grads[i + 1]!)]));
+  const gradients = new Map(names.map((name, i) => [name, asTorch(grads[i + 1])]));
   let squares = 0;
   for (const [name, gradient] of gradients) {
-    const norm = Math.sqrt((await numbers(tf.sum(tf.square(gradient))))[0]!);
+    const norm = Math.sqrt((await numbers(tf.sum(tf.square(gradient))))[0]);
     squares += norm * norm;
     yield compare(`${id}/gradient norm of ${name}`, [norm], [facts.grad_norms_float64[name]], { rtol: 1e-4, atol: 1e-7 });
   }
@@ -165,8 +165,8 @@ async function* compareAutoencoder(folder: string): AsyncGenerator<Comparison> {
   for (const name of expected.keys()) {
     const of = /^grad\.(.+?)(\.float64)?$/.exec(name);
     if (of === null || of[2] !== undefined || of[1] === 'input') continue;
-    const gradient = await numbers(tf.reshape(gradients.get(of[1]!)!, expected.get(name)!.shape));
-    if (of[1]!.endsWith('to_k.bias'))
+    const gradient = await numbers(tf.reshape(gradients.get(of[1])!, expected.get(name)!.shape));
+    if (of[1].endsWith('to_k.bias'))
       yield compare(`${id}/${name}`, gradient, expected.get(name)!.data as Float32Array, { atol: 1e-7, rtol: 0 });
     else yield against(name, gradient, tolerance.gradient);
   }

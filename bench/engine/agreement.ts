@@ -46,16 +46,16 @@ export async function checkAgreement(peer: Peer): Promise<void> {
       tf.tensor1d(inputs.y, 'int32'),
     ] as const;
     const { value, grads } = valueAndGrads(() => ({ loss: trainingLoss(tensors, config, batch, 'f32') }), tensors);
-    const squares = Object.values(grads).map((g) => tf.sum(tf.square(g)).dataSync()[0]!);
+    const squares = Object.values(grads).map((g) => tf.sum(tf.square(g)).dataSync()[0]);
     return [
       Array.from(dit(tensors, config, batch[0], batch[2], batch[3]).output.dataSync()),
-      value.dataSync()[0]!,
+      value.dataSync()[0],
       Math.sqrt(squares.reduce((a, b) => a + b)),
     ];
   }) as unknown as [number[], number, number];
   const scale = Math.max(...theirs.output.map(Math.abs));
   const differences = {
-    output: Math.max(...output.map((v, i) => Math.abs(v - theirs.output[i]!))) / scale,
+    output: Math.max(...output.map((v, i) => Math.abs(v - theirs.output[i]))) / scale,
     loss: Math.abs(loss / theirs.loss - 1),
     'gradient norm': Math.abs(gradNorm / theirs.gradNorm - 1),
   };

@@ -90,7 +90,7 @@ function trainStep(
         weights,
       );
       optimizer.apply(grads, LEARNING_RATE);
-      for (const [name, copy] of Object.entries(copies)) tf.tidy(() => copy.assign(parameters[name]!.read()));
+      for (const [name, copy] of Object.entries(copies)) tf.tidy(() => copy.assign(parameters[name].read()));
       return value;
     },
     dispose() {
@@ -110,7 +110,7 @@ export function trainingLoss(
 ): tf.Scalar {
   const { output, losses } = dit(weights, config, x, t, y, { precision, recompute });
   const error = tf.mean(tf.squaredDifference(output, target)) as tf.Scalar;
-  return config.moe === undefined ? error : tf.add(error, tf.mul(losses['balance']!, config.moe.balanceAlpha));
+  return config.moe === undefined ? error : tf.add(error, tf.mul(losses['balance'], config.moe.balanceAlpha));
 }
 
 function readAll(parameters: Record<string, Parameter>): Record<string, tf.Tensor> {
@@ -128,7 +128,7 @@ function makeParameters(config: DitConfig, isBf16: (name: string) => boolean): R
             dtype: { type: DataType.float32 },
             seed: { int: 1 },
             seed2: { int: 1 },
-          })[0]!,
+          })[0],
           WEIGHT_STD,
         ),
       );

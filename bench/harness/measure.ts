@@ -18,7 +18,7 @@ export interface Repetitions {
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
 /** Median seconds of each side; every second round runs the sides in reverse, so that neither always comes after the other. */
@@ -27,7 +27,7 @@ export async function interleave(sides: readonly Timer[], { warmUp, rounds, perR
   const seconds: number[][] = sides.map(() => []);
   for (let round = 0; round < rounds; round++) {
     const order = sides.map((_, i) => i);
-    for (const i of round % 2 === 0 ? order : order.reverse()) seconds[i]!.push(...(await sides[i]!(perRound)));
+    for (const i of round % 2 === 0 ? order : order.reverse()) seconds[i].push(...(await sides[i](perRound)));
   }
   return seconds.map(median);
 }

@@ -37,7 +37,7 @@ export async function inOwnProcess<T>(module: string, request: unknown): Promise
 /** In a process that was started for `module`, sends what `measure` returns to the parent and ends; elsewhere does nothing. */
 export async function answer<T>(module: string, measure: (request: T) => Promise<unknown>): Promise<void> {
   if (process.send === undefined || process.env[MODULE] !== module) return;
-  const value = await measure(JSON.parse(process.argv[2]!));
+  const value = await measure(JSON.parse(process.argv[2]));
   process.send(value, undefined, undefined, () => process.exit());
 }
 

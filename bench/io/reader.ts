@@ -54,7 +54,7 @@ const ways: Record<Way, (file: string) => Promise<unknown>> = {
   },
   async 'raw-kept'(path) {
     const kept: Uint8Array[] = [];
-    readRaw(path, (length) => kept[kept.push(new Uint8Array(length)) - 1]!);
+    readRaw(path, (length) => kept[kept.push(new Uint8Array(length)) - 1]);
     return kept;
   },
   async 'raw-reused'(path) {

@@ -16,7 +16,7 @@ export function prepareFrechet(): { onRuntime(): void; inTypeScript(): Promise<v
       ),
     );
   });
-  const onRuntime = (): void => void frechetDistance(a!, b!);
+  const onRuntime = (): void => void frechetDistance(a, b);
   return {
     onRuntime,
     async inTypeScript() {

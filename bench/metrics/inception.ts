@@ -39,7 +39,7 @@ function randomWeights(): WeightSource {
       const size = tf.util.sizeFromShape(shape);
       if (shape.length === 1)
         return { dtype: 'F32', shape, data: new Float32Array(size).fill(/bn.(weight|running_var)$/.test(name) ? 1 : 0) };
-      const scale = Math.sqrt((2 * shape[0]!) / size);
+      const scale = Math.sqrt((2 * shape[0]) / size);
       return { dtype: 'F32', shape, data: randomNormal({ seed: 1, purpose: name, index: 0 }, size).map((v) => v * scale) };
     },
   };

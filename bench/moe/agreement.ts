@@ -25,7 +25,7 @@ export async function checkAgreement(peer: Peer): Promise<void> {
   const { outputs } = await peer.request<{ outputs: number[][] }>({ do: 'check', ...plain });
   const ours = routedExperts(given.x, { indices, weights: given.weights, numExperts, full: true }, given).output.dataSync();
   for (const theirs of outputs) {
-    const worst = theirs.reduce((m, v, i) => Math.max(m, Math.abs(v - ours[i]!)), 0);
+    const worst = theirs.reduce((m, v, i) => Math.max(m, Math.abs(v - ours[i])), 0);
     if (!(worst < 1e-4)) throw new BenchmarkError(`The two sides compute different outputs: largest difference ${worst}.`);
   }
 }

@@ -40,9 +40,9 @@ export async function autoChoice(repetitions: Repetitions, log: (line: string) =
         );
         for (const step of steps) step.dispose();
         tensors.dispose();
-        const chosen = seconds[steps.findIndex((step) => step.name === choice.name)]!;
+        const chosen = seconds[steps.findIndex((step) => step.name === choice.name)];
         const label = `${tokens} tokens, width ${width}, ${numExperts} experts, load ${maxOverMean.toFixed(1)}, ${workload}`;
-        log(`${label}: ${choice.name} of ${steps.map((step, i) => `${step.name} ${(seconds[i]! * 1000).toFixed(2)} ms`).join(', ')}`);
+        log(`${label}: ${choice.name} of ${steps.map((step, i) => `${step.name} ${(seconds[i] * 1000).toFixed(2)} ms`).join(', ')}`);
         results.push(result(`auto: ${label}`, 'ms', 'less', chosen * 1000, Math.min(...seconds) * 1000));
       }
   return results;

@@ -52,13 +52,13 @@ export class LayerTensors {
     const fn = compile((indices: tf.Tensor) => {
       const [gateUp, down] = this.parameters.map((p) => p.read()) as [tf.Tensor, tf.Tensor];
       if (workload === 'forward') return [output(indices, x, weights, gateUp, down)];
-      return tf.grads((a, b, c, d) => output(indices, a!, b!, c!, d!))([x, weights, gateUp, down], dy);
+      return tf.grads((a, b, c, d) => output(indices, a, b, c, d))([x, weights, gateUp, down], dy);
     });
     const { choices } = this;
     let runs = 0;
     return {
       async run() {
-        tf.dispose(await fn.run(choices[runs++ % choices.length]!));
+        tf.dispose(await fn.run(choices[runs++ % choices.length]));
       },
       dispose: () => fn.dispose(),
     };
@@ -72,12 +72,12 @@ export class LayerTensors {
     const { width, hidden, numExperts, precision, workload, choices } = this.layer;
     const backend = tensorFlowBackend()!;
     const type = precision === 'bf16' && backend.bf16Products ? DataType.bfloat16 : DataType.float32;
-    const ones = (shape: number[]): tf.Tensor => tf.tidy(() => backend.raw('Cast', [tf.ones(shape)], { DstT: { type } })[0]!);
-    const loads = loadOf(choices[0]!, numExperts).filter((load) => load > 0);
+    const ones = (shape: number[]): tf.Tensor => tf.tidy(() => backend.raw('Cast', [tf.ones(shape)], { DstT: { type } })[0]);
+    const loads = loadOf(choices[0], numExperts).filter((load) => load > 0);
     // Different tensors for different products: equal ones would be computed once.
     const rows = loads.flatMap((load) => [ones([load, width]), ones([load, hidden]), ones([load, hidden])]);
     const matMul = (a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor =>
-      backend.raw('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } })[0]!;
+      backend.raw('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } })[0];
     const weights = [ones([width, hidden]), ones([width, hidden]), ones([hidden, width])];
     const fn = compile((gate: tf.Tensor, up: tf.Tensor, down: tf.Tensor) =>
       loads.flatMap((_, e) => {
@@ -126,7 +126,7 @@ export function chooseExperts(tokens: number, numExperts: number, topK: number, 
 
 function loadOf(indices: readonly number[], numExperts: number): number[] {
   const load = new Array<number>(numExperts).fill(0);
-  for (const e of indices) load[e]!++;
+  for (const e of indices) load[e]++;
   return load;
 }
 

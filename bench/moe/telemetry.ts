@@ -21,7 +21,7 @@ export async function telemetryCost(repetitions: Repetitions, log: (line: string
       dtype: { type: DataType.float32 },
       seed: { int: 1 },
       seed2: { int: 1 },
-    })[0]!;
+    })[0];
   const parameters = Object.fromEntries(
     Object.entries(weightSpecs(config)).map(([name, { shape }]) => [name, Parameter.create(name, () => tf.mul(normal(shape), 0.02))]),
   );
@@ -45,7 +45,7 @@ export async function telemetryCost(repetitions: Repetitions, log: (line: string
         const { output, losses, routing } = dit(weights, config, x, t, y);
         if (counted) count(routing);
         const error = mean(tf.reshape(tf.squaredDifference(output, target), [-1]), 0);
-        return { loss: tf.add(error, tf.mul(losses['balance']!, config.moe!.balanceAlpha)) };
+        return { loss: tf.add(error, tf.mul(losses['balance'], config.moe!.balanceAlpha)) };
       }, weights);
       optimizer.apply(grads, 1e-4);
       return value;

@@ -20,7 +20,7 @@ export function bareStep(config: TrainConfig, model: DitConfig): { step(): Promi
     Object.entries(weightSpecs(model)).map(([name, { shape }]) => [name, Parameter.create(name, () => randomWeight(shape))]),
   );
   const optimizer = new AdamW(parameters, settings);
-  const ema = new Ema(parameters, config.ema[0]!);
+  const ema = new Ema(parameters, config.ema[0]);
   const shape = [batchSize, model.inChannels, ...model.inputSize];
   const inputs = [
     ...[1, 2].map((seed) => tf.randomNormal(shape, 0, 1, 'float32', seed)),
@@ -34,7 +34,7 @@ export function bareStep(config: TrainConfig, model: DitConfig): { step(): Promi
       () => {
         const { output, losses } = dit(weights, model, shown, tf.mul(t, timeScale), y, { precision });
         const loss = mean(goal.losses(output, x, noise, drawn).loss, 0);
-        return { loss: tf.add(loss, tf.mul(losses['balance']!, model.moe!.balanceAlpha)) };
+        return { loss: tf.add(loss, tf.mul(losses['balance'], model.moe!.balanceAlpha)) };
       },
       weights,
       { allowZeros: true },
@@ -60,6 +60,6 @@ export function bareStep(config: TrainConfig, model: DitConfig): { step(): Promi
 function randomWeight(shape: readonly number[]): tf.Tensor {
   const attributes = { dtype: { type: DataType.float32 }, seed: { int: 1 }, seed2: { int: 1 } };
   return tf.tidy(() =>
-    tf.mul(tensorFlowBackend()!.raw('RandomStandardNormal', [tf.tensor1d([...shape], 'int32')], attributes)[0]!, WEIGHT_STD),
+    tf.mul(tensorFlowBackend()!.raw('RandomStandardNormal', [tf.tensor1d([...shape], 'int32')], attributes)[0], WEIGHT_STD),
   );
 }

@@ -71,7 +71,7 @@ async function latentReads(repetitions: Repetitions): Promise<BenchmarkResult> {
       perRound: 10,
     });
     await cache.close();
-    return result('latent-reads', 'samples/s', 'more', batch / seconds!, null);
+    return result('latent-reads', 'samples/s', 'more', batch / seconds, null);
   } finally {
     await fs.rm(folder, { recursive: true });
   }

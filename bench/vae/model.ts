@@ -41,8 +41,8 @@ export function randomWeights(part: Part): AutoencoderWeights {
     const normal = (scale: number) => randomNormal({ seed: 1, purpose: name, index: 0 }, size).map((v) => v * scale);
     if (shape.length === 1) weights[name] = tf.tensor(/norm.*weight$/.test(name) ? new Float32Array(size).fill(1) : normal(0.01), [size]);
     else {
-      const layout = shape.length === 4 ? [shape[2]!, shape[3]!, shape[1]!, shape[0]!] : [shape[1]!, shape[0]!];
-      weights[name] = tf.tensor(normal(Math.sqrt(shape[0]! / size)), layout);
+      const layout = shape.length === 4 ? [shape[2], shape[3], shape[1], shape[0]] : [shape[1], shape[0]];
+      weights[name] = tf.tensor(normal(Math.sqrt(shape[0] / size)), layout);
     }
   }
   return weights;

@@ -28,7 +28,7 @@ export async function passes(half: Half, size: number, options: BenchmarkOptions
   const { log } = options;
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
-  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0]!.toFixed(2)}`);
+  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0].toFixed(2)}`);
   const peer = await startPeer(threads, log);
   try {
     return await compare(half, size, peer, options);
@@ -76,5 +76,5 @@ async function compare(half: Half, size: number, peer: Peer | undefined, options
     return entry;
   };
   const least = (values: number[]): number | undefined => (values.length === 0 ? undefined : Math.min(...values));
-  return [line('f32', ours[0]!, theirs[0]), line('bf16', ours.at(-1)!, theirs[1]), line('best', least(ours)!, least(theirs))];
+  return [line('f32', ours[0], theirs[0]), line('bf16', ours.at(-1)!, theirs[1]), line('best', least(ours)!, least(theirs))];
 }

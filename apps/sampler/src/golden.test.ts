@@ -51,16 +51,16 @@ beforeAll(async () => {
   const [z, y, noises] = await Promise.all(['z', 'y', 'ddpm_noises'].map((name) => inputs.read(name)));
   await inputs.close();
   // Stored for the conditional and the unconditional half; the first half is what is sampled.
-  const [count, ...rest] = [z!.shape[0]! / 2, ...z!.shape.slice(1)];
-  const size = z!.data.length / 2;
-  const steps = noises!.shape[0]!;
+  const [count, ...rest] = [z.shape[0] / 2, ...z.shape.slice(1)];
+  const size = z.data.length / 2;
+  const steps = noises.shape[0];
   const firstHalves = new Float32Array(steps * size);
-  for (let s = 0; s < steps; s++) firstHalves.set((noises!.data as Float32Array).subarray(2 * s * size, (2 * s + 1) * size), s * size);
+  for (let s = 0; s < steps; s++) firstHalves.set((noises.data as Float32Array).subarray(2 * s * size, (2 * s + 1) * size), s * size);
   await writeSafetensors(noise, [
-    float('start', [count, ...rest], (z!.data as Float32Array).slice(0, size)),
+    float('start', [count, ...rest], (z.data as Float32Array).slice(0, size)),
     float('steps', [steps, count, ...rest], firstHalves),
   ]);
-  labels = Array.from(y!.data as Int32Array).slice(0, count);
+  labels = Array.from(y.data as Int32Array).slice(0, count);
   outputs = await SafetensorsFile.open(path.join(golden, 'end-to-end/outputs.safetensors'));
   start = await bundleCli(root);
 });

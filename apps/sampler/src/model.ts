@@ -80,13 +80,13 @@ export async function prepareModel(
       const [output, ...indices] = (await routed.run(x, t, y)) as [tf.Tensor, ...tf.Tensor[]];
       const [times, labels, ...layers] = await Promise.all([t, y, ...indices].map((tensor) => tensor.data()));
       tf.dispose(indices);
-      onRouting({ layers: layers as Int32Array[], labels: labels as Int32Array, time: times![0]! });
+      onRouting({ layers: layers as Int32Array[], labels: labels as Int32Array, time: times[0] });
       return output;
     },
     blend(labels) {
       const nullLabel = nullLabelOf(card.config);
       const table = tf.tidy(() => {
-        const all = parameters[LABEL_TABLE]!.read();
+        const all = parameters[LABEL_TABLE].read();
         const row = (label: number): tf.Tensor => tf.slice(all, [label, 0], [1, -1]);
         const mixed = labels.map(({ from, to, share }) => tf.add(tf.mul(row(from), 1 - share), tf.mul(row(to), share)));
         return tf.concat([...mixed, ...(nullLabel === undefined ? [] : [row(nullLabel)])], 0);

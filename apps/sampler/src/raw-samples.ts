@@ -28,7 +28,7 @@ export async function readNoise(file: string, { config }: ModelCard, images: num
       return {
         start,
         steps(step) {
-          if (step >= steps.shape[0]!) throw new UsageError(`--noise: ${file} has noise for ${steps.shape[0]} steps, more are taken.`);
+          if (step >= steps.shape[0]) throw new UsageError(`--noise: ${file} has noise for ${steps.shape[0]} steps, more are taken.`);
           return tf.tensor(steps.data.subarray(step * size, (step + 1) * size), shape);
         },
       };

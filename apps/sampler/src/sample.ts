@@ -206,5 +206,5 @@ export async function sampleImages(
     data.set(part.data, at);
     at += part.data.length;
   }
-  return { ...parts[0]!, count: images.length, data };
+  return { ...parts[0], count: images.length, data };
 }

@@ -107,7 +107,7 @@ describe('images', () => {
         return data;
       }),
     );
-    const difference = full!.reduce((sum, v, i) => sum + Math.abs(v - low![i]!), 0) / full!.length;
+    const difference = full.reduce((sum, v, i) => sum + Math.abs(v - low[i]), 0) / full.length;
     expect(difference).toBeLessThan(4);
   });
 });
@@ -123,10 +123,10 @@ describe('starting elsewhere than at one seed and class', () => {
     const first = await pixels([{ label: 0, index: 3 }], { seed: 1 });
     const last = await pixels([{ label: 2, index: 3 }], { seed: 9 });
     // Mixing with shares 1 and 0 rounds: a value may fall on the other side of a half.
-    const close = (a: Uint8Array, b: Uint8Array) => expect(Math.max(...a.map((v, i) => Math.abs(v - b[i]!)))).toBeLessThanOrEqual(1);
+    const close = (a: Uint8Array, b: Uint8Array) => expect(Math.max(...a.map((v, i) => Math.abs(v - b[i])))).toBeLessThanOrEqual(1);
     close(way.subarray(0, 16), first);
     close(way.subarray(64), last);
-    const distance = (a: Uint8Array, b: Uint8Array) => a.reduce((sum, v, i) => sum + Math.abs(v - b[i]!), 0);
+    const distance = (a: Uint8Array, b: Uint8Array) => a.reduce((sum, v, i) => sum + Math.abs(v - b[i]), 0);
     expect(distance(way.subarray(32, 48), first)).toBeGreaterThan(distance(way.subarray(16, 32), first));
     expect(() => interpolation([0], [1], 4, 0)).toThrow(/at least two/);
     expect(() => interpolation([0, 1, 2], [1, 2], 4, 0)).toThrow(/3 classes and 2 seeds/);
@@ -148,10 +148,10 @@ describe('starting elsewhere than at one seed and class', () => {
     const x = await sampleBatch(model, images, { ...settings, solver }, { reference: { clean, strength: 1, mask } });
     const [found, kept] = [await x.data(), await clean.data()];
     for (let i = 0; i < 32; i++) {
-      const difference = Math.abs(found[i]! - kept[i % 16]!);
+      const difference = Math.abs(found[i] - kept[i % 16]);
       if (i % 4 >= 2) expect(difference).toBeLessThan(1e-5);
     }
-    expect(Math.abs(found[0]! - kept[0]!)).toBeGreaterThan(0.02);
+    expect(Math.abs(found[0] - kept[0])).toBeGreaterThan(0.02);
     tf.dispose([clean, mask, x]);
     model.dispose();
   });
@@ -166,7 +166,7 @@ describe('starting elsewhere than at one seed and class', () => {
       const x = await sampleBatch(model, [{ label: 0, index: 0 }], { ...settings, steps: 20 }, { reference: { clean, strength } });
       const [error] = await tf.tidy(() => tf.mean(tf.squaredDifference(x, clean))).data();
       x.dispose();
-      return error!;
+      return error;
     };
     const [little, much] = [await distance(0.05), await distance(0.9)];
     expect(little).toBeLessThan(0.02);
@@ -210,7 +210,7 @@ describe('the command line', () => {
     expect(fs.readdirSync(each).sort()).toEqual(['bee', 'cat']);
     const single = decode(fs.readFileSync(path.join(each, 'cat', '001.png')));
     expect([single.width, single.height]).toEqual([4, 4]);
-    expect(JSON.parse(single.text!['Comment']!)).toMatchObject({ label: 2, index: 3, seed: 0 });
+    expect(JSON.parse(single.text['Comment'])).toMatchObject({ label: 2, index: 3, seed: 0 });
   });
 
   test.each([

@@ -12,7 +12,7 @@ export function terminalPreview({ data, width, height, channels }: Pixels, colum
     const sum = [0, 0, 0];
     for (let dy = 0; dy < factor; dy++)
       for (let dx = 0; dx < factor; dx++)
-        for (let c = 0; c < 3; c++) sum[c]! += data[((y * factor + dy) * width + x * factor + dx) * channels + (channels >= 3 ? c : 0)]!;
+        for (let c = 0; c < 3; c++) sum[c] += data[((y * factor + dy) * width + x * factor + dx) * channels + (channels >= 3 ? c : 0)];
     return sum.map((v) => Math.round(v / (factor * factor))).join(';');
   };
   let text = '';

@@ -38,11 +38,11 @@ export function diffusionTables(betas: ArrayLike<number>): DiffusionTables {
     throw new ArgumentError('diffusionTables: betas', 'numbers in (0, 1]', `[${[...b.slice(0, 8)].join(', ')}]`);
   let product = 1;
   const a = b.map((beta) => (product *= 1 - beta));
-  const prev = a.map((_, i) => (i === 0 ? 1 : a[i - 1]!));
-  const next = a.map((_, i) => (i === a.length - 1 ? 0 : a[i + 1]!));
-  const posteriorVariance = b.map((beta, i) => (beta * (1 - prev[i]!)) / (1 - a[i]!));
+  const prev = a.map((_, i) => (i === 0 ? 1 : a[i - 1]));
+  const next = a.map((_, i) => (i === a.length - 1 ? 0 : a[i + 1]));
+  const posteriorVariance = b.map((beta, i) => (beta * (1 - prev[i])) / (1 - a[i]));
   // One step alone has posterior variance 0 everywhere; its beta is the only scale there is.
-  const second = b.length > 1 ? posteriorVariance[1]! : b[0]!;
+  const second = b.length > 1 ? posteriorVariance[1] : b[0];
   const fixedLargeVariance = b.map((beta, i) => (i === 0 ? second : beta));
   return {
     betas: b,
@@ -57,8 +57,8 @@ export function diffusionTables(betas: ArrayLike<number>): DiffusionTables {
     sqrtRecipm1AlphasCumprod: a.map((x) => Math.sqrt(1 / x - 1)),
     posteriorVariance,
     posteriorLogVarianceClipped: posteriorVariance.map((x, i) => Math.log(i === 0 ? second : x)),
-    posteriorMeanCoef1: b.map((beta, i) => (beta * Math.sqrt(prev[i]!)) / (1 - a[i]!)),
-    posteriorMeanCoef2: b.map((beta, i) => ((1 - prev[i]!) * Math.sqrt(1 - beta)) / (1 - a[i]!)),
+    posteriorMeanCoef1: b.map((beta, i) => (beta * Math.sqrt(prev[i])) / (1 - a[i])),
+    posteriorMeanCoef2: b.map((beta, i) => ((1 - prev[i]) * Math.sqrt(1 - beta)) / (1 - a[i])),
     fixedLargeVariance,
     fixedLargeLogVariance: fixedLargeVariance.map(Math.log),
   };

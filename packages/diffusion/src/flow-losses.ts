@@ -71,7 +71,7 @@ export function flowLosses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor
     terms.loss = tf.add(terms.loss, tf.mul(terms.cosine, cosine));
   }
   if (contrast !== 0) {
-    const batch = clean.shape[0]!;
+    const batch = clean.shape[0];
     if (batch < 2) throw new ShapeError('flowLosses: contrast', 'at least two samples', clean.shape);
     const [first, rest] = tf.split(target, [1, batch - 1], 0) as [tf.Tensor, tf.Tensor];
     terms.contrast = meanPerSample(tf.squaredDifference(predicted, tf.concat([rest, first], 0)));

@@ -73,7 +73,7 @@ describe('losses', () => {
     );
     for (const solver of ['ddim', 'dpm++2m', 'unipc'] as const) {
       const end = list(await finish(sample(model, noise(), { solver, steps: 6 })));
-      for (const [i, x] of end.entries()) expect(x).toBeCloseTo(list(clean())[i]!, 2);
+      for (const [i, x] of end.entries()) expect(x).toBeCloseTo(list(clean())[i], 2);
     }
   });
 
@@ -85,10 +85,10 @@ describe('losses', () => {
     const [target, zero] = [tf.sub(noise(), clean()), tf.zerosLike(clean())];
     const opposite = flowLosses(tf.neg(target), clean(), noise(), t(), { cosine: 0.5 });
     expect(list(opposite.cosine!)).toEqual([2, 2]);
-    for (const [i, loss] of list(opposite.loss).entries()) expect(loss).toBeCloseTo(list(opposite.mse)[i]! + 1, 5);
+    for (const [i, loss] of list(opposite.loss).entries()) expect(loss).toBeCloseTo(list(opposite.mse)[i] + 1, 5);
     const contrasted = flowLosses(zero, clean(), noise(), t(), { contrast: 0.05 });
     const squares = [(0.25 + 9) / 2, (9 + 4) / 2];
-    for (const [i, loss] of list(contrasted.loss).entries()) expect(loss).toBeCloseTo(squares[i]! - 0.05 * squares[1 - i]!, 5);
+    for (const [i, loss] of list(contrasted.loss).entries()) expect(loss).toBeCloseTo(squares[i] - 0.05 * squares[1 - i], 5);
     expect(() => flowLosses(zero, clean(), noise(), t(), { cosine: 1, prediction: 'noise' })).toThrow(/velocity/);
   });
 
@@ -107,7 +107,7 @@ describe('times', () => {
     for (const [i, time] of spread.entries()) expect(time).toBeCloseTo((i + 0.5) / 100, 5);
     const logit = list(sampleTimes(uniform, { stratified: true }));
     // The quartile of the standard normal distribution is 0.6745.
-    expect((logit[74]! + logit[75]!) / 2).toBeCloseTo(1 / (1 + Math.exp(-0.6745)), 3);
+    expect((logit[74] + logit[75]) / 2).toBeCloseTo(1 / (1 + Math.exp(-0.6745)), 3);
   });
 
   test('shifts favour noise, and mean and deviation move the logit', () => {

@@ -81,8 +81,8 @@ export class GaussianDiffusion {
   /** Step `t` as a level of the path of `gaussianModel`. */
   level(t: number): NoiseLevel {
     const { sqrtAlphasCumprod, sqrtOneMinusAlphasCumprod } = this.tables;
-    const logRatio = Math.log(sqrtAlphasCumprod[this.checked(t)]!) - Math.log(sqrtOneMinusAlphasCumprod[t]!);
-    return gvpLevel(gvpPlace(logRatio), this.timesteps[t]!);
+    const logRatio = Math.log(sqrtAlphasCumprod[this.checked(t)]) - Math.log(sqrtOneMinusAlphasCumprod[t]);
+    return gvpLevel(gvpPlace(logRatio), this.timesteps[t]);
   }
 
   /**
@@ -90,7 +90,7 @@ export class GaussianDiffusion {
    * @param batch number of samples if `t` is one index
    */
   modelTimes(t: Timestep, batch: number): tf.Tensor {
-    if (typeof t === 'number') return tf.fill([batch], this.timesteps[this.checked(t)]!);
+    if (typeof t === 'number') return tf.fill([batch], this.timesteps[this.checked(t)]);
     checkTimesInRange('GaussianDiffusion: t', t, this.steps - 1);
     return gatherRows(tf.tensor1d(Float32Array.from(this.timesteps)), t);
   }
@@ -101,10 +101,10 @@ export class GaussianDiffusion {
    * @throws ShapeError if `t` does not have one entry per sample
    */
   lookup(table: Float64Array, t: Timestep, x: tf.Tensor): tf.Tensor {
-    if (typeof t === 'number') return tf.scalar(table[this.checked(t)]!);
+    if (typeof t === 'number') return tf.scalar(table[this.checked(t)]);
     if (t.rank !== 1 || t.shape[0] !== x.shape[0]) throw new ShapeError('GaussianDiffusion', `t [${x.shape[0]}]`, t.shape);
     checkTimesInRange('GaussianDiffusion: t', t, this.steps - 1);
-    return tf.reshape(gatherRows(tf.tensor1d(Float32Array.from(table)), t), [t.shape[0]!, ...Array<number>(x.rank - 1).fill(1)]);
+    return tf.reshape(gatherRows(tf.tensor1d(Float32Array.from(table)), t), [t.shape[0], ...Array<number>(x.rank - 1).fill(1)]);
   }
 
   /** Noisy samples: `sqrt(a_t) clean + sqrt(1 - a_t) noise`, all `[B, ...]`. */
@@ -171,12 +171,12 @@ export class GaussianDiffusion {
    */
   split(output: tf.Tensor, x: tf.Tensor): { prediction: tf.Tensor; variance?: tf.Tensor } {
     const expected = [...x.shape];
-    if (this.learnsVariance) expected[1]! *= 2;
+    if (this.learnsVariance) expected[1] *= 2;
     if (!tf.util.arraysEqual(output.shape, expected))
       throw new ShapeError(`model output (${this.varianceType})`, `[${expected}]`, output.shape);
     if (!this.learnsVariance) return { prediction: output };
     const [prediction, variance] = tf.split(output, 2, 1);
-    return { prediction: prediction!, variance: variance! };
+    return { prediction: prediction, variance: variance };
   }
 
   /**
@@ -208,7 +208,7 @@ export class GaussianDiffusion {
     return this.mix(
       posteriorMeanCoef1.map((c) => 1 / c),
       prediction,
-      posteriorMeanCoef2.map((c, i) => -c / posteriorMeanCoef1[i]!),
+      posteriorMeanCoef2.map((c, i) => -c / posteriorMeanCoef1[i]),
       x,
       t,
     );

@@ -13,26 +13,26 @@ export function gaussianPath(diffusion: GaussianDiffusion): Path {
   const logRatios = tables.alphasCumprod.map((a) => 0.5 * Math.log(a / (1 - a)));
   const timeOf = (logRatio: number): number => {
     let [low, high] = [0, steps - 1];
-    if (logRatio >= logRatios[low]!) return timesteps[low]!;
-    if (logRatio <= logRatios[high]!) return timesteps[high]!;
+    if (logRatio >= logRatios[low]) return timesteps[low];
+    if (logRatio <= logRatios[high]) return timesteps[high];
     while (high - low > 1) {
       const middle = (low + high) >> 1;
-      if (logRatios[middle]! >= logRatio) low = middle;
+      if (logRatios[middle] >= logRatio) low = middle;
       else high = middle;
     }
-    const share = (logRatios[low]! - logRatio) / (logRatios[low]! - logRatios[high]!);
+    const share = (logRatios[low] - logRatio) / (logRatios[low] - logRatios[high]);
     // Rounding must not turn a trained timestep into its neighbourhood.
     const exact = share < 1e-9 ? 0 : share > 1 - 1e-9 ? 1 : share;
-    return timesteps[low]! + exact * (timesteps[high]! - timesteps[low]!);
+    return timesteps[low] + exact * (timesteps[high] - timesteps[low]);
   };
   const placeOfTimestep = (timestep: number): number => {
     const below = Math.floor(timestep);
     const share = timestep - below;
-    return gvpPlace(share === 0 ? logRatios[below]! : (1 - share) * logRatios[below]! + share * logRatios[below + 1]!);
+    return gvpPlace(share === 0 ? logRatios[below] : (1 - share) * logRatios[below] + share * logRatios[below + 1]);
   };
   return {
-    start: gvpPlace(logRatios[steps - 1]!),
-    end: gvpPlace(logRatios[0]!),
+    start: gvpPlace(logRatios[steps - 1]),
+    end: gvpPlace(logRatios[0]),
     placeOf: gvpPlace,
     uniform: (count, shift = 1) =>
       (count === 1 ? [steps - 1] : respacedTimesteps(steps, String(count)).reverse()).map((timestep) =>

@@ -91,11 +91,11 @@ function ddpm(options: DdpmObjectiveOptions): Parts {
   const parts: Parts = {
     learnsVariance: diffusion.learnsVariance,
     draw: (batch) => randomIntegersBatch(batch, [], diffusion.steps),
-    noisy: (clean, noise, drawn) => ({ x: diffusion.addNoise(clean, drawn, noise), t: diffusion.modelTimes(drawn, clean.shape[0]!) }),
+    noisy: (clean, noise, drawn) => ({ x: diffusion.addNoise(clean, drawn, noise), t: diffusion.modelTimes(drawn, clean.shape[0]) }),
     losses(output, clean, noise, drawn) {
       const terms = diffusionLosses(diffusion, output, clean, drawn, noise, type) as LossTerms;
       if (weights === undefined) return { ...terms };
-      const mse = tf.mul(terms['mse']!, diffusion.lookup(weights, drawn, terms['mse']!));
+      const mse = tf.mul(terms['mse'], diffusion.lookup(weights, drawn, terms['mse']));
       return { ...terms, mse, loss: terms['vb'] === undefined ? mse : tf.add(mse, terms['vb']) };
     },
     model: (denoiser) => gaussianModel(denoiser, gaussian),
@@ -123,8 +123,8 @@ function lossAware(parts: Parts, sampler: LossSecondMomentSampler): Parts {
     async observe(drawn, losses) {
       const [rows, weighed] = await Promise.all([drawn.data(), losses.data()]);
       sampler.update(
-        weighed.map((_, i) => rows[2 * i]!),
-        weighed.map((loss, i) => loss / rows[2 * i + 1]!),
+        weighed.map((_, i) => rows[2 * i]),
+        weighed.map((loss, i) => loss / rows[2 * i + 1]),
       );
     },
   };

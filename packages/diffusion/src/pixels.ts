@@ -23,10 +23,7 @@ export async function toPixels(x: tf.Tensor): Promise<Pixels> {
   for (let b = 0; b < count; b++)
     for (let c = 0; c < channels; c++)
       for (let i = 0; i < plane; i++)
-        data[(b * plane + i) * channels + c] = Math.min(
-          255,
-          Math.max(0, Math.round(127.5 * (values[(b * channels + c) * plane + i]! + 1))),
-        );
+        data[(b * plane + i) * channels + c] = Math.min(255, Math.max(0, Math.round(127.5 * (values[(b * channels + c) * plane + i] + 1))));
   return { data, count, height, width, channels };
 }
 
@@ -54,7 +51,7 @@ export function contactSheet(pixels: Pixels, columns: number, zoom = 1): Pixels 
       for (let x = 0; x < width * zoom; x++)
         for (let c = 0; c < channels; c++)
           data[((top + y) * sheet.width + left + x) * channels + c] =
-            pixels.data[((b * height + Math.floor(y / zoom)) * width + Math.floor(x / zoom)) * channels + c]!;
+            pixels.data[((b * height + Math.floor(y / zoom)) * width + Math.floor(x / zoom)) * channels + c];
   }
   return { ...sheet, data };
 }

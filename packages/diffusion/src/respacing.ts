@@ -42,8 +42,8 @@ export function respacedBetas(alphasCumprod: ArrayLike<number>, timesteps: reado
   return Float64Array.from(timesteps, (t) => {
     if (!(Number.isInteger(t) && t >= 0 && t < alphasCumprod.length))
       throw new ArgumentError('respacedBetas: timesteps', `integers in [0, ${alphasCumprod.length})`, t);
-    const beta = 1 - alphasCumprod[t]! / last;
-    last = alphasCumprod[t]!;
+    const beta = 1 - alphasCumprod[t] / last;
+    last = alphasCumprod[t];
     return beta;
   });
 }

@@ -44,7 +44,7 @@ export function sampleTimes(random: tf.Tensor, options: TimeSampling = {}): tf.T
 
 /** `(i + u_i) / B`: one uniform number in each of B equal parts. */
 function strata(uniform: tf.Tensor): tf.Tensor {
-  const batch = uniform.shape[0]!;
+  const batch = uniform.shape[0];
   const parts = tf.tensor1d(Float32Array.from({ length: batch }, (_, i) => i / batch));
   return tf.add(parts, tf.div(uniform, batch));
 }
@@ -57,7 +57,7 @@ export function shiftTimes(t: tf.Tensor, shift: number): tf.Tensor {
 /** Inverse of the standard normal distribution (Acklam's rational approximation, relative error below 1.2e-9). */
 function normalQuantile(probability: tf.Tensor): tf.Tensor {
   const polynomial = (x: tf.Tensor, coefficients: readonly number[]): tf.Tensor =>
-    coefficients.slice(1).reduce<tf.Tensor>((value, c) => tf.add(tf.mul(value, x), c), tf.mul(tf.onesLike(x), coefficients[0]!));
+    coefficients.slice(1).reduce<tf.Tensor>((value, c) => tf.add(tf.mul(value, x), c), tf.mul(tf.onesLike(x), coefficients[0]));
   const numerator = [
     -3.969683028665376e1, 2.209460984245205e2, -2.759285104469687e2, 1.38357751867269e2, -3.066479806614716e1, 2.506628277459239,
   ];

@@ -72,10 +72,10 @@ export class LossSecondMomentSampler {
     const timesteps = Int32Array.from(uniform, (u) => {
       let rest = u * total;
       let t = 0;
-      while (t < this.steps - 1 && rest >= weights[t]!) rest -= weights[t++]!;
+      while (t < this.steps - 1 && rest >= weights[t]) rest -= weights[t++];
       return t;
     });
-    return { timesteps, weights: Float32Array.from(timesteps, (t) => total / (this.steps * weights[t]!)) };
+    return { timesteps, weights: Float32Array.from(timesteps, (t) => total / (this.steps * weights[t])) };
   }
 
   /**
@@ -84,7 +84,7 @@ export class LossSecondMomentSampler {
    */
   update(timesteps: ArrayLike<number>, losses: ArrayLike<number>): void {
     for (let i = 0; i < timesteps.length; i++) {
-      const [t, loss] = [timesteps[i]!, losses[i]!];
+      const [t, loss] = [timesteps[i], losses[i]];
       const kept = this.history[t];
       if (kept === undefined) throw new ArgumentError('LossSecondMomentSampler: timestep', `an integer in [0, ${this.steps})`, t);
       if (!Number.isFinite(loss)) throw new ArgumentError('LossSecondMomentSampler: loss', 'a finite number', loss);

@@ -15,12 +15,12 @@ export function weightedSum(weights: readonly number[], terms: readonly tf.Tenso
   const factors = weights.filter((weight) => weight !== 0);
   const backend = tensorFlowBackend();
   if (backend === undefined || backend.recording)
-    return tf.tidy(() => used.map((term, i) => tf.mul(term, factors[i]!)).reduce((a, b) => tf.add(a, b)));
+    return tf.tidy(() => used.map((term, i) => tf.mul(term, factors[i])).reduce((a, b) => tf.add(a, b)));
   let step = compiled.get(backend);
   if (step === undefined) {
     const sum = (all: tf.Tensor, ...own: tf.Tensor[]): tf.Tensor => {
       const each = tf.unstack(all);
-      return own.map((term, i) => tf.mul(term, each[i]!)).reduce((a, b) => tf.add(a, b));
+      return own.map((term, i) => tf.mul(term, each[i])).reduce((a, b) => tf.add(a, b));
     };
     // Many signatures are nothing to warn of: they are those of the solver's history and the caller's batches.
     step = compile(sum, { name: 'weighted sum', onWarning: () => {} }).runSync;

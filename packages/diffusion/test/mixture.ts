@@ -32,7 +32,7 @@ export function normalPoints(count: number, seed = 1): Float64Array {
 export function mixturePoints(count: number, seed = 1): Float64Array {
   const normal = normalPoints(count, seed + 1000);
   const choice = randomUniform({ seed, purpose: 'mixture.component', index: 0 }, count);
-  return normal.map((z, i) => MEANS[Math.floor(choice[i >> 1]! * MEANS.length)]![i % 2]! + DEVIATION * z);
+  return normal.map((z, i) => MEANS[Math.floor(choice[i >> 1] * MEANS.length)][i % 2] + DEVIATION * z);
 }
 
 /** The expected clean point given `x = alpha clean + sigma noise`. */
@@ -43,17 +43,17 @@ export function exactClean(x: ArrayLike<number>, { alpha, sigma }: Pick<NoiseLev
   const clean = new Float64Array(x.length);
   for (let i = 0; i < x.length; i += 2) {
     for (let k = 0; k < MEANS.length; k++)
-      logits[k] = -((x[i]! - alpha * MEANS[k]![0]) ** 2 + (x[i + 1]! - alpha * MEANS[k]![1]) ** 2) / (2 * variance);
+      logits[k] = -((x[i] - alpha * MEANS[k][0]) ** 2 + (x[i + 1] - alpha * MEANS[k][1]) ** 2) / (2 * variance);
     const top = Math.max(...logits);
     let [total, meanX, meanY] = [0, 0, 0];
     for (let k = 0; k < MEANS.length; k++) {
-      const weight = Math.exp(logits[k]! - top);
+      const weight = Math.exp(logits[k] - top);
       total += weight;
-      meanX += weight * MEANS[k]![0];
-      meanY += weight * MEANS[k]![1];
+      meanX += weight * MEANS[k][0];
+      meanY += weight * MEANS[k][1];
     }
-    clean[i] = meanX / total + pull * (x[i]! - (alpha * meanX) / total);
-    clean[i + 1] = meanY / total + pull * (x[i + 1]! - (alpha * meanY) / total);
+    clean[i] = meanX / total + pull * (x[i] - (alpha * meanX) / total);
+    clean[i + 1] = meanY / total + pull * (x[i + 1] - (alpha * meanY) / total);
   }
   return clean;
 }
@@ -65,7 +65,7 @@ function exactDenoiser(modelOf: () => DiffusionModel, doubled: boolean): Denoise
     const values = await x.data();
     const clean = exactClean(values, level);
     const [p, q] = predictionWeights(model.prediction!, level);
-    const noise = (c: number, i: number) => (level.sigma === 0 ? 0 : (values[i]! - level.alpha * c) / level.sigma);
+    const noise = (c: number, i: number) => (level.sigma === 0 ? 0 : (values[i] - level.alpha * c) / level.sigma);
     const output = clean.map((c, i) => p * c + (q === 0 ? 0 : q * noise(c, i)));
     const tensor = tf.tensor2d(Float32Array.from(output), x.shape as [number, number]);
     if (!doubled) return tensor;
@@ -110,9 +110,9 @@ export function runFloat64(
     const combine = (weights: LinearStep['predict'], cleans: readonly Float64Array[]) =>
       x.map(
         (value, j) =>
-          weights.x * value + weights.clean.reduce((s, w, k) => s + w * cleans[k]![j]!, 0) + (weights.noise ?? 0) * (fresh?.[j] ?? 0),
+          weights.x * value + weights.clean.reduce((s, w, k) => s + w * cleans[k][j], 0) + (weights.noise ?? 0) * (fresh?.[j] ?? 0),
       );
-    if (perturb !== 0) x = x.map((value, j) => value + perturb * fresh![j]!);
+    if (perturb !== 0) x = x.map((value, j) => value + perturb * fresh![j]);
     if (!current) history = [clean(x, from), ...history];
     let next = combine(predict, history);
     current = false;
@@ -131,7 +131,7 @@ export function runFloat64(
 /** Root mean square of the difference. */
 export function difference(a: ArrayLike<number>, b: ArrayLike<number>): number {
   let total = 0;
-  for (let i = 0; i < a.length; i++) total += (a[i]! - b[i]!) ** 2;
+  for (let i = 0; i < a.length; i++) total += (a[i] - b[i]) ** 2;
   return Math.sqrt(total / a.length);
 }
 
@@ -142,9 +142,9 @@ export function slicedWasserstein(a: ArrayLike<number>, b: ArrayLike<number>): n
   for (let k = 0; k < directions; k++) {
     const [cos, sin] = [Math.cos((Math.PI * k) / directions), Math.sin((Math.PI * k) / directions)];
     const project = (points: ArrayLike<number>) =>
-      Float64Array.from({ length: points.length / 2 }, (_, i) => cos * points[2 * i]! + sin * points[2 * i + 1]!).sort();
+      Float64Array.from({ length: points.length / 2 }, (_, i) => cos * points[2 * i] + sin * points[2 * i + 1]).sort();
     const [first, second] = [project(a), project(b)];
-    total += first.reduce((s, value, i) => s + Math.abs(value - second[i]!), 0) / first.length;
+    total += first.reduce((s, value, i) => s + Math.abs(value - second[i]), 0) / first.length;
   }
   return total / directions;
 }

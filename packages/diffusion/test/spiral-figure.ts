@@ -13,10 +13,10 @@ async function draw(x: tf.Tensor): Promise<void> {
   const panel = new Uint8Array(SIZE * SIZE).fill(245);
   const points = await x.data();
   for (let i = 0; i < points.length; i += 2) {
-    const column = Math.floor(((points[i]! + RANGE) / (2 * RANGE)) * SIZE);
-    const row = Math.floor(((RANGE - points[i + 1]!) / (2 * RANGE)) * SIZE);
+    const column = Math.floor(((points[i] + RANGE) / (2 * RANGE)) * SIZE);
+    const row = Math.floor(((RANGE - points[i + 1]) / (2 * RANGE)) * SIZE);
     if (column < 0 || column >= SIZE || row < 0 || row >= SIZE) continue;
-    panel[row * SIZE + column] = Math.max(0, panel[row * SIZE + column]! - 130);
+    panel[row * SIZE + column] = Math.max(0, panel[row * SIZE + column] - 130);
   }
   panels.push(panel);
 }

@@ -50,8 +50,8 @@ export interface DitOutput {
 
 /** Norm of queries or keys. */
 function headNorm(weights: DitWeights, config: DitConfig, name: string, heads: tf.Tensor): tf.Tensor {
-  const scale = weights[`${name}.scale`]!;
-  return config.norm === 'rms' ? rmsNorm(heads, scale) : layerNorm(heads, { scale, bias: weights[`${name}.bias`]! });
+  const scale = weights[`${name}.scale`];
+  return config.norm === 'rms' ? rmsNorm(heads, scale) : layerNorm(heads, { scale, bias: weights[`${name}.bias`] });
 }
 
 /** The norm `name`, times `1 + scale`, plus `shift`. */
@@ -64,7 +64,7 @@ export function modulatedNorm(
   scale: tf.Tensor,
 ): tf.Tensor {
   if (config.norm !== 'rms') return layerNormModulate(x, shift, scale);
-  return modulate(rmsNorm(x, weights[`${name}.scale`]!), shift, scale);
+  return modulate(rmsNorm(x, weights[`${name}.scale`]), shift, scale);
 }
 
 /**
@@ -85,18 +85,18 @@ export function ditBlock(
   let shape: DitOutput | undefined;
   const { values, extra } = recomputed(
     ([input, c, ...own]) => {
-      const inside = Object.fromEntries(names.map((name, i) => [name, own[i]!]));
-      shape = block(inside, config, layer, input!, c!, options);
+      const inside = Object.fromEntries(names.map((name, i) => [name, own[i]]));
+      shape = block(inside, config, layer, input, c, options);
       return {
         values: [shape.output, ...Object.values(shape.losses)],
         extra: shape.routing.flatMap((r) => tensorsOf(r).map(([, t]) => t)),
       };
     },
-    [x, condition, ...names.map((name) => weights[name]!)],
+    [x, condition, ...names.map((name) => weights[name])],
   );
   const { losses, routing } = shape!;
   return {
-    output: values[0]!,
+    output: values[0],
     losses: Object.fromEntries(Object.keys(losses).map((name, i) => [name, values[i + 1] as tf.Scalar])),
     routing: routing.map((r) => ({ ...r, ...Object.fromEntries(tensorsOf(r).map(([name]) => [name, extra.shift()!])) })),
   };
@@ -106,9 +106,9 @@ const tensorsOf = (routing: Routing): [string, tf.Tensor][] =>
   Object.entries(routing).filter((entry): entry is [string, tf.Tensor] => entry[1] instanceof tf.Tensor);
 
 function expertWeights(weights: DitWeights, { experts }: MoeConfig, name: string): FeedForwardExperts {
-  const down = weights[`${name}.down`]!;
-  if (experts !== 'gelu') return { gateUp: weights[`${name}.gateUp`]!, down };
-  return { kind: 'gelu', up: weights[`${name}.up`]!, upBias: weights[`${name}.upBias`]!, down, downBias: weights[`${name}.downBias`]! };
+  const down = weights[`${name}.down`];
+  if (experts !== 'gelu') return { gateUp: weights[`${name}.gateUp`], down };
+  return { kind: 'gelu', up: weights[`${name}.up`], upBias: weights[`${name}.upBias`], down, downBias: weights[`${name}.downBias`] };
 }
 
 /** adaLN-Zero attention, then adaLN-Zero feed-forward (dense or experts). */
@@ -116,7 +116,7 @@ function block(weights: DitWeights, config: DitConfig, layer: number, x: tf.Tens
   const name = `blocks.${layer}`;
   const [batch, tokens, width] = x.shape as [number, number, number];
   const dense = (part: string, input: tf.Tensor): tf.Tensor =>
-    linear(input, weights[`${name}.${part}.weight`]!, weights[`${name}.${part}.bias`], options);
+    linear(input, weights[`${name}.${part}.weight`], weights[`${name}.${part}.bias`], options);
   const [shift1, scale1, gate1, shift2, scale2, gate2] = tf.split(dense('modulation', condition), 6, 1) as [
     tf.Tensor,
     tf.Tensor,
@@ -148,7 +148,7 @@ function block(weights: DitWeights, config: DitConfig, layer: number, x: tf.Tens
     const feedForwardOut =
       config.mlp === 'swiglu'
         ? tf.reshape(
-            swiglu(tf.reshape(normal, [batch * tokens, width]), weights[`${name}.mlp.gateUp`]!, weights[`${name}.mlp.down`]!, options),
+            swiglu(tf.reshape(normal, [batch * tokens, width]), weights[`${name}.mlp.gateUp`], weights[`${name}.mlp.down`], options),
             [batch, tokens, width],
           )
         : dense('mlp.1', gelu(dense('mlp.0', normal)));
@@ -161,9 +161,9 @@ function block(weights: DitWeights, config: DitConfig, layer: number, x: tf.Tens
   const experts = moe(
     tf.reshape(normal, [batch * tokens, width]),
     {
-      gate: weights[`${name}.moe.gate`]!,
+      gate: weights[`${name}.moe.gate`],
       experts: expertWeights(weights, config.moe, `${name}.moe.experts`),
-      ...(shared && { shared: { gateUp: shared, down: weights[`${name}.moe.shared.down`]! } }),
+      ...(shared && { shared: { gateUp: shared, down: weights[`${name}.moe.shared.down`] } }),
     },
     config.moe,
     {

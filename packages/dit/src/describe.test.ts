@@ -13,7 +13,7 @@ test.each([
   // Printed with as many digits, rounded or cut.
   const printed = (text: string, value: number) => {
     const [, number, unit] = /^([\d.]+)([MB])$/.exec(text)!;
-    const digit = number!.includes('.') ? 0.1 : 1;
+    const digit = number.includes('.') ? 0.1 : 1;
     expect(Math.abs(value / (unit === 'B' ? 1e9 : 1e6) - Number(number))).toBeLessThan(digit);
   };
   for (const flavour of ['repo', 'paper'] as const) {
@@ -35,8 +35,8 @@ test('a dense DiT has the GMAC of its own paper, attention adds two products per
 test('only the layers with experts are counted as such', () => {
   const mixed: DitConfig = { ...preset('S/2-8E2A'), moe: { ...preset('S/2-8E2A').moe!, layers: 'deepHalf' } };
   const [all, half, dense] = [preset('S/2-8E2A'), mixed, preset('S/2')].map((config) => describe(config));
-  expect(half!.parameters.total).toBe((all!.parameters.total + dense!.parameters.total) / 2);
-  expect(half!.gmac.total).toBeCloseTo((all!.gmac.total + dense!.gmac.total) / 2, 9);
+  expect(half.parameters.total).toBe((all.parameters.total + dense.parameters.total) / 2);
+  expect(half.gmac.total).toBeCloseTo((all.gmac.total + dense.gmac.total) / 2, 9);
 });
 
 test('memory: bfloat16 halves the matrices, recomputation leaves one block, batches scale activations', () => {

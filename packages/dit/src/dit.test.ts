@@ -38,12 +38,12 @@ test('positions encode the column first, timesteps cosines first', () => {
   tf.setBackend('cpu');
   const embedded = timestepEmbedding(tf.tensor1d([0, 3]), 5).arraySync() as number[][];
   expect(embedded[0]).toEqual([1, 1, 0, 0, 0]);
-  expect(embedded[1]![0]).toBeCloseTo(Math.cos(3), 6);
-  expect(embedded[1]![3]).toBeCloseTo(Math.sin(0.03), 6);
+  expect(embedded[1][0]).toBeCloseTo(Math.cos(3), 6);
+  expect(embedded[1][3]).toBeCloseTo(Math.sin(0.03), 6);
 });
 
 test('initial weights depend on seed and name only', () => {
-  const spec = weightSpecs(tiny)['blocks.0.moe.gate']!;
+  const spec = weightSpecs(tiny)['blocks.0.moe.gate'];
   expect(initialWeight('a', spec, 1)).toEqual(initialWeight('a', spec, 1));
   expect(initialWeight('a', spec, 1)).not.toEqual(initialWeight('b', spec, 1));
   expect(Math.max(...initialWeight('a', spec, 1).map(Math.abs))).toBeLessThanOrEqual(0.25);
@@ -71,7 +71,7 @@ describe('the model', () => {
     const reference = expected.dataSync();
     for (const actual of [eager, compiled]) {
       actual.dataSync().forEach((v, i) => {
-        expect(Math.abs(v - reference[i]!)).toBeLessThan(1e-4);
+        expect(Math.abs(v - reference[i])).toBeLessThan(1e-4);
       });
     }
     step.dispose();
@@ -89,7 +89,7 @@ describe('the model', () => {
       [24, 2],
     ]);
     for (const { load } of routing) expect(load.sum().dataSync()[0]).toBe(24 * 2);
-    expect(losses['balance']!.dataSync()[0]).toBeGreaterThan(1.9);
+    expect(losses['balance'].dataSync()[0]).toBeGreaterThan(1.9);
   });
 
   test('an input of another size is refused', () => {

@@ -42,7 +42,7 @@ export function dit(
     tokens,
     config.hiddenSize,
   ]);
-  const dense = (name: string, input: tf.Tensor): tf.Tensor => linear(input, weights[`${name}.weight`]!, weights[`${name}.bias`], options);
+  const dense = (name: string, input: tf.Tensor): tf.Tensor => linear(input, weights[`${name}.weight`], weights[`${name}.bias`], options);
 
   const trace = options.trace ?? (() => {});
   const patchTokens = dense('patchEmbedding', patchify(x, config.patchSize)); // [B, T, D]
@@ -75,7 +75,7 @@ export function dit(
 function labelEmbedding(weights: DitWeights, config: DitConfig, y: tf.Tensor | undefined): tf.Tensor | undefined {
   if (config.numClasses === 0) return undefined;
   if (y === undefined) throw new ArgumentError('dit: y', `labels, as the model has ${config.numClasses} classes`, y);
-  return embedding(weights['labelEmbedding.table']!, y);
+  return embedding(weights['labelEmbedding.table'], y);
 }
 
 /**
@@ -97,7 +97,7 @@ export function ditWithGuidance(
   channels = 3,
   options: DitOptions = {},
 ): tf.Tensor {
-  const half = tf.split(x, 2, 0)[0]!;
+  const half = tf.split(x, 2, 0)[0];
   const { output } = dit(weights, config, tf.concat([half, half]), t, y, options);
   const rest = output.shape[1]! - channels;
   const [guided, others] = tf.split(output, [channels, rest], 1) as [tf.Tensor, tf.Tensor];

@@ -56,7 +56,7 @@ export function timestepEmbedding(t: tf.Tensor, size: number, frequencies: 'dit'
   const column = tf.expandDims(t, 1);
   const whole = tf.floor(column);
   const exact = tf.mul(whole, row(leading)); // [B, half]
-  const rest = tf.add(tf.mul(whole, row(rates.map((f, i) => f - leading[i]!))), tf.mul(tf.sub(column, whole), row(rates)));
+  const rest = tf.add(tf.mul(whole, row(rates.map((f, i) => f - leading[i]))), tf.mul(tf.sub(column, whole), row(rates)));
   const [c, s, cRest, sRest] = [tf.cos(exact), tf.sin(exact), tf.cos(rest), tf.sin(rest)];
   const parts = [tf.sub(tf.mul(c, cRest), tf.mul(s, sRest)), tf.add(tf.mul(s, cRest), tf.mul(c, sRest))];
   if (size % 2 === 1) parts.push(tf.mul(column, 0));

@@ -44,10 +44,10 @@ describe('options of the model', () => {
     const step = compile((a: tf.Tensor, b: tf.Tensor, c: tf.Tensor) => dit(weights, config, a, b, c).output);
     const compiled = step.runSync(...copies);
     const numbers = expected.dataSync();
-    compiled.dataSync().forEach((v, i) => void expect(Math.abs(v - numbers[i]!)).toBeLessThan(1e-4));
+    compiled.dataSync().forEach((v, i) => void expect(Math.abs(v - numbers[i])).toBeLessThan(1e-4));
     step.dispose();
     const plain = dit(randomWeights(tiny), tiny, ...copies).output.dataSync();
-    expect(numbers.some((v, i) => Math.abs(v - plain[i]!) > 1e-3)).toBe(true);
+    expect(numbers.some((v, i) => Math.abs(v - plain[i]) > 1e-3)).toBe(true);
   });
 
   test.each(variants)(
@@ -64,21 +64,21 @@ describe('options of the model', () => {
         return tf.add(tf.mean(tf.square(output)), tf.mul(terms, 0.1));
       };
       const [kept, again] = [false, true].map((recompute) => valueAndGrads(() => ({ loss: loss(weights, recompute) }), weights));
-      expect(again!.value.dataSync()[0]).toBe(kept!.value.dataSync()[0]);
-      for (const [name, gradient] of Object.entries(kept!.grads)) {
-        const [a, b] = [gradient.dataSync(), again!.grads[name]!.dataSync()];
-        a.forEach((v, i) => void expect(Math.abs(v - b[i]!), name).toBeLessThan(1e-6 + 1e-5 * Math.abs(v)));
+      expect(again.value.dataSync()[0]).toBe(kept.value.dataSync()[0]);
+      for (const [name, gradient] of Object.entries(kept.grads)) {
+        const [a, b] = [gradient.dataSync(), again.grads[name].dataSync()];
+        a.forEach((v, i) => void expect(Math.abs(v - b[i]), name).toBeLessThan(1e-6 + 1e-5 * Math.abs(v)));
       }
       for (const part of ['Embedding', 'attention', 'Norm', 'finalLayer', 'mlp', 'moe']) {
         const names = Object.keys(weights).filter((name) => name.includes(part));
         if (names.length === 0) continue;
-        const directions = Object.fromEntries(names.map((name, i) => [name, tf.randomNormal(weights[name]!.shape, 0, 1, 'float32', i)]));
+        const directions = Object.fromEntries(names.map((name, i) => [name, tf.randomNormal(weights[name].shape, 0, 1, 'float32', i)]));
         const at = (h: number) =>
           loss(
             Object.fromEntries(Object.entries(weights).map(([n, w]) => [n, directions[n] ? tf.add(w, tf.mul(directions[n], h)) : w])),
             false,
-          ).dataSync()[0]!;
-        const slope = names.reduce((sum, n) => sum + tf.sum(tf.mul(kept!.grads[n]!, directions[n]!)).dataSync()[0]!, 0);
+          ).dataSync()[0];
+        const slope = names.reduce((sum, n) => sum + tf.sum(tf.mul(kept.grads[n], directions[n])).dataSync()[0], 0);
         const h = 1e-3;
         const measured = (at(h) - at(-h)) / (2 * h);
         expect(Math.abs(measured - slope), part).toBeLessThan(2e-3 + 0.03 * Math.abs(slope));
@@ -145,12 +145,12 @@ describe('options of the model', () => {
     tf.setBackend('tensorflow');
     const [q, k] = [1, 2].map((seed) => tf.tile(tf.randomNormal([1, 1, 1, 8], 0, 1, 'float32', seed), [1, 1, 20, 1]));
     const turn = rotation(8, [4, 5]);
-    const [a, b] = [rotate(q!, turn), rotate(k!, turn)];
-    expect(tf.norm(a).dataSync()[0]).toBeCloseTo(tf.norm(q!).dataSync()[0]!, 4);
+    const [a, b] = [rotate(q, turn), rotate(k, turn)];
+    expect(tf.norm(a).dataSync()[0]).toBeCloseTo(tf.norm(q).dataSync()[0], 4);
     const products = tf.matMul(tf.squeeze(a), tf.squeeze(b), false, true).arraySync() as number[][];
     // Token 5 r + c: (0, 0) to (1, 2) is the same step as (2, 1) to (3, 3), and another one than (0, 0) to (2, 1).
-    expect(products[0]![7]).toBeCloseTo(products[11]![18]!, 4);
-    expect(Math.abs(products[0]![7]! - products[0]![11]!)).toBeGreaterThan(1e-3);
+    expect(products[0][7]).toBeCloseTo(products[11][18], 4);
+    expect(Math.abs(products[0][7] - products[0][11])).toBeGreaterThan(1e-3);
   });
 
   test('interpolated positions meet the trained ones where the grids meet', () => {
@@ -166,7 +166,7 @@ describe('options of the model', () => {
   });
 
   test('frequencies of diffusers end at 1/10000', () => {
-    const last = (kind: 'dit' | 'diffusers') => (timestepEmbedding(tf.tensor1d([1000]), 8, kind).arraySync() as number[][])[0]!.slice(4);
+    const last = (kind: 'dit' | 'diffusers') => (timestepEmbedding(tf.tensor1d([1000]), 8, kind).arraySync() as number[][])[0].slice(4);
     expect(last('diffusers')[3]).toBeCloseTo(Math.sin(0.1), 6);
     expect(last('dit')[3]).toBeCloseTo(Math.sin(1), 6);
   });

@@ -33,20 +33,20 @@ export function recomputed(run: (inputs: readonly tf.Tensor[]) => Recomputed, in
   })(...(inputs as tf.Tensor[]));
   const extra = kept.map((tensor) => tf.clone(tensor));
   tf.dispose(kept);
-  if (shapes.length === 1) return { values: [tf.reshape(packed, shapes[0]!)], extra };
+  if (shapes.length === 1) return { values: [tf.reshape(packed, shapes[0])], extra };
   const sizes = shapes.map((shape) => tf.util.sizeFromShape(shape));
-  return { values: tf.split(packed, sizes).map((part, i) => tf.reshape(part, shapes[i]!)), extra };
+  return { values: tf.split(packed, sizes).map((part, i) => tf.reshape(part, shapes[i])), extra };
 }
 
 function pack(values: readonly tf.Tensor[]): tf.Tensor {
-  return values.length === 1 ? tf.reshape(values[0]!, [-1]) : tf.concat(values.map((value) => tf.reshape(value, [-1])));
+  return values.length === 1 ? tf.reshape(values[0], [-1]) : tf.concat(values.map((value) => tf.reshape(value, [-1])));
 }
 
 function gradients(run: (inputs: readonly tf.Tensor[]) => Recomputed, inputs: readonly tf.Tensor[], dy: tf.Tensor): tf.Tensor[] {
   const { state } = tf.engine();
   const outer = state.activeTape;
   try {
-    const xs = [after(inputs[0]!, dy), ...inputs.slice(1)];
+    const xs = [after(inputs[0], dy), ...inputs.slice(1)];
     const { grads } = tf.engine().gradients(() => pack(run(xs).values), xs, dy, true);
     return inputs.map((x, i) => grads[i] ?? tf.zerosLike(x));
   } finally {

@@ -39,7 +39,7 @@ export function rotate(x: tf.Tensor, { cos, sin }: Rotation): tf.Tensor {
     return {
       value: tf.add(tf.mul(input as tf.Tensor, cos), tf.mul(quarterTurn(input as tf.Tensor), sin)),
       // A rotation's transpose turns back.
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sub(tf.mul(dy, saved[0]!), tf.mul(quarterTurn(dy), saved[1]!)),
+      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sub(tf.mul(dy, saved[0]), tf.mul(quarterTurn(dy), saved[1])),
     };
   })(x);
 }

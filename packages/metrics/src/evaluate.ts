@@ -173,7 +173,7 @@ function momentsOfSamples(samples: CollectedFeatures<'pool' | 'spatial' | 'logit
 
 /** Whether labels ascend, as in a file written class by class. */
 export const isSorted = (labels: readonly number[]): boolean =>
-  labels.length > 1 && labels[0] !== labels.at(-1) && labels.every((label, i) => i === 0 || labels[i - 1]! <= label);
+  labels.length > 1 && labels[0] !== labels.at(-1) && labels.every((label, i) => i === 0 || labels[i - 1] <= label);
 
 function warningsOf(
   samples: CollectedFeatures<'pool' | 'spatial' | 'logits'>,

@@ -21,8 +21,8 @@ describe('collecting features', () => {
     expect(tf.memory().numTensors).toBe(before);
     expect(small.count).toBe(11);
     expect(small.features).toEqual(large.features);
-    expect([...small.features.corner!.data.slice(0, 2)]).toEqual([...source[0]!.data.slice(0, 2)]);
-    expect(small.moments.corner!.moments().mean[0]).toBeCloseTo(large.moments.corner!.moments().mean[0]!, 12);
+    expect([...small.features.corner!.data.slice(0, 2)]).toEqual([...source[0].data.slice(0, 2)]);
+    expect(small.moments.corner!.moments().mean[0]).toBeCloseTo(large.moments.corner!.moments().mean[0], 12);
   });
 
   test('a limit, progress, an abort and a faulty extractor', async () => {

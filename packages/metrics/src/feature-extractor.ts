@@ -71,7 +71,7 @@ export async function collectFeatures<Name extends string>(
     }
     try {
       for (const [name, output] of Object.entries(outputs) as [Name, tf.Tensor2D][]) {
-        const dimension = dimensions.get(name) ?? output.shape[1]!;
+        const dimension = dimensions.get(name) ?? output.shape[1];
         if (output.rank !== 2 || output.shape[0] !== images.count || output.shape[1] !== dimension)
           throw new MetricError('collectFeatures', `"${name}" is [${output.shape}], expected [${images.count}, ${dimension ?? 'D'}].`);
         dimensions.set(name, dimension);
@@ -110,7 +110,7 @@ function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
 function toTensor({ data, count, height, width, channels }: ImageBatch): tf.Tensor4D {
   if (channels === 3) return tf.tensor4d(data, [count, height, width, 3], 'int32');
   const rgb = new Uint8Array(data.length * 3);
-  for (let i = 0; i < data.length; i++) rgb[3 * i] = rgb[3 * i + 1] = rgb[3 * i + 2] = data[i]!;
+  for (let i = 0; i < data.length; i++) rgb[3 * i] = rgb[3 * i + 1] = rgb[3 * i + 2] = data[i];
   return tf.tensor4d(rgb, [count, height, width, 3], 'int32');
 }
 

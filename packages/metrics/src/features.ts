@@ -21,6 +21,6 @@ export function features(data: Float32Array | Float64Array, dimension: number): 
 /** Rows of `features` in the given order. */
 export function selectRows({ dimension, data }: Features, rows: ArrayLike<number>): Features {
   const selected = data instanceof Float64Array ? new Float64Array(rows.length * dimension) : new Float32Array(rows.length * dimension);
-  for (let i = 0; i < rows.length; i++) selected.set(data.subarray(rows[i]! * dimension, (rows[i]! + 1) * dimension), i * dimension);
+  for (let i = 0; i < rows.length; i++) selected.set(data.subarray(rows[i] * dimension, (rows[i] + 1) * dimension), i * dimension);
   return { count: rows.length, dimension, data: selected };
 }

@@ -107,7 +107,7 @@ export function frechetInterval(samples: Features, reference: Reference, options
   const quantile = (p: number): number => {
     const place = p * (resamples - 1);
     const below = Math.floor(place);
-    return deviations[below]! + (place - below) * (deviations[Math.min(below + 1, resamples - 1)]! - deviations[below]!);
+    return deviations[below] + (place - below) * (deviations[Math.min(below + 1, resamples - 1)] - deviations[below]);
   };
   return {
     value,

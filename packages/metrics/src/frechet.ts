@@ -75,17 +75,17 @@ export function frechetDistanceOf(a: Features, b: Features): FrechetDistance {
 function centred({ count, dimension, data }: Features): { mean: Float64Array; rows: Matrix; trace: number } {
   if (count < 2) throw new MetricError('frechetDistance', `each set needs at least 2 samples, found ${count}.`);
   const mean = new Float64Array(dimension);
-  for (let i = 0; i < data.length; i++) mean[i % dimension]! += data[i]! / count;
+  for (let i = 0; i < data.length; i++) mean[i % dimension] += data[i] / count;
   if (!mean.every(Number.isFinite)) throw new MetricError('frechetDistance', 'a feature is not finite.');
   const scale = 1 / Math.sqrt(count - 1);
-  const values = Float64Array.from(data, (value, i) => (value - mean[i % dimension]!) * scale);
+  const values = Float64Array.from(data, (value, i) => (value - mean[i % dimension]) * scale);
   return { mean, rows: matrix(count, dimension, values), trace: values.reduce((sum, value) => sum + value * value, 0) };
 }
 
 /** Whether all are finite; a plain loop, since `every` takes its time on millions of entries. */
 function allFinite(values: Float64Array): boolean {
   let sum = 0;
-  for (let i = 0; i < values.length; i++) sum += values[i]! * 0;
+  for (let i = 0; i < values.length; i++) sum += values[i] * 0;
   return sum === 0;
 }
 
@@ -97,6 +97,6 @@ function assemble(
   traceSqrt: number,
   method: FrechetDistance['method'],
 ): FrechetDistance {
-  const meanTerm = meanA.reduce((sum, value, i) => sum + (value - meanB[i]!) ** 2, 0);
+  const meanTerm = meanA.reduce((sum, value, i) => sum + (value - meanB[i]) ** 2, 0);
   return { distance: Math.max(0, meanTerm + traceA + traceB - 2 * traceSqrt), meanTerm, traceA, traceB, traceSqrt, method };
 }

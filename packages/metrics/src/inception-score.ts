@@ -42,7 +42,7 @@ export function inceptionScoreBySplits(logits: Features, splits: number): Incept
 
 function score(logits: Features, bounds: readonly number[]): InceptionScore {
   if (logits.count === 0) throw new MetricError('inceptionScore', 'there are no samples.');
-  const perSplit = bounds.slice(1).map((to, i) => splitScore(logits, bounds[i]!, to));
+  const perSplit = bounds.slice(1).map((to, i) => splitScore(logits, bounds[i], to));
   const mean = perSplit.reduce((a, b) => a + b, 0) / perSplit.length;
   const variance = perSplit.reduce((a, b) => a + (b - mean) ** 2, 0) / perSplit.length;
   return { mean, std: Math.sqrt(variance), perSplit };
@@ -55,22 +55,22 @@ function splitScore({ dimension, data }: Features, from: number, to: number): nu
   for (let i = from; i < to; i++) {
     const row = i * dimension;
     let largest = Number.NEGATIVE_INFINITY;
-    for (let j = 0; j < dimension; j++) largest = Math.max(largest, data[row + j]!);
+    for (let j = 0; j < dimension; j++) largest = Math.max(largest, data[row + j]);
     let sum = 0;
-    for (let j = 0; j < dimension; j++) sum += Math.exp(data[row + j]! - largest);
+    for (let j = 0; j < dimension; j++) sum += Math.exp(data[row + j] - largest);
     const logSum = largest + Math.log(sum);
     if (!Number.isFinite(logSum)) throw new MetricError('inceptionScore', `row ${i} has logits that are not finite.`);
     for (let j = 0; j < dimension; j++) {
-      logProbabilities[j] = data[row + j]! - logSum;
-      const p = Math.exp(logProbabilities[j]!);
-      marginal[j]! += p;
-      if (p > 0) negativeEntropy += p * logProbabilities[j]!;
+      logProbabilities[j] = data[row + j] - logSum;
+      const p = Math.exp(logProbabilities[j]);
+      marginal[j] += p;
+      if (p > 0) negativeEntropy += p * logProbabilities[j];
     }
   }
   const count = to - from;
   let marginalTerm = 0;
   for (let j = 0; j < dimension; j++) {
-    const p = marginal[j]! / count;
+    const p = marginal[j] / count;
     if (p > 0) marginalTerm += p * Math.log(p);
   }
   return Math.exp(negativeEntropy / count - marginalTerm);

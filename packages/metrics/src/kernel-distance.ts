@@ -30,7 +30,7 @@ function kernelSum(a: Features, b: Features): number {
     for (let j = 0; j < b.count; j += TILE) {
       const y = a === b && i === j ? x : rows(b, j);
       const { data } = productTransposed(x, y);
-      for (let at = 0; at < data.length; at++) if (x !== y || at % (y.rows + 1) !== 0) sum += (data[at]! / a.dimension + 1) ** 3;
+      for (let at = 0; at < data.length; at++) if (x !== y || at % (y.rows + 1) !== 0) sum += (data[at] / a.dimension + 1) ** 3;
     }
   }
   return sum;

@@ -16,15 +16,15 @@ export function squaredRadii(set: Features, k: number, options: TileOptions = {}
     for (let i = 0; i < rows; i++) {
       const start = (rowStart + i) * (k + 1);
       for (let j = i * columns; j < (i + 1) * columns; j++) {
-        const value = values[j]!;
-        if (value >= nearest[start + k]!) continue;
+        const value = values[j];
+        if (value >= nearest[start + k]) continue;
         let at = start + k;
-        for (; at > start && nearest[at - 1]! > value; at--) nearest[at] = nearest[at - 1]!;
+        for (; at > start && nearest[at - 1] > value; at--) nearest[at] = nearest[at - 1];
         nearest[at] = value;
       }
     }
   }
-  return Float64Array.from({ length: set.count }, (_, i) => nearest[i * (k + 1) + k]!);
+  return Float64Array.from({ length: set.count }, (_, i) => nearest[i * (k + 1) + k]);
 }
 
 export interface PrecisionRecall {
@@ -50,8 +50,8 @@ export function precisionRecall(reference: Features, sample: Features, k = 3, op
   for (const { rowStart, rows, columnStart, columns, values } of squaredDistances(reference, sample, options)) {
     for (let i = 0, at = 0; i < rows; i++) {
       for (let j = 0; j < columns; j++, at++) {
-        if (values[at]! <= referenceRadii[rowStart + i]!) sampleInside[columnStart + j] = 1;
-        if (values[at]! <= sampleRadii[columnStart + j]!) referenceInside[rowStart + i] = 1;
+        if (values[at] <= referenceRadii[rowStart + i]) sampleInside[columnStart + j] = 1;
+        if (values[at] <= sampleRadii[columnStart + j]) referenceInside[rowStart + i] = 1;
       }
     }
   }
@@ -83,17 +83,17 @@ export function densityCoverage(reference: Features, sample: Features, k = 5): D
   let hits = 0;
   for (const { rowStart, rows, columnStart, columns, values } of squaredDistances(reference, sample)) {
     for (let i = 0, at = 0; i < rows; i++) {
-      const radius = referenceRadii[rowStart + i]!;
+      const radius = referenceRadii[rowStart + i];
       for (let j = 0; j < columns; j++, at++) {
-        const distance = Math.sqrt(values[at]!);
+        const distance = Math.sqrt(values[at]);
         const column = columnStart + j;
-        if (distance < nearest[rowStart + i]!) nearest[rowStart + i] = distance;
+        if (distance < nearest[rowStart + i]) nearest[rowStart + i] = distance;
         if (distance < radius) {
           hits++;
           inside[column] = 1;
         }
-        if (distance < sampleRadii[column]!) recalled[rowStart + i] = 1;
-        if (radius < small && radius / distance > realism[column]!) realism[column] = radius / distance;
+        if (distance < sampleRadii[column]) recalled[rowStart + i] = 1;
+        if (radius < small && radius / distance > realism[column]) realism[column] = radius / distance;
       }
     }
   }
@@ -101,7 +101,7 @@ export function densityCoverage(reference: Features, sample: Features, k = 5): D
     precision: share(inside),
     recall: share(recalled),
     density: hits / (k * sample.count),
-    coverage: nearest.reduce((covered, distance, i) => covered + (distance < referenceRadii[i]! ? 1 : 0), 0) / reference.count,
+    coverage: nearest.reduce((covered, distance, i) => covered + (distance < referenceRadii[i] ? 1 : 0), 0) / reference.count,
     realism,
   };
 }
@@ -109,5 +109,5 @@ export function densityCoverage(reference: Features, sample: Features, k = 5): D
 function median(values: Float64Array): number {
   const sorted = values.slice().sort();
   const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }

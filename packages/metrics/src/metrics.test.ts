@@ -42,7 +42,7 @@ const diagonal = (values: number[]) =>
   matrix(
     values.length,
     values.length,
-    Float64Array.from({ length: values.length ** 2 }, (_, i) => (i % (values.length + 1) === 0 ? values[i / (values.length + 1)]! : 0)),
+    Float64Array.from({ length: values.length ** 2 }, (_, i) => (i % (values.length + 1) === 0 ? values[i / (values.length + 1)] : 0)),
   );
 
 /** `I - 2 u u^T` for a unit vector `u` without pattern. */
@@ -52,7 +52,7 @@ const reflection = (n: number, seed: number) => {
   return matrix(
     n,
     n,
-    Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0) - (2 * u[Math.floor(i / n)]! * u[i % n]!) / norm),
+    Float64Array.from({ length: n * n }, (_, i) => (i % (n + 1) === 0 ? 1 : 0) - (2 * u[Math.floor(i / n)] * u[i % n]) / norm),
   );
 };
 
@@ -105,7 +105,7 @@ test('pivoted Cholesky finds the rank and gives the matrix back', () => {
     expect(u.rows).toBe(rank);
     const columns = transpose(u);
     multiplyTransposed(columns, columns).data.forEach((v, i) => {
-      expect(v).toBeCloseTo(a.data[i]!, 12);
+      expect(v).toBeCloseTo(a.data[i], 12);
     });
   }
 });
@@ -122,7 +122,7 @@ test('singular values are kept by reflections from both sides, whichever side is
       .sort()
       .reverse()
       .forEach((v, i) => {
-        expect(v).toBeCloseTo(values[i]!, 13);
+        expect(v).toBeCloseTo(values[i], 13);
       });
   }
 });
@@ -169,7 +169,7 @@ describe('Frechet distance', () => {
       mean: new Float64Array(n),
       covariance: multiplyTransposed(multiplyTransposed(h, diagonal([...d])), h, { symmetric: true }),
     });
-    return { a: turned(d1!), b: turned(d2!), distance: d1!.reduce((s, v, i) => s + (Math.sqrt(v) - Math.sqrt(d2![i]!)) ** 2, 0) };
+    return { a: turned(d1), b: turned(d2), distance: d1.reduce((s, v, i) => s + (Math.sqrt(v) - Math.sqrt(d2[i])) ** 2, 0) };
   }
 
   test('ill-conditioned covariances lose no digits to the square root', () => {
@@ -228,19 +228,19 @@ describe('streaming moments', () => {
       const cuts = [0, ...Array.from(noise(11, run + 9), (v) => Math.floor(((v + 1) / 2) ** 3 * count)).sort((a, b) => a - b), count];
       const workers = cuts.slice(1).map((to, i) => {
         const worker = new StreamingMoments(dimension);
-        worker.add(features(all.data.slice(cuts[i]! * dimension, to * dimension) as Float64Array, dimension));
+        worker.add(features(all.data.slice(cuts[i] * dimension, to * dimension) as Float64Array, dimension));
         return worker;
       });
-      const order = [...workers.keys()].sort((a, b) => noise(20, run)[a]! - noise(20, run)[b]!);
+      const order = [...workers.keys()].sort((a, b) => noise(20, run)[a] - noise(20, run)[b]);
       const merged = new StreamingMoments(dimension);
-      for (const i of order) merged.merge(workers[i]!);
+      for (const i of order) merged.merge(workers[i]);
       const result = merged.moments();
       expect(result.count).toBe(count);
       result.mean.forEach((m, i) => {
-        expect(Math.abs(m - whole.mean[i]!)).toBeLessThan(1e-12 * offset);
+        expect(Math.abs(m - whole.mean[i])).toBeLessThan(1e-12 * offset);
       });
       result.covariance.data.forEach((c, i) => {
-        expect(Math.abs(c - whole.covariance.data[i]!)).toBeLessThan(1e-12);
+        expect(Math.abs(c - whole.covariance.data[i])).toBeLessThan(1e-12);
       });
     }
   });
@@ -276,7 +276,7 @@ describe('kernel distance', () => {
   test('equals the definition, and is near zero for one distribution', () => {
     const [a, b] = [set(12, 3, 1), set(9, 3, 2, 0.5)];
     const kernel = (x: Features, i: number, y: Features, j: number) =>
-      (Array.from({ length: 3 }, (_, d) => x.data[i * 3 + d]! * y.data[j * 3 + d]!).reduce((s, v) => s + v) / 3 + 1) ** 3;
+      (Array.from({ length: 3 }, (_, d) => x.data[i * 3 + d] * y.data[j * 3 + d]).reduce((s, v) => s + v) / 3 + 1) ** 3;
     let [xx, yy, xy] = [0, 0, 0];
     for (let i = 0; i < 12; i++) for (let j = 0; j < 12; j++) if (i !== j) xx += kernel(a, i, a, j) / 132;
     for (let i = 0; i < 9; i++) for (let j = 0; j < 9; j++) if (i !== j) yy += kernel(b, i, b, j) / 72;
@@ -306,7 +306,7 @@ describe('CMMD', () => {
   test("is the reference's formula: 1000 times the biased MMD with exp(-gamma (|x|^2 - 2 x.y + |y|^2)), gamma 1 / 200", () => {
     const [x, y] = [embeddings(37, 1, 0), embeddings(29, 2, 0.4)];
     const dot = (a: Features, i: number, b: Features, j: number) =>
-      Array.from({ length: 6 }, (_, d) => a.data[i * 6 + d]! * b.data[j * 6 + d]!).reduce((s, v) => s + v);
+      Array.from({ length: 6 }, (_, d) => a.data[i * 6 + d] * b.data[j * 6 + d]).reduce((s, v) => s + v);
     const mean = (a: Features, b: Features) => {
       let sum = 0;
       for (let i = 0; i < a.count; i++)

@@ -81,7 +81,7 @@ export class StreamingMoments {
     if (this.count < 2) throw new MetricError('StreamingMoments', `a covariance needs at least 2 samples, found ${this.count}.`);
     this.flush();
     const covariance = matrix(this.dimension, this.dimension);
-    for (let i = 0; i < covariance.data.length; i++) covariance.data[i] = this.scatter.data[i]! / (this.count - 1);
+    for (let i = 0; i < covariance.data.length; i++) covariance.data[i] = this.scatter.data[i] / (this.count - 1);
     return { count: this.count, mean: this.mean.slice(), covariance };
   }
 
@@ -91,9 +91,9 @@ export class StreamingMoments {
     if (rows === 0) return;
     const values = waiting.subarray(0, rows * dimension);
     const mean = new Float64Array(dimension);
-    for (let i = 0, at = 0; i < rows; i++) for (let j = 0; j < dimension; j++, at++) mean[j]! += values[at]!;
-    for (let j = 0; j < dimension; j++) mean[j]! /= rows;
-    for (let i = 0, at = 0; i < rows; i++) for (let j = 0; j < dimension; j++, at++) values[at]! -= mean[j]!;
+    for (let i = 0, at = 0; i < rows; i++) for (let j = 0; j < dimension; j++, at++) mean[j] += values[at];
+    for (let j = 0; j < dimension; j++) mean[j] /= rows;
+    for (let i = 0, at = 0; i < rows; i++) for (let j = 0; j < dimension; j++, at++) values[at] -= mean[j];
     this.rows = 0;
     this.combine(rows, mean, gram(matrix(rows, dimension, values)));
   }
@@ -103,13 +103,13 @@ export class StreamingMoments {
     const total = this.combined + count;
     const { dimension } = this;
     const delta = new Float64Array(dimension);
-    for (let j = 0; j < dimension; j++) delta[j] = mean[j]! - this.mean[j]!;
+    for (let j = 0; j < dimension; j++) delta[j] = mean[j] - this.mean[j];
     const weight = (this.combined * count) / total;
     for (let i = 0; i < dimension; i++) {
-      const scaled = delta[i]! * weight;
-      for (let j = 0; j < dimension; j++) this.scatter.data[i * dimension + j]! += scatter.data[i * dimension + j]! + scaled * delta[j]!;
+      const scaled = delta[i] * weight;
+      for (let j = 0; j < dimension; j++) this.scatter.data[i * dimension + j] += scatter.data[i * dimension + j] + scaled * delta[j];
     }
-    for (let j = 0; j < dimension; j++) this.mean[j]! += (delta[j]! * count) / total;
+    for (let j = 0; j < dimension; j++) this.mean[j] += (delta[j] * count) / total;
     this.combined = total;
   }
 }

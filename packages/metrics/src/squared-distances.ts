@@ -73,7 +73,7 @@ function squaredNorms(
   const norms = new Float64Array(x.length / dimension);
   for (let i = 0; i < norms.length; i++) {
     let sum = 0;
-    for (let j = i * dimension; j < (i + 1) * dimension; j++) sum = accumulate(sum + round(x[j]! * x[j]!));
+    for (let j = i * dimension; j < (i + 1) * dimension; j++) sum = accumulate(sum + round(x[j] * x[j]));
     norms[i] = round(sum);
   }
   return norms;
@@ -87,7 +87,7 @@ function combine(dots: Float64Array, normsX: Float64Array, normsY: Float64Array,
   for (let i = 0; i < normsX.length; i++) {
     for (let j = 0; j < columns; j++) {
       const at = i * columns + j;
-      dots[at] = Math.max(0, round(round(normsX[i]! - round(2 * round(dots[at]!))) + normsY[j]!));
+      dots[at] = Math.max(0, round(round(normsX[i] - round(2 * round(dots[at]))) + normsY[j]));
     }
   }
   return dots;
@@ -98,7 +98,7 @@ function exact(x: Float64Array, y: Float64Array, dimension: number): Float64Arra
   const normsY = x === y ? normsX : squaredNorms(y, dimension);
   const values = products(x, y, dimension);
   for (let i = 0, at = 0; i < normsX.length; i++)
-    for (let j = 0; j < normsY.length; j++, at++) values[at] = Math.max(0, normsX[i]! - 2 * values[at]! + normsY[j]!);
+    for (let j = 0; j < normsY.length; j++, at++) values[at] = Math.max(0, normsX[i] - 2 * values[at] + normsY[j]);
   return values;
 }
 

@@ -24,12 +24,12 @@ const features = (pixels: Uint8Array) => featuresOf(classifier, pixels);
 const SPLITS = 10;
 const splits = Array.from({ length: SPLITS }, (_, seed) => halves(digits, seed));
 const references = await Promise.all(splits.map(([first]) => features(select(digits, first))));
-const [, second] = splits[0]!;
+const [, second] = splits[0];
 
 /** Mean distance from one half to what is made of the other. */
 async function meanDistance(change: (rows: Int32Array) => Uint8Array): Promise<number> {
   let sum = 0;
-  for (const [i, [, other]] of splits.entries()) sum += frechetDistanceOf(await features(change(other)), references[i]!).distance;
+  for (const [i, [, other]] of splits.entries()) sum += frechetDistanceOf(await features(change(other)), references[i]).distance;
   return sum / SPLITS;
 }
 const mean = await meanDistance((rows) => select(digits, rows));
@@ -60,7 +60,7 @@ const curves: Curve[] = [
 ];
 for (const { title, levels, pixels, distances } of curves) {
   for (const level of levels) distances.push(await meanDistance((rows) => pixels(level, rows)));
-  console.log(`${title}: ${levels.map((level, i) => `${level} ${distances[i]!.toFixed(3)}`).join(', ')}`);
+  console.log(`${title}: ${levels.map((level, i) => `${level} ${distances[i].toFixed(3)}`).join(', ')}`);
 }
 
 const [WIDTH, HEIGHT, MARGIN, PANEL, PICTURE] = [960, 340, 56, 250, 28];
@@ -74,7 +74,7 @@ const text = (x: number, at: number, content: string, anchor = 'middle', size = 
 function picture(pixels: Uint8Array, x: number, at: number): string {
   const dot = PICTURE / SIDE;
   return Array.from({ length: SIDE * SIDE }, (_, i) => {
-    const grey = pixels[i]!;
+    const grey = pixels[i];
     const [column, row] = [x + (i % SIDE) * dot, at + Math.floor(i / SIDE) * dot];
     return `<rect x="${column}" y="${row}" width="${dot + 0.2}" height="${dot + 0.2}" fill="rgb(${grey},${grey},${grey})"/>`;
   }).join('');
@@ -82,9 +82,9 @@ function picture(pixels: Uint8Array, x: number, at: number): string {
 
 const panels = curves.map(({ title, axis, levels, pixels, distances }, n) => {
   const left = MARGIN + n * (PANEL + 50);
-  const [low, high] = [levels[0]!, levels.at(-1)!];
+  const [low, high] = [levels[0], levels.at(-1)!];
   const x = (level: number): number => left + (PANEL * (level - low)) / (high - low);
-  const points = levels.map((level, i) => [x(level), y(distances[i]!)] as const);
+  const points = levels.map((level, i) => [x(level), y(distances[i])] as const);
   const ticks = [0, 0.01, 0.03, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50].filter((value) => value <= top);
   const spaced = ticks.filter((value, i) => i === 0 || ticks.slice(0, i).every((other) => y(other) - y(value) > 14));
   return [

@@ -35,7 +35,7 @@ export async function readDigits(): Promise<Digits> {
   const set = await openImageSet(DIGITS);
   const pixels = new Uint8Array(set.count * PIXELS);
   let at = 0;
-  for await (const { data, channels } of set.images()) for (let i = 0; i < data.length; i += channels) pixels[at++] = data[i]!;
+  for await (const { data, channels } of set.images()) for (let i = 0; i < data.length; i += channels) pixels[at++] = data[i];
   return { pixels, labels: set.labels! };
 }
 
@@ -50,7 +50,7 @@ const batchOf = (pixels: Uint8Array): ImageBatch => ({
 /** Pixels of the images with these numbers. */
 export function select({ pixels }: Digits, rows: ArrayLike<number>): Uint8Array {
   const chosen = new Uint8Array(rows.length * PIXELS);
-  for (let i = 0; i < rows.length; i++) chosen.set(pixels.subarray(rows[i]! * PIXELS, (rows[i]! + 1) * PIXELS), i * PIXELS);
+  for (let i = 0; i < rows.length; i++) chosen.set(pixels.subarray(rows[i] * PIXELS, (rows[i] + 1) * PIXELS), i * PIXELS);
   return chosen;
 }
 
@@ -80,7 +80,7 @@ export function trainClassifier({ pixels, labels }: Digits, steps = 200): Classi
   const optimizer = tf.train.adam(0.02);
   for (let step = 0; step < steps; step++)
     optimizer.minimize(() => tf.losses.softmaxCrossEntropy(targets, tf.matMul(layer(x), out as tf.Tensor2D)) as tf.Scalar);
-  const accuracy = tf.tidy(() => tf.mean(tf.equal(tf.argMax(tf.matMul(layer(x), out as tf.Tensor2D), 1), wanted)).dataSync()[0]!);
+  const accuracy = tf.tidy(() => tf.mean(tf.equal(tf.argMax(tf.matMul(layer(x), out as tf.Tensor2D), 1), wanted)).dataSync()[0]);
   optimizer.dispose();
   tf.dispose([x, wanted, targets, out]);
   return {
@@ -115,8 +115,8 @@ export function expectedDistance(all: Features, count: number, repeats: number):
     const values = new Float64Array(count * dimension);
     for (let n = 0; n < count; n++)
       for (let i = 0; i < dimension; i++) {
-        let sum = mean[i]!;
-        for (let r = 0; r < rank; r++) sum += factor[r * dimension + i]! * z[n * rank + r]!;
+        let sum = mean[i];
+        for (let r = 0; r < rank; r++) sum += factor[r * dimension + i] * z[n * rank + r];
         values[n * dimension + i] = sum;
       }
     return features(values, dimension);
@@ -129,7 +129,7 @@ export function expectedDistance(all: Features, count: number, repeats: number):
 /** Adds normal noise of this deviation in grey levels. */
 export function withNoise(pixels: Uint8Array, deviation: number): Uint8Array {
   const noise = randomNormal({ seed: 1, purpose: 'noise', index: 0 }, pixels.length);
-  return Uint8ClampedArray.from(pixels, (v, i) => v + deviation * noise[i]!) as unknown as Uint8Array;
+  return Uint8ClampedArray.from(pixels, (v, i) => v + deviation * noise[i]) as unknown as Uint8Array;
 }
 
 /** Blurs with a Gaussian of this deviation in pixels; the edge is repeated. */
@@ -144,7 +144,7 @@ export function withBlur(pixels: Uint8Array, deviation: number): Uint8Array {
       let value = 0;
       for (let d = -reach; d <= reach; d++) {
         const other = Math.min(SIDE - 1, Math.max(0, place + d));
-        value += kernel[d + reach]! * from[at + (other - place) * step]!;
+        value += kernel[d + reach] * from[at + (other - place) * step];
       }
       return value / sum;
     });
@@ -153,7 +153,7 @@ export function withBlur(pixels: Uint8Array, deviation: number): Uint8Array {
 
 /** As many rows as the smaller class group allows, of which this share (at least a half) are of the digits 0 to 4. */
 export function imbalanced({ labels }: Digits, rows: Int32Array, share: number): Int32Array {
-  const [low, high] = [rows.filter((row) => labels[row]! < 5), rows.filter((row) => labels[row]! >= 5)];
+  const [low, high] = [rows.filter((row) => labels[row] < 5), rows.filter((row) => labels[row] >= 5)];
   const count = Math.min(low.length, high.length);
   const fromLow = Math.round(share * count);
   return Int32Array.from([...low.subarray(0, fromLow), ...high.subarray(0, count - fromLow)]);

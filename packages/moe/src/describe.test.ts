@@ -66,7 +66,7 @@ test.each(Object.keys(dispatchers) as (keyof typeof dispatchers)[])('the ops of 
     const dy = tf.ones([tokens, width]);
     const counted = (training: boolean) =>
       countOps(() => {
-        if (training) tf.grads((...xs: tf.Tensor[]) => layer(xs[0]!, xs[1]!, xs[2]!, xs[3]!))([...inputs], dy);
+        if (training) tf.grads((...xs: tf.Tensor[]) => layer(xs[0], xs[1], xs[2], xs[3]))([...inputs], dy);
         else layer(...inputs);
       });
     for (const training of [false, true]) {
@@ -118,7 +118,7 @@ test.each(Object.keys(dispatchers) as (keyof typeof dispatchers)[])('%s keeps th
     const hidden = kind === 'gelu' ? 384 : 256;
     // Loads 96, 64, 64, 32.
     const indices = tf.tensor(
-      Int32Array.from({ length: 2 * tokens }, (_, i) => [0, 1, 0, 2, 1, 2, 0, 3][i % 8]!),
+      Int32Array.from({ length: 2 * tokens }, (_, i) => [0, 1, 0, 2, 1, 2, 0, 3][i % 8]),
       [tokens, 2],
       'int32',
     );
@@ -128,8 +128,8 @@ test.each(Object.keys(dispatchers) as (keyof typeof dispatchers)[])('%s keeps th
     tf.tidy(() => {
       const made = trackTensors(inputs);
       tf.grads((x, weights, upIn, down) => {
-        const experts = kind === 'gelu' ? { kind, up: upIn!, down: down! } : { gateUp: upIn!, down: down! };
-        const { output } = routedExperts(x!, { indices, weights: weights!, numExperts, full: true }, experts, {
+        const experts = kind === 'gelu' ? { kind, up: upIn, down: down } : { gateUp: upIn, down: down };
+        const { output } = routedExperts(x, { indices, weights: weights, numExperts, full: true }, experts, {
           dispatcher: dispatchers[name],
         });
         kept = made();

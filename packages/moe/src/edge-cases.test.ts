@@ -41,7 +41,7 @@ const expected = (x: tf.Tensor, numExperts: number, topK: number) => {
   const weights = weightsFor(numExperts);
   return moe(x, weights, { numExperts, topK }, { dispatcher: dense }).output;
 };
-const worst = (a: tf.Tensor, b: tf.Tensor) => tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]!;
+const worst = (a: tf.Tensor, b: tf.Tensor) => tf.max(tf.abs(tf.sub(a, b))).dataSync()[0];
 
 beforeAll(async () => void (await useTensorFlow()));
 
@@ -87,7 +87,7 @@ describe.each(['cpu', 'tensorflow'])('on %s', (backend) => {
       const telemetry = new RoutingTelemetry({ layers: 1, numExperts: 4, tokens: 9 });
       telemetry.update([routing]);
       return telemetry.read().then(({ layers }) => {
-        expect(layers[0]!.dropRate).toBeCloseTo(5 / 9, 6);
+        expect(layers[0].dropRate).toBeCloseTo(5 / 9, 6);
         telemetry.dispose();
         return undefined;
       }) as never;
@@ -99,7 +99,7 @@ describe.each(['cpu', 'tensorflow'])('on %s', (backend) => {
     for (const dispatcher of Object.values(dispatchers)) {
       const { rows, load } = tf.tidy(() => {
         const numbers = fill([6, width], 7).arraySync() as number[][];
-        numbers[2]![3] = Number.NaN;
+        numbers[2][3] = Number.NaN;
         const { output, routing } = moe(tf.tensor2d(numbers), weightsFor(4), { numExperts: 4, topK: 2 }, { dispatcher });
         return { rows: output.arraySync() as number[][], load: routing.load.arraySync() as number[] };
       });
@@ -121,15 +121,15 @@ test('two runs are equal bit for bit, also compiled', async () => {
         continue;
       const step = compile((x: tf.Tensor, gate: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor) =>
         tf.grads((...[a, b, c, d]: tf.Tensor[]) => {
-          const plan = route(a!, linearScorer(b!), { numExperts, topK: 2 }, { selector });
-          return routedExperts(a!, plan, { gateUp: c!, down: d! }, { dispatcher }).output;
+          const plan = route(a, linearScorer(b), { numExperts, topK: 2 }, { selector });
+          return routedExperts(a, plan, { gateUp: c, down: d }, { dispatcher }).output;
         })([x, gate, gateUp, down]),
       );
       const { gate, experts } = weightsFor(numExperts);
       const inputs = [fill([tokens, width], 5), gate, experts.gateUp, experts.down] as const;
       const [first, second] = [step.runSync(...inputs), step.runSync(...inputs)];
       first.forEach((t, i) => {
-        expect(Buffer.compare(Buffer.from(t.dataSync().buffer), Buffer.from(second[i]!.dataSync().buffer))).toBe(0);
+        expect(Buffer.compare(Buffer.from(t.dataSync().buffer), Buffer.from(second[i].dataSync().buffer))).toBe(0);
       });
       step.dispose();
     }
@@ -216,8 +216,8 @@ test.each(['cpu', 'tensorflow'])('a running threshold keeps the mean number of e
       const { scores } = route(fill([200, width], step), scorer(), config, { selector: globalTopK({ expertsPerToken: 1.5 }) });
       estimate.update([scores], 1.5, 'all');
     }
-    const plan = route(fill([2000, width], 99), scorer(), config, { selector: threshold(estimate.read()[0]!) });
-    return plan.load.sum().dataSync()[0]! / 2000;
+    const plan = route(fill([2000, width], 99), scorer(), config, { selector: threshold(estimate.read()[0]) });
+    return plan.load.sum().dataSync()[0] / 2000;
   });
   expect(tf.memory().numTensors).toBe(before);
   expect(Math.abs(mean - 1.5)).toBeLessThan(0.1);

@@ -23,16 +23,16 @@ test.each(['cpu', 'tensorflow'])('the bias evens the load and leaves the weights
   const before = tf.memory().numTensors;
   const history = Array.from({ length: 200 }, () =>
     tf.tidy(() => {
-      const { load, indices, weights, scores } = route(x, scorer(), config, { bias: bias.read()[0]! });
+      const { load, indices, weights, scores } = route(x, scorer(), config, { bias: bias.read()[0] });
       bias.update(tf.expandDims(load, 0), 0.01);
       const rows = scores.arraySync() as number[][];
-      const picked = (indices.arraySync() as number[][]).map((row, n) => row.map((e) => rows[n]![e]!));
+      const picked = (indices.arraySync() as number[][]).map((row, n) => row.map((e) => rows[n][e]));
       expect(weights.arraySync()).toEqual(picked);
       return load.arraySync() as number[];
     }),
   );
   expect(tf.memory().numTensors).toBe(before);
-  expect(spread(history[0]!)).toBeGreaterThan(30);
+  expect(spread(history[0])).toBeGreaterThan(30);
   expect(spread(history.at(-1)!)).toBeLessThan(6);
   const final = (await bias.parameter.data()) as Float32Array;
   expect(final.reduce((a, b) => a + b)).toBeCloseTo(0, 5);
@@ -61,6 +61,6 @@ test('recorded choices are repeated with the weights of the present scores, grad
       )(x)
       .dataSync();
   const [chosen, replayed] = [same('choice'), same('replay')];
-  for (let i = 0; i < chosen.length; i++) expect(Math.abs(chosen[i]! - replayed[i]!)).toBeLessThan(1e-6);
+  for (let i = 0; i < chosen.length; i++) expect(Math.abs(chosen[i] - replayed[i])).toBeLessThan(1e-6);
   expect(() => route(tf.zeros([3, width]), scorer(), config, { selector: replayLayer(record, 0) })).toThrow(/indices/);
 });

@@ -42,12 +42,12 @@ function objective(layer: (x: tf.Tensor, w: MoeWeights) => { output: tf.Tensor; 
 }
 const ours = objective((x, w) => {
   const { output, losses } = moe(x, w, config);
-  return { output, balance: losses['balance']! };
+  return { output, balance: losses['balance'] };
 });
 const oracle = objective((x, w) => {
   const experts = w.experts as SwigluExperts;
   const routing = linearRoute(x, w.gate!);
-  const outputs = tf.unstack(experts.gateUp).map((g, e) => swiglu(x, g, tf.unstack(experts.down)[e]!));
+  const outputs = tf.unstack(experts.gateUp).map((g, e) => swiglu(x, g, tf.unstack(experts.down)[e]));
   let output = swiglu(x, w.shared!.gateUp, w.shared!.down);
   for (let j = 0; j < config.topK; j++) {
     const mask = tf.oneHot(tf.reshape(tf.slice(routing.indices, [0, j], [tokens, 1]), [tokens]), numExperts);
@@ -62,10 +62,10 @@ const oracle = objective((x, w) => {
 function evaluate(f: (...xs: tf.Tensor[]) => tf.Scalar) {
   return tf.tidy(() => {
     const { value, grads } = tf.valueAndGrads(f)(tensors());
-    return { value: value.dataSync()[0]!, grads: grads.map((g) => g.dataSync() as Float32Array) };
+    return { value: value.dataSync()[0], grads: grads.map((g) => g.dataSync() as Float32Array) };
   });
 }
-const worst = (a: Float32Array, b: Float32Array) => a.reduce((m, v, i) => Math.max(m, Math.abs(v - b[i]!)), 0);
+const worst = (a: Float32Array, b: Float32Array) => a.reduce((m, v, i) => Math.max(m, Math.abs(v - b[i])), 0);
 
 let expected: ReturnType<typeof evaluate>;
 beforeAll(async () => {
@@ -81,7 +81,7 @@ test.each(['cpu', 'wasm', 'tensorflow'])('values and gradients equal the mask or
   expect(tf.memory().numTensors).toBe(before);
   expect(Math.abs(actual.value - expected.value)).toBeLessThan(2e-5);
   actual.grads.forEach((g, i) => {
-    expect(worst(g, expected.grads[i]!)).toBeLessThan(2e-5);
+    expect(worst(g, expected.grads[i])).toBeLessThan(2e-5);
   });
 });
 
@@ -107,8 +107,8 @@ describe('on the TensorFlow runtime', () => {
       // The router's gradient is a difference of larger terms, the products of the experts' outputs, whose rounding shows in it.
       const ROUTER = 2;
       [eager.value, ...eager.grads].forEach((t, i) => {
-        const scale = Math.max(1, tf.max(tf.abs(t)).dataSync()[0]!);
-        expect(worst(compiled[i]!.dataSync() as Float32Array, t.dataSync() as Float32Array) / scale).toBeLessThan(
+        const scale = Math.max(1, tf.max(tf.abs(t)).dataSync()[0]);
+        expect(worst(compiled[i].dataSync() as Float32Array, t.dataSync() as Float32Array) / scale).toBeLessThan(
           i === ROUTER ? 2e-6 : 1e-6,
         );
       });
@@ -124,12 +124,12 @@ describe('on the TensorFlow runtime', () => {
     const low = evaluate(
       objective((x, w) => {
         const { output, losses } = moe(x, w, config, { precision: 'bf16' });
-        return { output, balance: losses['balance']! };
+        return { output, balance: losses['balance'] };
       }),
     );
     // 8 bits per rounded operand in sums of about ten terms.
     low.grads.forEach((g, i) => {
-      expect(worst(g, expected.grads[i]!) / Math.max(1, ...expected.grads[i]!.map(Math.abs))).toBeLessThan(0.05);
+      expect(worst(g, expected.grads[i]) / Math.max(1, ...expected.grads[i].map(Math.abs))).toBeLessThan(0.05);
     });
   });
 });
@@ -139,14 +139,14 @@ test('gradients equal central differences', () => {
   const at = (input: number, entry: number, delta: number) =>
     tf.tidy(() => {
       const xs = tensors();
-      const values = xs[input]!.dataSync().slice() as Float32Array;
-      values[entry]! += delta;
-      xs[input] = tf.tensor(values, xs[input]!.shape);
-      return ours(...xs).dataSync()[0]!;
+      const values = xs[input].dataSync().slice() as Float32Array;
+      values[entry] += delta;
+      xs[input] = tf.tensor(values, xs[input].shape);
+      return ours(...xs).dataSync()[0];
     });
   expected.grads.forEach((g, input) => {
     for (let entry = 0; entry < g.length; entry += 7)
-      expect(Math.abs((at(input, entry, 1e-3) - at(input, entry, -1e-3)) / 2e-3 - g[entry]!)).toBeLessThan(2e-2);
+      expect(Math.abs((at(input, entry, 1e-3) - at(input, entry, -1e-3)) / 2e-3 - g[entry])).toBeLessThan(2e-2);
   });
 });
 
@@ -181,7 +181,7 @@ test('the balance loss per sequence is the mean of that of its parts, values and
     const each = tf.split(x, sequences).map((part) => balanceLoss(linearRoute(part, g)));
     return tf.mean(tf.stack(each));
   })(gate);
-  expect(joint.value.dataSync()[0]).toBeCloseTo(parts.value.dataSync()[0]!, 6);
+  expect(joint.value.dataSync()[0]).toBeCloseTo(parts.value.dataSync()[0], 6);
   expect(worst(joint.grad.dataSync() as Float32Array, parts.grad.dataSync() as Float32Array)).toBeLessThan(1e-6);
   expect(() => sequenceBalanceLoss(5)(linearRoute(x, gate))).toThrow(/sequences/);
 });

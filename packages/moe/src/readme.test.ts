@@ -25,7 +25,7 @@ test('the examples of the README run and learn', async () => {
   const lines = runExample(code);
   const losses = lines.slice(0, -1).map(([, loss]) => Number(loss));
   expect(losses.length).toBe(4);
-  expect(losses.at(-1)!).toBeLessThan(losses[0]! / 5);
-  const load = lines.at(-1)![1]!.split(',').map(Number);
+  expect(losses.at(-1)!).toBeLessThan(losses[0] / 5);
+  const load = lines.at(-1)![1].split(',').map(Number);
   expect(load.reduce((a, b) => a + b)).toBe(512);
 });

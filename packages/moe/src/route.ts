@@ -49,7 +49,7 @@ export function route(x: tf.Tensor, scorer: Scorer, config: RouterConfig, option
   if (!Number.isInteger(numExperts) || numExperts < 1) throw new ArgumentError('route: numExperts', 'a positive integer', numExperts);
   const { routerInput = x, noise = {}, bias } = options;
   const clean = scorer(noise.jitter === undefined ? routerInput : tf.mul(routerInput, noise.jitter));
-  const expanded = expandLogits(clean, x.shape[0]!, numExperts);
+  const expanded = expandLogits(clean, x.shape[0], numExperts);
   const logits = noise.gate === undefined ? expanded : tf.add(expanded, noise.gate);
   const scores = scoreOf(logits, scoreFunction);
   const select = options.selector ?? tokenChoice({ topK, ...(groups && { groups }), ...(bias && { bias }) });

@@ -25,6 +25,6 @@ export async function recordRouting(layers: readonly Pick<RoutingPlan, 'indices'
 
 /** A selector that repeats the recorded choices of one layer; the tensor it holds belongs to the caller's `tf.tidy`. */
 export function replayLayer(record: RoutingRecord, layer: number): Selector {
-  const { shape, indices, full } = record.layers[layer]!;
+  const { shape, indices, full } = record.layers[layer];
   return replay(tf.tensor(indices, shape, 'int32'), full);
 }

@@ -10,7 +10,7 @@ import { expectClose, expectGradients } from './testing/numbers.js';
 const [tokens, inputs, numExperts, hidden] = [6, 5, 4, 3];
 type Matrix = number[][];
 const rows = (x: tf.Tensor) => x.arraySync() as Matrix;
-const product = (a: Matrix, b: Matrix): Matrix => a.map((row) => b[0]!.map((_, j) => row.reduce((sum, v, i) => sum + v * b[i]![j]!, 0)));
+const product = (a: Matrix, b: Matrix): Matrix => a.map((row) => b[0].map((_, j) => row.reduce((sum, v, i) => sum + v * b[i][j], 0)));
 const norm = (v: readonly number[]) => Math.hypot(...v);
 
 interface Case {
@@ -18,15 +18,15 @@ interface Case {
   scorer(weights: tf.Tensor[]): Scorer;
   formula(x: Matrix, weights: Matrix[]): Matrix;
 }
-const plus = (a: Matrix, bias: number[]): Matrix => a.map((row) => row.map((v, j) => v + bias[j]!));
+const plus = (a: Matrix, bias: number[]): Matrix => a.map((row) => row.map((v, j) => v + bias[j]));
 const cases: Record<string, Case> = {
   linear: {
     shapes: [
       [inputs, numExperts],
       [1, numExperts],
     ],
-    scorer: ([weight, bias]) => linearScorer(weight!, tf.reshape(bias!, [numExperts])),
-    formula: (x, [weight, bias]) => plus(product(x, weight!), bias![0]!),
+    scorer: ([weight, bias]) => linearScorer(weight, tf.reshape(bias, [numExperts])),
+    formula: (x, [weight, bias]) => plus(product(x, weight), bias[0]),
   },
   cosine: {
     shapes: [
@@ -34,10 +34,10 @@ const cases: Record<string, Case> = {
       [1, 1],
     ],
     // A learnable temperature; positive for the value that the tests give.
-    scorer: ([prototypes, temperature]) => cosineScorer(prototypes!, tf.add(tf.reshape(temperature!, []), 2)),
+    scorer: ([prototypes, temperature]) => cosineScorer(prototypes, tf.add(tf.reshape(temperature, []), 2)),
     formula: (x, [prototypes, temperature]) =>
-      product(x, prototypes!).map((row, n) =>
-        row.map((dot, e) => dot / norm(x[n]!) / norm(prototypes!.map((p) => p[e]!)) / (temperature![0]![0]! + 2)),
+      product(x, prototypes).map((row, n) =>
+        row.map((dot, e) => dot / norm(x[n]) / norm(prototypes.map((p) => p[e])) / (temperature[0][0] + 2)),
       ),
   },
   mlp: {
@@ -49,18 +49,18 @@ const cases: Record<string, Case> = {
     ],
     scorer: ([first, firstBias, output, outputBias]) =>
       mlpScorer({
-        hidden: first!,
-        hiddenBias: tf.reshape(firstBias!, [hidden]),
-        output: output!,
-        outputBias: tf.reshape(outputBias!, [numExperts]),
+        hidden: first,
+        hiddenBias: tf.reshape(firstBias, [hidden]),
+        output: output,
+        outputBias: tf.reshape(outputBias, [numExperts]),
       }),
     formula: (x, [first, firstBias, output, outputBias]) =>
       plus(
         product(
-          plus(product(x, first!), firstBias![0]!).map((row) => row.map((v) => v / (1 + Math.exp(-v)))),
-          output!,
+          plus(product(x, first), firstBias[0]).map((row) => row.map((v) => v / (1 + Math.exp(-v)))),
+          output,
         ),
-        outputBias![0]!,
+        outputBias[0],
       ),
   },
 };
@@ -68,20 +68,20 @@ const cases: Record<string, Case> = {
 beforeAll(async () => void (await useTensorFlow()));
 
 describe.each(Object.keys(cases))('%s', (name) => {
-  const { shapes, scorer, formula } = cases[name]!;
+  const { shapes, scorer, formula } = cases[name];
   const tensors = () => [[tokens, inputs], ...shapes].map((shape, i) => fill(shape, i + 1));
 
   test.each(['cpu', 'wasm', 'tensorflow'])('equals its formula on %s', async (backend) => {
     await tf.setBackend(backend);
     tf.tidy(() => {
       const [x, ...weights] = tensors();
-      expectClose(scorer(weights)(x!), tf.tensor2d(formula(rows(x!), weights.map(rows))));
+      expectClose(scorer(weights)(x), tf.tensor2d(formula(rows(x), weights.map(rows))));
     });
   });
 
   test.each(['cpu', 'tensorflow'])('its gradients equal central differences on %s', async (backend) => {
     await tf.setBackend(backend);
-    expectGradients((x, ...weights) => scorer(weights)(x!), tensors());
+    expectGradients((x, ...weights) => scorer(weights)(x), tensors());
   });
 });
 
@@ -110,7 +110,7 @@ test('a router on the timestep alone gets the gradient of all its tokens, and th
     const layer = (x: tf.Tensor, time: tf.Tensor, gate: tf.Tensor) =>
       moe(x, { gate, experts }, { numExperts, topK: 2 }, { routerInput: time });
     const [x, time, gate] = [fill([sequences * length, width], 1), fill([sequences, inputs], 2), fill([inputs, numExperts], 5)];
-    expectGradients((a, b, c) => layer(a!, b!, c!).output, [x, time, gate]);
+    expectGradients((a, b, c) => layer(a, b, c).output, [x, time, gate]);
     tf.tidy(() => {
       const { indices, weights } = layer(x, time, gate).routing;
       for (const table of [rows(indices), rows(weights)])
@@ -137,7 +137,7 @@ test('identity scores are the logits, sigmoid scores do not compete, a function 
       logits.map((row) =>
         row
           .map((_, e) => e)
-          .sort((a, b) => row[b]! - row[a]!)
+          .sort((a, b) => row[b] - row[a])
           .slice(0, 2),
       ),
     );
@@ -155,6 +155,6 @@ test('identity scores are the logits, sigmoid scores do not compete, a function 
     const config = { numExperts, topK: 2, scoreFunction, normalizeTopK: scoreFunction !== 'identity', weightScale: 2.5 };
     // Replayed, so that a difference does not meet a change of the choice.
     const { indices } = route(inputsOf[0], linearScorer(inputsOf[1]), config);
-    expectGradients((x, gate) => route(x!, linearScorer(gate!), config, { selector: replay(indices) }).weights, inputsOf);
+    expectGradients((x, gate) => route(x, linearScorer(gate), config, { selector: replay(indices) }).weights, inputsOf);
   }
 });

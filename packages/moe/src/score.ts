@@ -42,7 +42,7 @@ export const mlpScorer =
 
 /** Rows or columns of length one; a zero vector stays zero. */
 function unit(x: tf.Tensor, axis: number): tf.Tensor {
-  const squares = tf.mul(mean(tf.square(x), axis, true), x.shape[axis]!);
+  const squares = tf.mul(mean(tf.square(x), axis, true), x.shape[axis]);
   return tf.mul(x, tf.rsqrt(tf.add(squares, 1e-12)));
 }
 

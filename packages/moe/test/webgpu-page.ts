@@ -31,7 +31,7 @@ const swiglu = {
     [numExperts, 2, width, hidden],
     [numExperts, hidden, width],
   ],
-  experts: ([gateUp, down]: tf.Tensor[]): FeedForwardExperts => ({ gateUp: gateUp!, down: down! }),
+  experts: ([gateUp, down]: tf.Tensor[]): FeedForwardExperts => ({ gateUp: gateUp, down: down }),
 };
 const gelu = {
   shapes: [
@@ -42,10 +42,10 @@ const gelu = {
   ],
   experts: ([up, down, upBias, downBias]: tf.Tensor[]): FeedForwardExperts => ({
     kind: 'gelu',
-    up: up!,
-    down: down!,
-    upBias: upBias!,
-    downBias: downBias!,
+    up: up,
+    down: down,
+    upBias: upBias,
+    downBias: downBias,
   }),
 };
 
@@ -67,9 +67,9 @@ async function evaluate({ kind, options }: (typeof cases)[string]): Promise<Floa
   const inputs = [[tokens, width], [width, numExperts], ...kind.shapes].map((shape, i) => fill(shape, i + 1));
   let output: tf.Tensor | undefined;
   const { value, grads } = tf.valueAndGrads((...[x, gate, ...weights]: tf.Tensor[]) => {
-    const layer = moe(x!, { gate: gate!, experts: kind.experts(weights) }, { numExperts, topK: 2 }, options());
+    const layer = moe(x, { gate: gate, experts: kind.experts(weights) }, { numExperts, topK: 2 }, options());
     output = tf.keep(tf.clone(layer.output));
-    return tf.add(tf.sum(tf.mul(layer.output, fill([tokens, width], 42))), layer.losses['balance']!);
+    return tf.add(tf.sum(tf.mul(layer.output, fill([tokens, width], 42))), layer.losses['balance']);
   })(inputs);
   const tensors = [output!, value, ...grads];
   const values = (await Promise.all(tensors.map((tensor) => tensor.data()))) as Float32Array[];
@@ -85,7 +85,7 @@ export async function main(): Promise<Differences> {
       return evaluate(one);
     };
     const [expected, actual] = [await on('cpu'), await on('webgpu')];
-    differences[name] = Math.max(...actual.flatMap((values, i) => Array.from(values, (v, j) => Math.abs(v - expected[i]![j]!))));
+    differences[name] = Math.max(...actual.flatMap((values, i) => Array.from(values, (v, j) => Math.abs(v - expected[i][j]))));
   }
   return differences;
 }

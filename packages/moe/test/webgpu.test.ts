@@ -13,6 +13,6 @@ describe.runIf(noBrowser === undefined)('on WebGPU', () => {
   });
 
   test.each(Object.keys(cases))('%s: agrees with cpu', (name) => {
-    expect(differences[name]!).toBeLessThan(2e-5);
+    expect(differences[name]).toBeLessThan(2e-5);
   });
 });

@@ -18,11 +18,11 @@ function lossAndGradients(x: tf.Tensor, w1: tf.Tensor, w2: tf.Tensor): { loss: t
     const hidden = tf.tanh(tf.matMul(x as tf.Tensor2D, a as tf.Tensor2D));
     return tf.mean(tf.square(tf.matMul(hidden, b as tf.Tensor2D)));
   })([w1, w2]);
-  return { loss: value, g1: grads[0]!, g2: grads[1]! };
+  return { loss: value, g1: grads[0], g2: grads[1] };
 }
 
 function maxDifference(a: tf.Tensor, b: tf.Tensor): number {
-  return tf.tidy(() => tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]!);
+  return tf.tidy(() => tf.max(tf.abs(tf.sub(a, b))).dataSync()[0]);
 }
 
 describe('on the TensorFlow runtime', () => {
@@ -43,8 +43,8 @@ describe('on the TensorFlow runtime', () => {
   test('shapes that depend on data stay dynamic in one recording', () => {
     const backend = tensorFlowBackend()!;
     const step = compile((x: tf.Tensor, limit: tf.Tensor) => {
-      const rows = backend.raw('Reshape', [backend.raw('Where', [tf.greater(x, limit)])[0]!, tf.tensor1d([-1], 'int32')])[0]!;
-      return backend.raw('GatherV2', [x, rows, tf.scalar(0, 'int32')])[0]!;
+      const rows = backend.raw('Reshape', [backend.raw('Where', [tf.greater(x, limit)])[0], tf.tensor1d([-1], 'int32')])[0];
+      return backend.raw('GatherV2', [x, rows, tf.scalar(0, 'int32')])[0];
     });
     const x = tf.tensor1d([1, 5, 2, 7, 3]);
     const limits = [0, 2, 4, 10].map((v) => tf.scalar(v));
@@ -99,7 +99,7 @@ describe('on the TensorFlow runtime', () => {
 
   test('a host read while recording is refused with a clear error and leaves the backend usable', () => {
     const handles = runtime.numTensors();
-    const step = compile((x: tf.Tensor) => tf.mul(x, x.dataSync()[0]!));
+    const step = compile((x: tf.Tensor) => tf.mul(x, x.dataSync()[0]));
     const x = tf.add(tf.tensor1d([1, 2]), 0);
     expect(() => step.runSync(x)).toThrow(expect.objectContaining({ code: 'E_HOST_READ' }));
     expect(tf.add(x, 1).arraySync()).toEqual([2, 3]);
@@ -125,9 +125,9 @@ describe('on the TensorFlow runtime', () => {
   test('bfloat16 stays inside a recorded step', () => {
     const backend = tensorFlowBackend()!;
     const step = compile((x: tf.Tensor) => {
-      const low = backend.raw('Cast', [x], { DstT: { type: DataType.bfloat16 } })[0]!;
-      const product = backend.raw('MatMul', [low, low])[0]!;
-      return backend.raw('Cast', [product], { DstT: { type: DataType.float32 } })[0]!;
+      const low = backend.raw('Cast', [x], { DstT: { type: DataType.bfloat16 } })[0];
+      const product = backend.raw('MatMul', [low, low])[0];
+      return backend.raw('Cast', [product], { DstT: { type: DataType.float32 } })[0];
     });
     expect(step.runSync(tf.fill([2, 2], 3)).arraySync()).toEqual([
       [18, 18],

@@ -107,8 +107,8 @@ export function compile<I extends tf.Tensor[], O extends StepResult>(
 }
 
 function flatten(result: StepResult): { tensors: tf.Tensor[]; pack: (outputs: tf.Tensor[]) => StepResult } {
-  if (result instanceof tf.Tensor) return { tensors: [result], pack: (outputs) => outputs[0]! };
+  if (result instanceof tf.Tensor) return { tensors: [result], pack: (outputs) => outputs[0] };
   if (Array.isArray(result)) return { tensors: result, pack: (outputs) => outputs };
   const names = Object.keys(result);
-  return { tensors: names.map((n) => result[n]!), pack: (outputs) => Object.fromEntries(names.map((n, i) => [n, outputs[i]!])) };
+  return { tensors: names.map((n) => result[n]), pack: (outputs) => Object.fromEntries(names.map((n, i) => [n, outputs[i]])) };
 }

@@ -43,7 +43,7 @@ export class Parameter {
         shape: { shape: this.shape },
         shared_name: { string: `dit-moe-parameter-${nextVariable++}` },
         container: { string: '' },
-      })[0]!,
+      })[0],
     );
     this.assign(initial);
   }
@@ -61,7 +61,7 @@ export class Parameter {
   /** The current value; bfloat16 storage on the TensorFlow runtime comes as a raw bfloat16 tensor. The caller disposes it. */
   read(): tf.Tensor {
     if (this.backend === undefined) return tf.clone(this.value!);
-    return this.backend.raw('ReadVariableOp', [this.resource!], { dtype: { type: DataType[this.dtype] } })[0]!;
+    return this.backend.raw('ReadVariableOp', [this.resource!], { dtype: { type: DataType[this.dtype] } })[0];
   }
 
   /**
@@ -80,7 +80,7 @@ export class Parameter {
     const backend = this.backend;
     const type = DataType[this.dtype];
     tf.tidy(() => {
-      const stored = backend.dtypeOf(next) === type ? next : backend.raw('Cast', [next], { DstT: { type } })[0]!;
+      const stored = backend.dtypeOf(next) === type ? next : backend.raw('Cast', [next], { DstT: { type } })[0];
       backend.raw('AssignVariableOp', [this.resource!, stored], { dtype: { type } }, 0);
     });
   }
@@ -101,7 +101,7 @@ export class Parameter {
     const value = tf.tidy(() => {
       const raw = this.read();
       return this.backend !== undefined && this.dtype === 'bfloat16'
-        ? this.backend.raw('Cast', [raw], { DstT: { type: DataType.float32 } })[0]!
+        ? this.backend.raw('Cast', [raw], { DstT: { type: DataType.float32 } })[0]
         : raw;
     });
     try {

@@ -37,7 +37,7 @@ export async function runInBrowser<T>(file: string): Promise<T> {
     footer: { js: 'globalThis.main = main;' },
   });
   const server = http.createServer((request, response) => {
-    if (request.url === '/main.js') response.setHeader('Content-Type', 'text/javascript').end(outputFiles[0]!.contents);
+    if (request.url === '/main.js') response.setHeader('Content-Type', 'text/javascript').end(outputFiles[0].contents);
     else
       response.setHeader('Content-Type', 'text/html').end('<link rel="icon" href="data:,"><script type="module" src="main.js"></script>');
   });

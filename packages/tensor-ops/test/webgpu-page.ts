@@ -7,7 +7,7 @@ import { cases, evaluateAsync, fill } from '../src/ops/testing/cases.js';
 export type Differences = Record<string, { output: number; gradients: number }>;
 
 const difference = (a: Float32Array, b: Float32Array): number =>
-  a.reduce((worst, x, i) => Math.max(worst, Math.abs(x - b[i]!)), a.length === b.length ? 0 : Number.MAX_VALUE);
+  a.reduce((worst, x, i) => Math.max(worst, Math.abs(x - b[i])), a.length === b.length ? 0 : Number.MAX_VALUE);
 
 export async function main(): Promise<Differences> {
   const differences: Differences = {};
@@ -20,7 +20,7 @@ export async function main(): Promise<Differences> {
     const [expected, actual] = [await on('cpu'), await on('webgpu')];
     differences[name] = {
       output: difference(actual.output, expected.output),
-      gradients: Math.max(...actual.grads.map((grad, i) => difference(grad, expected.grads[i]!))),
+      gradients: Math.max(...actual.grads.map((grad, i) => difference(grad, expected.grads[i]))),
     };
   }
   return differences;

@@ -14,7 +14,7 @@ describe.runIf(noBrowser === undefined)('on WebGPU', () => {
   });
 
   test.each(Object.keys(cases))('%s agrees with cpu', (name) => {
-    expect(differences[name]!.output).toBeLessThan(1e-5);
-    expect(differences[name]!.gradients).toBeLessThan(2e-5);
+    expect(differences[name].output).toBeLessThan(1e-5);
+    expect(differences[name].gradients).toBeLessThan(2e-5);
   });
 });

@@ -98,7 +98,7 @@ export function padImages(x: tf.Tensor, config: AutoencoderConfig): tf.Tensor {
   return tf.tidy(() => {
     let padded = x.clone();
     for (const axis of [2, 3]) {
-      const missing = Math.ceil(x.shape[axis]! / step) * step - x.shape[axis]!;
+      const missing = Math.ceil(x.shape[axis] / step) * step - x.shape[axis];
       if (missing === 0) continue;
       const begin = padded.shape.map((n, i) => (i === axis ? n - 1 : 0));
       const last = tf.slice(

@@ -44,7 +44,7 @@ beforeAll(async () => {
   root = await fs.mkdtemp(path.join(os.tmpdir(), 'vae-'));
   for (const [name, shape] of weightShapes(config)) {
     const size = shape.reduce((a, b) => a * b, 1);
-    const scale = shape.length === 1 ? 0.1 : 1 / Math.sqrt(size / shape[0]!);
+    const scale = shape.length === 1 ? 0.1 : 1 / Math.sqrt(size / shape[0]);
     const data = randomNormal({ seed: 1, purpose: name, index: 0 }, size).map((v) => (/norm.*weight/.test(name) ? 1 : 0) + scale * v);
     files.set(name, { dtype: 'F32', shape: [...shape], data });
   }
@@ -74,7 +74,7 @@ const pixelsOf = (count: number, height: number, width: number) => ({
   channels: 3,
 });
 const difference = (a: tf.Tensor, b: tf.Tensor): number =>
-  tf.tidy(() => tf.div(tf.max(tf.abs(tf.sub(a, b))), tf.max(tf.abs(b))).dataSync()[0]!);
+  tf.tidy(() => tf.div(tf.max(tf.abs(tf.sub(a, b))), tf.max(tf.abs(b))).dataSync()[0]);
 
 describe('a compiled autoencoder', () => {
   test('computes what the plain functions do, with packed and summed filters', async () => {
@@ -145,7 +145,7 @@ describe('a compiled autoencoder', () => {
       const whole = decodeLatents(weights, config, latents);
       const [tiled] = [await autoencoder.decode(latents)];
       expect(tiled.shape).toEqual(whole.shape);
-      const rms = tf.tidy(() => tf.sqrt(tf.div(tf.mean(tf.squaredDifference(tiled, whole)), tf.mean(tf.square(whole)))).dataSync()[0]!);
+      const rms = tf.tidy(() => tf.sqrt(tf.div(tf.mean(tf.squaredDifference(tiled, whole)), tf.mean(tf.square(whole)))).dataSync()[0]);
       expect(rms).toBeLessThan(0.3);
       expect(rms).toBeGreaterThan(1e-4);
       const found = await autoencoder.decodeToPixels(tf.mul(latents, config.scalingFactor));

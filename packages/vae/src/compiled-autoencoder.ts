@@ -144,7 +144,7 @@ export class Autoencoder {
       images.dispose();
     } else rounded = await this.run('decodePixels', latents, [height, width]);
     try {
-      return { data: Uint8Array.from(await rounded.data()), count: latents.shape[0]!, height, width, channels: this.config.outChannels };
+      return { data: Uint8Array.from(await rounded.data()), count: latents.shape[0], height, width, channels: this.config.outChannels };
     } finally {
       rounded.dispose();
     }
@@ -171,11 +171,11 @@ export class Autoencoder {
    */
   private async run(name: keyof typeof this.passes, x: tf.Tensor, [height, width]: number[]): Promise<tf.Tensor> {
     const { part } = this.passes[name];
-    const workload = { part, height: height!, width: width! };
+    const workload = { part, height: height, width: width };
     const fits = activationBytes(this.config, workload) <= this.memoryBudget;
     const work = (y: tf.Tensor): Promise<tf.Tensor> => (fits ? this.step(name).run(y) : this.runInStrips(name, y));
-    const count = x.shape[0]!;
-    const single = !fits || (this.rounded && height! * width! >= BUSY_PIXELS);
+    const count = x.shape[0];
+    const single = !fits || (this.rounded && height * width >= BUSY_PIXELS);
     const most = single ? 1 : batchSizeFor(this.config, { ...workload, memoryBudget: this.memoryBudget });
     if (count <= most) return work(x);
     const parts: tf.Tensor[] = [];
@@ -196,7 +196,7 @@ export class Autoencoder {
       const { part, before, after } = this.passes[name];
       const pass = part === 'encode' ? encodeChannelsLast : decodeChannelsLast;
       step = compile(
-        (...[x]: tf.Tensor[]) => after(pass(this.weights, this.config, before(x!), { ...this.options, rounded: this.rounded })),
+        (...[x]: tf.Tensor[]) => after(pass(this.weights, this.config, before(x), { ...this.options, rounded: this.rounded })),
         {
           name: `autoencoder-${name}`,
           rewrite: true,
@@ -229,7 +229,7 @@ function prepareWeights(weights: AutoencoderWeights, precision: Precision): Reco
   const backend = tensorFlowBackend();
   const fastest = (weight: tf.Tensor): tf.Tensor => {
     if (precision === 'f32') return weight.rank === 4 ? packFilter(weight) : tf.clone(weight);
-    return weight.rank === 1 ? tf.clone(weight) : backend!.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0]!;
+    return weight.rank === 1 ? tf.clone(weight) : backend!.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0];
   };
   for (const [name, weight] of Object.entries(weights)) {
     if (/upsamplers\.0\.conv\.weight$/.test(name)) {

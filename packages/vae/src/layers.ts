@@ -43,16 +43,16 @@ export function autoencoderLayers(weights: AutoencoderWeights, config: Autoencod
     return value;
   };
   /** Scale and bias of a norm. */
-  const affine = (name: string) => ({ scale: weights[`${name}.weight`]!, bias: weights[`${name}.bias`]! });
-  const outputs = (name: string): number => weights[`${name}.bias`]!.shape[0]!;
+  const affine = (name: string) => ({ scale: weights[`${name}.weight`], bias: weights[`${name}.bias`] });
+  const outputs = (name: string): number => weights[`${name}.bias`].shape[0];
   /** @param rows zeros above and below, if they are not those of the whole map */
   const convolve = (name: string, x: tf.Tensor, stride: 1 | 2 = 1, rows: readonly [number, number] = zerosAround[stride]): tf.Tensor => {
-    const bias = weights[`${name}.bias`]!;
+    const bias = weights[`${name}.bias`];
     if (winogradName(name, 0) in weights) {
-      const filters = [0, 1, 2, 3].map((i) => weights[winogradName(name, i)]!);
+      const filters = [0, 1, 2, 3].map((i) => weights[winogradName(name, i)]);
       return traced(name, convolveWinograd(x, filters, bias, rows));
     }
-    const filter = weights[`${name}.weight`]!;
+    const filter = weights[`${name}.weight`];
     const [size, , inputs] = filter.shape.slice(-4) as [number, number, number];
     if (size === 1 && isRounded(x)) return traced(name, conv2d(x, filter, { bias }));
     if (size === 1) return traced(name, linear(x, tf.reshape(filter, [inputs, outputs(name)]), bias, { precision }));
@@ -61,8 +61,8 @@ export function autoencoderLayers(weights: AutoencoderWeights, config: Autoencod
   /** The convolution of an image of twice the size; `rows`: zeros above and below. */
   const enlarge = (name: string, x: tf.Tensor, rows: readonly [number, number] = [1, 1]): tf.Tensor => {
     const filters = phases.map((_, i) => weights[phaseName(name, i)]);
-    const known = filters.every((filter) => filter !== undefined) ? filters : phaseFilters(weights[`${name}.weight`]!);
-    return traced(name, convolveDoubled(x, known, weights[`${name}.bias`]!, rows, precision));
+    const known = filters.every((filter) => filter !== undefined) ? filters : phaseFilters(weights[`${name}.weight`]);
+    return traced(name, convolveDoubled(x, known, weights[`${name}.bias`], rows, precision));
   };
   const norm = (name: string, x: tf.Tensor): tf.Tensor =>
     traced(name, groupNorm(x, config.normNumGroups, { ...affine(name), epsilon: NORM_EPSILON }));
@@ -79,7 +79,7 @@ export function autoencoderLayers(weights: AutoencoderWeights, config: Autoencod
     const [batch, height, width, channels] = x.shape as [number, number, number, number];
     const tokens = tf.reshape(unroundMaps(norm(`${name}.group_norm`, x)), [batch, 1, height * width, channels]);
     const map = (part: string, y: tf.Tensor): tf.Tensor =>
-      linear(y, weights[`${name}.${part}.weight`]!, weights[`${name}.${part}.bias`]!, { precision });
+      linear(y, weights[`${name}.${part}.weight`], weights[`${name}.${part}.bias`], { precision });
     const queriesPerChunk = Math.max(1, Math.floor(MAX_SCORES / (batch * height * width)));
     const mixed = attention(map('to_q', tokens), map('to_k', tokens), map('to_v', tokens), { precision, queriesPerChunk });
     return traced(name, sum(x, tf.reshape(map('to_out.0', mixed), x.shape)));

@@ -36,4 +36,4 @@ export function posteriorNll({ mean, logVariance }: Posterior, sample: tf.Tensor
   return perImage(tf.add(tf.add(distance, logVariance), Math.log(2 * Math.PI)));
 }
 
-const perImage = (x: tf.Tensor): tf.Tensor => tf.mul(0.5, tf.sum(tf.reshape(x, [x.shape[0]!, -1]), 1));
+const perImage = (x: tf.Tensor): tf.Tensor => tf.mul(0.5, tf.sum(tf.reshape(x, [x.shape[0], -1]), 1));

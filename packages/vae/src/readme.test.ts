@@ -18,7 +18,7 @@ const modules: Record<string, unknown> = {
 test('the example of the README runs and learns', async () => {
   const readme = fs.readFileSync(new URL('../README.md', import.meta.url), 'utf8');
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vae-readme-'));
-  const code = /```ts\n([\s\S]+?)```/.exec(readme)![1]!.replaceAll("'my-vae'", JSON.stringify(path.join(folder, 'my-vae')));
+  const code = /```ts\n([\s\S]+?)```/.exec(readme)![1].replaceAll("'my-vae'", JSON.stringify(path.join(folder, 'my-vae')));
   const body = code.replace(
     /import (\* as )?(.+) from '(.+)';/g,
     (_, _all, names: string, from: string) => `const ${names} = modules['${from}'];`,
@@ -33,6 +33,6 @@ test('the example of the README runs and learns', async () => {
   }
   const losses = lines.slice(0, -1).map(([, loss]) => Number(loss));
   expect(losses.length).toBe(4);
-  expect(losses.at(-1)!).toBeLessThan(losses[0]! / 3);
+  expect(losses.at(-1)!).toBeLessThan(losses[0] / 3);
   expect(lines.at(-1)).toEqual([[16, 4, 4, 4], 16 * 3 * 16 * 16]);
 });

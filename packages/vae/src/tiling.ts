@@ -105,7 +105,7 @@ async function joined(x: tf.Tensor, { size, stride, blend, keep }: Plan, apply: 
 
 /** `tile` whose first entries along `axis` fade in over the last ones of the neighbour in front of it. */
 function blendSeam(neighbour: tf.Tensor, tile: tf.Tensor, axis: number, blend: number): tf.Tensor {
-  const [length, before] = [tile.shape[axis]!, neighbour.shape[axis]!];
+  const [length, before] = [tile.shape[axis], neighbour.shape[axis]];
   const extent = Math.min(blend, length, before);
   if (extent === 0) return tile;
   const weight = tf.reshape(tf.div(tf.range(0, extent, 1), extent), axis === 2 ? [extent, 1] : [1, extent]);

@@ -49,10 +49,10 @@ export function convolveDoubled(
     const [from, to] = row === 0 ? [0, height - (1 - below)] : [1 - above, height];
     const seen = to - from === height ? x : tf.slice(x, [0, from, 0, 0], [batch, to - from, width, channels]);
     const padding: Padding = [row === 0 ? [above, 0] : [0, below], column === 0 ? [1, 0] : [0, 1]];
-    return conv2d(seen, filters[i]!, { padding, bias, precision });
+    return conv2d(seen, filters[i], { padding, bias, precision });
   });
-  const [first, second] = [0, 2].map((i) => stackMaps([parts[i]!, parts[i + 1]!], 3)) as [tf.Tensor, tf.Tensor]; // [B, H', W, 2, C]
-  const [pairs, outputs] = [height + above + below - 2, bias.shape[0]!];
+  const [first, second] = [0, 2].map((i) => stackMaps([parts[i], parts[i + 1]], 3)) as [tf.Tensor, tf.Tensor]; // [B, H', W, 2, C]
+  const [pairs, outputs] = [height + above + below - 2, bias.shape[0]];
   const both = stackMaps(
     [first, second].map((row) => tf.reshape(row, [batch, pairs, 2 * width, outputs])),
     2,

@@ -69,7 +69,7 @@ describe('weights', () => {
     const loaded = await loadAutoencoder(source(tensors), config);
     expect(loaded.dialect).toBe(dialect);
     const plain = await loadAutoencoder(source(file()), config);
-    for (const [name, weight] of Object.entries(plain.weights)) expect(loaded.weights[name]!.dataSync()).toEqual(weight.dataSync());
+    for (const [name, weight] of Object.entries(plain.weights)) expect(loaded.weights[name].dataSync()).toEqual(weight.dataSync());
   });
 
   test('files that do not fit are refused by name and leave no tensor', async () => {
@@ -142,7 +142,7 @@ describe('encoding and decoding', () => {
       );
     const [ours, theirs] = results as [number[], number[]];
     const scale = Math.max(...theirs.map(Math.abs));
-    for (const [i, v] of ours.entries()) expect(Math.abs(v - theirs[i]!)).toBeLessThan(2e-5 * scale);
+    for (const [i, v] of ours.entries()) expect(Math.abs(v - theirs[i])).toBeLessThan(2e-5 * scale);
   });
 
   test('sizes that do not divide are refused, or padded on request', async () => {

@@ -37,7 +37,7 @@ export function weightShapes(config: AutoencoderConfig, parts: readonly Part[] =
     resnet(`${name}.resnets.1`, channels, channels);
   };
   const { blockOutChannels: levels, layersPerBlock, latentChannels } = config;
-  const [first, last] = [levels[0]!, levels.at(-1)!];
+  const [first, last] = [levels[0], levels.at(-1)!];
   if (parts.includes('encoder')) {
     convolution('encoder.conv_in', config.inChannels, first);
     for (const [i, channels] of levels.entries()) {
@@ -75,7 +75,7 @@ export function nameIn(dialect: Dialect, current: string, levels: number): strin
   const attention = /(?<=\.attentions\.0\.)(group_norm|to_q|to_k|to_v|to_out\.0)/;
   if (dialect === 'older') return current.replace(attention, (part) => olderAttention[part] ?? part);
   return current
-    .replace(attention, (part) => compvisAttention[part]!)
+    .replace(attention, (part) => compvisAttention[part])
     .replace('mid_block.attentions.0', 'mid.attn_1')
     .replace(/mid_block\.resnets\.(\d)/, (_, j) => `mid.block_${Number(j) + 1}`)
     .replace(/down_blocks\.(\d+)/, 'down.$1')

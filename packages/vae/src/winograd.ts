@@ -11,7 +11,7 @@ const MIN_CHANNELS = 128;
 
 /** Whether it pays for this filter of stride 1, `[3, 3, Cin, Cout]`, on this backend. */
 export const winogradPays = ([rows, columns, inputs, outputs]: readonly number[]): boolean =>
-  tensorFlowBackend()?.isUsingGpuDevice === false && rows === 3 && columns === 3 && Math.min(inputs!, outputs!) >= MIN_CHANNELS;
+  tensorFlowBackend()?.isUsingGpuDevice === false && rows === 3 && columns === 3 && Math.min(inputs, outputs) >= MIN_CHANNELS;
 
 /**
  * The filters of the four convolutions.
@@ -54,7 +54,7 @@ export function convolveWinograd(
   // The four rows that a pair of rows of the output sees.
   const [d0, d1, d2, d3] = [shifted(firsts, 0), shifted(seconds, 0), shifted(firsts, 1), shifted(seconds, 1)];
   const product = (y: tf.Tensor, i: number, b?: tf.Tensor): tf.Tensor =>
-    conv2d(tf.reshape(y, [batch, pairs, width, channels]), filters[i]!, { bias: b });
+    conv2d(tf.reshape(y, [batch, pairs, width, channels]), filters[i], { bias: b });
   // One after the other: each keeps every core busy, and the rows of four at once would take twice the memory.
   const m1 = product(tf.add(d1, d2), 1);
   const m2 = product(tf.sub(after(d2, m1), d1), 2);
@@ -62,7 +62,7 @@ export function convolveWinograd(
   // The runtime takes the outer sums into the convolutions.
   const first = tf.add(product(tf.sub(after(d0, m2), d2), 0, bias), total);
   const second = tf.add(product(tf.sub(after(d3, first), d1), 3, bias), difference);
-  const whole = tf.reshape(stackMaps([first, second], 2), [batch, 2 * pairs, width, bias.shape[0]!]);
+  const whole = tf.reshape(stackMaps([first, second], 2), [batch, 2 * pairs, width, bias.shape[0]]);
   return rows % 2 === 0 ? whole : tf.slice(whole, [0, 0, 0, 0], [-1, rows, -1, -1]);
 }
 
@@ -77,5 +77,5 @@ function padRows(x: tf.Tensor, above: number, below: number): tf.Tensor {
     [3, 2],
     'int32',
   );
-  return tensorFlowBackend()!.raw('Pad', [x, zeros])[0]!;
+  return tensorFlowBackend()!.raw('Pad', [x, zeros])[0];
 }

@@ -9,7 +9,7 @@ const CONDITIONS: [name: string, of: (record: EvaluationRecord) => string][] = [
   ['number of samples', (r) => String(r.samples.count)],
   ['reference', (r) => `${r.reference?.path} (${r.reference?.count})`],
   ['network', (r) => `${r.network.description}, weights ${r.network.weights?.sha256.slice(0, 16) ?? 'none'}`],
-  ['TF32', (r) => r.computation.tf32.split(' (')[0]!],
+  ['TF32', (r) => r.computation.tf32.split(' (')[0]],
   ['label policy', (r) => r.samples.labelPolicy],
   ['rounding', (r) => r.samples.rounding],
   ['lossy files', (r) => String(r.samples.lossy.length > 0)],
@@ -46,11 +46,11 @@ function table(files: readonly string[], records: readonly EvaluationRecord[]): 
     ['', ...files.map((file) => path.basename(file, '.json'))],
     ...names.map((name) => [name, ...columns.map((column) => column.get(name) ?? '-')]),
   ];
-  const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)));
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   return rows
     .map((row) =>
       row
-        .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)))
+        .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
         .join('  ')
         .trimEnd(),
     )

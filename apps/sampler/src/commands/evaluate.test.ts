@@ -85,7 +85,7 @@ describe('evaluate', () => {
       ].map((args) => run(args).ended),
     );
     expect(done).toMatchObject({ code: 0, err: expect.stringContaining('computing fd') });
-    expect(JSON.parse(done!.out).metrics.fd.distance).toBeGreaterThan(0);
+    expect(JSON.parse(done.out).metrics.fd.distance).toBeGreaterThan(0);
     expect(usage).toMatchObject({ code: 2, out: '', err: expect.stringMatching(/there is no "fid"; expected all, or some of fd/) });
     expect(missing).toMatchObject({ code: 7, out: '', err: expect.stringMatching(/no file or folder/) });
   });
@@ -101,7 +101,7 @@ describe('evaluate', () => {
       expect(found.skipped).toEqual({ is: 'the network has no logits.' });
       distances.push(found.metrics.fd!.distance);
     }
-    expect(distances[1]).toBeGreaterThan(10 * distances[0]!);
+    expect(distances[1]).toBeGreaterThan(10 * distances[0]);
     expect(await evaluate('near', 'real', { limit: 50, out: at('limited.json') })).toMatch(/FD \(pixels\) +\d/);
     const out = vi.spyOn(console, 'log').mockImplementation(() => {});
     await compareCommand([at('near.json'), at('limited.json')], { json: false });

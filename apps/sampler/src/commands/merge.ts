@@ -40,7 +40,7 @@ export async function mergeCommand(folder: string, flags: MergeFlags): Promise<n
   await mergeShards(folder, manifest, labels, target, (done) => progress.update(done));
   await sweepTemporaries(folder);
   const counts = Array<number>(manifest.numClasses).fill(0);
-  for (const label of labels) counts[label]!++;
+  for (const label of labels) counts[label]++;
   const [fewest, most] = [counts.reduce((a, b) => Math.min(a, b)), counts.reduce((a, b) => Math.max(a, b))];
   const { size } = await fs.stat(target);
   if (flags.json)

@@ -60,7 +60,7 @@ export function interpolation(classes: readonly number[], seeds: readonly number
     throw new UsageError(
       `--interpolate: ${classes.length} classes and ${seeds.length} seeds do not go together; give one, or as many of both.`,
     );
-  const at = (list: readonly number[], i: number): number => list[Math.min(i, list.length - 1)]!;
+  const at = (list: readonly number[], i: number): number => list[Math.min(i, list.length - 1)];
   const images: ImageRequest[] = [];
   for (let way = 0; way + 1 < length; way++)
     for (let i = 0; i < perWay; i++)
@@ -80,7 +80,7 @@ function requests(flags: SampleFlags, classNames: readonly string[]): { images: 
     const rows = Array.from({ length: flags.count }, (_, row) =>
       interpolation(classes, flags.seeds ?? [flags.seed], flags.interpolate!, row),
     );
-    return { images: rows.flat(), columns: rows[0]!.length };
+    return { images: rows.flat(), columns: rows[0].length };
   }
   if (flags.seeds !== undefined) throw new UsageError('--seeds: only with --interpolate; use --seed.');
   const labels = classes.flatMap((label) => Array<number>(flags.count).fill(label));
@@ -141,7 +141,7 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
     for (const [i, image] of images.entries())
       await write(
         flags.interpolate === undefined
-          ? path.join(flags.each, model.card.classNames[image.label]!, `${String(i % columns).padStart(3, '0')}.png`)
+          ? path.join(flags.each, model.card.classNames[image.label], `${String(i % columns).padStart(3, '0')}.png`)
           : path.join(flags.each, String(image.index).padStart(3, '0'), `${String(i % columns).padStart(3, '0')}.png`),
         pictureAt(pixels, i),
         image,

@@ -132,7 +132,7 @@ describe('a generated set', () => {
     fs.cpSync(path.join(root, 'alone'), path.join(root, 'damaged'), { recursive: true });
     const shard = path.join(shards('damaged'), '00002.npy');
     const bytes = fs.readFileSync(shard);
-    bytes[bytes.length - 1]! ^= 1;
+    bytes[bytes.length - 1] ^= 1;
     fs.writeFileSync(shard, bytes);
     fs.rmSync(path.join(shards('damaged'), '00005.done'));
     fs.writeFileSync(path.join(shards('damaged'), '.tmp-00007.npy-1-abc'), 'half');

@@ -21,9 +21,9 @@ export function labelsOf(
   list?: readonly number[],
 ): number[] {
   const label = (index: number): number => {
-    if (policy === 'list') return list![index]!;
+    if (policy === 'list') return list![index];
     if (policy === 'balanced') return index % numClasses;
-    return randomIntegers({ seed, purpose: 'generate.label', index }, 1, numClasses)[0]!;
+    return randomIntegers({ seed, purpose: 'generate.label', index }, 1, numClasses)[0];
   };
   return Array.from({ length: to - from }, (_, i) => label(from + i));
 }

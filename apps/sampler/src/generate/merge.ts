@@ -61,6 +61,6 @@ export async function mergeShards(
 function toColour(pixels: Uint8Array, channels: number): Uint8Array {
   if (channels === CHANNELS) return pixels;
   const colour = new Uint8Array(pixels.length * CHANNELS);
-  for (let i = 0; i < pixels.length; i++) colour.fill(pixels[i]!, i * CHANNELS, (i + 1) * CHANNELS);
+  for (let i = 0; i < pixels.length; i++) colour.fill(pixels[i], i * CHANNELS, (i + 1) * CHANNELS);
   return colour;
 }

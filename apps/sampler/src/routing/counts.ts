@@ -64,21 +64,21 @@ export class RoutingCounter {
       });
     counts.evaluations += labels.filter((label) => label < classNames.length).length;
     for (const [l, chosen] of layers.entries()) {
-      const { load, byClass, byPosition, byTime, coActivation } = counts.layers[l]!;
+      const { load, byClass, byPosition, byTime, coActivation } = counts.layers[l];
       const slots = chosen.length / (labels.length * tokens);
       for (const [b, label] of labels.entries()) {
         if (label >= classNames.length) continue;
         for (let token = 0; token < tokens; token++) {
           const first = (b * tokens + token) * slots;
           for (let i = first; i < first + slots; i++) {
-            const expert = chosen[i]!;
+            const expert = chosen[i];
             // Layers whose tokens have a varying number of experts mark empty slots with this.
             if (expert >= numExperts) continue;
-            load[expert]!++;
-            byClass[expert]![label]!++;
-            byPosition[expert]![token]!++;
-            byTime[expert]![column]!++;
-            for (let j = first; j < first + slots; j++) if (chosen[j]! < numExperts) coActivation[expert]![chosen[j]!]!++;
+            load[expert]++;
+            byClass[expert][label]++;
+            byPosition[expert][token]++;
+            byTime[expert][column]++;
+            for (let j = first; j < first + slots; j++) if (chosen[j] < numExperts) coActivation[expert][chosen[j]]++;
           }
         }
       }
@@ -88,8 +88,8 @@ export class RoutingCounter {
 
 /** Share of each column's total that each row has; 0 in an empty column. */
 export function columnShares(rows: readonly (readonly number[])[]): number[][] {
-  const totals = rows[0]!.map((_, column) => rows.reduce((sum, row) => sum + row[column]!, 0));
-  return rows.map((row) => row.map((n, column) => (totals[column] === 0 ? 0 : n / totals[column]!)));
+  const totals = rows[0].map((_, column) => rows.reduce((sum, row) => sum + row[column], 0));
+  return rows.map((row) => row.map((n, column) => (totals[column] === 0 ? 0 : n / totals[column])));
 }
 
 /**
@@ -103,11 +103,11 @@ export function specialisation(rows: readonly (readonly number[])[]): number {
   const entropy = -sums.reduce((sum, p) => sum + (p === 0 ? 0 : p * Math.log(p)), 0);
   if (entropy === 0) return 0;
   let information = 0;
-  for (let column = 0; column < rows[0]!.length; column++) {
-    const share = rows.reduce((sum, row) => sum + row[column]!, 0) / total;
+  for (let column = 0; column < rows[0].length; column++) {
+    const share = rows.reduce((sum, row) => sum + row[column], 0) / total;
     for (const [e, row] of rows.entries()) {
-      const joint = row[column]! / total;
-      if (joint > 0) information += joint * Math.log(joint / (share * sums[e]!));
+      const joint = row[column] / total;
+      if (joint > 0) information += joint * Math.log(joint / (share * sums[e]));
     }
   }
   return Math.max(0, information) / entropy;

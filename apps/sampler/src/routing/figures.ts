@@ -30,7 +30,7 @@ export function drawFigures(counts: RoutingCounts): Figure[] {
   return [byLayer(counts), byClass(counts), byPosition(counts), byTime(counts), coActivation(counts)];
 }
 
-const numExperts = (counts: RoutingCounts): number => counts.layers[0]!.load.length;
+const numExperts = (counts: RoutingCounts): number => counts.layers[0].load.length;
 const percent = (share: number): string => `${Number((100 * share).toFixed(1))} %`;
 /** Colours from no share at all to twice an even share. */
 const color = (even: number, label: string): Plot.ScaleOptions => ({
@@ -78,7 +78,7 @@ function perLayer(
 function byLayer(counts: RoutingCounts): Figure {
   const experts = numExperts(counts);
   const cells = counts.layers.flatMap(({ load }, layer) =>
-    columnShares(load.map((n) => [n])).map(([share], expert) => ({ layer, expert, share: share! })),
+    columnShares(load.map((n) => [n])).map(([share], expert) => ({ layer, expert, share: share })),
   );
   return {
     name: 'layer',
@@ -106,12 +106,12 @@ function byLayer(counts: RoutingCounts): Figure {
 
 function byClass(counts: RoutingCounts): Figure {
   const { classNames } = counts;
-  const seen = classNames.map((_, label) => label).filter((label) => counts.layers[0]!.byClass.some((row) => row[label]! > 0));
+  const seen = classNames.map((_, label) => label).filter((label) => counts.layers[0].byClass.some((row) => row[label] > 0));
   const shares = counts.layers.map((layer) => columnShares(layer.byClass));
   const distance = (label: number): number =>
     counts.layers.reduce((sum, { load, byClass }, l) => {
       const total = byClass.flat().reduce((a, b) => a + b, 0);
-      return sum + load.reduce((s, n, e) => s + Math.abs(shares[l]![e]![label]! - n / total), 0);
+      return sum + load.reduce((s, n, e) => s + Math.abs(shares[l][e][label] - n / total), 0);
     }, 0);
   const shown =
     seen.length <= MAX_CLASSES
@@ -122,9 +122,9 @@ function byClass(counts: RoutingCounts): Figure {
           .sort((a, b) => a - b);
   // Two classes may have the same name.
   const nameOf = (label: number): string =>
-    new Set(classNames).size === classNames.length ? classNames[label]! : `${label} ${classNames[label]}`;
+    new Set(classNames).size === classNames.length ? classNames[label] : `${label} ${classNames[label]}`;
   const cells = shares.flatMap((rows, layer) =>
-    rows.flatMap((row, expert) => shown.map((label) => ({ layer, expert, column: nameOf(label), share: row[label]! }))),
+    rows.flatMap((row, expert) => shown.map((label) => ({ layer, expert, column: nameOf(label), share: row[label] }))),
   );
   const strength = counts.layers.map((layer) => specialisation(layer.byClass).toFixed(3)).join(', ');
   return {
@@ -170,12 +170,12 @@ function byPosition(counts: RoutingCounts): Figure {
 }
 
 function byTime(counts: RoutingCounts): Figure {
-  const order = counts.times.map((_, i) => i).sort((a, b) => counts.times[b]! - counts.times[a]!);
+  const order = counts.times.map((_, i) => i).sort((a, b) => counts.times[b] - counts.times[a]);
   const size = Math.ceil(order.length / MAX_TIMES);
   const groups = Array.from({ length: Math.ceil(order.length / size) }, (_, g) => order.slice(g * size, (g + 1) * size));
-  const names = groups.map((group) => Number(counts.times[group[0]!]!.toPrecision(3)));
+  const names = groups.map((group) => Number(counts.times[group[0]].toPrecision(3)));
   const joined = counts.layers.map(({ byTime: table }) =>
-    columnShares(table.map((row) => groups.map((group) => group.reduce((sum, i) => sum + row[i]!, 0)))),
+    columnShares(table.map((row) => groups.map((group) => group.reduce((sum, i) => sum + row[i], 0)))),
   );
   const cells = joined.flatMap((rows, layer) =>
     rows.flatMap((row, expert) => row.map((share, g) => ({ layer, expert, column: String(names[g]), share }))),
@@ -193,7 +193,7 @@ function coActivation(counts: RoutingCounts): Figure {
   const experts = numExperts(counts);
   const cells = counts.layers.flatMap(({ coActivation: table, load }, layer) =>
     table.flatMap((row, expert) =>
-      row.map((n, other) => ({ layer, expert, other, share: other === expert || load[expert] === 0 ? Number.NaN : n / load[expert]! })),
+      row.map((n, other) => ({ layer, expert, other, share: other === expert || load[expert] === 0 ? Number.NaN : n / load[expert] })),
     ),
   );
   const perRow = Math.min(4, counts.layers.length);

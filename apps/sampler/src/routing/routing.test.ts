@@ -98,7 +98,7 @@ test('watching the routers changes no image and leaves no tensor', async () => {
   for (const { layers, labels } of seen) {
     expect([...labels]).toEqual([0, 1, 2, 3, 3, 3]);
     expect(layers.map((l) => l.length)).toEqual([6 * 4 * 2]);
-    for (let i = 0; i < layers[0]!.length; i += 2) expect(layers[0]![i]).not.toBe(layers[0]![i + 1]);
+    for (let i = 0; i < layers[0].length; i += 2) expect(layers[0][i]).not.toBe(layers[0][i + 1]);
   }
   opened.dispose();
   expect(tf.memory().numTensors).toBe(before);

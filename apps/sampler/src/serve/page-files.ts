@@ -21,7 +21,7 @@ export async function readPage(
   const names = (await fs.readdir(folder).catch(() => [] as string[])).filter((name) => types[path.extname(name)] !== undefined);
   if (!names.includes('main.js')) throw new OutputError(`The page is not built: ${folder} has no main.js. Build this package first.`);
   const entries = names.map(
-    async (name) => [`/${name}`, { type: types[path.extname(name)]!, content: await fs.readFile(path.join(folder, name)) }] as const,
+    async (name) => [`/${name}`, { type: types[path.extname(name)], content: await fs.readFile(path.join(folder, name)) }] as const,
   );
   return new Map(await Promise.all(entries));
 }

@@ -92,14 +92,14 @@ describe('sampling', () => {
     expect(answer.headers['content-type']).toBe('application/x-ndjson');
     const all = events(answer);
     expect(all.map(({ type }) => type)).toEqual(['step', 'step', 'step', 'done']);
-    const step = all[1]! as Extract<SampleEvent, { type: 'step' }>;
+    const step = all[1] as Extract<SampleEvent, { type: 'step' }>;
     expect(step).toMatchObject({ step: 2, steps: 3, height: 4, width: 4, channels: 1 });
     expect(fromBase64(step.pixels).length).toBe(2 * 16);
     // 1 layer, 2 images, 4 patches, 2 of 3 experts.
     const experts = fromBase64(step.experts!);
     expect(experts.length).toBe(2 * 4 * 2);
     expect(Math.max(...experts)).toBeLessThan(3);
-    const done = all[3]! as Extract<SampleEvent, { type: 'done' }>;
+    const done = all[3] as Extract<SampleEvent, { type: 'done' }>;
     const model = await openModel(file);
     const settings = { solver: 'euler', steps: 3, guidance: 3, seed: 4 } as const;
     const expected = await sampleImages(
@@ -111,7 +111,7 @@ describe('sampling', () => {
     model.dispose();
     const found = done.images.map((png) => decode(fromBase64(png)));
     expect(Uint8Array.from(found.flatMap(({ data }) => [...data]))).toEqual(expected.data);
-    expect(JSON.parse(found[1]!.text!['Comment']!)).toMatchObject({ ...settings, label: 0, index: 1, model: 'tiny' });
+    expect(JSON.parse(found[1].text['Comment'])).toMatchObject({ ...settings, label: 0, index: 1, model: 'tiny' });
   });
 
   test('gives one picture on request', async () => {
@@ -224,7 +224,7 @@ describe('refusals', () => {
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 200, 429, 429]);
     for (const answer of refused) expect(answer.headers['retry-after']).toBe('2');
     const waited = answers.filter(({ status }) => status === 200).map(events);
-    expect(waited.filter(([first]) => first!.type === 'queued')).toHaveLength(1);
+    expect(waited.filter(([first]) => first.type === 'queued')).toHaveLength(1);
   });
 
   test('of a failure inside say nothing of it', async () => {

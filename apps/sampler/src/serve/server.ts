@@ -149,8 +149,8 @@ async function sample(request: IncomingMessage, response: ServerResponse, option
 /** One picture of all images. */
 function joined(images: readonly string[]): Uint8Array {
   const pictures = images.map((image) => decode(fromBase64(image)));
-  const { width, height, channels } = pictures[0]!;
-  const data = new Uint8Array(pictures.length * pictures[0]!.data.length);
+  const { width, height, channels } = pictures[0];
+  const data = new Uint8Array(pictures.length * pictures[0].data.length);
   for (const [i, { data: pixels }] of pictures.entries()) data.set(pixels as Uint8Array, i * pixels.length);
   const sheet = contactSheet({ data, count: pictures.length, height, width, channels }, Math.ceil(Math.sqrt(pictures.length)));
   return encode({ data: sheet.data, width: sheet.width, height: sheet.height, channels: sheet.channels, depth: 8 });

@@ -29,7 +29,7 @@ export function App({ engine, models, solvers }: { engine: Engine; models: reado
           if (event.type === 'step' && event.step === 1) setStatus('Sampling.');
           setRuns((before) => before.map((run, r) => (r === i ? withEvent(run, event) : run)));
         });
-      setStatus(`Done: ${requests.length * requests[0]!.labels.length} images.`);
+      setStatus(`Done: ${requests.length * requests[0].labels.length} images.`);
     } catch (problem) {
       if (controller.signal.aborted) setStatus('Stopped.');
       else {
@@ -41,7 +41,7 @@ export function App({ engine, models, solvers }: { engine: Engine; models: reado
     }
   };
 
-  const model = models.find(({ id }) => id === runs[0]?.request.model) ?? models[0]!;
+  const model = models.find(({ id }) => id === runs[0]?.request.model) ?? models[0];
   return (
     <div class="page">
       <header>

@@ -54,7 +54,7 @@ describe.runIf(available || required)('the page', () => {
       running.ended.then(({ err }) => reject(new Error(err)));
     });
     const folder = path.join(root, 'static');
-    expect(await start(['serve', models[0]!, models[2]!, '--vae', autoencoder, '--static', folder]).ended).toMatchObject({ code: 0 });
+    expect(await start(['serve', models[0], models[2], '--vae', autoencoder, '--static', folder]).ended).toMatchObject({ code: 0 });
     // A host of static files that knows nothing but types.
     const types: Record<string, string> = {
       '.html': 'text/html',
@@ -153,7 +153,7 @@ describe.runIf(available || required)('the page', () => {
     expect(download.suggestedFilename()).toBe('tiny-cat-seed12-2.png');
     const png = decode(fs.readFileSync(await download.path()));
     expect(png.width).toBe(8);
-    expect(JSON.parse(png.text!['Comment']!)).toMatchObject({ label: 2, index: 2, seed: 12, guidance: 2, steps: 3 });
+    expect(JSON.parse(png.text['Comment'])).toMatchObject({ label: 2, index: 2, seed: 12, guidance: 2, steps: 3 });
     const [sheet] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download all' }).click()]);
     expect(decode(fs.readFileSync(await sheet.path())).width).toBe(2 * 9 - 1);
     await context.close();
@@ -209,7 +209,7 @@ describe.runIf(available || required)('the page', () => {
     await page.evaluate(fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8'));
     const violations = await page.evaluate(async () => {
       const { axe } = globalThis as unknown as { axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } };
-      return (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0]!.html}`);
+      return (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
     });
     expect(violations).toEqual([]);
     const image = await page.screenshot({
@@ -218,7 +218,7 @@ describe.runIf(available || required)('the page', () => {
     });
     const { data, channels } = decode(image);
     // The page's corner tells which scheme it took.
-    expect(data[0]! > 128).toBe(colorScheme === 'light');
+    expect(data[0] > 128).toBe(colorScheme === 'light');
     expect(new Set(data.filter((_, i) => i % channels === 1)).size).toBeGreaterThan(50);
     await context.close();
   });
@@ -260,9 +260,9 @@ describe.runIf(available || required)('the page', () => {
       expect(local.map(({ width, channels }) => [width, channels])).toEqual([...Array(3).fill([8, 3]), ...Array(3).fill([8, 1])]);
       for (const [i, image] of local.entries()) {
         // Two backends round differently: a value may fall on the other side of a half.
-        const difference = Array.from(image.data, (v, at) => Math.abs(v - server![i]!.data[at]!));
+        const difference = Array.from(image.data, (v, at) => Math.abs(v - server[i].data[at]));
         expect(Math.max(...difference)).toBeLessThanOrEqual(1);
-        expect(JSON.parse(image.text!['Comment']!)).toEqual(JSON.parse(server![i]!.text!['Comment']!));
+        expect(JSON.parse(image.text['Comment'])).toEqual(JSON.parse(server[i].text['Comment']));
       }
     }
   });

@@ -32,7 +32,7 @@ export function Results({ runs, model, running }: ResultsProps) {
   if (most < 1) return null;
   const at = Math.min(chosen ?? most, most);
   const shown = runs.filter(({ frames }) => frames.length > 0);
-  const current = shown[0]!.frames[Math.min(at, shown[0]!.frames.length) - 1]!;
+  const current = shown[0].frames[Math.min(at, shown[0].frames.length) - 1];
   const canShowExperts = model.layers > 0;
   return (
     <>
@@ -79,14 +79,14 @@ export function Results({ runs, model, running }: ResultsProps) {
             )}
           </div>
         )}
-        {showExperts && <ExpertShares frame={current} model={model} layer={layer} images={shown[0]!.request.labels.length} />}
+        {showExperts && <ExpertShares frame={current} model={model} layer={layer} images={shown[0].request.labels.length} />}
       </section>
       {shown.map((run) => (
         <RunImages
           key={run.request.guidance}
           run={run}
           model={model}
-          frame={run.frames[Math.min(at, run.frames.length) - 1]!}
+          frame={run.frames[Math.min(at, run.frames.length) - 1]}
           {...(showExperts && { layer })}
         />
       ))}
@@ -98,7 +98,7 @@ export function Results({ runs, model, running }: ResultsProps) {
 function ExpertShares({ frame, model, layer, images }: { frame: Frame; model: ModelInfo; layer: number; images: number }) {
   const shares = useMemo(() => {
     const counts = Array<number>(model.experts).fill(0);
-    for (let b = 0; b < images; b++) for (const expert of expertsOf(frame, images, model.layers, layer, b) ?? []) counts[expert]!++;
+    for (let b = 0; b < images; b++) for (const expert of expertsOf(frame, images, model.layers, layer, b) ?? []) counts[expert]++;
     const total = counts.reduce((a, b) => a + b, 0);
     return counts.map((n) => (total === 0 ? 0 : n / total));
   }, [frame, layer, images]);

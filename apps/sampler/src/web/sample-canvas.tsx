@@ -23,7 +23,7 @@ export function SampleCanvas({ frame, index, label, overlay }: SampleCanvasProps
     const data = new ImageData(width, height);
     const plane = height * width;
     for (let i = 0; i < plane; i++)
-      for (let c = 0; c < 4; c++) data.data[4 * i + c] = c === 3 ? 255 : pixels[(index * plane + i) * channels + (channels === 1 ? 0 : c)]!;
+      for (let c = 0; c < 4; c++) data.data[4 * i + c] = c === 3 ? 255 : pixels[(index * plane + i) * channels + (channels === 1 ? 0 : c)];
     const small = new OffscreenCanvas(width, height);
     small.getContext('2d')!.putImageData(data, 0, 0);
     context.imageSmoothingEnabled = false;
@@ -48,7 +48,7 @@ function drawExperts(
   context.font = `600 ${Math.round(Math.min(cellHeight * 0.45, 26))}px system-ui, sans-serif`;
   for (let token = 0; token < rows * columns; token++) {
     const [x, y] = [(token % columns) * cellWidth, Math.floor(token / columns) * cellHeight];
-    const [first, second] = [chosen[token * topK]!, topK > 1 ? chosen[token * topK + 1]! : undefined];
+    const [first, second] = [chosen[token * topK], topK > 1 ? chosen[token * topK + 1] : undefined];
     context.globalAlpha = 0.4;
     context.fillStyle = expertColour(first, experts);
     context.fillRect(x, y, cellWidth, cellHeight);

@@ -100,7 +100,7 @@ const ofModel = ({ id, classNames, solver, guided }: ModelInfo) => ({
 });
 
 export function SettingsForm({ models, solvers, running, onSample, onStop }: SettingsFormProps) {
-  const [fields, setFields] = useState<Fields>({ ...ofModel(models[0]!), count: '1', seed: '0', steps: '25', from: '0', to: '1' });
+  const [fields, setFields] = useState<Fields>({ ...ofModel(models[0]), count: '1', seed: '0', steps: '25', from: '0', to: '1' });
   const [error, setError] = useState('');
   const model = models.find(({ id }) => id === fields.model)!;
   const set = (change: Partial<Fields>): void => setFields((before) => ({ ...before, ...change }));

@@ -4,7 +4,7 @@
 export async function downloadSheet(addresses: readonly string[], name: string): Promise<void> {
   const pictures = await Promise.all(addresses.map(async (address) => createImageBitmap(await (await fetch(address)).blob())));
   const columns = Math.ceil(Math.sqrt(pictures.length));
-  const { width, height } = pictures[0]!;
+  const { width, height } = pictures[0];
   const canvas = document.createElement('canvas');
   canvas.width = columns * (width + 1) - 1;
   canvas.height = Math.ceil(pictures.length / columns) * (height + 1) - 1;

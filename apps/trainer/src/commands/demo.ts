@@ -23,7 +23,7 @@ export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 
     const labels = card.classNames.flatMap((_, label) => Array<number>(PER_CLASS).fill(label));
     const { steps, guidance } = config.sampling;
     // Another seed than the previews', so that these are images nobody has looked at.
-    const pixels = await sampleImages(state.emas[0]!.averages, card, await openDecoder(card, undefined), {
+    const pixels = await sampleImages(state.emas[0].averages, card, await openDecoder(card, undefined), {
       labels,
       seed: config.seed + 1,
       steps,
@@ -31,7 +31,7 @@ export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 
     });
     const folder = path.join(flags.out, 'digits');
     for (const [i, label] of labels.entries()) {
-      const directory = path.join(folder, card.classNames[label]!);
+      const directory = path.join(folder, card.classNames[label]);
       await fs.mkdir(directory, { recursive: true });
       await writePng(path.join(directory, `${String(i % PER_CLASS).padStart(3, '0')}.png`), pictureAt(pixels, i));
     }

@@ -84,7 +84,7 @@ async function runOf(file: string): Promise<{ run?: string; manifest?: Manifest 
 function statistics(data: ArrayLike<number>): Omit<TensorFacts, 'name' | 'dtype' | 'shape'> {
   let [sum, squares, largest, notFinite] = [0, 0, 0, 0];
   for (let i = 0; i < data.length; i++) {
-    const value = Number(data[i]!);
+    const value = Number(data[i]);
     if (!Number.isFinite(value)) {
       notFinite++;
       continue;

@@ -87,7 +87,7 @@ export async function trainVaeCommand(flags: TrainVaeFlags): Promise<number> {
     const imageOf = (sample: number): Uint8Array => {
       const epoch = Math.floor(sample / pixels.length);
       if (!orders.has(epoch)) orders.set(epoch, permutation({ seed, purpose: 'autoencoder.order', epoch }, pixels.length));
-      return pixels[orders.get(epoch)!(sample % pixels.length)]!;
+      return pixels[orders.get(epoch)!(sample % pixels.length)];
     };
     for (let step = 0; step < steps && !stop.signal.aborted; step++) {
       const samples = Array.from({ length: batch }, (_, i) => step * batch + i);
@@ -196,5 +196,5 @@ async function drawReconstructions(file: string, autoencoder: Autoencoder, pictu
     for (const side of [originals, decoded]) for (let i = 0; i < columns; i++) rows.push(pictureAt(side, from + i).data);
   const { data, width, height, channels } = contactSheet(joined(rows, size), columns, Math.max(1, Math.floor(64 / size)));
   await writeFileAtomically(file, encode({ data, width, height, channels }));
-  return originals.data.reduce((sum, v, i) => sum + Math.abs(v - decoded.data[i]!), 0) / originals.data.length;
+  return originals.data.reduce((sum, v, i) => sum + Math.abs(v - decoded.data[i]), 0) / originals.data.length;
 }

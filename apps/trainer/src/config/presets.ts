@@ -47,7 +47,7 @@ function published(name: string, imageSize: number, flavour: 'paper' | 'repo') {
   const batchSize = flavour === 'paper' ? 1024 : 64;
   const [numExperts, topK] = /(\d+)E(\d+)A/.exec(name)!.slice(1).map(Number);
   const tokens = (imageSize / 256) ** 2;
-  const micro = Math.min(batchSize, Math.max(1, microBatch[name.split('/')[0]!]! / tokens));
+  const micro = Math.min(batchSize, Math.max(1, microBatch[name.split('/')[0]] / tokens));
   return {
     data: { kind: 'latents', size: imageSize, flip: true },
     model: {

@@ -62,9 +62,9 @@ test('every use of a latent draws from its posterior anew, scaled; mirrored ones
   await cache.close();
   let worst = 0;
   for (let i = 0; i < length; i++) {
-    const deviation = Math.exp(0.5 * moments[length + i]!);
-    const mean = Array.from({ length: draws }, (_, d) => out[d * length + i]! / scalingFactor + shiftFactor).reduce((a, b) => a + b) / draws;
-    worst = Math.max(worst, Math.abs(mean - moments[i]!) / deviation);
+    const deviation = Math.exp(0.5 * moments[length + i]);
+    const mean = Array.from({ length: draws }, (_, d) => out[d * length + i] / scalingFactor + shiftFactor).reduce((a, b) => a + b) / draws;
+    worst = Math.max(worst, Math.abs(mean - moments[i]) / deviation);
   }
   // Five standard errors; the largest of 512 means is near 3.2 of them.
   expect(worst).toBeLessThan(5 / Math.sqrt(draws));

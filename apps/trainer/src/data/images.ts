@@ -103,7 +103,7 @@ async function loadImages(source: ImageSource, options: ImageOptions & { size: n
     }
   }
   await source.close();
-  if (labels.length === 0) throw new DataError(`No image in ${source.location} can be read; the first: ${skipped[0]!.reason}`);
+  if (labels.length === 0) throw new DataError(`No image in ${source.location} can be read; the first: ${skipped[0].reason}`);
   const used = pixels.subarray(0, labels.length * length);
   const labelArray = Int32Array.from(labels);
   const fingerprint = createHash('sha256')
@@ -116,7 +116,7 @@ async function loadImages(source: ImageSource, options: ImageOptions & { size: n
     async read(requests, out) {
       for (const [b, { record, flip }] of requests.entries())
         copySample(used.subarray(record * length, (record + 1) * length), out.subarray(b * length), size, flip);
-      return Int32Array.from(requests, ({ record }) => labelArray[record]!);
+      return Int32Array.from(requests, ({ record }) => labelArray[record]);
     },
     close: async () => {},
   };
@@ -152,8 +152,8 @@ class StreamedImages implements DataSource {
     let next = 0;
     const worker = async () => {
       for (let b = next++; b < requests.length; b = next++) {
-        const { pixels, record } = await this.decodeFrom(requests[b]!.record);
-        copySample(pixels, out.subarray(b * length), this.width, requests[b]!.flip);
+        const { pixels, record } = await this.decodeFrom(requests[b].record);
+        copySample(pixels, out.subarray(b * length), this.width, requests[b].flip);
         labels[b] = this.classes.labelOf(this.source.label(record));
       }
     };
@@ -185,7 +185,7 @@ function checkSkipped(source: ImageSource, skipped: readonly { reason: string }[
   // A single one is always allowed: in a small set it is a large share.
   if (skipped.length <= Math.max(1, most * source.count)) return;
   throw new DataError(
-    `${skipped.length} images of ${source.count} in ${source.location} cannot be read, more than data.maxUnreadable = ${most} allows; the first: ${skipped[0]!.reason}`,
+    `${skipped.length} images of ${source.count} in ${source.location} cannot be read, more than data.maxUnreadable = ${most} allows; the first: ${skipped[0].reason}`,
   );
 }
 
@@ -229,7 +229,7 @@ async function decode(source: ImageSource, i: number, size: number, channels: 1 
   const plane = size * size;
   const planar = new Uint8Array(channels * plane);
   for (let p = 0; p < plane; p++) {
-    const [r, g, b] = [data[3 * p]!, data[3 * p + 1]!, data[3 * p + 2]!];
+    const [r, g, b] = [data[3 * p], data[3 * p + 1], data[3 * p + 2]];
     if (channels === 1) {
       // Rec. 601, which leaves grey as it is.
       planar[p] = Math.round(0.299 * r + 0.587 * g + 0.114 * b);
@@ -246,10 +246,10 @@ async function decode(source: ImageSource, i: number, size: number, channels: 1 
 function copySample(pixels: Uint8Array, out: Float32Array, width: number, flip: boolean): void {
   for (let i = 0; i < pixels.length; i++) {
     const column = i % width;
-    out[i] = pixels[flip ? i - column + (width - 1 - column) : i]! / 127.5 - 1;
+    out[i] = pixels[flip ? i - column + (width - 1 - column) : i] / 127.5 - 1;
   }
 }
 
 function firstLine(error: unknown): string {
-  return String((error as Error).message ?? error).split('\n')[0]!;
+  return String((error as Error).message ?? error).split('\n')[0];
 }

@@ -44,11 +44,11 @@ export async function openLatents(folder: string, options: { flip: boolean; seed
         const noise = randomNormal({ seed: options.seed, purpose: 'posterior', index }, length);
         const at = 2 * b * length;
         for (let i = 0; i < length; i++) {
-          const logVariance = Math.min(MOST_LOG_VARIANCE, Math.max(LEAST_LOG_VARIANCE, moments[at + length + i]!));
-          out[b * length + i] = (moments[at + i]! + Math.exp(0.5 * logVariance) * noise[i]! - shiftFactor) * scalingFactor;
+          const logVariance = Math.min(MOST_LOG_VARIANCE, Math.max(LEAST_LOG_VARIANCE, moments[at + length + i]));
+          out[b * length + i] = (moments[at + i] + Math.exp(0.5 * logVariance) * noise[i] - shiftFactor) * scalingFactor;
         }
       }
-      return Int32Array.from(requests, ({ record }) => labelOf(labels[record]!));
+      return Int32Array.from(requests, ({ record }) => labelOf(labels[record]));
     },
     close: () => cache.close(),
   };

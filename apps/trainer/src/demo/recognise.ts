@@ -8,8 +8,8 @@ export function nearestLabel(data: ImageDataset, image: ArrayLike<number>, excep
   for (let n = 0; n < data.count; n++) {
     if (n === except) continue;
     let distance = 0;
-    for (let i = 0; i < size && distance < best; i++) distance += (data.pixels[n * size + i]! - image[i]!) ** 2;
-    if (distance < best) [best, label] = [distance, data.labels[n]!];
+    for (let i = 0; i < size && distance < best; i++) distance += (data.pixels[n * size + i] - image[i]) ** 2;
+    if (distance < best) [best, label] = [distance, data.labels[n]];
   }
   return label;
 }

@@ -39,13 +39,13 @@ const SUPERSAMPLING = 4;
 /** RGB pixels `[size, size, 3]` of one picture; place, radius, angle and colours follow from seed and number. */
 export function drawShape(name: string, size: number, seed: number, index: number): Uint8Array {
   const u = randomUniform({ seed, purpose: `shapes.${name}`, index }, 7);
-  const inside = shapes[name]!;
-  const radius = size * (0.25 + 0.17 * u[0]!);
-  const [cx, cy] = [u[1]!, u[2]!].map((v) => radius + v * (size - 2 * radius)) as [number, number];
+  const inside = shapes[name];
+  const radius = size * (0.25 + 0.17 * u[0]);
+  const [cx, cy] = [u[1], u[2]].map((v) => radius + v * (size - 2 * radius)) as [number, number];
   // Squares and crosses keep their corners apart from a turn by a quarter.
-  const [cos, sin] = [Math.cos(2 * Math.PI * u[3]!), Math.sin(2 * Math.PI * u[3]!)];
-  const colour = hueToRgb(u[4]!, 1);
-  const ground = hueToRgb(u[4]! + 0.25 + 0.5 * u[5]!, 0.15 + 0.2 * u[6]!);
+  const [cos, sin] = [Math.cos(2 * Math.PI * u[3]), Math.sin(2 * Math.PI * u[3])];
+  const colour = hueToRgb(u[4], 1);
+  const ground = hueToRgb(u[4] + 0.25 + 0.5 * u[5], 0.15 + 0.2 * u[6]);
   const pixels = new Uint8Array(3 * size * size);
   for (let y = 0; y < size; y++)
     for (let x = 0; x < size; x++) {
@@ -56,7 +56,7 @@ export function drawShape(name: string, size: number, seed: number, index: numbe
           if (inside(cos * dx + sin * dy, cos * dy - sin * dx)) covered++;
         }
       const share = covered / SUPERSAMPLING ** 2;
-      for (let c = 0; c < 3; c++) pixels[3 * (y * size + x) + c] = Math.round(share * colour[c]! + (1 - share) * ground[c]!);
+      for (let c = 0; c < 3; c++) pixels[3 * (y * size + x) + c] = Math.round(share * colour[c] + (1 - share) * ground[c]);
     }
   return pixels;
 }

@@ -36,7 +36,7 @@ export function curve(
   });
   if (points.length === 0) return '';
   const decay = Math.max(0, 1 - 50 / points.length);
-  let average = points[0]!.y;
+  let average = points[0].y;
   const smoothed = points.map(({ step, y }) => {
     average = decay * average + (1 - decay) * y;
     return { step, y: average };

@@ -98,20 +98,20 @@ function perLayer(
 /** Which expert is chosen at which time: share of the assignments of each part of the timesteps. */
 export function timestepMap(snapshot: RoutingSnapshot): string {
   const { rows, values } = heatmap(snapshot, 'timestep');
-  const cells = rows.flatMap(({ layer, expert }, i) => values[i]!.map((share, column) => ({ layer, row: expert, column, share })));
-  const experts = snapshot.layers[0]!.load.length;
+  const cells = rows.flatMap(({ layer, expert }, i) => values[i].map((share, column) => ({ layer, row: expert, column, share })));
+  const experts = snapshot.layers[0].load.length;
   return perLayer(cells, {
-    ...{ layers: snapshot.layers.length, rows: experts, columns: values[0]!.length, even: 1 / experts },
+    ...{ layers: snapshot.layers.length, rows: experts, columns: values[0].length, even: 1 / experts },
     ...{ xLabel: 'tenth of the timesteps', label: 'share of the assignments at a time' },
   });
 }
 
 /** Which experts are chosen together: of the tokens of the row's expert, the share that also chose the column's; nothing for one expert per token. */
 export function coActivationMap(snapshot: RoutingSnapshot): string {
-  const experts = snapshot.layers[0]!.load.length;
+  const experts = snapshot.layers[0].load.length;
   const cells = snapshot.layers.flatMap(({ coActivation, load }, layer) =>
     coActivation.flatMap((row, expert) =>
-      row.map((n, other) => ({ layer, row: expert, column: other, share: expert === other ? Number.NaN : n / (load[expert]! || 1) })),
+      row.map((n, other) => ({ layer, row: expert, column: other, share: expert === other ? Number.NaN : n / (load[expert] || 1) })),
     ),
   );
   const together = cells.filter(({ share }) => share > 0);

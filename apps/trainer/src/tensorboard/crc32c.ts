@@ -8,7 +8,7 @@ const table = Int32Array.from({ length: 256 }, (_, i) => {
 /** CRC-32C of `bytes`, an unsigned 32-bit number. */
 export function crc32c(bytes: Uint8Array): number {
   let c = -1;
-  for (const byte of bytes) c = (c >>> 8) ^ table[(c ^ byte) & 255]!;
+  for (const byte of bytes) c = (c >>> 8) ^ table[(c ^ byte) & 255];
   return ~c >>> 0;
 }
 

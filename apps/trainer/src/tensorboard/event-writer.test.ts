@@ -76,7 +76,7 @@ test('every record carries its length and checksums', async () => {
   const writer = await EventWriter.create(alone);
   await writer.write(7, [{ tag: 'a', scalar: 2 }]);
   await writer.close();
-  const bytes = fs.readFileSync(path.join(alone, fs.readdirSync(alone)[0]!));
+  const bytes = fs.readFileSync(path.join(alone, fs.readdirSync(alone)[0]));
   const unmask = (masked: number) => {
     const rotated = (masked - 0xa282ead8) >>> 0;
     return ((rotated >>> 17) | (rotated << 15)) >>> 0;

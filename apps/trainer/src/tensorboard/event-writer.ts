@@ -46,7 +46,7 @@ const BINS = 30;
 function histogramProto(values: ArrayLike<number>): Buffer {
   let [min, max, sum, squares, count] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 0, 0];
   for (let i = 0; i < values.length; i++) {
-    const value = values[i]!;
+    const value = values[i];
     if (!Number.isFinite(value)) continue;
     min = Math.min(min, value);
     max = Math.max(max, value);
@@ -58,7 +58,7 @@ function histogramProto(values: ArrayLike<number>): Buffer {
   const width = (max - min) / BINS || 1;
   const counts = Array<number>(BINS).fill(0);
   for (let i = 0; i < values.length; i++)
-    if (Number.isFinite(values[i]!)) counts[Math.min(BINS - 1, Math.floor((values[i]! - min) / width))]!++;
+    if (Number.isFinite(values[i])) counts[Math.min(BINS - 1, Math.floor((values[i] - min) / width))]++;
   const limits = counts.map((_, i) => (i === BINS - 1 && max > min ? max : min + (i + 1) * width));
   return Buffer.concat([
     double(1, min),

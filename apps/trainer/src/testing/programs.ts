@@ -43,7 +43,7 @@ export async function bundle(source: string): Promise<(args: readonly string[], 
   });
   return (args, prefix = []) => {
     const [command, ...rest] = [...prefix, process.execPath, outfile, ...args];
-    const child = spawn(command!, rest);
+    const child = spawn(command, rest);
     const output = { out: '', err: '' };
     child.stdout.on('data', (text) => {
       output.out += text;

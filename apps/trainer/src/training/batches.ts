@@ -55,11 +55,11 @@ export class BatchMaker {
     const indices = Array.from({ length: size }, (_, b) => start + b);
     const uniforms = (purpose: string): Float32Array => uniformRows({ seed, purpose, indices }, 1);
     const flips = flip ? uniforms('flip') : undefined;
-    const requests = indices.map((index, b) => ({ record: this.recordAt(index), index, flip: flips !== undefined && flips[b]! < 0.5 }));
+    const requests = indices.map((index, b) => ({ record: this.recordAt(index), index, flip: flips !== undefined && flips[b] < 0.5 }));
     const x = new Float32Array(size * length);
     const noise = normalRows({ seed, purpose: 'noise', indices }, length);
     const dropped = uniforms('label-dropout');
-    const y = (await source.read(requests, x)).map((label, b) => (dropped[b]! < labelDropout ? source.classNames.length : label));
+    const y = (await source.read(requests, x)).map((label, b) => (dropped[b] < labelDropout ? source.classNames.length : label));
     return { size, start, x, noise, y };
   }
 

@@ -95,11 +95,11 @@ describe('a process that dies', () => {
       expect(at).toBeGreaterThanOrEqual(resumedAt);
       resumedAt = at;
     }
-    const last = Number(/\d+$/.exec((await listCheckpoints(out))[0]!)![0]) + 3;
+    const last = Number(/\d+$/.exec((await listCheckpoints(out))[0])![0]) + 3;
     await runTiny(config(`steps=${last}`, ...overrides), out, { resume: true });
     const whole = newRun();
     await runTiny(config(`steps=${last}`, ...overrides), whole);
-    for (const [i, state] of states(out, last).entries()) expect(state.equals(states(whole, last)[i]!)).toBe(true);
+    for (const [i, state] of states(out, last).entries()) expect(state.equals(states(whole, last)[i])).toBe(true);
     expect(curveOf(out)).toEqual(curveOf(whole));
   });
 
@@ -113,7 +113,7 @@ describe('a process that dies', () => {
     expect(interrupted).toBe(true);
     const whole = newRun();
     await runTiny(config(`steps=${step}`, 'checkpoints.every=1000000', 'logEvery=1000'), whole);
-    for (const [i, state] of states(out, step).entries()) expect(state.equals(states(whole, step)[i]!)).toBe(true);
+    for (const [i, state] of states(out, step).entries()) expect(state.equals(states(whole, step)[i])).toBe(true);
   });
 });
 
@@ -141,7 +141,7 @@ describe('a checkpoint', () => {
   ];
   function flip(file: string, at = fs.statSync(file).size - 1): void {
     const content = fs.readFileSync(file);
-    content[at]! ^= 1;
+    content[at] ^= 1;
     fs.writeFileSync(file, content);
   }
 
@@ -159,7 +159,7 @@ describe('a checkpoint', () => {
       expect(messages.join('\n'), name).toMatch(message);
       expect(messages, name).toContain('resumed at step 2');
       expect(fs.readdirSync(path.join(out, 'checkpoints')).filter((n) => n.startsWith('.tmp'))).toEqual([]);
-      expect(states(out, 5)[0]!.equals(states(whole, 5)[0]!), name).toBe(true);
+      expect(states(out, 5)[0].equals(states(whole, 5)[0]), name).toBe(true);
       for (const folder of await listCheckpoints(out)) damage(folder);
       await expect(runTiny(config('steps=6'), out, { resume: true })).rejects.toMatchObject({
         ...{ exitCode: 6, message: expect.stringMatching(/No checkpoint .* is whole/) },
@@ -196,7 +196,7 @@ describe('a disk', () => {
     await fillDisk(() => ++writes <= 2);
     const { messages } = await runTiny(config('steps=8'), out);
     expect(messages.join('\n')).toMatch(/WARNING: the checkpoint could not be saved \(1 in a row\): .*no space is left/);
-    for (const [i, state] of states(out, 8).entries()) expect(state.equals(states(whole, 8)[i]!)).toBe(true);
+    for (const [i, state] of states(out, 8).entries()) expect(state.equals(states(whole, 8)[i])).toBe(true);
     expect(fs.readdirSync(path.join(out, 'checkpoints')).filter((name) => name.startsWith('.tmp'))).toEqual([]);
   });
 
@@ -277,7 +277,7 @@ describe('a gradient that is not finite', () => {
     expect(record).toMatchObject({ step: 8, rollBacks: 1, skipped: 2, position: (5 + 3 + 4) * 4 });
     await runTiny(config('steps=6', faults), parts);
     await runTiny(config('steps=8', faults), parts, { resume: true });
-    expect(states(parts, 8)[0]!.equals(states(out, 8)[0]!)).toBe(true);
+    expect(states(parts, 8)[0].equals(states(out, 8)[0])).toBe(true);
     expect(curveOf(parts)).toEqual(curveOf(out));
   });
 
@@ -296,8 +296,8 @@ describe('a gradient that is not finite', () => {
       return manifest.record.lossHistory;
     });
     // Four samples per step, none of the step that was undone.
-    expect([before!.flat().length, after!.flat().length]).toEqual([4 * 4, 8 * 4]);
-    for (const [t, losses] of before!.entries()) expect(after![t]!.slice(0, losses.length)).toEqual(losses);
+    expect([before.flat().length, after.flat().length]).toEqual([4 * 4, 8 * 4]);
+    for (const [t, losses] of before.entries()) expect(after[t].slice(0, losses.length)).toEqual(losses);
   });
 
   test('for ever ends with code 7, and the checkpoints stay', async () => {
@@ -379,8 +379,8 @@ describe('a run', () => {
     const both = [0, 1].map(() => startCli(trainArgs(out, 'steps=200000')));
     const first = await Promise.race(both.map(async ({ ended }, i) => ({ i, code: await ended })));
     expect(first.code).toBe(4);
-    expect(both[first.i]!.output.err).toMatch(/in use by process|holds a run already/);
-    const other = both[1 - first.i]!;
+    expect(both[first.i].output.err).toMatch(/in use by process|holds a run already/);
+    const other = both[1 - first.i];
     await other.seen('step 1/');
     other.child.kill('SIGTERM');
     expect(await other.ended).toBe(75);

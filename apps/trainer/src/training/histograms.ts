@@ -12,7 +12,7 @@ export async function weightHistograms(parameters: Readonly<Record<string, Param
     if (parameter.shape.length < 2) continue;
     const data = await parameter.data();
     const stride = Math.ceil(data.length / MOST_VALUES);
-    const values = stride === 1 ? data : Float32Array.from({ length: Math.floor(data.length / stride) }, (_, i) => data[i * stride]!);
+    const values = stride === 1 ? data : Float32Array.from({ length: Math.floor(data.length / stride) }, (_, i) => data[i * stride]);
     summaries.push({ tag: `weights/${name}`, histogram: values });
   }
   return summaries;

@@ -24,8 +24,8 @@ export async function loadInitialWeights(state: TrainingState, location: string)
     for await (const [name, { shape, data }] of model.weights())
       tf.tidy(() => {
         const value = tf.tensor(data, [...shape]);
-        state.parameters[name]!.assign(value);
-        for (const ema of state.emas) ema.averages[name]!.assign(value);
+        state.parameters[name].assign(value);
+        for (const ema of state.emas) ema.averages[name].assign(value);
       });
   } catch (error) {
     throw asCheckpointError(error);

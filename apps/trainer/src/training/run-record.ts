@@ -62,5 +62,5 @@ export function countStep(record: RunRecord, report: StepReport, samples: number
 export function spikeLimit({ norms }: RunRecord, factor: number | undefined): number {
   if (factor === undefined || norms.length < NORM_HISTORY / 4) return Number.POSITIVE_INFINITY;
   const sorted = norms.toSorted((a, b) => a - b);
-  return factor * sorted[sorted.length >> 1]!;
+  return factor * sorted[sorted.length >> 1];
 }

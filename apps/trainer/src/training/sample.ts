@@ -52,5 +52,5 @@ export async function sampleImages(
   } finally {
     forward.dispose();
   }
-  return { ...parts[0]!, count: options.labels.length, data: Buffer.concat(parts.map(({ data }) => data)) };
+  return { ...parts[0], count: options.labels.length, data: Buffer.concat(parts.map(({ data }) => data)) };
 }

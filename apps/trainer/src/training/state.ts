@@ -70,19 +70,19 @@ export class TrainingState {
 
     this.gradients = compile(
       (x, noise, drawn, y) => {
-        const { value, grads, extra } = this.lossAndGradients(x!, noise!, drawn!, y!);
+        const { value, grads, extra } = this.lossAndGradients(x, noise, drawn, y);
         value.dispose();
         if (this.accumulator === undefined) return { ...extra, norm: globalNorm(grads), ...grads };
-        this.accumulator.add(grads, x!.shape[0]!);
+        this.accumulator.add(grads, x.shape[0]);
         return { ...extra, norm: this.accumulator.norm() };
       },
       { name: 'gradients' },
     );
     this.update = compile(
       (learningRate, norm, ...given) => {
-        let grads = this.accumulator?.take() ?? Object.fromEntries(names.map((name, i) => [name, given[i]!]));
+        let grads = this.accumulator?.take() ?? Object.fromEntries(names.map((name, i) => [name, given[i]]));
         if (clipNorm !== undefined) grads = clipByGlobalNorm(grads, clipNorm, norm);
-        this.optimizer.apply(grads, learningRate!);
+        this.optimizer.apply(grads, learningRate);
         for (const ema of this.emas) ema.update();
         return tf.scalar(0);
       },
@@ -98,7 +98,7 @@ export class TrainingState {
         const weight = parameter.read();
         // Rounded once per step instead of at each use.
         const rounded = config.precision === 'bf16' && backend?.bf16Products === true && isMatrix(name);
-        return [name, rounded ? backend.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0]! : weight];
+        return [name, rounded ? backend.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0] : weight];
       }),
     );
     const { x: noisy, t } = this.objective.noisy(x, noise, drawn);
@@ -119,8 +119,8 @@ export class TrainingState {
         }
         const extra: Record<string, tf.Tensor> = this.objective.observe === undefined ? { loss } : { loss, sampleLosses };
         if (routing.length > 0) {
-          total = tf.add(total, tf.mul(losses['balance']!, model.moe!.balanceAlpha));
-          extra['balance'] = losses['balance']!;
+          total = tf.add(total, tf.mul(losses['balance'], model.moe!.balanceAlpha));
+          extra['balance'] = losses['balance'];
           this.telemetry!.update(routing, { timesteps: modelTime, labels: y });
         }
         return { loss: total, extra };
@@ -151,14 +151,14 @@ export class TrainingState {
       if (sampleLosses === undefined) drawn.dispose();
       else observed.push([drawn, sampleLosses]);
       grads = Object.values(own);
-      normTensor = norm!;
+      normTensor = norm;
       const [lossNow, normNow, balanceNow] = await Promise.all(
-        [loss!, norm!, balance].map(async (s) => (s === undefined ? 0 : (await s.data())[0]!)),
+        [loss, norm, balance].map(async (s) => (s === undefined ? 0 : (await s.data())[0])),
       );
-      report.loss += lossNow!;
-      report.balance += balanceNow!;
-      report.gradNorm = normNow!;
-      tf.dispose([loss!, ...(balance === undefined ? [] : [balance])]);
+      report.loss += lossNow;
+      report.balance += balanceNow;
+      report.gradNorm = normNow;
+      tf.dispose([loss, ...(balance === undefined ? [] : [balance])]);
       count++;
     }
     report.loss /= count;

@@ -118,7 +118,7 @@ describe('a run', () => {
   };
   /** Adam divides by the gradient's own size, so rounding in tiny gradients shows: a share of the learning rate (1e-4) per step. */
   const expectNear = (a: Float32Array, b: Float32Array) => {
-    for (const [i, w] of a.entries()) expect(Math.abs(w - b[i]!)).toBeLessThan(2e-5);
+    for (const [i, w] of a.entries()) expect(Math.abs(w - b[i])).toBeLessThan(2e-5);
   };
 
   test('is the same for any number of micro-batches, and resumed with another', async () => {

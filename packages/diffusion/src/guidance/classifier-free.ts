@@ -29,14 +29,14 @@ export function classifierFreeGuidance(model: ConditionalDenoiser, options: Clas
     async (x, t) => {
       checked(x);
       const doubled = tf.tidy(() => {
-        const nulls = typeof nullLabel === 'number' ? tf.fill([labels.shape[0]!], nullLabel, 'int32') : nullLabel;
+        const nulls = typeof nullLabel === 'number' ? tf.fill([labels.shape[0]], nullLabel, 'int32') : nullLabel;
         return [tf.concat([x, x]), tf.concat([t, t]), tf.concat([labels, nulls])] as const;
       }) as unknown as [tf.Tensor, tf.Tensor, tf.Tensor];
       try {
         const both = await model(...doubled);
         const [conditional, unconditional] = tf.split(both, 2, 0);
         both.dispose();
-        return [conditional!, unconditional!];
+        return [conditional, unconditional];
       } finally {
         tf.dispose(doubled);
       }

@@ -24,14 +24,14 @@ const wave = (seed: number) =>
   );
 const list = (x: tf.Tensor) => [...x.dataSync()];
 const close = (a: tf.Tensor, b: tf.Tensor) => {
-  for (const [i, value] of list(a).entries()) expect(value).toBeCloseTo(list(b)[i]!, 4);
+  for (const [i, value] of list(a).entries()) expect(value).toBeCloseTo(list(b)[i], 4);
 };
 
 describe('classifier-free guidance', () => {
   /** Predicts the label itself in every element, in as many channels as `factor` times those of `x`. */
   let rows = 0;
   const predictor = (factor: number) => (x: tf.Tensor, _t: tf.Tensor, y: tf.Tensor) => {
-    rows = x.shape[0]!;
+    rows = x.shape[0];
     return tf.tidy(() => tf.tile(tf.reshape(tf.cast(y, 'float32'), [-1, 1]), [1, factor * x.shape[1]!]));
   };
   const options = () => ({ labels: tf.tensor1d([1, 2], 'int32'), nullLabel: 10, scale: 3 });
@@ -130,7 +130,7 @@ describe('rules', () => {
   };
   test.each(Object.keys(rules))('%s guides a sample alone as in its batch', (name) => {
     const alone = (x: tf.Tensor) => tf.slice(x, [1, 0], [1, -1]);
-    close(alone(rules[name]!(good, worse, at)), rules[name]!(alone(good), alone(worse), { ...at, x: alone(at.x) }));
+    close(alone(rules[name](good, worse, at)), rules[name](alone(good), alone(worse), { ...at, x: alone(at.x) }));
   });
 });
 

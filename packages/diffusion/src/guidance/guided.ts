@@ -64,5 +64,5 @@ function splitChannels(x: tf.Tensor, count: number): readonly [tf.Tensor, tf.Ten
   const all = x.shape[1]!;
   if (all === count) return [x, undefined];
   const [first, rest] = tf.split(x, [count, all - count], 1);
-  return [first!, rest!];
+  return [first, rest];
 }

@@ -89,7 +89,7 @@ export function adaptiveProjection(options: ProjectionOptions = {}): ProjectionR
       remembered = { difference: tf.keep(difference.clone()), t: level.t };
     }
     if (largest !== undefined) {
-      const size = tf.sqrt(tf.div(dot(difference, difference), difference.size / difference.shape[0]!));
+      const size = tf.sqrt(tf.div(dot(difference, difference), difference.size / difference.shape[0]));
       difference = tf.mul(difference, tf.minimum(1, tf.div(largest, tf.add(size, 1e-12))));
     }
     const clean = tf.add(tf.mul(x, ofX), tf.mul(good, ofOutput));

@@ -79,7 +79,7 @@ export async function* dormandPrince(model: DiffusionModel, noise: tf.Tensor, op
         const at = weightedSum([1, ...row.map((weight) => -length * weight)], [x, ...slopes]);
         trial?.dispose();
         trial = at;
-        slopes.push(await velocity(at, stage >= 4 ? next : time - NODES[stage]! * length, step + 1));
+        slopes.push(await velocity(at, stage >= 4 ? next : time - NODES[stage] * length, step + 1));
       }
       evaluations += STAGES.length;
       const ratio = tf.tidy(() => {
@@ -90,10 +90,10 @@ export async function* dormandPrince(model: DiffusionModel, noise: tf.Tensor, op
         );
         return tf.sqrt(tf.mean(tf.square(tf.div(difference, allowed))));
       });
-      const error = (await ratio.data())[0]!;
+      const error = (await ratio.data())[0];
       ratio.dispose();
       size = length * Math.min(GROW, Math.max(SHRINK, SAFETY * error ** -0.2));
-      const [first, last] = [slopes[0]!, slopes.at(-1)!];
+      const [first, last] = [slopes[0], slopes.at(-1)!];
       if (error > 1) {
         tf.dispose(slopes.slice(1));
         slopes = [first];

@@ -26,7 +26,7 @@ export function dpmSolverSteps(levels: readonly NoiseLevel[], { order = 2, eta =
   if (!(eta >= 0)) throw new ArgumentError('dpmSolver: eta', 'a number >= 0', eta);
   const widths = stepWidths(levels);
   return pairs(levels).map(([from, to], i) => {
-    const h = widths[i]!;
+    const h = widths[i];
     const decay = h * (1 + eta);
     const gain = -to.alpha * Math.expm1(-decay);
     const used = usableOrder(widths, i, order);
@@ -34,11 +34,11 @@ export function dpmSolverSteps(levels: readonly NoiseLevel[], { order = 2, eta =
     if (used > 1) {
       // phi2 and phi3 integrate the linear and the quadratic term against the decay.
       const phi2 = Math.expm1(-decay) / decay + 1;
-      const [r0, r1] = [widths[i - 1]! / h, (widths[i - 2] ?? h) / h];
+      const [r0, r1] = [widths[i - 1] / h, (widths[i - 2] ?? h) / h];
       if (used === 2) {
         // The second order method itself has half the gain in place of phi2, equal in the limit.
         const slope = (order === 2 ? gain / 2 : to.alpha * phi2) / r0;
-        clean[0]! += slope;
+        clean[0] += slope;
         clean.push(-slope);
       } else {
         const phi3 = phi2 / decay - 0.5;
@@ -46,9 +46,9 @@ export function dpmSolverSteps(levels: readonly NoiseLevel[], { order = 2, eta =
         // the published method is of order 2, but closer to the solution below about 40 steps.
         const first = [1 / r0, -1 / r0, 0];
         const before = [0, 1 / r1, -1 / r1];
-        const second = first.map((d, j) => (d - before[j]!) / (r0 + r1));
+        const second = first.map((d, j) => (d - before[j]) / (r0 + r1));
         clean.push(0, 0);
-        for (let j = 0; j < 3; j++) clean[j]! += to.alpha * (phi2 * (first[j]! + r0 * second[j]!) - phi3 * second[j]!);
+        for (let j = 0; j < 3; j++) clean[j] += to.alpha * (phi2 * (first[j] + r0 * second[j]) - phi3 * second[j]);
       }
     }
     // An infinite width times eta = 0 would not be a number.
@@ -70,11 +70,11 @@ export function stepWidths(levels: readonly NoiseLevel[]): number[] {
 
 /** How many predictions step `i` can use: those behind finite steps that are not much narrower than it. */
 export function usableOrder(widths: readonly number[], i: number, order: number): number {
-  if (!Number.isFinite(widths[i]!)) return 1;
+  if (!Number.isFinite(widths[i])) return 1;
   let used = 1;
   while (used < order && i >= used) {
-    const last = widths[i - used]!;
-    if (!Number.isFinite(last) || widths[i]! > MAX_GROWTH * last) break;
+    const last = widths[i - used];
+    if (!Number.isFinite(last) || widths[i] > MAX_GROWTH * last) break;
     used++;
   }
   return used;

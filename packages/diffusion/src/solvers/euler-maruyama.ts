@@ -70,7 +70,7 @@ export function sdeSteps(levels: readonly NoiseLevel[], options: SdeOptions = {}
     throw new ArgumentError('sde: lastStep', 'mean, euler, tweedie or none', lastStep);
   if (!(norm >= 0 && norm < Number.POSITIVE_INFINITY)) throw new ArgumentError('sde: norm', 'a number >= 0', norm);
   const diffusion = (level: NoiseLevel): number => norm * diffusionForms[form](level);
-  if (!Number.isFinite(diffusion(levels[0]!)))
+  if (!Number.isFinite(diffusion(levels[0])))
     throw new ArgumentError('sde: form', 'another form, or a path that starts before pure noise', `${form}, infinite at t = 1`);
   // -score = noise / sigma = (x - alpha clean) / sigma^2; time runs backwards, so the score's pull is against dt.
   const drift = (level: NoiseLevel): readonly [number, number] => {

@@ -37,6 +37,6 @@ export function trapezoid(
   const [[x0, c0], [x1, c1]] = [slope(from), slope(to)];
   return {
     x: 1 + half * (x0 + x1 * predict.x),
-    clean: [half * c1, half * (c0 + x1 * predict.clean[0]!)],
+    clean: [half * c1, half * (c0 + x1 * predict.clean[0])],
   };
 }

@@ -51,10 +51,10 @@ export function ddim(diffusion: GaussianDiffusion, model: Denoiser, start: tf.Te
   return loop(diffusion, model, start, options, descending(diffusion.steps), (output, x, t, gradient, step) => {
     let clean = diffusion.reverseStep(output, x, t, options).clean;
     if (gradient !== undefined) {
-      const shift = tf.mul(diffusion.tables.sqrtOneMinusAlphasCumprod[t]!, gradient);
+      const shift = tf.mul(diffusion.tables.sqrtOneMinusAlphasCumprod[t], gradient);
       clean = diffusion.cleanFromNoise(x, t, tf.sub(diffusion.noiseFromClean(x, t, clean), shift));
     }
-    const [alpha, previous] = [diffusion.tables.alphasCumprod[t]!, diffusion.tables.alphasCumprodPrev[t]!];
+    const [alpha, previous] = [diffusion.tables.alphasCumprod[t], diffusion.tables.alphasCumprodPrev[t]];
     const sigma = eta * Math.sqrt((1 - previous) / (1 - alpha)) * Math.sqrt(1 - alpha / previous);
     // More than all the noise cannot be fresh: for eta > 1 the root would be that of a negative number.
     const rest = Math.sqrt(Math.max(0, 1 - previous - sigma * sigma));
@@ -76,10 +76,10 @@ export function ddimInversion(
   return loop(diffusion, model, clean, options, descending(diffusion.steps).reverse(), (output, x, t, gradient) => {
     let predicted = diffusion.reverseStep(output, x, t, options).clean;
     if (gradient !== undefined) {
-      const shift = tf.mul(diffusion.tables.sqrtOneMinusAlphasCumprod[t]!, gradient);
+      const shift = tf.mul(diffusion.tables.sqrtOneMinusAlphasCumprod[t], gradient);
       predicted = diffusion.cleanFromNoise(x, t, tf.sub(diffusion.noiseFromClean(x, t, predicted), shift));
     }
-    const next = diffusion.tables.alphasCumprodNext[t]!;
+    const next = diffusion.tables.alphasCumprodNext[t];
     const noise = diffusion.noiseFromClean(x, t, predicted);
     return [tf.add(tf.mul(predicted, Math.sqrt(next)), tf.mul(noise, Math.sqrt(1 - next))), predicted];
   });
@@ -106,7 +106,7 @@ async function* loop(
       const level = diffusion.level(t);
       outputs = [await evaluate(model, x, level, step + 1)];
       if (gradient !== undefined) outputs.push(await evaluate(gradient, x, level, step + 1));
-      const [next, predicted] = tf.tidy(() => update(outputs[0]!, x, t, outputs[1], step));
+      const [next, predicted] = tf.tidy(() => update(outputs[0], x, t, outputs[1], step));
       tf.dispose([x, ...outputs, ...(clean === undefined ? [] : [clean])]);
       [x, clean, outputs] = [next, predicted, []];
       yield { step: step + 1, steps: order.length, time: level.time, x, clean };

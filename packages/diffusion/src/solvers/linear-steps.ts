@@ -61,7 +61,7 @@ export async function* runSteps(
   try {
     for (const [i, { from, to, perturb = 0, predict, correct, reuse = false }] of steps.entries()) {
       options.signal?.throwIfAborted();
-      if (isRandom(steps[i]!)) noise = drawNoise(options.noise!, i, x);
+      if (isRandom(steps[i])) noise = drawNoise(options.noise!, i, x);
       if (perturb !== 0) move(weightedSum([1, perturb], [x, noise!]));
       if (!current) history.unshift(await predictClean(model, x, from, i + 1, options));
       let next = combine(predict, x, history, noise);
@@ -81,7 +81,7 @@ export async function* runSteps(
       noise?.dispose();
       noise = undefined;
       while (history.length > depth) history.pop()!.dispose();
-      yield { step: i + 1, steps: steps.length, time: to.time, x, clean: history[0]! };
+      yield { step: i + 1, steps: steps.length, time: to.time, x, clean: history[0] };
       // The next step starts with an evaluation of its own.
       if (!current) while (history.length >= depth) history.pop()!.dispose();
     }
@@ -106,5 +106,5 @@ function combine(weights: Combination, x: tf.Tensor, clean: readonly tf.Tensor[]
 
 /** Levels that follow each other. */
 export function pairs(levels: readonly NoiseLevel[]): [NoiseLevel, NoiseLevel][] {
-  return levels.slice(1).map((to, i) => [levels[i]!, to]);
+  return levels.slice(1).map((to, i) => [levels[i], to]);
 }

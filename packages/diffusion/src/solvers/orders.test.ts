@@ -68,14 +68,14 @@ describe('orders of convergence', () => {
     'stochastic Heun without noise': [2, (at) => sdeSteps(at, { norm: 0, heun: true })],
   };
   test.each(Object.keys(deterministic))('%s has its order', (name) => {
-    const [order, plan] = deterministic[name]!;
+    const [order, plan] = deterministic[name];
     const [coarse, fine] = [80, 160].map((steps) => difference(runFloat64(plan(inner(steps)), start), exact)) as [number, number];
     expect(Math.log2(coarse / fine)).toBeGreaterThan(order - 0.2);
     expect(Math.log2(coarse / fine)).toBeLessThan(order + 0.7);
   });
 
   test('a third prediction and a corrector help', () => {
-    const error = (name: string) => difference(runFloat64(deterministic[name]![1](inner(40)), start), exact);
+    const error = (name: string) => difference(runFloat64(deterministic[name][1](inner(40)), start), exact);
     expect(error('DPM-Solver++(3M)')).toBeLessThan(error('DPM-Solver++(2M)') / 2);
     expect(error('UniPC-2 bh2')).toBeLessThan(error('DPM-Solver++(2M)') / 2);
     expect(error('UniPC-3')).toBeLessThan(error('DPM-Solver++(3M)') / 2);
@@ -97,7 +97,7 @@ describe('orders of convergence', () => {
     'stochastic Heun': [1, (at) => sdeSteps(at, { form: 'sigma', heun: true })],
   };
   test.each(Object.keys(stochastic))('%s has its order in distribution', (name) => {
-    const [order, plan] = stochastic[name]!;
+    const [order, plan] = stochastic[name];
     const deviation = (x: NoiseLevel) => Math.hypot(x.alpha * DEVIATION, x.sigma);
     const linear = (x: Float64Array, { alpha, sigma }: NoiseLevel) => {
       const factor = (alpha * DEVIATION ** 2) / (alpha ** 2 * DEVIATION ** 2 + sigma ** 2);
@@ -106,7 +106,7 @@ describe('orders of convergence', () => {
     const error = (steps: number) => {
       const at = inner(steps);
       const form = new Float64Array(steps + 1);
-      form[0] = deviation(at[0]!);
+      form[0] = deviation(at[0]);
       const unit = (step: number) => form.map((_, i) => (i === step + 1 ? 1 : 0));
       const end = runFloat64(plan(at), form, linear, unit);
       return Math.abs(Math.hypot(...end) - deviation(at.at(-1)!));

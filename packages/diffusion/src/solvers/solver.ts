@@ -58,7 +58,7 @@ export function drawNoise(noise: StepNoise, step: number, x: tf.Tensor): tf.Tens
  * @throws NotFiniteError if it gives NaN or infinity
  */
 export async function evaluate(model: Denoiser, x: tf.Tensor, level: NoiseLevel, step: number): Promise<tf.Tensor> {
-  const t = tf.fill([x.shape[0]!], level.time);
+  const t = tf.fill([x.shape[0]], level.time);
   try {
     const prediction = await model(x, t, level);
     // The sum is finite unless a number is not, or all are so large that nothing is lost: one number is read, not all.

@@ -61,7 +61,7 @@ describe('Gaussian models', () => {
     const path = gaussianPath(new GaussianDiffusion());
     const times = path.uniform(10).map((t) => path.level(t).time);
     expect(times).toEqual([999, 888, 777, 666, 555, 444, 333, 222, 111, 0]);
-    expect(path.level(path.start).sigma ** 2).toBeCloseTo(1 - new GaussianDiffusion().tables.alphasCumprod[999]!, 12);
+    expect(path.level(path.start).sigma ** 2).toBeCloseTo(1 - new GaussianDiffusion().tables.alphasCumprod[999], 12);
   });
 
   test('a model of the previous step’s mean is served by its own samplers only', async () => {
@@ -88,7 +88,7 @@ test.each(['ddpm', 'ddim', 'dpm++2m', 'euler-maruyama'] as const)(
           ),
           0,
         );
-        return tf.div(tf.sub(mixed, offsets[0]!), variance);
+        return tf.div(tf.sub(mixed, offsets[0]), variance);
       });
     const noise = stepNoise(
       2,
@@ -97,7 +97,7 @@ test.each(['ddpm', 'ddim', 'dpm++2m', 'euler-maruyama'] as const)(
     );
     for (const model of [exactFlow(), exactGaussian({ varianceType: 'fixed-small' })]) {
       const end = await (await finish(sample(model, points(64), { solver, steps: 40, noise, gradient }))).data();
-      const distances = Array.from({ length: 64 }, (_, i) => Math.hypot(end[2 * i]! - MEANS[0][0], end[2 * i + 1]! - MEANS[0][1]));
+      const distances = Array.from({ length: 64 }, (_, i) => Math.hypot(end[2 * i] - MEANS[0][0], end[2 * i + 1] - MEANS[0][1]));
       // All within five standard deviations of the component, whose neighbours are six and a half away.
       expect(distances.filter((d) => d > 1.5).length).toBeLessThanOrEqual(solver === 'ddpm' ? 3 : 1);
     }
@@ -113,7 +113,7 @@ describe('progress', () => {
     const seen: SolverState[] = [];
     const end = await finish(sample(still, start, { solver: 'heun', steps: 6 }), (state) => {
       seen.push({ ...state });
-      expect(state.clean.dataSync()[0]).toBeCloseTo(start.dataSync()[0]!, 6);
+      expect(state.clean.dataSync()[0]).toBeCloseTo(start.dataSync()[0], 6);
       expect(tf.memory().numTensors).toBeLessThanOrEqual(before + 2);
     });
     end.dispose();
@@ -210,8 +210,8 @@ describe('objectives', () => {
     const drawn = tf.tensor1d([0, 900], 'int32');
     const [own, limited] = [plain, weighed].map(({ losses }) => [...losses(clean(), clean(), noise(), drawn).loss.dataSync()]);
     // Signal to noise is 9999 in the first step, and far below 5 in the other.
-    expect(limited![0]! / own![0]!).toBeCloseTo(5 / 9999, 5);
-    expect(limited![1]).toBeCloseTo(own![1]!, 6);
+    expect(limited[0] / own[0]).toBeCloseTo(5 / 9999, 5);
+    expect(limited[1]).toBeCloseTo(own[1], 6);
   });
 
   test('the mean loss of a model is what its parts give', () => {
@@ -221,7 +221,7 @@ describe('objectives', () => {
       const model = (x: tf.Tensor, t: tf.Tensor) => tf.add(tf.mul(x, 0.3), tf.reshape(tf.div(t, 1000), [-1, 1]));
       const { x, t } = noisy(clean(), noise(), drawn);
       const expected = tf.mean(losses(model(x, t), clean(), noise(), drawn).loss);
-      expect(loss(model, clean(), noise(), drawn).dataSync()[0]).toBeCloseTo(expected.dataSync()[0]!, 6);
+      expect(loss(model, clean(), noise(), drawn).dataSync()[0]).toBeCloseTo(expected.dataSync()[0], 6);
     }
   });
 
@@ -239,14 +239,14 @@ describe('objectives', () => {
       const { loss } = losses(wrong(t), data, zero, drawn);
       await observe!(drawn, loss);
       const times = t.dataSync();
-      return { shares: [0, 1, 2, 3].map((k) => times.filter((x) => x === k).length / count), mean: tf.mean(loss).dataSync()[0]! };
+      return { shares: [0, 1, 2, 3].map((k) => times.filter((x) => x === k).length / count), mean: tf.mean(loss).dataSync()[0] };
     };
     const [uniform, chosen] = [await step(0), await step(count)];
     const squares = [1, 4, 9, 16];
     for (const [k, square] of squares.entries()) {
       expect(uniform.shares[k]).toBeCloseTo(1 / 4, 1);
       // Three standard deviations of 4000 draws are 0.024.
-      expect(Math.abs(chosen.shares[k]! - square / 30)).toBeLessThan(0.025);
+      expect(Math.abs(chosen.shares[k] - square / 30)).toBeLessThan(0.025);
     }
     // The exact mean is 7.5; with the weights the loss hardly varies.
     expect(Math.abs(uniform.mean - 7.5)).toBeLessThan(0.3);

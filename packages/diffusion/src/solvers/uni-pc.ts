@@ -23,7 +23,7 @@ export function uniPcSteps(levels: readonly NoiseLevel[], { order = 2, variant =
   if (!['bh1', 'bh2'].includes(variant)) throw new ArgumentError('uniPc: variant', 'bh1 or bh2', variant);
   const widths = stepWidths(levels);
   return pairs(levels).map(([from, to], i) => {
-    const h = widths[i]!;
+    const h = widths[i];
     // Few steps remain: the last ones are of low order, as in the paper's code.
     const used = usableOrder(widths, i, Math.min(order, widths.length - i));
     const x = to.sigma / from.sigma;
@@ -32,7 +32,7 @@ export function uniPcSteps(levels: readonly NoiseLevel[], { order = 2, variant =
     const b = variant === 'bh1' ? -h : phi1;
     // Places of the older predictions relative to this step, and then of the one at its end.
     const nodes: number[] = [];
-    for (let j = 1, sum = 0; j < used; j++) nodes.push((sum -= widths[i - j]!) / h);
+    for (let j = 1, sum = 0; j < used; j++) nodes.push((sum -= widths[i - j]) / h);
     const moments: number[] = [];
     for (let k = 1, phi = phi1 / -h - 1, factorial = 1; k <= used; k++) {
       moments.push((phi * factorial) / b);
@@ -40,7 +40,7 @@ export function uniPcSteps(levels: readonly NoiseLevel[], { order = 2, variant =
       phi = phi / -h - 1 / factorial;
     }
     /** Weights `-alpha B(h) rho_k / r_k` of the differences from the newest prediction. */
-    const differences = (places: readonly number[], rhos: readonly number[]) => rhos.map((rho, k) => (-to.alpha * b * rho) / places[k]!);
+    const differences = (places: readonly number[], rhos: readonly number[]) => rhos.map((rho, k) => (-to.alpha * b * rho) / places[k]);
     const older = differences(nodes, used === 2 ? [0.5] : solve(nodes, moments.slice(0, used - 1)));
     const all = differences([...nodes, 1], used === 1 ? [0.5] : solve([...nodes, 1], moments));
     const sum = (values: readonly number[]) => values.reduce((a, v) => a + v, 0);
@@ -60,14 +60,14 @@ function solve(nodes: readonly number[], moments: readonly number[]): number[] {
   const n = nodes.length;
   const rows = moments.map((moment, i) => [...nodes.map((node) => node ** i), moment]);
   for (let column = 0; column < n; column++) {
-    const pivot = rows.slice(column).reduce((best, row) => (Math.abs(row[column]!) > Math.abs(best[column]!) ? row : best));
+    const pivot = rows.slice(column).reduce((best, row) => (Math.abs(row[column]) > Math.abs(best[column]) ? row : best));
     rows.splice(rows.indexOf(pivot), 1);
     rows.splice(column, 0, pivot);
     for (const row of rows) {
       if (row === pivot) continue;
-      const factor = row[column]! / pivot[column]!;
-      for (let k = column; k <= n; k++) row[k]! -= factor * pivot[k]!;
+      const factor = row[column] / pivot[column];
+      for (let k = column; k <= n; k++) row[k] -= factor * pivot[k];
     }
   }
-  return rows.map((row, i) => row[n]! / row[i]!);
+  return rows.map((row, i) => row[n] / row[i]);
 }

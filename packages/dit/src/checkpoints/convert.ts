@@ -106,9 +106,9 @@ export async function* importWeights(
   checkTensors(file, expected, options, layout === 'diffusers' ? [] : [POSITIONS]);
   const specs = weightSpecs(config);
   for (const [ours, { slices, transposed, shape: theirs, copies }] of Object.entries(all)) {
-    const { shape } = specs[ours]!;
+    const { shape } = specs[ours];
     const data = new Float32Array(product(shape));
-    const [rows, columns] = [theirs[0]!, product(theirs.slice(1))];
+    const [rows, columns] = [theirs[0], product(theirs.slice(1))];
     for (const [s, parts] of slices.entries()) {
       for (const [i, part] of parts.entries()) {
         const found = await readFloats(file, part);
@@ -119,9 +119,9 @@ export async function* importWeights(
     }
     for (const copy of copies) {
       const other = await readFloats(file, copy);
-      const first = transposed ? await readFloats(file, slices[0]![0]!) : data;
+      const first = transposed ? await readFloats(file, slices[0][0]) : data;
       if (other.some((value, i) => !Object.is(value, first[i])))
-        throw new ArgumentError(copy, `the values of ${slices[0]![0]}: this model has one embedder for all blocks`, 'others');
+        throw new ArgumentError(copy, `the values of ${slices[0][0]}: this model has one embedder for all blocks`, 'others');
     }
     yield [ours, { shape, data }];
   }
@@ -144,7 +144,7 @@ export async function* exportWeights(
     yield [POSITIONS, { shape: [1, tokens, config.hiddenSize], data: Float32Array.from(positionEmbedding(config.hiddenSize, grid)) }];
   for (const [ours, { slices, transposed, shape, copies }] of Object.entries(all)) {
     const data = await read(ours);
-    const [rows, columns] = [shape[0]!, product(shape.slice(1))];
+    const [rows, columns] = [shape[0], product(shape.slice(1))];
     for (const [s, parts] of slices.entries()) {
       for (const [i, part] of parts.entries()) {
         const start = (s * data.length) / slices.length;
@@ -176,7 +176,7 @@ function transpose(from: Float32Array, rows: number, columns: number, to: Float3
   for (let r0 = 0; r0 < rows; r0 += BLOCK)
     for (let c0 = 0; c0 < columns; c0 += BLOCK) {
       const [r1, c1] = [Math.min(rows, r0 + BLOCK), Math.min(columns, c0 + BLOCK)];
-      for (let c = c0; c < c1; c++) for (let r = r0; r < r1; r++) to[offset + c * stride + r] = from[r * columns + c]!;
+      for (let c = c0; c < c1; c++) for (let r = r0; r < r1; r++) to[offset + c * stride + r] = from[r * columns + c];
     }
 }
 
@@ -186,7 +186,7 @@ function untranspose(from: Float32Array, rows: number, columns: number, offset: 
   for (let r0 = 0; r0 < rows; r0 += BLOCK)
     for (let c0 = 0; c0 < columns; c0 += BLOCK) {
       const [r1, c1] = [Math.min(rows, r0 + BLOCK), Math.min(columns, c0 + BLOCK)];
-      for (let r = r0; r < r1; r++) for (let c = c0; c < c1; c++) to[r * columns + c] = from[offset + c * stride + r]!;
+      for (let r = r0; r < r1; r++) for (let c = c0; c < c1; c++) to[r * columns + c] = from[offset + c * stride + r];
     }
   return to;
 }

@@ -41,12 +41,12 @@ export function inferConfig(
   const layers = indices(file.names, new RegExp(`^${block}\\.(\\d+)\\.`));
   const depth = layers.length === 0 ? 0 : layers.at(-1)! + 1;
 
-  const patchOutputs = shape(isDiffusers ? 'proj_out_2.weight' : 'final_layer.linear.weight')[0]!;
+  const patchOutputs = shape(isDiffusers ? 'proj_out_2.weight' : 'final_layer.linear.weight')[0];
   const outChannels = patchOutputs / (p * p);
   if (outChannels !== inChannels && outChannels !== 2 * inChannels)
     throw new ArgumentError('inferConfig', `${inChannels} output channels, or twice as many`, outChannels);
 
-  const rows = shape(`${isDiffusers ? `${block}.0.norm1.emb.class_embedder` : 'y_embedder'}.embedding_table.weight`)[0]!;
+  const rows = shape(`${isDiffusers ? `${block}.0.norm1.emb.class_embedder` : 'y_embedder'}.embedding_table.weight`)[0];
   const numClasses = known.numClasses ?? number('num_classes', 'num_embeds_ada_norm') ?? rows - 1;
   if (known.numClasses === undefined && number('num_classes', 'num_embeds_ada_norm') === undefined)
     assumed.push(`${numClasses} classes and a null label: the label table has ${rows} rows`);
@@ -76,7 +76,7 @@ export function inferConfig(
     hiddenSize: d,
     depth,
     numHeads,
-    mlpRatio: hidden === undefined ? 4 : shape(hidden)[0]! / d,
+    mlpRatio: hidden === undefined ? 4 : shape(hidden)[0] / d,
     numClasses,
     learnSigma: outChannels !== inChannels,
     ...(numClasses === rows && { nullLabel: false }),
@@ -98,7 +98,7 @@ function inferSize(
 ): [number, number] {
   const latents = number('sample_size') ?? (number('image_size') ?? 0) / 8;
   if (latents > 0) return [latents, latents];
-  const tokens = present.has('pos_embed') ? file.info('pos_embed').shape[1]! : 0;
+  const tokens = present.has('pos_embed') ? file.info('pos_embed').shape[1] : 0;
   const side = Math.sqrt(tokens);
   if (tokens === 0 || !Number.isInteger(side))
     throw new ArgumentError('inferConfig: inputSize', 'to be told: the file has no square position table', `${tokens} positions`);
@@ -122,10 +122,10 @@ function inferMoe(
   if (known.topK === undefined && recordedTopK === undefined) assumed.push("2 experts per token, the reference's default");
   const shared = file.names.includes(`${moe}.shared_experts.gate_proj.weight`);
   return {
-    numExperts: shape(`${moe}.gate.weight`)[0]!,
+    numExperts: shape(`${moe}.gate.weight`)[0],
     topK,
-    expertRatio: shape(`${moe}.experts.0.gate_proj.weight`)[0]! / d,
-    sharedRatio: shared ? shape(`${moe}.shared_experts.gate_proj.weight`)[0]! / d : 0,
+    expertRatio: shape(`${moe}.experts.0.gate_proj.weight`)[0] / d,
+    sharedRatio: shared ? shape(`${moe}.shared_experts.gate_proj.weight`)[0] / d : 0,
     balanceAlpha: known.balanceAlpha ?? 0.01,
     ...(layers.length !== depth && { layers }),
   };

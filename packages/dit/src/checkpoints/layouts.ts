@@ -136,20 +136,20 @@ export function recipes(config: DitConfig, layout: Layout): Record<string, Recip
   const embedder = (name: string): [string, string[]] => {
     if (layout !== 'diffusers') return [name, []];
     const [first, ...others] = layers(config).map((layer) => `${of.block(layer)}.${name}`);
-    return [first!, others];
+    return [first, others];
   };
 
   add('patchEmbedding.weight', [[`${of.patch}.weight`]], [d, inChannels, p, p], true);
   add('patchEmbedding.bias', [[`${of.patch}.bias`]], [d], false);
   for (const [i, name] of of.timestep.entries()) {
     const [first, others] = embedder(name);
-    linear(`timestepEmbedding.${i}`, [first], specs[`timestepEmbedding.${i}.weight`]!.shape[0]!, d, others);
+    linear(`timestepEmbedding.${i}`, [first], specs[`timestepEmbedding.${i}.weight`].shape[0], d, others);
   }
   const [label, otherLabels] = embedder(of.label);
   add(
     'labelEmbedding.table',
     [[`${label}.weight`]],
-    specs['labelEmbedding.table']!.shape,
+    specs['labelEmbedding.table'].shape,
     false,
     otherLabels.map((n) => `${n}.weight`),
   );

@@ -40,7 +40,7 @@ export async function importAdam(config: DitConfig, file: TorchFile, where: stri
   const layout = layoutOf(names) ?? 'qkv';
   const moments = (kind: 'expAvg' | 'expAvgSq') => importWeights(config, withoutWrappers(momentFile(kind)), { where, layout });
   const momentFile = (kind: 'expAvg' | 'expAvgSq'): TensorFile => {
-    const of = (name: string): TorchTensor | undefined => state.get(group.params[names.indexOf(name)]!)?.[kind];
+    const of = (name: string): TorchTensor | undefined => state.get(group.params[names.indexOf(name)])?.[kind];
     return {
       names,
       info: (name) => of(name) ?? tensors.get(name)!,

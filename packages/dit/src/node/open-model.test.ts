@@ -32,7 +32,7 @@ const card = (config: DitConfig): ModelCard => ({ config, objective: 'flow', tim
 async function stateDict(config: DitConfig, layout: Layout, prefix = '') {
   const numbers = randomNumbers(config);
   const state: Record<string, TorchTensorSource> = {};
-  for await (const [name, { shape, data }] of exportWeights(config, layout, async (n) => numbers[n]!.data))
+  for await (const [name, { shape, data }] of exportWeights(config, layout, async (n) => numbers[n].data))
     state[prefix + name] = new TorchTensorSource('F32', shape, () => encodeTensor(data, 'F32'));
   return state;
 }
@@ -105,7 +105,7 @@ describe('openModel', () => {
   test('missing, unexpected and mis-shaped tensors are listed before anything is read; strict can be switched off', async () => {
     const numbers = randomNumbers(tiny);
     delete numbers['blocks.0.moe.gate'];
-    numbers['blocks.1.moe.gate']!.shape = [4, 16];
+    numbers['blocks.1.moe.gate'].shape = [4, 16];
     numbers['extra'] = { shape: [1], data: new Float32Array(1) };
     const file = path.join(root, 'odd.safetensors');
     await own(file, tiny, '', numbers);
@@ -141,11 +141,11 @@ describe('openModel', () => {
     // Its block norm has epsilon 1e-5, ours 1e-6 as DiT; at unit variance that is 5e-6 relative per norm.
     const wanted = (await tensor('out')).dataSync();
     const scale = Math.max(...wanted.map(Math.abs));
-    wanted.forEach((v, i) => void expect(Math.abs(output[i]! - v)).toBeLessThan(1e-4 * scale));
+    wanted.forEach((v, i) => void expect(Math.abs(output[i] - v)).toBeLessThan(1e-4 * scale));
     for await (const [name, { shape, data }] of exportWeights(
       model.config,
       'diffusers',
-      async (n) => weights[n]!.dataSync() as Float32Array,
+      async (n) => weights[n].dataSync() as Float32Array,
     )) {
       const original = await model.checkpoint.read(name);
       expect(original.shape).toEqual([...shape]);
@@ -158,7 +158,7 @@ describe('openModel', () => {
   test('blocks with different embedders are refused', async () => {
     const state = await stateDict(tinySquareDense(), 'diffusers');
     const name = 'transformer_blocks.1.norm1.emb.class_embedder.embedding_table.weight';
-    const other = state[name]!;
+    const other = state[name];
     state[name] = new TorchTensorSource('F32', other.shape, () => new Uint8Array(other.shape.reduce((a, b) => a * b, 4)));
     const file = path.join(root, 'embedders.pt');
     await writeTorch(file, state);

@@ -11,7 +11,7 @@ export interface WeightStream {
 /** Block and rest of a weight's name; undefined outside of blocks. */
 export function blockOf(name: string): { block: number; part: string } | undefined {
   const match = /^blocks\.(\d+)\.(.+)$/.exec(name);
-  return match === null ? undefined : { block: Number(match[1]), part: match[2]! };
+  return match === null ? undefined : { block: Number(match[1]), part: match[2] };
 }
 
 /** Slices `from` of the first axis, each of `size` numbers, one after another. */
@@ -25,6 +25,6 @@ export function takeSlices(data: Float32Array, size: number, from: readonly numb
 export function takeColumns(data: Float32Array, columns: number, from: readonly number[]): Float32Array {
   const rows = data.length / columns;
   const out = new Float32Array(rows * from.length);
-  for (let r = 0; r < rows; r++) for (let i = 0; i < from.length; i++) out[r * from.length + i] = data[r * columns + from[i]!]!;
+  for (let r = 0; r < rows; r++) for (let i = 0; i < from.length; i++) out[r * from.length + i] = data[r * columns + from[i]];
   return out;
 }

@@ -43,7 +43,7 @@ export function reduceExperts(source: WeightStream, { keep, load, method = 'prun
     );
   const config: DitConfig = { ...source.config, moe: { ...moe, numExperts: keep } };
   ditSizes(config);
-  const loads = new Map(layers.map((layer, i) => [layer, load[i]!]));
+  const loads = new Map(layers.map((layer, i) => [layer, load[i]]));
   return { config, weights: () => reduced(source, config, loads, method) };
 }
 
@@ -63,11 +63,11 @@ async function* reduced(
       yield [
         name,
         {
-          shape: [value.shape[0]!, after],
+          shape: [value.shape[0], after],
           data: takeColumns(
             value.data,
             before,
-            reduction.groups.map(([first]) => first!),
+            reduction.groups.map(([first]) => first),
           ),
         },
       ];
@@ -87,21 +87,21 @@ const sum = (values: readonly number[]): number => values.reduce((a, b) => a + b
 
 function keptShare({ groups, load }: Reduction): number {
   const total = sum(load);
-  return total === 0 ? 1 : sum(groups.map(([first]) => load[first!]!)) / total;
+  return total === 0 ? 1 : sum(groups.map(([first]) => load[first])) / total;
 }
 
 function group(gate: Float32Array, load: readonly number[], keep: number, method: 'prune' | 'merge'): Reduction {
   const experts = load.map((_, e) => e);
   const kept = [...experts]
-    .sort((a, b) => load[b]! - load[a]! || a - b)
+    .sort((a, b) => load[b] - load[a] || a - b)
     .slice(0, keep)
     .sort((a, b) => a - b);
   const groups = kept.map((expert) => [expert]);
   if (method === 'merge') {
     const vectors = experts.map((e) => takeColumns(gate, load.length, [e]));
     for (const expert of experts.filter((e) => !kept.includes(e))) {
-      const likeness = kept.map((other) => cosine(vectors[expert]!, vectors[other]!));
-      groups[likeness.indexOf(Math.max(...likeness))]!.push(expert);
+      const likeness = kept.map((other) => cosine(vectors[expert], vectors[other]));
+      groups[likeness.indexOf(Math.max(...likeness))].push(expert);
     }
   }
   return { groups, load };
@@ -109,16 +109,16 @@ function group(gate: Float32Array, load: readonly number[], keep: number, method
 
 function cosine(a: Float32Array, b: Float32Array): number {
   let [ab, aa, bb] = [0, 0, 0];
-  for (let i = 0; i < a.length; i++) [ab, aa, bb] = [ab + a[i]! * b[i]!, aa + a[i]! ** 2, bb + b[i]! ** 2];
+  for (let i = 0; i < a.length; i++) [ab, aa, bb] = [ab + a[i] * b[i], aa + a[i] ** 2, bb + b[i] ** 2];
   return aa * bb === 0 ? 0 : ab / Math.sqrt(aa * bb);
 }
 
 /** Mean of some slices, weighted by load, times a factor. */
 function average(data: Float32Array, size: number, members: readonly number[], load: readonly number[], factor: number): Float32Array {
-  const total = sum(members.map((e) => load[e]!));
-  const weights = members.map((e) => (total === 0 ? 1 / members.length : load[e]! / total));
-  const out = takeSlices(data, size, members.slice(0, 1)).map((v) => v * weights[0]! * factor);
+  const total = sum(members.map((e) => load[e]));
+  const weights = members.map((e) => (total === 0 ? 1 / members.length : load[e] / total));
+  const out = takeSlices(data, size, members.slice(0, 1)).map((v) => v * weights[0] * factor);
   for (const [i, expert] of members.slice(1).entries())
-    for (let j = 0; j < size; j++) out[j]! += weights[i + 1]! * factor * data[expert * size + j]!;
+    for (let j = 0; j < size; j++) out[j] += weights[i + 1] * factor * data[expert * size + j];
   return out;
 }

@@ -20,7 +20,7 @@ async function run(source: WeightStream): Promise<Float32Array> {
   return dit(weights, source.config, ...someInputs(source.config)).output.dataSync() as Float32Array;
 }
 /** Largest difference, relative to the largest value. */
-const difference = (a: Float32Array, b: Float32Array) => Math.max(...a.map((v, i) => Math.abs(v - b[i]!))) / Math.max(...b.map(Math.abs));
+const difference = (a: Float32Array, b: Float32Array) => Math.max(...a.map((v, i) => Math.abs(v - b[i]))) / Math.max(...b.map(Math.abs));
 
 const gelu = stream(tinyDense);
 const swiglu = stream({ ...tinyDense, mlp: 'swiglu', mlpRatio: 3 });
@@ -57,7 +57,7 @@ describe('upcycle', () => {
     const weights: Record<string, tf.Tensor> = {};
     for await (const [name, { shape, data }] of upcycled.weights()) weights[name] = tf.tensor(data, [...shape]);
     const { routing } = dit(weights, upcycled.config, ...someInputs(upcycled.config));
-    expect(Array.from(routing[0]!.load.dataSync()).filter((tokens) => tokens > 0).length).toBeGreaterThan(2);
+    expect(Array.from(routing[0].load.dataSync()).filter((tokens) => tokens > 0).length).toBeGreaterThan(2);
   });
 
   test('what does not fit is refused', () => {
@@ -98,8 +98,8 @@ describe('reduceExperts', () => {
     const numbers = randomNumbers(tiny);
     // Expert 1 looks in the direction of expert 2, expert 3 in that of expert 0.
     for (const block of ['blocks.0', 'blocks.1']) {
-      const { data } = numbers[`${block}.moe.gate`]!;
-      for (let i = 0; i < 16; i++) [data[i * 4 + 1], data[i * 4 + 3]] = [2 * data[i * 4 + 2]!, 3 * data[i * 4]!];
+      const { data } = numbers[`${block}.moe.gate`];
+      for (let i = 0; i < 16; i++) [data[i * 4 + 1], data[i * 4 + 3]] = [2 * data[i * 4 + 2], 3 * data[i * 4]];
     }
     const counts = [
       [6, 1, 9, 2],
@@ -113,14 +113,14 @@ describe('reduceExperts', () => {
     };
     const [pruned, merged] = [await collect('prune'), await collect('merge')];
     const [gate, up, down] = ['gate', 'experts.gateUp', 'experts.down'].map(
-      (part) => numbers[`blocks.1.moe.${part}`]!.data,
+      (part) => numbers[`blocks.1.moe.${part}`].data,
     ) as Float32Array[];
-    const [u, w] = [up!.length / 4, down!.length / 4];
-    expect(pruned['blocks.1.moe.gate']!.slice(0, 2)).toEqual(Float32Array.of(gate![0]!, gate![2]!));
-    expect(pruned['blocks.1.moe.experts.gateUp']!.slice(u, 2 * u)).toEqual(up!.slice(2 * u, 3 * u));
-    expect(pruned['blocks.1.moe.experts.down']![0]).toBeCloseTo((down![0]! * 15) / 18, 6);
-    expect(merged['blocks.1.moe.experts.gateUp']![0]).toBeCloseTo((6 * up![0]! + 2 * up![3 * u]!) / 8, 6);
-    expect(merged['blocks.1.moe.experts.down']![w]).toBeCloseTo((9 * down![2 * w]! + down![w]!) / 10, 6);
+    const [u, w] = [up.length / 4, down.length / 4];
+    expect(pruned['blocks.1.moe.gate'].slice(0, 2)).toEqual(Float32Array.of(gate[0], gate[2]));
+    expect(pruned['blocks.1.moe.experts.gateUp'].slice(u, 2 * u)).toEqual(up.slice(2 * u, 3 * u));
+    expect(pruned['blocks.1.moe.experts.down'][0]).toBeCloseTo((down[0] * 15) / 18, 6);
+    expect(merged['blocks.1.moe.experts.gateUp'][0]).toBeCloseTo((6 * up[0] + 2 * up[3 * u]) / 8, 6);
+    expect(merged['blocks.1.moe.experts.down'][w]).toBeCloseTo((9 * down[2 * w] + down[w]) / 10, 6);
   });
 
   test('what does not fit is refused', () => {

@@ -80,13 +80,13 @@ async function* upcycled(
   const specs = weightSpecs(config);
   // A chosen copy's parts have the weight 1 / topK each if renormalised, else about 1 / numExperts; topK / parts copies are chosen.
   const scale = normalizeTopK ? parts : (numExperts * parts) / topK;
-  const named = (name: string, data: Float32Array): [string, NamedArray] => [name, { shape: specs[name]!.shape, data }];
-  const fresh = (name: string): [string, NamedArray] => named(name, initialWeight(name, specs[name]!, seed));
+  const named = (name: string, data: Float32Array): [string, NamedArray] => [name, { shape: specs[name].shape, data }];
+  const fresh = (name: string): [string, NamedArray] => named(name, initialWeight(name, specs[name], seed));
   const noisy = (name: string, data: Float32Array): Float32Array => {
     if (noise === 0) return data;
     const std = noise * Math.sqrt(data.reduce((sum, v) => sum + v * v, 0) / data.length);
     const random = randomNormal({ seed, purpose: `upcycle.${name}`, index: 0 }, data.length);
-    return data.map((v, i) => v + std * random[i]!);
+    return data.map((v, i) => v + std * random[i]);
   };
   /** One expert after another, each filled by `fill(expert, part, offset)`. */
   const stack = (name: string, size: number, fill: (out: Float32Array, part: number) => void): [string, NamedArray] => {
@@ -100,13 +100,13 @@ async function* upcycled(
   };
   /** Columns of `[rows, columns]` into `out`. */
   const columns = (out: Float32Array, from: Float32Array, width: number, first: number, count: number): void => {
-    for (let r = 0; r < from.length / width; r++) for (let c = 0; c < count; c++) out[r * count + c] = from[r * width + first + c]!;
+    for (let r = 0; r < from.length / width; r++) for (let c = 0; c < count; c++) out[r * count + c] = from[r * width + first + c];
   };
   const router = (name: string): [string, NamedArray] => {
     const groups = randomNormal({ seed, purpose: `upcycle.${name}`, index: 0 }, d * copies);
     const data = new Float32Array(d * numExperts);
     for (let i = 0; i < d; i++)
-      for (let e = 0; e < numExperts; e++) data[i * numExperts + e] = routerStd * groups[i * copies + Math.floor(e / parts)]!;
+      for (let e = 0; e < numExperts; e++) data[i * numExperts + e] = routerStd * groups[i * copies + Math.floor(e / parts)];
     return named(name, data);
   };
 
@@ -148,7 +148,7 @@ async function* upcycled(
     if (isLast && specs[`${moe}.shared.gateUp`] !== undefined) {
       yield fresh(`${moe}.shared.gateUp`);
       const down = `${moe}.shared.down`;
-      yield named(down, new Float32Array(specs[down]!.shape.reduce((a, b) => a * b, 1)));
+      yield named(down, new Float32Array(specs[down].shape.reduce((a, b) => a * b, 1)));
     }
   }
 }

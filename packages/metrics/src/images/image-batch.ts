@@ -57,12 +57,12 @@ function slice(batch: ImageBatch, from: number, to: number): ImageBatch {
 }
 
 function join(batches: readonly ImageBatch[]): ImageBatch {
-  if (batches.length === 1) return batches[0]!;
+  if (batches.length === 1) return batches[0];
   const data = new Uint8Array(batches.reduce((sum, batch) => sum + batch.data.length, 0));
   let at = 0;
   for (const batch of batches) {
     data.set(batch.data, at);
     at += batch.data.length;
   }
-  return { ...batches[0]!, count: batches.reduce((sum, batch) => sum + batch.count, 0), data };
+  return { ...batches[0], count: batches.reduce((sum, batch) => sum + batch.count, 0), data };
 }

@@ -26,7 +26,7 @@ describe('batches', () => {
       [2, 2],
       [3, 4],
     ]);
-    expect([...batches[0]!.data, ...batches[1]!.data]).toEqual([...source[0]!.data, ...source[1]!.data]);
+    expect([...batches[0].data, ...batches[1].data]).toEqual([...source[0].data, ...source[1].data]);
   });
 
   test.each([

@@ -23,7 +23,7 @@ export async function npzImageShape(npz: Npz, name = 'arr_0'): Promise<readonly 
 export async function* npzImages(npz: Npz, name = 'arr_0'): AsyncGenerator<ImageBatch> {
   const [, height, width, channels] = await npzImageShape(npz, name);
   const rows = Math.max(1, Math.floor(BATCH_BYTES / Math.max(1, height * width * channels)));
-  for await (const { data, shape } of npz.rows(name, rows)) yield { data: data as Uint8Array, count: shape[0]!, height, width, channels };
+  for await (const { data, shape } of npz.rows(name, rows)) yield { data: data as Uint8Array, count: shape[0], height, width, channels };
 }
 
 /** Class labels beside the images (`arr_1`), if there are as many. */

@@ -36,9 +36,9 @@ export function resampleWeights(from: number, to: number, kernel: ResampleKernel
     let sum = 0;
     for (let j = first; j <= last; j++) {
       row[j] = weight(j, centre, width);
-      sum += row[j]!;
+      sum += row[j];
     }
-    for (let j = first; j <= last; j++) weights[i * from + j] = row[j]! / sum;
+    for (let j = first; j <= last; j++) weights[i * from + j] = row[j] / sum;
   }
   return weights;
 }

@@ -58,7 +58,7 @@ export function inception(weights: InceptionWeights, x: tf.Tensor4D, trace: Laye
   };
   /** Strided convolutions take no padding, all others keep the size unless told. */
   const convolve = (name: string, input: tf.Tensor4D, strides: 1 | 2 = 1, pad: 'same' | 'valid' = strides === 2 ? 'valid' : 'same') => {
-    const { filter, bias } = weights.convolutions[name]!;
+    const { filter, bias } = weights.convolutions[name];
     return layer(name, tf.relu(tf.add(tf.conv2d(input, filter, strides, pad), bias)) as tf.Tensor4D);
   };
   const chain = (input: tf.Tensor4D, ...names: string[]): tf.Tensor4D => names.reduce((h, name) => convolve(name, h), input);

@@ -40,11 +40,11 @@ export async function graphConstants(source: ByteSource): Promise<Map<string, Gr
   for (let at = 0; at < source.size; ) {
     const head = await source.read(at, Math.min(HEAD_BYTES, source.size - at));
     const [field] = fields(head, source.name, at, true);
-    const start = at + field!.start;
-    const end = at + field!.end;
+    const start = at + field.start;
+    const end = at + field.end;
     if (end > source.size)
       throw new FormatError(source.name, `byte ${at}: a field of ${end - start} bytes goes beyond the end: truncated.`);
-    if (field!.number === 1) {
+    if (field.number === 1) {
       if (end - start > MAX_NODE_BYTES || ++nodes > MAX_NODES)
         throw new FormatError(
           source.name,

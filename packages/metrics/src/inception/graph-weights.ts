@@ -22,7 +22,7 @@ export function graphName(convolution: string): string {
   if (kind === 'branch_pool') return `${mixed}/tower_2/conv`;
   // Mixed_6a begins with a single convolution, so its only tower is the double one; Mixed_7a has two towers.
   if (block === 'Mixed_6a' && kind === 'branch3x3') return `${mixed}/conv`;
-  const tower = numbered('tower', block !== 'Mixed_6a' && /dbl|7x7x3/.test(kind!) ? 1 : 0);
+  const tower = numbered('tower', block !== 'Mixed_6a' && /dbl|7x7x3/.test(kind) ? 1 : 0);
   if (side !== undefined) return `${mixed}/${tower}/mixed/${numbered('conv', side === 'a' ? 0 : 1)}`;
   return `${mixed}/${tower}/${numbered('conv', Number(step) - 1)}`;
 }
@@ -39,7 +39,7 @@ function constantName(name: string): string {
   if (name === 'fc.weight') return 'softmax/weights';
   if (name === 'fc.bias') return 'softmax/biases';
   const [, convolution, part] = /^(.+)\.((?:conv|bn)\.\w+)$/.exec(name)!;
-  return `${graphName(convolution!)}/${PARTS[part!]}`;
+  return `${graphName(convolution)}/${PARTS[part]}`;
 }
 
 /**
@@ -57,8 +57,8 @@ export async function inceptionGraph(source: ByteSource): Promise<WeightSource> 
   const constant = (name: string) => constants.get(constantName(name))!;
   /** Filters are `[kh, kw, in, out]` there, the classifier `[in, out]`. */
   const turned = (shape: readonly number[]): number[] => {
-    if (shape.length === 4) return [shape[3]!, shape[2]!, shape[0]!, shape[1]!];
-    return shape.length === 2 ? [shape[1]!, shape[0]!] : [...shape];
+    if (shape.length === 4) return [shape[3], shape[2], shape[0], shape[1]];
+    return shape.length === 2 ? [shape[1], shape[0]] : [...shape];
   };
   return {
     names,
@@ -71,7 +71,7 @@ export async function inceptionGraph(source: ByteSource): Promise<WeightSource> 
       const area = values.length / (outputs * inputs);
       const data = new Float32Array(values.length);
       for (let p = 0, at = 0; p < area; p++)
-        for (let i = 0; i < inputs; i++) for (let o = 0; o < outputs; o++, at++) data[(o * inputs + i) * area + p] = values[at]!;
+        for (let i = 0; i < inputs; i++) for (let o = 0; o < outputs; o++, at++) data[(o * inputs + i) * area + p] = values[at];
       return { dtype: 'F32', shape: turned(shape), data };
     },
   };

@@ -47,7 +47,7 @@ describe('the Inception network of FID', () => {
       const [a, b] = [alone.features[name]!.data, together.features[name]!.data];
       const scale = Array.from(a).reduce((m, v) => Math.max(m, Math.abs(v)), 0);
       expect(scale).toBeGreaterThan(1e-3);
-      for (let i = 0; i < a.length; i++) expect(Math.abs(a[i]! - b[i]!)).toBeLessThan(1e-5 * scale);
+      for (let i = 0; i < a.length; i++) expect(Math.abs(a[i] - b[i])).toBeLessThan(1e-5 * scale);
     }
     extractor.dispose();
   });

@@ -40,7 +40,7 @@ export async function loadInception(source: WeightSource): Promise<InceptionWeig
     const [weight, scale, bias, mean, variance] = await Promise.all(
       ['conv.weight', 'bn.weight', 'bn.bias', 'bn.running_mean', 'bn.running_var'].map((part) => values(`${name}.${part}`)),
     );
-    folded[name] = fold(shape, weight!, scale!, bias!, mean!, variance!);
+    folded[name] = fold(shape, weight, scale, bias, mean, variance);
   }
   const [fc, fcBias] = [await values('fc.weight'), await values('fc.bias')];
   return {
@@ -69,10 +69,10 @@ function fold(
   const filter = new Float32Array(weight.length);
   const shift = new Float32Array(outputs);
   for (let o = 0; o < outputs; o++) {
-    const factor = scale[o]! / Math.sqrt(variance[o]! + BATCH_NORM_EPSILON);
-    shift[o] = bias[o]! - mean[o]! * factor;
+    const factor = scale[o] / Math.sqrt(variance[o] + BATCH_NORM_EPSILON);
+    shift[o] = bias[o] - mean[o] * factor;
     for (let i = 0; i < inputs; i++)
-      for (let p = 0; p < area; p++) filter[(p * inputs + i) * outputs + o] = weight[(o * inputs + i) * area + p]! * factor;
+      for (let p = 0; p < area; p++) filter[(p * inputs + i) * outputs + o] = weight[(o * inputs + i) * area + p] * factor;
   }
   return { filter: tf.tensor4d(filter, [height, width, inputs, outputs]), bias: tf.tensor1d(shift) };
 }

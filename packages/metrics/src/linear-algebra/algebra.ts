@@ -31,12 +31,12 @@ export const typedArrays: Algebra<Matrix> = {
   multiply: (x, y, transposed) => multiply(x, y, transposed),
   subtract({ rows, columns, data }, b) {
     const result = matrix(rows, columns);
-    for (let i = 0; i < data.length; i++) result.data[i] = data[i]! - b.data[i]!;
+    for (let i = 0; i < data.length; i++) result.data[i] = data[i] - b.data[i];
     return result;
   },
   beside(parts) {
     const columns = parts.reduce((sum, part) => sum + part.columns, 0);
-    const result = matrix(parts[0]!.rows, columns);
+    const result = matrix(parts[0].rows, columns);
     let at = 0;
     for (const part of parts) {
       for (let i = 0; i < part.rows; i++) result.data.set(part.data.subarray(i * part.columns, (i + 1) * part.columns), i * columns + at);
@@ -59,7 +59,7 @@ export const typedArrays: Algebra<Matrix> = {
     });
     for (let i = 0, at = 0; i < rows; i++) {
       const start = (from + i) * a.columns + from;
-      for (let j = 0; j < rows; j++, at++) result.data[at] = a.data[start + j]! - result.data[at]!;
+      for (let j = 0; j < rows; j++, at++) result.data[at] = a.data[start + j] - result.data[at];
     }
     return result;
   },

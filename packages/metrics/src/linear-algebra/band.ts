@@ -44,7 +44,7 @@ export function reduceToBand<T>(algebra: Algebra<T>, a: T, size: number): Band {
 function setColumns({ width, columns }: Band, first: number, values: Matrix): void {
   for (let j = 0; j < values.columns; j++)
     for (let i = j; i < Math.min(values.rows, j + width + 1); i++)
-      columns[(first + j) * (width + 1) + i - j] = values.data[i * values.columns + j]!;
+      columns[(first + j) * (width + 1) + i - j] = values.data[i * values.columns + j];
 }
 
 /** Columns `done` to `done + taken` of the band, from the matrix that is left there; what is left after them. */
@@ -64,7 +64,7 @@ function reduceColumns<T>(algebra: Algebra<T>, rest: T, band: Band, done: number
     const { q, r } = algebra.qr(algebra.part(columns, band.width, 0, below, width));
     const { signs, kernel } = reflection(algebra.download(algebra.part(q, 0, 0, width, width)));
     const top = algebra.download(algebra.part(columns, 0, 0, band.width, width));
-    const signed = r.data.map((value, at) => value * signs.data[Math.floor(at / width) * (width + 1)]!);
+    const signed = r.data.map((value, at) => value * signs.data[Math.floor(at / width) * (width + 1)]);
     setColumns(band, done + from, matrix(band.width + width, width, Float64Array.of(...top.data, ...signed)));
 
     const y = algebra.pad(algebra.subtract(q, algebra.pad(algebra.upload(signs), 0, below - width)), size - below, 0);
@@ -95,20 +95,20 @@ function reflection({ rows: n, data }: Matrix): { signs: Matrix; kernel: Matrix 
   // Gauss-Jordan elimination in place: q1 - S, which gets its signs on the way, becomes its inverse.
   const a = data.slice();
   for (let k = 0; k < n; k++) {
-    const entry = a[k * n + k]!;
+    const entry = a[k * n + k];
     const sign = entry > 0 ? -1 : 1;
     signs.data[k * n + k] = sign;
     const pivot = entry - sign;
-    for (let j = 0; j < n; j++) a[k * n + j] = j === k ? 1 / pivot : a[k * n + j]! / pivot;
+    for (let j = 0; j < n; j++) a[k * n + j] = j === k ? 1 / pivot : a[k * n + j] / pivot;
     for (let i = 0; i < n; i++) {
       if (i === k) continue;
-      const factor = a[i * n + k]!;
+      const factor = a[i * n + k];
       a[i * n + k] = 0;
-      for (let j = 0; j < n; j++) a[i * n + j]! -= factor * a[k * n + j]!;
+      for (let j = 0; j < n; j++) a[i * n + j] -= factor * a[k * n + j];
     }
   }
   // (I - q1^T S)^-1 = -S (q1 - S)^-T
   const kernel = matrix(n, n);
-  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) kernel.data[i * n + j] = -signs.data[i * n + i]! * a[j * n + i]!;
+  for (let i = 0; i < n; i++) for (let j = 0; j < n; j++) kernel.data[i * n + j] = -signs.data[i * n + i] * a[j * n + i];
   return { signs, kernel };
 }

@@ -20,9 +20,9 @@ export function cholesky(a: Matrix): Matrix | undefined {
       const row = i * n;
       for (let j = from; j < Math.min(to, i + 1); j++) {
         const other = j * n;
-        let rest = l[row + j]!;
-        for (let k = from; k < j; k++) rest -= l[row + k]! * l[other + k]!;
-        if (i !== j) l[row + j] = rest / l[other + j]!;
+        let rest = l[row + j];
+        for (let k = from; k < j; k++) rest -= l[row + k] * l[other + k];
+        if (i !== j) l[row + j] = rest / l[other + j];
         else if (rest <= floor || !Number.isFinite(rest)) return undefined;
         else l[row + i] = Math.sqrt(rest);
       }
@@ -30,7 +30,7 @@ export function cholesky(a: Matrix): Matrix | undefined {
     const panel = matrix(n - to, to - from);
     for (let i = to; i < n; i++) panel.data.set(l.subarray(i * n + from, i * n + to), (i - to) * panel.columns);
     const { data } = multiplyTransposed(panel, panel, { symmetric: true });
-    for (let i = to; i < n; i++) for (let j = to; j <= i; j++) l[i * n + j]! -= data[(i - to) * panel.rows + j - to]!;
+    for (let i = to; i < n; i++) for (let j = to; j <= i; j++) l[i * n + j] -= data[(i - to) * panel.rows + j - to];
   }
   for (let i = 0; i < n; i++) l.fill(0, i * n + i + 1, (i + 1) * n);
   return factor;
@@ -45,21 +45,21 @@ export function cholesky(a: Matrix): Matrix | undefined {
 export function pivotedCholesky(a: Matrix): Matrix {
   const n = a.rows;
   const floor = pivotFloor(a);
-  const rest = Float64Array.from({ length: n }, (_, i) => a.data[i * n + i]!);
+  const rest = Float64Array.from({ length: n }, (_, i) => a.data[i * n + i]);
   const rows: Float64Array[] = [];
   while (rows.length < n) {
     let pivot = 0;
-    for (let i = 1; i < n; i++) if (rest[i]! > rest[pivot]!) pivot = i;
-    if (!(rest[pivot]! > floor)) break;
+    for (let i = 1; i < n; i++) if (rest[i] > rest[pivot]) pivot = i;
+    if (!(rest[pivot] > floor)) break;
     const row = a.data.slice(pivot * n, (pivot + 1) * n);
     for (const earlier of rows) {
-      const factor = earlier[pivot]!;
-      if (factor !== 0) for (let j = 0; j < n; j++) row[j]! -= factor * earlier[j]!;
+      const factor = earlier[pivot];
+      if (factor !== 0) for (let j = 0; j < n; j++) row[j] -= factor * earlier[j];
     }
-    const scale = 1 / Math.sqrt(rest[pivot]!);
+    const scale = 1 / Math.sqrt(rest[pivot]);
     for (let j = 0; j < n; j++) {
-      row[j]! *= scale;
-      rest[j]! -= row[j]! ** 2;
+      row[j] *= scale;
+      rest[j] -= row[j] ** 2;
     }
     rest[pivot] = 0;
     rows.push(row);
@@ -74,6 +74,6 @@ export function pivotedCholesky(a: Matrix): Matrix {
 /** Below this a pivot is rounding noise of the subtraction that made it: the matrix is singular to working precision. */
 export function pivotFloor(a: Matrix): number {
   let largest = 0;
-  for (let i = 0; i < a.rows; i++) largest = Math.max(largest, a.data[i * a.columns + i]!);
+  for (let i = 0; i < a.rows; i++) largest = Math.max(largest, a.data[i * a.columns + i]);
   return largest * a.rows * Number.EPSILON;
 }

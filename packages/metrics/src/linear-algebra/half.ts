@@ -15,11 +15,11 @@ export function roundToHalf(x: number): number {
   if (!(magnitude < HALF_OVERFLOW)) return Number.isNaN(x) ? x : x > 0 ? Number.POSITIVE_INFINITY : Number.NEGATIVE_INFINITY;
   if (magnitude < SMALLEST_NORMAL) return roundToEven(x / SUBNORMAL_SPACING) * SUBNORMAL_SPACING;
   float[0] = x;
-  const rest = bits[0]! & 0x1fff; // the 13 bits of the mantissa that float16 lacks
-  const odd = bits[0]! & 0x2000;
-  bits[0]! -= rest;
-  if (rest > 0x1000 || (rest === 0x1000 && odd !== 0)) bits[0]! += 0x2000;
-  return float[0]!;
+  const rest = bits[0] & 0x1fff; // the 13 bits of the mantissa that float16 lacks
+  const odd = bits[0] & 0x2000;
+  bits[0] -= rest;
+  if (rest > 0x1000 || (rest === 0x1000 && odd !== 0)) bits[0] += 0x2000;
+  return float[0];
 }
 
 function roundToEven(x: number): number {

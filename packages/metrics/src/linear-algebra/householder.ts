@@ -14,9 +14,9 @@ export function orthogonalize(a: Matrix): { q: Matrix; r: Matrix } {
   for (let j = 0; j < width; j++) {
     const column = lines.subarray(j * length + j, (j + 1) * length);
     let square = 0;
-    for (let i = 0; i < column.length; i++) square += column[i]! ** 2;
+    for (let i = 0; i < column.length; i++) square += column[i] ** 2;
     const norm = Math.sqrt(square);
-    const first = column[0]!;
+    const first = column[0];
     const end = first > 0 ? -norm : norm;
     // A column of zeros needs no reflection; one of its first entry does no harm.
     const scale = norm === 0 ? Math.SQRT2 : 1 / Math.sqrt(norm * (norm + Math.abs(first)));
@@ -28,10 +28,10 @@ export function orthogonalize(a: Matrix): { q: Matrix; r: Matrix } {
     column[0] = end;
   }
   const r = matrix(width, width);
-  for (let i = 0; i < width; i++) for (let j = i; j < width; j++) r.data[i * width + j] = lines[j * length + i]!;
+  for (let i = 0; i < width; i++) for (let j = i; j < width; j++) r.data[i * width + j] = lines[j * length + i];
   lines.fill(0);
   for (let j = 0; j < width; j++) lines[j * length + j] = 1;
-  for (let j = width - 1; j >= 0; j--) reflect(vectors[j]!, lines, length, j, width);
+  for (let j = width - 1; j >= 0; j--) reflect(vectors[j], lines, length, j, width);
   return { q: transpose(matrix(width, length, lines.subarray(0, width * length))), r };
 }
 
@@ -44,18 +44,18 @@ function reflect(v: Float64Array, a: Float64Array, length: number, from: number,
     let r = 0;
     let s = 0;
     for (let i = 0, at = start; i < v.length; i++, at++) {
-      const x = v[i]!;
-      p += x * a[at]!;
-      q += x * a[at + length]!;
-      r += x * a[at + 2 * length]!;
-      s += x * a[at + 3 * length]!;
+      const x = v[i];
+      p += x * a[at];
+      q += x * a[at + length];
+      r += x * a[at + 2 * length];
+      s += x * a[at + 3 * length];
     }
     for (let i = 0, at = start; i < v.length; i++, at++) {
-      const x = v[i]!;
-      a[at]! -= p * x;
-      a[at + length]! -= q * x;
-      a[at + 2 * length]! -= r * x;
-      a[at + 3 * length]! -= s * x;
+      const x = v[i];
+      a[at] -= p * x;
+      a[at + length] -= q * x;
+      a[at + 2 * length] -= r * x;
+      a[at + 3 * length] -= s * x;
     }
   }
 }

@@ -12,14 +12,14 @@ const byDefinition = (a: Matrix, b: Matrix): Matrix =>
     Float64Array.from({ length: a.rows * b.columns }, (_, at) => {
       const [i, j] = [Math.floor(at / b.columns), at % b.columns];
       let sum = 0;
-      for (let k = 0; k < a.columns; k++) sum += a.data[i * a.columns + k]! * b.data[k * b.columns + j]!;
+      for (let k = 0; k < a.columns; k++) sum += a.data[i * a.columns + k] * b.data[k * b.columns + j];
       return sum;
     }),
   );
 
 const expectSame = (actual: Matrix, expected: Matrix): void => {
   expect([actual.rows, actual.columns]).toEqual([expected.rows, expected.columns]);
-  const worst = actual.data.reduce((most, value, i) => Math.max(most, Math.abs(value - expected.data[i]!)), 0);
+  const worst = actual.data.reduce((most, value, i) => Math.max(most, Math.abs(value - expected.data[i])), 0);
   expect(worst).toBeLessThan(1e-11);
 };
 

@@ -21,7 +21,7 @@ export function transpose(a: Matrix): Matrix {
   for (let i0 = 0; i0 < a.rows; i0 += block) {
     for (let j0 = 0; j0 < a.columns; j0 += block) {
       const [i1, j1] = [Math.min(a.rows, i0 + block), Math.min(a.columns, j0 + block)];
-      for (let i = i0; i < i1; i++) for (let j = j0; j < j1; j++) result.data[j * a.rows + i] = a.data[i * a.columns + j]!;
+      for (let i = i0; i < i1; i++) for (let j = j0; j < j1; j++) result.data[j * a.rows + i] = a.data[i * a.columns + j];
     }
   }
   return result;
@@ -71,7 +71,7 @@ export function multiply(
       }
     }
   }
-  if (symmetric) for (let i = 0; i < m; i++) for (let j = i + 1; j < n; j++) result.data[i * n + j] = result.data[j * n + i]!;
+  if (symmetric) for (let i = 0; i < m; i++) for (let j = i + 1; j < n; j++) result.data[i * n + j] = result.data[j * n + i];
   return result;
 }
 
@@ -107,9 +107,9 @@ function pack({ data, count, line, entry }: Lines, first: number, from: number, 
   const second = Math.min(1, count - 1 - first) * line;
   const third = Math.min(2, count - 1 - first) * line;
   for (let k = from, q = at; k < to; k++, p += entry, q += 3) {
-    target[q] = data[p]!;
-    target[q + 1] = data[p + second]!;
-    target[q + 2] = data[p + third]!;
+    target[q] = data[p];
+    target[q + 1] = data[p + second];
+    target[q + 2] = data[p + third];
   }
 }
 
@@ -123,37 +123,37 @@ function addTiles(x: number[], y: number[], start: number, length: number, resul
   for (let j = from, first = 3 * start; j < to; j += 3, first += 3 * length) {
     let [s00, s01, s02, s10, s11, s12, s20, s21, s22] = [0, 0, 0, 0, 0, 0, 0, 0, 0];
     for (let p = 0, q = first; p < end; p += 3, q += 3) {
-      const x0 = x[p]!;
-      const x1 = x[p + 1]!;
-      const x2 = x[p + 2]!;
-      const y0 = y[q]!;
+      const x0 = x[p];
+      const x1 = x[p + 1];
+      const x2 = x[p + 2];
+      const y0 = y[q];
       s00 += x0 * y0;
       s10 += x1 * y0;
       s20 += x2 * y0;
-      const y1 = y[q + 1]!;
+      const y1 = y[q + 1];
       s01 += x0 * y1;
       s11 += x1 * y1;
       s21 += x2 * y1;
-      const y2 = y[q + 2]!;
+      const y2 = y[q + 2];
       s02 += x0 * y2;
       s12 += x1 * y2;
       s22 += x2 * y2;
     }
     const at = i * columns + j;
     if (i + 3 <= rows && j + 3 <= columns) {
-      data[at]! += s00;
-      data[at + 1]! += s01;
-      data[at + 2]! += s02;
-      data[at + columns]! += s10;
-      data[at + columns + 1]! += s11;
-      data[at + columns + 2]! += s12;
-      data[at + 2 * columns]! += s20;
-      data[at + 2 * columns + 1]! += s21;
-      data[at + 2 * columns + 2]! += s22;
+      data[at] += s00;
+      data[at + 1] += s01;
+      data[at + 2] += s02;
+      data[at + columns] += s10;
+      data[at + columns + 1] += s11;
+      data[at + columns + 2] += s12;
+      data[at + 2 * columns] += s20;
+      data[at + 2 * columns + 1] += s21;
+      data[at + 2 * columns + 2] += s22;
     } else {
       const sums = [s00, s01, s02, s10, s11, s12, s20, s21, s22];
       for (let r = 0; r < Math.min(3, rows - i); r++)
-        for (let s = 0; s < Math.min(3, columns - j); s++) data[at + r * columns + s]! += sums[r * 3 + s]!;
+        for (let s = 0; s < Math.min(3, columns - j); s++) data[at + r * columns + s] += sums[r * 3 + s];
     }
   }
 }
@@ -161,6 +161,6 @@ function addTiles(x: number[], y: number[], start: number, length: number, resul
 /** Sum of the diagonal. */
 export function trace(a: Matrix): number {
   let sum = 0;
-  for (let i = 0; i < a.rows; i++) sum += a.data[i * a.columns + i]!;
+  for (let i = 0; i < a.rows; i++) sum += a.data[i * a.columns + i];
   return sum;
 }

@@ -92,14 +92,14 @@ function choleskyRows(backend: TensorFlowBackend, a: Matrix): BlockRow[] | undef
     }
     let corner: tf.Tensor;
     try {
-      corner = backend.raw('Cholesky', [part(rest, 0, 0, width, width)])[0]!;
+      corner = backend.raw('Cholesky', [part(rest, 0, 0, width, width)])[0];
     } catch (error) {
       if (/decomposition was not successful/.test(String(error))) return undefined; // not positive definite
       throw error;
     }
-    const roots = download(backend.raw('MatrixDiagPart', [corner])[0]!.reshape([1, width])).data;
+    const roots = download(backend.raw('MatrixDiagPart', [corner])[0].reshape([1, width])).data;
     if (!roots.every((root) => root * root > floor)) return undefined;
-    const right = to < n ? [backend.raw('MatrixTriangularSolve', [corner, part(rest, 0, width, width, n - to)])[0]!] : [];
+    const right = to < n ? [backend.raw('MatrixTriangularSolve', [corner, part(rest, 0, width, width, n - to)])[0]] : [];
     factor.push({ from, to, rows: join([transposed(backend, corner), ...right], 1) });
   }
   return factor;
@@ -108,7 +108,7 @@ function choleskyRows(backend: TensorFlowBackend, a: Matrix): BlockRow[] | undef
 /** `L^T s L` for rows of `L^T` and symmetric `s`. */
 function congruence(backend: TensorFlowBackend, factor: BlockRow[], s: tf.Tensor): tf.Tensor {
   const { part, multiply, join } = runtimeAlgebra(backend);
-  const n = s.shape[0]!;
+  const n = s.shape[0];
   const half = join(
     factor.map(({ from, rows }) => multiply(rows, part(s, from, 0, n - from, n))),
     0,
@@ -116,15 +116,15 @@ function congruence(backend: TensorFlowBackend, factor: BlockRow[], s: tf.Tensor
   const lower = factor.map(({ from, to, rows }) => multiply(rows, part(half, 0, from, to, n - from), { b: true }));
   // Right of a block on the diagonal is the transpose of what is below it.
   const above = (block: number, { from, to }: BlockRow) =>
-    transposed(backend, part(lower[block]!, 0, from, lower[block]!.shape[0]!, to - from));
+    transposed(backend, part(lower[block], 0, from, lower[block].shape[0], to - from));
   return join(
-    factor.map((row, i) => join([lower[i]!, ...factor.slice(i + 1).map((_, below) => above(i + 1 + below, row))], 1)),
+    factor.map((row, i) => join([lower[i], ...factor.slice(i + 1).map((_, below) => above(i + 1 + below, row))], 1)),
     0,
   );
 }
 
 function transposed(backend: TensorFlowBackend, x: tf.Tensor): tf.Tensor {
-  return backend.raw('Transpose', [x, tf.tensor1d([1, 0], 'int32')])[0]!;
+  return backend.raw('Transpose', [x, tf.tensor1d([1, 0], 'int32')])[0];
 }
 
 /** `tr a^1/2` for symmetric, positive semidefinite `a`. */
@@ -143,7 +143,7 @@ export function singularValues(a: Matrix): Float64Array {
   if (backend === undefined) return jacobiSingularValues(a);
   return scoped(() => {
     const { upload, download } = runtimeAlgebra(backend);
-    const values = backend.raw('Svd', [upload(a)], { compute_uv: { bool: false } }, 3)[0]!;
+    const values = backend.raw('Svd', [upload(a)], { compute_uv: { bool: false } }, 3)[0];
     return download(values.reshape([1, values.size])).data;
   });
 }

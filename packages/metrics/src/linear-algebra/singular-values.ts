@@ -12,7 +12,7 @@ export function jacobiSingularValues(a: Matrix): Float64Array {
       for (let q = p + 1; q < rows; q++) {
         let [pp, qq, pq] = [0, 0, 0];
         for (let i = p * columns, j = q * columns, end = i + columns; i < end; i++, j++) {
-          const [x, y] = [data[i]!, data[j]!];
+          const [x, y] = [data[i], data[j]];
           pp += x * x;
           qq += y * y;
           pq += x * y;
@@ -24,7 +24,7 @@ export function jacobiSingularValues(a: Matrix): Float64Array {
         const c = 1 / Math.hypot(1, t);
         const s = c * t;
         for (let i = p * columns, j = q * columns, end = i + columns; i < end; i++, j++) {
-          const [x, y] = [data[i]!, data[j]!];
+          const [x, y] = [data[i], data[j]];
           data[i] = c * x - s * y;
           data[j] = s * x + c * y;
         }

@@ -35,9 +35,9 @@ function bandTraceSqrt(band: Band): number {
   const sums = new Float64Array(size + width);
   for (let k = 0, at = 0; k < size; k++) {
     for (let i = 0; i <= width; i++, at++) {
-      const magnitude = Math.abs(columns[at]!);
-      sums[k]! += magnitude;
-      if (i > 0) sums[k + i]! += magnitude;
+      const magnitude = Math.abs(columns[at]);
+      sums[k] += magnitude;
+      if (i > 0) sums[k + i] += magnitude;
     }
   }
   const largest = sums.reduce((a, b) => Math.max(a, b), 0);
@@ -50,8 +50,8 @@ function bandTraceSqrt(band: Band): number {
   let integral = 0;
   for (const { t, weight } of nodes()) {
     const square = smallest * t * t;
-    for (let i = 0; i < padded.length; i++) work[i] = padded[i]!;
-    for (let k = 0; k < size; k++) work[k * (width + 2)]! += square;
+    for (let i = 0; i < padded.length; i++) work[i] = padded[i];
+    for (let k = 0; k < size; k++) work[k * (width + 2)] += square;
     integral += weight * logRatio(work, size, width, largest + square);
   }
   return Math.sqrt(largest) * size + (Math.sqrt(smallest) * integral) / Math.PI;
@@ -68,24 +68,24 @@ function logRatio(work: number[], size: number, width: number, scale: number): n
   for (let k = 0; k < size; k += 2) {
     const first = k * step;
     const second = first + step;
-    const pivot = work[first]! || tiny;
-    const factor = work[first + 1]! / pivot;
-    for (let i = 1; i <= width; i++) work[second + i - 1]! -= factor * work[first + i]!;
-    const next = work[second]! || tiny;
+    const pivot = work[first] || tiny;
+    const factor = work[first + 1] / pivot;
+    for (let i = 1; i <= width; i++) work[second + i - 1] -= factor * work[first + i];
+    const next = work[second] || tiny;
     sum += Math.log(Math.abs(pivot / scale));
     if (k + 1 < size) sum += Math.log(Math.abs(next / scale));
     const end = first + width + 1;
     for (let i = 2, column = second + step; i <= width + 1; i += 2, column += 2 * step) {
-      const f = work[first + i]! / pivot;
-      const g = work[second + i - 1]! / next;
-      const p = work[first + i + 1]! / pivot;
-      const q = work[second + i]! / next;
-      work[column]! -= f * work[first + i]! + g * work[second + i - 1]!;
+      const f = work[first + i] / pivot;
+      const g = work[second + i - 1] / next;
+      const p = work[first + i + 1] / pivot;
+      const q = work[second + i] / next;
+      work[column] -= f * work[first + i] + g * work[second + i - 1];
       for (let x = first + i + 1, y = second + i, at = column + 1, to = column + step; x <= end; x++, y++, at++, to++) {
-        const u = work[x]!;
-        const v = work[y]!;
-        work[at]! -= f * u + g * v;
-        work[to]! -= p * u + q * v;
+        const u = work[x];
+        const v = work[y];
+        work[at] -= f * u + g * v;
+        work[to] -= p * u + q * v;
       }
     }
   }

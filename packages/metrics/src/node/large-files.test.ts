@@ -120,7 +120,7 @@ describe('malformed files end in a typed error, without memory for what they cla
     ]) {
       expect(text).toContain(from);
       const file = at(`${name}.npz`);
-      await fs.writeFile(file, Buffer.from(text.replace(from!, to!), 'latin1'));
+      await fs.writeFile(file, Buffer.from(text.replace(from, to), 'latin1'));
       const error = await failure(
         openImageSet(file).then(async (set) => {
           for await (const _ of set.images());

@@ -43,8 +43,8 @@ async function readMoments(npz: Npz, muName: string, sigmaName: string, count: n
       throw new MetricError('statistics', `the file has no array "${name}"; it has ${npz.names.slice(0, 10).join(', ') || 'none'}.`);
   const [mu, sigma] = [await npz.info(muName), await npz.info(sigmaName)];
   const [dimension] = mu.shape;
-  if (mu.shape.length !== 1 || dimension! < 1) throw new MetricError('statistics', `"${muName}" is [${mu.shape}], expected [D].`);
-  if (dimension! > MAX_DIMENSION)
+  if (mu.shape.length !== 1 || dimension < 1) throw new MetricError('statistics', `"${muName}" is [${mu.shape}], expected [D].`);
+  if (dimension > MAX_DIMENSION)
     throw new MetricError('statistics', `"${muName}" has ${dimension} dimensions, more than the limit of ${MAX_DIMENSION}.`);
   if (sigma.shape.join() !== `${dimension},${dimension}`)
     throw new MetricError(
@@ -60,7 +60,7 @@ async function readMoments(npz: Npz, muName: string, sigmaName: string, count: n
   };
   return {
     mean: await values(muName, mu.dtype),
-    covariance: matrix(dimension!, dimension!, await values(sigmaName, sigma.dtype)),
+    covariance: matrix(dimension, dimension, await values(sigmaName, sigma.dtype)),
     ...(count !== undefined && Number.isSafeInteger(count) && count > 0 && { count }),
   };
 }

@@ -19,10 +19,10 @@ export function interpolatePositions(positions: Float32Array, from: number, to: 
   for (let row = 0; row < to; row++) {
     for (let column = 0; column < to; column++) {
       const target = (1 + row * to + column) * width;
-      for (const [r, wr] of taps[row]!)
-        for (const [c, wc] of taps[column]!) {
+      for (const [r, wr] of taps[row])
+        for (const [c, wc] of taps[column]) {
           const source = at(r, c);
-          for (let d = 0; d < width; d++) out[target + d]! += wr * wc * positions[source + d]!;
+          for (let d = 0; d < width; d++) out[target + d] += wr * wc * positions[source + d];
         }
     }
   }

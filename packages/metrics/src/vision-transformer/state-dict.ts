@@ -55,7 +55,7 @@ export class StateDict {
     const shapes = names.map((name) => this.shape(`${name}.weight`) as [number, number]);
     const outputs = shapes.reduce((sum, [out]) => sum + out, 0);
     const stacked = joined(weights);
-    const weight = this.keep(tf.tidy(() => tf.transpose(tf.tensor2d(stacked, [outputs, shapes[0]![1]]))));
+    const weight = this.keep(tf.tidy(() => tf.transpose(tf.tensor2d(stacked, [outputs, shapes[0][1]]))));
     if (!withBias) return { weight };
     return { weight, bias: this.keep(tf.tensor1d(joined(await Promise.all(names.map((name) => this.values(`${name}.bias`)))))) };
   }

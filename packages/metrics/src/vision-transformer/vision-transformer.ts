@@ -60,7 +60,7 @@ export function visionTransformer(weights: VisionWeights, { heads, activation, e
   const scaled = (x: tf.Tensor, scale: tf.Tensor | undefined): tf.Tensor => (scale === undefined ? x : tf.mul(x, scale));
   const activate = (x: tf.Tensor): tf.Tensor => (activation === 'gelu' ? gelu(x, 'none') : tf.mul(x, tf.sigmoid(tf.mul(x, 1.702))));
 
-  const patch = weights.patches.weight.shape[0]!;
+  const patch = weights.patches.weight.shape[0];
   let x: tf.Tensor = tf.conv2d(images, weights.patches.weight as tf.Tensor4D, patch, 'valid'); // [B, H/p, W/p, D]
   if (weights.patches.bias !== undefined) x = tf.add(x, weights.patches.bias);
   const [batch, rows, columns, width] = x.shape as [number, number, number, number];

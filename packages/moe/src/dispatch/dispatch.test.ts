@@ -51,27 +51,27 @@ const shapes = (...parts: number[]) => [
 const kinds: Record<string, Kind> = {
   swiglu: {
     shapes: shapes(2).slice(0, 2),
-    experts: ([gateUp, down]) => ({ gateUp: gateUp!, down: down! }),
-    one: (x, [gateUp, down]) => swiglu(x, gateUp!, down!),
+    experts: ([gateUp, down]) => ({ gateUp: gateUp, down: down }),
+    one: (x, [gateUp, down]) => swiglu(x, gateUp, down),
   },
   'swiglu with biases': {
     shapes: shapes(2),
-    experts: ([gateUp, down, gateUpBias, downBias]) => ({ gateUp: gateUp!, down: down!, gateUpBias: gateUpBias!, downBias: downBias! }),
+    experts: ([gateUp, down, gateUpBias, downBias]) => ({ gateUp: gateUp, down: down, gateUpBias: gateUpBias, downBias: downBias }),
     one(x, [gateUp, down, gateUpBias, downBias]) {
-      const biases = tf.unstack(gateUpBias!);
-      const [g, u] = tf.unstack(gateUp!).map((w, i) => tf.add(plain(x, w), biases[i]!));
-      return tf.add(plain(tf.mul(tf.mul(g!, tf.sigmoid(g!)), u!), down!), downBias!);
+      const biases = tf.unstack(gateUpBias);
+      const [g, u] = tf.unstack(gateUp).map((w, i) => tf.add(plain(x, w), biases[i]));
+      return tf.add(plain(tf.mul(tf.mul(g, tf.sigmoid(g)), u), down), downBias);
     },
   },
   gelu: {
     shapes: shapes().slice(0, 2),
-    experts: ([up, down]) => ({ kind: 'gelu', up: up!, down: down! }),
-    one: (x, [up, down]) => plain(gelu(plain(x, up!)), down!),
+    experts: ([up, down]) => ({ kind: 'gelu', up: up, down: down }),
+    one: (x, [up, down]) => plain(gelu(plain(x, up)), down),
   },
   'gelu with biases, modulated': {
     shapes: shapes(),
-    experts: ([up, down, upBias, downBias]) => ({ kind: 'gelu', up: up!, down: down!, upBias: upBias!, downBias: downBias! }),
-    one: (x, [up, down, upBias, downBias]) => tf.add(plain(gelu(tf.add(plain(x, up!), upBias!)), down!), downBias!),
+    experts: ([up, down, upBias, downBias]) => ({ kind: 'gelu', up: up, down: down, upBias: upBias, downBias: downBias }),
+    one: (x, [up, down, upBias, downBias]) => tf.add(plain(gelu(tf.add(plain(x, up), upBias)), down), downBias),
     modulated: true,
   },
 };
@@ -105,8 +105,8 @@ function roomy(plan: RoutingPlan, name: string): tf.Tensor {
   const weights = plan.weights.arraySync() as number[][];
   for (let e = 0; e < numExperts; e++) {
     const slots = indices.flatMap((row, n) => row.flatMap((chosen, j) => (chosen === e ? [{ n, j }] : [])));
-    if (/score/.test(name)) slots.sort((a, b) => weights[b.n]![b.j]! - weights[a.n]![a.j]!);
-    for (const { n, j } of slots.slice(3)) indices[n]![j] = numExperts;
+    if (/score/.test(name)) slots.sort((a, b) => weights[b.n][b.j] - weights[a.n][a.j]);
+    for (const { n, j } of slots.slice(3)) indices[n][j] = numExperts;
   }
   return tf.tensor2d(indices, undefined, 'int32');
 }
@@ -128,8 +128,8 @@ const ours =
   (...xs: tf.Tensor[]): tf.Scalar => {
     const weights = xs.slice(2, 2 + kind.shapes.length);
     const [shift, scale, gate] = xs.slice(2 + kind.shapes.length) as [tf.Tensor, tf.Tensor, tf.Tensor];
-    const options = { dispatcher: dispatchers[dispatch]!, ...(kind.modulated && { modulation: { shift, scale, gate } }) };
-    return loss(routedExperts(xs[0]!, plan(xs[0]!, xs[1]!, select), kind.experts(weights), options).output);
+    const options = { dispatcher: dispatchers[dispatch], ...(kind.modulated && { modulation: { shift, scale, gate } }) };
+    return loss(routedExperts(xs[0], plan(xs[0], xs[1], select), kind.experts(weights), options).output);
   };
 const oracle =
   ({ kind, select, dispatch }: Case) =>
@@ -145,12 +145,12 @@ const oracle =
     const modulation = xs.slice(2 + kind.shapes.length);
     let output: tf.Tensor = tf.zeros([tokens, width]);
     for (let e = 0; e < numExperts; e++) {
-      const own = xs.slice(2, 2 + kind.shapes.length).map((w) => tf.unstack(w)[e]!);
+      const own = xs.slice(2, 2 + kind.shapes.length).map((w) => tf.unstack(w)[e]);
       const [shift, scale, gate] = modulation.map((table) => ofToken(table, e));
-      const input = kind.modulated ? tf.add(tf.mul(x, tf.add(scale!, 1)), shift!) : x;
+      const input = kind.modulated ? tf.add(tf.mul(x, tf.add(scale, 1)), shift) : x;
       const result = kind.one(input, own);
       const column = tf.slice(gates, [0, e], [tokens, 1]);
-      output = tf.add(output, tf.mul(kind.modulated ? tf.mul(result, gate!) : result, column));
+      output = tf.add(output, tf.mul(kind.modulated ? tf.mul(result, gate) : result, column));
     }
     return loss(output);
   };
@@ -163,8 +163,8 @@ function evaluate(f: (...xs: tf.Tensor[]) => tf.Scalar, c: Case) {
 }
 function expectClose(actual: Float32Array[], wanted: Float32Array[], tolerance = 1e-6) {
   actual.forEach((values, i) => {
-    const scale = Math.max(1, ...wanted[i]!.map(Math.abs));
-    const worst = values.reduce((m, v, j) => Math.max(m, Math.abs(v - wanted[i]![j]!)), 0);
+    const scale = Math.max(1, ...wanted[i].map(Math.abs));
+    const worst = values.reduce((m, v, j) => Math.max(m, Math.abs(v - wanted[i][j])), 0);
     // Sums of up to a few dozen float32 terms of that scale.
     expect(worst / scale, `input ${i - 1}`).toBeLessThan(tolerance);
   });
@@ -178,16 +178,16 @@ const grid = Object.keys(dispatchers).flatMap((dispatch) => Object.keys(selector
 
 describe.each(Object.keys(kinds))('%s', (kindName) => {
   test.each(grid)('%s, %s', async (dispatch, select) => {
-    const kind = kinds[kindName]!;
+    const kind = kinds[kindName];
     await tf.setBackend('cpu');
     const wanted = tf.tidy(() =>
-      evaluate(oracle({ kind, select: selectors[select]!(), dispatch }), { kind, select: selectors[select]!(), dispatch }),
+      evaluate(oracle({ kind, select: selectors[select](), dispatch }), { kind, select: selectors[select](), dispatch }),
     );
     for (const backend of ['cpu', 'wasm', 'tensorflow']) {
       await tf.setBackend(backend);
       const before = tf.memory().numTensors;
       const actual = tf.tidy(() => {
-        const c = { kind, select: selectors[select]!(), dispatch };
+        const c = { kind, select: selectors[select](), dispatch };
         return evaluate(ours(c), c);
       });
       expect(tf.memory().numTensors).toBe(before);
@@ -198,9 +198,9 @@ describe.each(Object.keys(kinds))('%s', (kindName) => {
 
 test.each(grid)('one recorded step serves every load: %s, %s', async (dispatch, select) => {
   await tf.setBackend('tensorflow');
-  const kind = kinds['gelu with biases, modulated']!;
+  const kind = kinds['gelu with biases, modulated'];
   tf.tidy(() => {
-    const c = { kind, select: selectors[select]!(), dispatch };
+    const c = { kind, select: selectors[select](), dispatch };
     const step = compile((...xs: tf.Tensor[]) => {
       const { value, grads } = tf.valueAndGrads(ours(c))(xs);
       return [value, ...grads] as tf.Tensor[];
@@ -208,7 +208,7 @@ test.each(grid)('one recorded step serves every load: %s, %s', async (dispatch, 
     // Large inputs send all tokens to the same experts; their float32 sums differ by more when TensorFlow rewrites the graph.
     for (const shift of [0, 8, -8]) {
       const xs = inputs(c);
-      xs[0] = tf.add(xs[0]!, tf.tensor1d([shift, 0, 0, 0, 0, 0]));
+      xs[0] = tf.add(xs[0], tf.tensor1d([shift, 0, 0, 0, 0, 0]));
       const eager = tf.valueAndGrads(ours(c))(xs);
       const values = (ts: tf.Tensor[]) => ts.map((t) => t.dataSync() as Float32Array);
       expectClose(values(step.runSync(...xs)), values([eager.value, ...eager.grads]), 5e-6);

@@ -62,7 +62,7 @@ function sorted(plan: Assignments, byScore = false) {
 
 const take = (x: tf.Tensor, indices: tf.Tensor): tf.Tensor => {
   const backend = tensorFlowBackend();
-  return backend === undefined ? tf.gather(x, indices as tf.Tensor1D) : backend.raw('GatherV2', [x, indices, tf.scalar(0, 'int32')])[0]!;
+  return backend === undefined ? tf.gather(x, indices as tf.Tensor1D) : backend.raw('GatherV2', [x, indices, tf.scalar(0, 'int32')])[0];
 };
 const int = (x: tf.Tensor): tf.Tensor => tf.cast(x, 'int32');
 /** `a` where `condition` (0 or 1) holds, else `b`. */
@@ -113,8 +113,8 @@ function roundedSlices({ indices, numExperts, full }: Assignments, multiple: num
 /** The first entries; off the TensorFlow runtime their number is read to the host. */
 function firstOf(x: tf.Tensor, count: tf.Tensor): tf.Tensor {
   const backend = tensorFlowBackend();
-  if (backend === undefined) return tf.slice(x, [0], [count.dataSync()[0]!]);
-  return backend.raw('Slice', [x, tf.tensor1d([0], 'int32'), tf.reshape(count, [1])])[0]!;
+  if (backend === undefined) return tf.slice(x, [0], [count.dataSync()[0]]);
+  return backend.raw('Slice', [x, tf.tensor1d([0], 'int32'), tf.reshape(count, [1])])[0];
 }
 
 /**
@@ -124,7 +124,7 @@ function firstOf(x: tf.Tensor, count: tf.Tensor): tf.Tensor {
 export const padded: Dispatcher = (plan) => {
   const { counts, ...rest } = sorted(plan);
   const most = tf.maximum(tf.max(toFloat(counts)), 1);
-  const rows = tensorFlowBackend() === undefined ? most.dataSync()[0]! : most;
+  const rows = tensorFlowBackend() === undefined ? most.dataSync()[0] : most;
   return batch(plan, { counts, ...rest }, rows);
 };
 
@@ -147,7 +147,7 @@ export interface CapacityOptions {
 export const capacity =
   ({ factor = 1.25, perExpert, dropBy = 'score' }: CapacityOptions = {}): Dispatcher =>
   (plan) => {
-    const tokens = plan.indices.shape[0]!;
+    const tokens = plan.indices.shape[0];
     if (perExpert === undefined && !plan.full)
       throw new ArgumentError('capacity', 'perExpert, as the plan has a varying number of experts per token', 'none');
     const room = perExpert ?? Math.ceil((factor * plan.indices.size) / plan.numExperts);
@@ -164,7 +164,7 @@ function batch({ numExperts, full }: Assignments, order: ReturnType<typeof sorte
   const counts = toFloat(order.counts);
   const start = tf.cumsum(counts, 0, true); // [E]
   const backend = tensorFlowBackend();
-  const position = typeof rows === 'number' ? tf.range(0, rows) : backend!.raw('Range', [tf.scalar(0), rows, tf.scalar(1)])[0]!; // [C]
+  const position = typeof rows === 'number' ? tf.range(0, rows) : backend!.raw('Range', [tf.scalar(0), rows, tf.scalar(1)])[0]; // [C]
   const sortedAt = tf.minimum(tf.add(tf.expandDims(start, 1), tf.expandDims(position, 0)), slots - 1); // [E, C]
   const taken = toFloat(tf.less(tf.expandDims(position, 0), tf.expandDims(counts, 1)));
   const flatten = (x: tf.Tensor): tf.Tensor => backend?.raw('Reshape', [x, tf.tensor1d([-1], 'int32')])[0] ?? tf.reshape(x, [-1]);

@@ -56,32 +56,32 @@ export function dispatchMath(weight: tf.Tensor, precision: Precision | undefined
 function native(backend: TensorFlowBackend, low: boolean): DispatchMath {
   const axis = (a: number): tf.Tensor => tf.scalar(a, 'int32');
   const cast = (x: tf.Tensor, type: DataType): tf.Tensor =>
-    backend.dtypeOf(x) === type ? x : backend.raw('Cast', [x], { DstT: { type } })[0]!;
+    backend.dtypeOf(x) === type ? x : backend.raw('Cast', [x], { DstT: { type } })[0];
   const concat = (parts: readonly tf.Tensor[], along: number): tf.Tensor =>
     parts.length === 1
-      ? parts[0]!
+      ? parts[0]
       : backend.raw('ConcatV2', [...parts, axis(along)], {
           N: { int: parts.length },
-          T: { type: backend.dtypeOf(parts[0]!) },
+          T: { type: backend.dtypeOf(parts[0]) },
           Tidx: { type: DataType.int32 },
-        })[0]!;
+        })[0];
   return {
     native: true,
     low,
     round: (x) => cast(x, low ? DataType.bfloat16 : DataType.float32),
     widen: (x) => cast(x, DataType.float32),
-    take: (x, indices) => backend.raw('GatherV2', [x, indices, axis(0)])[0]!,
+    take: (x, indices) => backend.raw('GatherV2', [x, indices, axis(0)])[0],
     like: (x, other) => cast(x, backend.dtypeOf(other)),
     join: (parts) => concat(parts, 0),
     product(a, b, transposeA = false, transposeB = false) {
       return a.rank === 2
-        ? backend.raw('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } })[0]!
-        : backend.raw('BatchMatMulV2', [a, b], { adj_x: { bool: transposeA }, adj_y: { bool: transposeB } })[0]!;
+        ? backend.raw('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } })[0]
+        : backend.raw('BatchMatMulV2', [a, b], { adj_x: { bool: transposeA }, adj_y: { bool: transposeB } })[0];
     },
-    reshape: (x, shape) => backend.raw('Reshape', [x, tf.tensor1d(shape as number[], 'int32')])[0]!,
-    unstack: (x, along = 0) => backend.raw('Unpack', [x], { num: { int: x.shape[along]! }, axis: { int: along } }, x.shape[along]!),
+    reshape: (x, shape) => backend.raw('Reshape', [x, tf.tensor1d(shape as number[], 'int32')])[0],
+    unstack: (x, along = 0) => backend.raw('Unpack', [x], { num: { int: x.shape[along] }, axis: { int: along } }, x.shape[along]),
     stack: (parts, along = 0) =>
-      backend.raw('Pack', parts, { N: { int: parts.length }, T: { type: backend.dtypeOf(parts[0]!) }, axis: { int: along } })[0]!,
+      backend.raw('Pack', parts, { N: { int: parts.length }, T: { type: backend.dtypeOf(parts[0]) }, axis: { int: along } })[0],
     // oneDNN generates code for every size of a bfloat16 product that it has not met (0.2 to 0.7 ms), and keeps 1,024 of them. With a
     // 64th of the load few sizes occur, at 1.6 % more rows.
     rowMultiple: (load) => (low ? 2 ** Math.max(0, Math.floor(Math.log2(load / 64))) : 1),

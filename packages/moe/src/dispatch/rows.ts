@@ -27,7 +27,7 @@ export const rowTensors = (rows: Rows): tf.Tensor[] => indexNames.map((name) => 
 /** `rows` with its tensors replaced by saved ones. */
 export const withRowTensors = (rows: Rows, tensors: readonly tf.Tensor[]): Rows => ({
   ...rows,
-  ...Object.fromEntries(indexNames.map((name, i) => [name, tensors[i]!])),
+  ...Object.fromEntries(indexNames.map((name, i) => [name, tensors[i]])),
 });
 
 /** `x` with a row of zeros behind it, where empty places point. */
@@ -95,12 +95,12 @@ function slotColumns(math: DispatchMath, rows: Rows): { index: tf.Tensor; column
   if (backend === undefined || rows.slotsFull || slots < 3) return { index: rowOfSlot, columns: slots };
   const row = tf.reshape(tf.cast(rowOfSlot, 'float32'), [tokens, slots]);
   const { values, indices } = tf.topk(tf.neg(row), slots, true); // filled slots first
-  const none = tf.cast(backend.raw('Size', [rows.slotOfRow])[0]!, 'float32');
+  const none = tf.cast(backend.raw('Size', [rows.slotOfRow])[0], 'float32');
   const filled = tf.sum(tf.cast(tf.less(row, none), 'float32'), 1);
   const columns = tf.cast(tf.maximum(tf.max(filled), 1), 'int32');
   const size = math.join([tf.tensor1d([tokens], 'int32'), tf.reshape(columns, [1])]);
   const cut = (x: tf.Tensor): tf.Tensor =>
-    math.reshape(tf.cast(backend.raw('Slice', [x, tf.tensor1d([0, 0], 'int32'), size])[0]!, 'int32'), [-1]);
+    math.reshape(tf.cast(backend.raw('Slice', [x, tf.tensor1d([0, 0], 'int32'), size])[0], 'int32'), [-1]);
   const firstSlot = tf.mul(tf.expandDims(tf.range(0, tokens), 1), slots);
   return { index: cut(tf.neg(values)), columns: -1, slot: cut(tf.add(tf.cast(indices, 'float32'), firstSlot)) };
 }

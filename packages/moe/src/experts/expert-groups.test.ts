@@ -76,26 +76,26 @@ const oracle =
   (choose: (x: tf.Tensor, gate: tf.Tensor) => RoutingPlan) =>
   (...xs: tf.Tensor[]): tf.Scalar => {
     const mm = (a: tf.Tensor, b: tf.Tensor): tf.Tensor => tf.matMul(a as tf.Tensor2D, b as tf.Tensor2D);
-    const x = xs[0]!;
-    const [g0, g1] = tf.unstack(xs[2]!);
-    const [d0, d1] = tf.unstack(xs[3]!);
-    const [c0, c1] = tf.unstack(xs[6]!);
+    const x = xs[0];
+    const [g0, g1] = tf.unstack(xs[2]);
+    const [d0, d1] = tf.unstack(xs[3]);
+    const [c0, c1] = tf.unstack(xs[6]);
     const row = (v: tf.Tensor) => tf.mul(tf.ones([tokens, 1]), tf.expandDims(v, 0));
-    const [a, b] = tf.split(tf.softmax(mm(x, xs[8]!)), 2, 1);
+    const [a, b] = tf.split(tf.softmax(mm(x, xs[8])), 2, 1);
     const results = [
-      swiglu(x, g0!, d0!),
-      swiglu(x, g1!, d1!),
-      mm(gelu(mm(x, tf.reshape(xs[4]!, [width, 9]))), tf.reshape(xs[5]!, [9, width])),
+      swiglu(x, g0, d0),
+      swiglu(x, g1, d1),
+      mm(gelu(mm(x, tf.reshape(xs[4], [width, 9]))), tf.reshape(xs[5], [9, width])),
       tf.zerosLike(x),
       x,
-      row(c0!),
-      row(c1!),
-      tf.add(tf.mul(x, a!), tf.mul(tf.reshape(xs[7]!, [width]), b!)),
+      row(c0),
+      row(c1),
+      tf.add(tf.mul(x, a), tf.mul(tf.reshape(xs[7], [width]), b)),
     ];
-    const plan = choose(x, xs[1]!);
+    const plan = choose(x, xs[1]);
     const chosen = tf.cast(tf.oneHot(plan.indices, 8), 'float32');
     const gates = tf.sum(tf.mul(chosen, tf.expandDims(plan.weights, 2)), 1);
-    let output: tf.Tensor = tf.mul(swiglu(x, xs[9]!, xs[10]!), tf.sigmoid(mm(x, xs[11]!)));
+    let output: tf.Tensor = tf.mul(swiglu(x, xs[9], xs[10]), tf.sigmoid(mm(x, xs[11])));
     results.forEach((result, e) => {
       output = tf.add(output, tf.mul(result, tf.slice(gates, [0, e], [tokens, 1])));
     });
@@ -118,8 +118,8 @@ test.each(['cpu', 'wasm', 'tensorflow'])('different experts behind one plan equa
     await tf.setBackend(backend);
     const actual = evaluate(ours(options));
     actual.forEach((values, i) => {
-      const scale = Math.max(1, ...wanted[i]!.map(Math.abs));
-      const worst = values.reduce((m, v, j) => Math.max(m, Math.abs(v - wanted[i]![j]!)), 0);
+      const scale = Math.max(1, ...wanted[i].map(Math.abs));
+      const worst = values.reduce((m, v, j) => Math.max(m, Math.abs(v - wanted[i][j])), 0);
       expect(worst / scale, `input ${i - 1}`).toBeLessThan(1e-6);
     });
   }

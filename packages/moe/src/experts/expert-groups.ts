@@ -25,11 +25,11 @@ export function expertCount(group: ExpertGroup): number {
     case 'copy':
       return group.count;
     case 'constant':
-      return group.value.shape[0]!;
+      return group.value.shape[0];
     case 'gelu':
-      return group.up.shape[0]!;
+      return group.up.shape[0];
     default:
-      return group.gateUp.shape[0]!;
+      return group.gateUp.shape[0];
   }
 }
 
@@ -82,7 +82,7 @@ function perExpert({ indices, weights, numExperts }: Pick<RoutingPlan, 'indices'
   return tf.customGrad((w, save) => {
     (save as tf.GradSaveFunc)([chosen]);
     const value = tf.sum(tf.mul(chosen, tf.expandDims(w as tf.Tensor, 2)), 1);
-    return { value, gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sum(tf.mul(saved[0]!, tf.expandDims(dy, 1)), 2) };
+    return { value, gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sum(tf.mul(saved[0], tf.expandDims(dy, 1)), 2) };
   })(weights);
 }
 

@@ -66,7 +66,7 @@ export function expertTensors(experts: FeedForwardExperts, width: number): Exper
   const check = (tensor: tf.Tensor | undefined, shape: number[], expected: string) => {
     if (tensor !== undefined && tensor.shape.join() !== shape.join()) throw new ShapeError('experts', expected, tensor.shape);
   };
-  const [numExperts, hidden] = [up.shape[0]!, up.shape.at(-1)!];
+  const [numExperts, hidden] = [up.shape[0], up.shape.at(-1)!];
   check(up, [numExperts, ...parts, width, hidden], `${name} [${['E', ...parts, width, 'H'].join(', ')}]`);
   check(down, [numExperts, hidden, width], `down [${numExperts}, ${hidden}, ${width}] for ${name} [${up.shape}]`);
   check(upBias, [numExperts, ...parts, hidden], `${name}Bias [${[numExperts, ...parts, hidden].join(', ')}]`);
@@ -132,7 +132,7 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
   const flat = (x: tf.Tensor): tf.Tensor => math.reshape(x, [-1, x.shape.at(-1)!]);
   const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(math.widen(x), tf.expandDims(bias, -2)));
   const separate = (x: tf.Tensor): tf.Tensor[] => (parts === 1 ? [x] : math.unstack(x, 1));
-  const together = (xs: readonly tf.Tensor[]): tf.Tensor => (parts === 1 ? xs[0]! : math.stack(xs, 1)); // [E, P, C, H]
+  const together = (xs: readonly tf.Tensor[]): tf.Tensor => (parts === 1 ? xs[0] : math.stack(xs, 1)); // [E, P, C, H]
   /** Rows for every part: broadcast where the backend can. */
   const forParts = (x: tf.Tensor): tf.Tensor => {
     if (parts === 1) return perExpert(x);
@@ -148,7 +148,7 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
     backward(dOutput, rows, [hidden], { up, down, upBias, downBias }) {
       const dFlat = perExpert(dOutput);
       const d = math.round(dFlat);
-      const [value, ...dParts] = activation.gradients(...separate(after(hidden!, dOutput)), math.product(d, down, false, true));
+      const [value, ...dParts] = activation.gradients(...separate(after(hidden, dOutput)), math.product(d, down, false, true));
       const dHidden = together(dParts);
       const dRounded = math.round(dHidden);
       const dRowsOfParts = math.widen(math.product(dRounded, up, false, true));
@@ -156,7 +156,7 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
         dRows: [flat(parts === 1 ? dRowsOfParts : tf.sum(dRowsOfParts, 1))],
         grads: {
           up: math.widen(math.product(forParts(rows), dRounded, true)),
-          down: math.widen(math.product(math.round(value!), d, true)),
+          down: math.widen(math.product(math.round(value), d, true)),
           ...(upBias && { upBias: tf.sum(dHidden, -2) }),
           ...(downBias && { downBias: tf.sum(dFlat, 1) }),
         },
@@ -176,7 +176,7 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
   const { experts } = sizes;
   const split = (x: tf.Tensor): tf.Tensor[] => math.split(x, sizes);
   const toBlocks = (slices: tf.Tensor[]): tf.Tensor[] => (math.low ? [math.join(slices)] : slices);
-  const toSlices = (blocks: tf.Tensor[]): tf.Tensor[] => (math.low ? split(blocks[0]!) : blocks);
+  const toSlices = (blocks: tf.Tensor[]): tf.Tensor[] => (math.low ? split(blocks[0]) : blocks);
   /** Entries of each expert, one per part. */
   const perExpert = (x: tf.Tensor, inner: number): tf.Tensor[][] => {
     const all = math.unstack(math.reshape(x, [numExperts * parts, ...x.shape.slice(x.rank - inner)]));
@@ -185,8 +185,8 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
   const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(math.widen(x), bias));
   /** One entry for each expert; those without tokens get zeros. */
   const stacked = (entries: readonly tf.Tensor[][], like: tf.Tensor): tf.Tensor => {
-    const byExpert = new Map(experts.map((expert, i) => [expert, entries[i]!]));
-    const nothing = entries.length < numExperts ? entries[0]!.map((entry) => tf.zerosLike(entry)) : undefined;
+    const byExpert = new Map(experts.map((expert, i) => [expert, entries[i]]));
+    const nothing = entries.length < numExperts ? entries[0].map((entry) => tf.zerosLike(entry)) : undefined;
     const all = Array.from({ length: numExperts }, (_, e) => byExpert.get(e) ?? nothing!);
     return math.widen(math.reshape(math.stack(all.flat()), like.shape));
   };
@@ -197,19 +197,19 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
       const [upBiases, downBiases] = [upBias && perExpert(upBias, 1), downBias && math.unstack(downBias)];
       const slices = split(rows);
       const hidden = Array.from({ length: parts }, (_, p) =>
-        toBlocks(experts.map((e, i) => biased(math.product(slices[i]!, ups[e]![p]!), upBiases?.[e]?.[p]))),
+        toBlocks(experts.map((e, i) => biased(math.product(slices[i], ups[e][p]), upBiases?.[e]?.[p]))),
       );
-      const values = hidden[0]!.map((_, b) =>
+      const values = hidden[0].map((_, b) =>
         math.round(
           fuse(
             activation.value,
-            hidden.map((part) => part[b]!),
-          )[0]!,
+            hidden.map((part) => part[b]),
+          )[0],
         ),
       );
       const outputs = toSlices(values).map((value, i) => {
-        const e = experts[i]!;
-        return biased(math.product(value, downs[e]!), downBiases?.[e]);
+        const e = experts[i];
+        return biased(math.product(value, downs[e]), downBiases?.[e]);
       });
       return { outputs, hidden: hidden.flat() };
     },
@@ -223,34 +223,34 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
       }
       const [ups, downs] = [perExpert(up, 2), math.unstack(down)];
       const [slices, dSlices] = [split(rows), split(math.round(dOutput))];
-      const dValues = toBlocks(dSlices.map((d, i) => math.product(d, downs[experts[i]!]!, false, true)));
+      const dValues = toBlocks(dSlices.map((d, i) => math.product(d, downs[experts[i]], false, true)));
       const kept = hidden.map((h) => after(h, dOutput));
       /** By block: the value, then the gradient of each part. */
       const results = dValues.map((dValue, b) => {
-        const ofBlock = Array.from({ length: parts }, (_, p) => kept[p * dValues.length + b]!);
+        const ofBlock = Array.from({ length: parts }, (_, p) => kept[p * dValues.length + b]);
         return fuse(activation.gradients, [...ofBlock, dValue]);
       });
-      const values = toSlices(results.map(([value]) => math.round(value!)));
-      const dHidden = Array.from({ length: parts }, (_, p) => results.map((result) => result[1 + p]!));
+      const values = toSlices(results.map(([value]) => math.round(value)));
+      const dHidden = Array.from({ length: parts }, (_, p) => results.map((result) => result[1 + p]));
       /** By part, then by expert. */
       const dParts = dHidden.map((blocks) => toSlices(blocks.map(math.round)));
       const ofExperts = (entries: (i: number) => tf.Tensor[]) => experts.map((_, i) => entries(i));
       const sums = (xs: readonly tf.Tensor[][], bias: tf.Tensor) =>
         stacked(
-          ofExperts((i) => xs.map((x) => tf.sum(x[i]!, 0))),
+          ofExperts((i) => xs.map((x) => tf.sum(x[i], 0))),
           bias,
         );
       return {
         dRows: experts.map((e, i) =>
-          dParts.map((d, p) => math.widen(math.product(d[i]!, ups[e]![p]!, false, true))).reduce((a, b) => tf.add(a, b)),
+          dParts.map((d, p) => math.widen(math.product(d[i], ups[e][p], false, true))).reduce((a, b) => tf.add(a, b)),
         ),
         grads: {
           up: stacked(
-            ofExperts((i) => dParts.map((d) => math.product(slices[i]!, d[i]!, true))),
+            ofExperts((i) => dParts.map((d) => math.product(slices[i], d[i], true))),
             up,
           ),
           down: stacked(
-            ofExperts((i) => [math.product(values[i]!, dSlices[i]!, true)]),
+            ofExperts((i) => [math.product(values[i], dSlices[i], true)]),
             down,
           ),
           ...(upBias && { upBias: sums(dHidden.map(toSlices), upBias) }),

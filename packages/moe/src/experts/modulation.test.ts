@@ -25,15 +25,15 @@ test.each(['cpu', 'wasm', 'tensorflow'])('shift, scale and gate are (c A) B of e
     const wanted = c.map((row) =>
       b.map((ofExpert, e) =>
         Array.from({ length: 3 * width }, (_, j) =>
-          ofExpert.reduce((sum, bRow, r) => sum + bRow[j]! * row.reduce((s, v, i) => s + v * a[i]![e * rank + r]!, 0), 0),
+          ofExpert.reduce((sum, bRow, r) => sum + bRow[j] * row.reduce((s, v, i) => s + v * a[i][e * rank + r], 0), 0),
         ),
       ),
     );
     const parts = tf.split(tf.tensor3d(wanted), 3, 2);
     const { shift, scale, gate } = lowRankModulation(condition, first, second);
-    expectClose(shift, parts[0]!);
-    expectClose(scale, parts[1]!);
-    expectClose(gate, tf.add(parts[2]!, 1));
+    expectClose(shift, parts[0]);
+    expectClose(scale, parts[1]);
+    expectClose(gate, tf.add(parts[2], 1));
   });
 });
 
@@ -43,7 +43,7 @@ test.each(['cpu', 'tensorflow'])('gradients reach the condition and both factors
   expectGradients(
     (input, ...factors) => {
       const [condition, first, second] = factors as [tf.Tensor, tf.Tensor, tf.Tensor];
-      return moe(input!, layer(), config, { modulation: lowRankModulation(condition, first, second) }).output;
+      return moe(input, layer(), config, { modulation: lowRankModulation(condition, first, second) }).output;
     },
     [x, ...tensors()],
   );
@@ -60,8 +60,8 @@ test('zero weights change nothing; samples are modulated apart; one row for each
     const modulated = output(lowRankModulation(condition, first, second));
     const other = tf.concat([tf.slice(condition, [0, 0], [1, channels]), fill([1, channels], 8)], 0);
     const [kept, changed] = tf.split(tf.sub(output(lowRankModulation(other, first, second)), modulated), batch);
-    expect(tf.max(tf.abs(kept!)).dataSync()[0]).toBe(0);
-    expect(tf.min(tf.max(tf.abs(changed!), 1)).dataSync()[0]).toBeGreaterThan(1e-3);
+    expect(tf.max(tf.abs(kept)).dataSync()[0]).toBe(0);
+    expect(tf.min(tf.max(tf.abs(changed), 1)).dataSync()[0]).toBeGreaterThan(1e-3);
 
     const perToken = tf.reshape(tf.tile(tf.expandDims(condition, 1), [1, length, 1]), [batch * length, channels]);
     expectClose(output(lowRankModulation(perToken, first, second)), modulated);

@@ -31,7 +31,7 @@ export function lowRankModulation(condition: tf.Tensor, first: tf.Tensor, second
       `first [C, ${numExperts} * ${rank}] for second [E, r, 3D]`,
       `[${first.shape}] and [${second.shape}]`,
     );
-  const batch = condition.shape[0]!;
+  const batch = condition.shape[0];
   const inner = tf.transpose(tf.reshape(linear(condition, first), [batch, numExperts, rank]), [1, 0, 2]); // [E, B, r]
   const all = tf.transpose(tf.matMul(inner, second), [1, 0, 2]); // [B, E, 3D]
   const [shift, scale, gate] = tf.split(all, 3, 2) as [tf.Tensor, tf.Tensor, tf.Tensor];

@@ -82,22 +82,22 @@ function runExperts(
 ): tf.Tensor {
   const present = names.filter((name) => weights[name] !== undefined);
   const named = (tensors: readonly tf.Tensor[]): ExpertTensors =>
-    Object.fromEntries(present.map((name, i) => [name, tensors[i]!])) as unknown as ExpertTensors;
-  const numExperts = weights.up.shape[0]!;
+    Object.fromEntries(present.map((name, i) => [name, tensors[i]])) as unknown as ExpertTensors;
+  const numExperts = weights.up.shape[0];
   return tf.customGrad((...args) => {
     const save = args.at(-1) as tf.GradSaveFunc;
     const [rowsIn, ...given] = args.slice(0, -1) as tf.Tensor[];
     const own = named(given);
     const rounded = { ...own, up: math.round(own.up), down: math.round(own.down) };
-    const sorted = math.round(rowsIn!);
+    const sorted = math.round(rowsIn);
     const { outputs, hidden } = expertRunner(kind, math, grouping, numExperts).forward(sorted, rounded);
     save([grouping.counts, sorted, ...present.map((name) => rounded[name]!), ...hidden]);
     const gradFunc = (dy: tf.Tensor, [counts, sRows, ...saved]: tf.Tensor[]): tf.Tensor[] => {
-      const runner = expertRunner(kind, math, { ...grouping, counts: counts! }, numExperts);
-      const { dRows, grads } = runner.backward(dy, sRows!, saved.slice(present.length), named(saved));
+      const runner = expertRunner(kind, math, { ...grouping, counts: counts }, numExperts);
+      const { dRows, grads } = runner.backward(dy, sRows, saved.slice(present.length), named(saved));
       return [dRows.length === 0 ? tf.zerosLike(dy) : math.join(dRows), ...present.map((name) => grads[name]!)];
     };
-    return { value: outputs.length === 0 ? tf.zeros(rowsIn!.shape) : math.widen(math.join(outputs)), gradFunc };
+    return { value: outputs.length === 0 ? tf.zeros(rowsIn.shape) : math.widen(math.join(outputs)), gradFunc };
   })(rows, ...present.map((name) => weights[name]!));
 }
 
@@ -109,7 +109,7 @@ function modulationTable(
   numExperts: number,
   width: number,
 ): Record<'shift' | 'factor' | 'gate', tf.Tensor> {
-  const batch = shift.shape[0]!;
+  const batch = shift.shape[0];
   for (const part of [shift, scale, gate])
     if (part.shape.join() !== `${batch},${numExperts},${width}` || rows.tokens % batch !== 0)
       throw new ShapeError('experts: modulation', `[B, ${numExperts}, ${width}] with B a divisor of ${rows.tokens}`, part.shape);

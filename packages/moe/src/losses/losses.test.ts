@@ -44,17 +44,17 @@ describe.each(Object.keys(terms))('%s', (name) => {
       await tf.setBackend(backend);
       tf.tidy(() => {
         const [x, gate] = [fill([tokens, width], 1), fill([width, numExperts], 2)];
-        const at = (g: tf.Tensor) => value(terms[name]!(), x, g, name === 'load');
+        const at = (g: tf.Tensor) => value(terms[name](), x, g, name === 'load');
         const grad = tf.grad(at)(gate).dataSync();
         const numbers = gate.dataSync().slice();
         for (let i = 0; i < numbers.length; i += 3) {
           const moved = (delta: number) => {
             const copy = numbers.slice();
-            copy[i]! += delta;
-            return at(tf.tensor(copy, gate.shape)).dataSync()[0]!;
+            copy[i] += delta;
+            return at(tf.tensor(copy, gate.shape)).dataSync()[0];
           };
           // Float32 values near 1 over steps of 2e-3: rounding alone is up to 1e-4.
-          expect(Math.abs((moved(1e-3) - moved(-1e-3)) / 2e-3 - grad[i]!)).toBeLessThan(1e-3);
+          expect(Math.abs((moved(1e-3) - moved(-1e-3)) / 2e-3 - grad[i])).toBeLessThan(1e-3);
         }
       });
     }
@@ -66,11 +66,11 @@ describe.each(Object.keys(terms))('%s', (name) => {
       const [x, gate] = [fill([tokens, width], 1), fill([width, numExperts], 2)];
       const scaled = (factor: number) =>
         tf
-          .grad((g) => tf.mul(value(terms[name]!(), x, g, name === 'load'), factor))(gate)
+          .grad((g) => tf.mul(value(terms[name](), x, g, name === 'load'), factor))(gate)
           .dataSync();
       const [one, many] = [scaled(1), scaled(65536)];
       one.forEach((g, i) => {
-        expect(many[i]!).toBe(g * 65536);
+        expect(many[i]).toBe(g * 65536);
       });
     });
   });
@@ -88,7 +88,7 @@ test('with the load of the others, the mean over micro-batches is the loss of th
       return tf.valueAndGrad((g) => globalBalanceLoss(others)(plan(part, g)))(gate);
     });
     const mean = (pick: (p: (typeof parts)[number]) => tf.Tensor) => tf.mean(tf.stack(parts.map(pick)), 0);
-    expect(mean((p) => p.value).dataSync()[0]).toBeCloseTo(whole.value.dataSync()[0]!, 6);
+    expect(mean((p) => p.value).dataSync()[0]).toBeCloseTo(whole.value.dataSync()[0], 6);
     expect(
       tf
         .max(
@@ -108,7 +108,7 @@ test('closed forms for an even router, and for one that is certain', () => {
   tf.setBackend('cpu');
   tf.tidy(() => {
     const of = (term: LossTerm, gate: tf.Tensor) =>
-      term(route(tf.ones([tokens, 2]), linearScorer(gate), { numExperts, topK: 1 })).dataSync()[0]!;
+      term(route(tf.ones([tokens, 2]), linearScorer(gate), { numExperts, topK: 1 })).dataSync()[0];
     const [even, certain] = [
       tf.zeros([2, numExperts]),
       tf.tensor2d([

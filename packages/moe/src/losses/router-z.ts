@@ -10,7 +10,7 @@ export const routerZLoss: LossTerm = ({ logits }) =>
     const x = input as tf.Tensor;
     const normalizer = tf.logSumExp(x, -1, true); // [N, 1]
     (save as tf.GradSaveFunc)([x, normalizer]);
-    const tokens = x.shape[0]!;
+    const tokens = x.shape[0];
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
       const [logits, z] = saved as [tf.Tensor, tf.Tensor];
       return tf.mul(tf.mul(tf.exp(tf.sub(logits, z)), z), tf.mul(dy, 2 / tokens));

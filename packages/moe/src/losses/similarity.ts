@@ -12,7 +12,7 @@ import type { LossTerm } from './loss-term.js';
  */
 export const routerSimilarityLoss: LossTerm = (routing) => {
   const { numExperts, logits } = routing;
-  const tokens = logits.shape[0]!;
+  const tokens = logits.shape[0];
   const mask = assignmentMask(countedIndices(routing), numExperts) as tf.Tensor2D; // [N, E]
   const together = tf.matMul(tf.transpose(mask), mask);
   const self = tf.eye(numExperts);

@@ -21,7 +21,7 @@ export interface ForcedOptions {
 export const forced =
   ({ assignment, reserved = 0, weight = 'one' }: ForcedOptions, selector: Selector): Selector =>
   ({ scores, logits, numExperts }) => {
-    const tokens = scores.shape[0]!;
+    const tokens = scores.shape[0];
     if (assignment.shape.join() !== `${tokens}`) throw new ShapeError('forced: assignment', `[${tokens}]`, assignment.shape);
     if (!Number.isInteger(reserved) || reserved < 0 || reserved >= numExperts)
       throw new ArgumentError('forced: reserved', `0 to ${numExperts - 1}`, reserved);

@@ -35,7 +35,7 @@ export function scoresAt(scores: tf.Tensor, indices: tf.Tensor): tf.Tensor {
     const chosen = oneHot(indices, size); // [N, m, E]
     (save as tf.GradSaveFunc)([indices]);
     const value = tf.sum(tf.mul(chosen, tf.expandDims(input as tf.Tensor, 1)), 2);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sum(tf.mul(oneHot(saved[0]!, size), tf.expandDims(dy, 2)), 1);
+    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sum(tf.mul(oneHot(saved[0], size), tf.expandDims(dy, 2)), 1);
     return { value, gradFunc };
   })(scores);
 }

@@ -76,6 +76,6 @@ function batchThreshold(scores: tf.Tensor, expertsPerToken: number, by: 'expert'
   const chosen = Math.max(1, Math.round((expertsPerToken * tokens) / (by === 'expert' ? numExperts : 1)));
   const first = Math.min(chosen, length - 1);
   const { values } = tf.topk(rows, first + 1, true);
-  const edge = tf.mean(tf.slice(values, [0, Math.max(0, first - 1)], [rows.shape[0]!, Math.min(2, first + 1)]), 1);
+  const edge = tf.mean(tf.slice(values, [0, Math.max(0, first - 1)], [rows.shape[0], Math.min(2, first + 1)]), 1);
   return by === 'expert' ? edge : tf.mul(tf.ones([numExperts]), edge);
 }

@@ -60,29 +60,29 @@ export function snapshotOf(
       for (let bucket = 0; bucket < timestepBuckets; bucket++)
         for (let isNull = 0; isNull < 2; isNull++)
           for (let position = 0; position < positions; position++) {
-            const count = counts[at++]!;
-            byTimestep[e]![bucket]! += count;
-            byClass[e]![isNull]! += count;
-            byPosition[e]![position]! += count;
+            const count = counts[at++];
+            byTimestep[e][bucket] += count;
+            byClass[e][isNull] += count;
+            byPosition[e][position] += count;
           }
-    const load = byClass.map(([conditional, unconditional]) => conditional! + unconditional!);
-    const [tokens, assignments, dropped, nonFiniteTokens, entropy] = Array.from({ length: 5 }, (_, i) => sums[5 * l + i]!);
+    const load = byClass.map(([conditional, unconditional]) => conditional + unconditional);
+    const [tokens, assignments, dropped, nonFiniteTokens, entropy] = Array.from({ length: 5 }, (_, i) => sums[5 * l + i]);
     const total = load.reduce((a, b) => a + b, 0);
     const mean = total / numExperts;
     const variance = load.reduce((sum, n) => sum + (n - mean) ** 2, 0) / numExperts;
     const evenness = (nats: number) => (numExperts === 1 ? 1 : nats / Math.log(numExperts));
-    const finite = tokens! - nonFiniteTokens!;
+    const finite = tokens - nonFiniteTokens;
     return {
       load,
       coefficientOfVariation: mean === 0 ? 0 : Math.sqrt(variance) / mean,
       maxOverMean: mean === 0 ? 0 : Math.max(...load) / mean,
       loadEntropy: total === 0 ? 0 : evenness(-load.reduce((sum, n) => sum + (n === 0 ? 0 : (n / total) * Math.log(n / total)), 0)),
-      routerEntropy: finite === 0 ? 0 : evenness(entropy! / finite),
+      routerEntropy: finite === 0 ? 0 : evenness(entropy / finite),
       deadExperts: load.flatMap((n, e) => (n === 0 ? [e] : [])),
-      dropRate: assignments === 0 ? 0 : dropped! / assignments!,
-      nonFiniteTokens: nonFiniteTokens!,
+      dropRate: assignments === 0 ? 0 : dropped / assignments,
+      nonFiniteTokens: nonFiniteTokens,
       coActivation: Array.from({ length: numExperts }, (_, e) =>
-        Array.from({ length: numExperts }, (_, other) => coActivation[(l * numExperts + e) * numExperts + other]!),
+        Array.from({ length: numExperts }, (_, other) => coActivation[(l * numExperts + e) * numExperts + other]),
       ),
       byTimestep,
       byClass,
@@ -116,8 +116,8 @@ export function heatmap(snapshot: RoutingSnapshot, by: 'timestep' | 'class' | 'p
   const rows = snapshot.layers.flatMap(({ load }, layer) => load.map((_, expert) => ({ layer, expert })));
   const values = snapshot.layers.flatMap((layer) => {
     const counts = layer[key];
-    const totals = counts[0]!.map((_, column) => counts.reduce((sum, row) => sum + row[column]!, 0));
-    return counts.map((row) => row.map((n, column) => (totals[column] === 0 ? 0 : n / totals[column]!)));
+    const totals = counts[0].map((_, column) => counts.reduce((sum, row) => sum + row[column], 0));
+    return counts.map((row) => row.map((n, column) => (totals[column] === 0 ? 0 : n / totals[column])));
   });
   return { rows, values };
 }

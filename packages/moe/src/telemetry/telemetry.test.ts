@@ -43,21 +43,21 @@ test.each(['cpu', 'wasm', 'tensorflow'])('counts what the plans say on %s, witho
     let entropy = 0;
     for (const salt of [1, 2]) {
       const { indices, scores } = tf.tidy(() => {
-        const plan = plans(salt)[l]!;
+        const plan = plans(salt)[l];
         return { indices: plan.indices.arraySync() as number[][], scores: plan.scores.arraySync() as number[][] };
       });
       indices.forEach((chosen, n) => {
         const sample = Math.floor(n / tokens);
         for (const e of chosen) {
-          byTimestep[e]![Math.floor(timesteps[sample]! / 200)]!++;
-          byClass[e]![labels[sample] === 9 ? 1 : 0]!++;
-          byPosition[e]![n % tokens]!++;
-          for (const other of chosen) coActivation[e]![other]!++;
+          byTimestep[e][Math.floor(timesteps[sample] / 200)]++;
+          byClass[e][labels[sample] === 9 ? 1 : 0]++;
+          byPosition[e][n % tokens]++;
+          for (const other of chosen) coActivation[e][other]++;
         }
-        entropy -= scores[n]!.reduce((sum, p) => sum + p * Math.log(p), 0);
+        entropy -= scores[n].reduce((sum, p) => sum + p * Math.log(p), 0);
       });
     }
-    const layer = snapshot.layers[l]!;
+    const layer = snapshot.layers[l];
     expect(layer).toMatchObject({ byTimestep, byClass, byPosition, coActivation, nonFiniteTokens: 0 });
     const load = byPosition.map((row) => row.reduce((a, b) => a + b));
     const mean = load.reduce((a, b) => a + b) / numExperts;
@@ -75,7 +75,7 @@ test.each(['cpu', 'wasm', 'tensorflow'])('counts what the plans say on %s, witho
   ]);
   const map = heatmap(snapshot, 'position');
   expect(map.values.length).toBe(layers * numExperts);
-  expect([0, 1, 2, 3].reduce((sum, e) => sum + map.values[e]![2]!, 0)).toBeCloseTo(1, 10);
+  expect([0, 1, 2, 3].reduce((sum, e) => sum + map.values[e][2], 0)).toBeCloseTo(1, 10);
   telemetry.reset();
   expect(await telemetry.read()).toMatchObject({ steps: 0, tokens: 0, layers: [{ load: [0, 0, 0, 0], deadExperts: [0, 1, 2, 3] }, {}] });
   telemetry.dispose();
@@ -115,8 +115,8 @@ test.each(['cpu', 'wasm', 'tensorflow'])('tokens that are not finite are reporte
   const telemetry = new RoutingTelemetry({ layers: 1, numExperts, tokens });
   const load = tf.tidy(() => {
     const x = values([tokens, width], 1).arraySync() as number[][];
-    x[2]![1] = Number.NaN;
-    x[4]![0] = Number.POSITIVE_INFINITY;
+    x[2][1] = Number.NaN;
+    x[4][0] = Number.POSITIVE_INFINITY;
     const plan = route(tf.tensor2d(x), linearScorer(values([width, numExperts], 9)), { numExperts, topK: 2 });
     telemetry.update([plan]);
     return plan.load.arraySync() as number[];
@@ -124,7 +124,7 @@ test.each(['cpu', 'wasm', 'tensorflow'])('tokens that are not finite are reporte
   expect(load.reduce((a, b) => a + b)).toBe((tokens - 2) * 2);
   const { layers: found } = await telemetry.read();
   expect(found[0]).toMatchObject({ nonFiniteTokens: 2, load });
-  expect(Number.isFinite(found[0]!.routerEntropy)).toBe(true);
+  expect(Number.isFinite(found[0].routerEntropy)).toBe(true);
   telemetry.dispose();
 });
 

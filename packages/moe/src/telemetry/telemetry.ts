@@ -73,7 +73,7 @@ export class RoutingTelemetry {
   update(routing: readonly Routing[], { timesteps, labels }: TelemetryBatch = {}): void {
     const { layers, numExperts, tokens, timestepBuckets, positions } = this.config;
     if (routing.length !== layers) throw new ArgumentError('RoutingTelemetry: layers', `${layers}`, routing.length);
-    const [rows, slots] = routing[0]!.indices.shape as [number, number];
+    const [rows, slots] = routing[0].indices.shape as [number, number];
     for (const { indices, scores } of routing)
       if (indices.shape.join() !== `${rows},${slots}` || rows % tokens !== 0 || scores.shape[1] !== numExperts)
         throw new ShapeError('RoutingTelemetry', `indices [B * ${tokens}, ${slots}] and ${numExperts} experts`, indices.shape);
@@ -116,7 +116,7 @@ export class RoutingTelemetry {
     const [counts, coActivation, sums, steps] = await Promise.all(
       (['counts', 'coActivation', 'sums', 'steps'] as const).map((part) => this.parameters[part].data()),
     );
-    return snapshotOf(this.config, { counts: counts!, coActivation: coActivation!, sums: sums!, steps: steps![0]! });
+    return snapshotOf(this.config, { counts: counts, coActivation: coActivation, sums: sums, steps: steps[0] });
   }
 
   /** Starts anew. */

@@ -8,7 +8,7 @@ export function expectClose(actual: tf.Tensor, wanted: tf.Tensor, tolerance = 1e
   expect(actual.shape).toEqual(wanted.shape);
   const [a, w] = [actual, wanted].map((x) => x.dataSync() as Float32Array) as [Float32Array, Float32Array];
   const scale = w.reduce((most, v) => Math.max(most, Math.abs(v)), 1);
-  const worst = a.reduce((most, v, i) => Math.max(most, Math.abs(v - w[i]!)), 0);
+  const worst = a.reduce((most, v, i) => Math.max(most, Math.abs(v - w[i])), 0);
   expect(worst / scale).toBeLessThan(tolerance);
 }
 
@@ -26,19 +26,19 @@ export function expectGradients(f: (...inputs: tf.Tensor[]) => tf.Tensor, inputs
     };
     const gradients = tf.grads(loss)([...inputs]);
     gradients.forEach((gradient, input) => {
-      const numbers = inputs[input]!.dataSync() as Float32Array;
+      const numbers = inputs[input].dataSync() as Float32Array;
       const found = gradient.dataSync() as Float32Array;
       const scale = found.reduce((most, v) => Math.max(most, Math.abs(v)), 0);
       expect(scale, `input ${input} has a gradient`).toBeGreaterThan(0);
       const at = (entry: number, delta: number) => {
         const moved = Float32Array.from(numbers);
-        moved[entry]! += delta;
+        moved[entry] += delta;
         const xs = inputs.map((x, i) => (i === input ? tf.tensor(moved, x.shape) : x));
-        return loss(...xs).dataSync()[0]!;
+        return loss(...xs).dataSync()[0];
       };
       for (let entry = 0; entry < numbers.length; entry += Math.ceil(numbers.length / 12)) {
         const wanted = (at(entry, 1e-2) - at(entry, -1e-2)) / 2e-2;
-        expect(Math.abs(found[entry]! - wanted) / Math.max(scale, 0.1), `input ${input}, entry ${entry}`).toBeLessThan(tolerance);
+        expect(Math.abs(found[entry] - wanted) / Math.max(scale, 0.1), `input ${input}, entry ${entry}`).toBeLessThan(tolerance);
       }
     });
   });

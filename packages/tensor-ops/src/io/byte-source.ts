@@ -35,7 +35,7 @@ export async function concatenate(chunks: AsyncIterable<Uint8Array> | Iterable<U
     parts.push(chunk);
     length += chunk.length;
   }
-  if (parts.length === 1) return parts[0]!;
+  if (parts.length === 1) return parts[0];
   const bytes = new Uint8Array(length);
   let at = 0;
   for (const part of parts) {

@@ -3,12 +3,12 @@ const tables = Array.from({ length: 4 }, () => new Int32Array(256));
 for (let i = 0; i < 256; i++) {
   let c = i;
   for (let bit = 0; bit < 8; bit++) c = c & 1 ? (c >>> 1) ^ 0xedb88320 : c >>> 1;
-  tables[0]![i] = c;
+  tables[0][i] = c;
 }
 for (let i = 0; i < 256; i++)
   for (let t = 1; t < 4; t++) {
-    const previous = tables[t - 1]![i]!;
-    tables[t]![i] = (previous >>> 8) ^ tables[0]![previous & 255]!;
+    const previous = tables[t - 1][i];
+    tables[t][i] = (previous >>> 8) ^ tables[0][previous & 255];
   }
 
 /**
@@ -20,9 +20,9 @@ export function crc32(bytes: Uint8Array, crc = 0): number {
   let c = ~crc;
   let i = 0;
   for (const end = bytes.length - 3; i < end; i += 4) {
-    c ^= bytes[i]! | (bytes[i + 1]! << 8) | (bytes[i + 2]! << 16) | (bytes[i + 3]! << 24);
-    c = t3[c & 255]! ^ t2[(c >>> 8) & 255]! ^ t1[(c >>> 16) & 255]! ^ t0[c >>> 24]!;
+    c ^= bytes[i] | (bytes[i + 1] << 8) | (bytes[i + 2] << 16) | (bytes[i + 3] << 24);
+    c = t3[c & 255] ^ t2[(c >>> 8) & 255] ^ t1[(c >>> 16) & 255] ^ t0[c >>> 24];
   }
-  for (; i < bytes.length; i++) c = (c >>> 8) ^ t0[(c ^ bytes[i]!) & 255]!;
+  for (; i < bytes.length; i++) c = (c >>> 8) ^ t0[(c ^ bytes[i]) & 255];
   return ~c >>> 0;
 }

@@ -76,19 +76,19 @@ function mutate(original: Uint8Array, next: () => number): Uint8Array<ArrayBuffe
     const data = new DataView(file.buffer);
     switch (below(8)) {
       case 0:
-        file[at]! ^= 1 << below(8);
+        file[at] ^= 1 << below(8);
         break;
       case 1:
-        file[at] = BOUNDARY_BYTES[below(BOUNDARY_BYTES.length)]!;
+        file[at] = BOUNDARY_BYTES[below(BOUNDARY_BYTES.length)];
         break;
       case 2:
         file[at] = below(256);
         break;
       case 3:
-        if (at + 8 <= file.length) data.setBigUint64(at, BOUNDARY_SIZES[below(BOUNDARY_SIZES.length)]!, true);
+        if (at + 8 <= file.length) data.setBigUint64(at, BOUNDARY_SIZES[below(BOUNDARY_SIZES.length)], true);
         break;
       case 4:
-        if (at + 4 <= file.length) data.setUint32(at, Number(BOUNDARY_SIZES[below(5)]!), true);
+        if (at + 4 <= file.length) data.setUint32(at, Number(BOUNDARY_SIZES[below(5)]), true);
         break;
       case 5:
         file = Uint8Array.from([...file.subarray(0, at), ...file.subarray(at + length)]);
@@ -110,7 +110,7 @@ test(`${MUTATIONS} mutated files end in typed errors or are read, with bounded m
   let growth = 0;
   const outcomes = { read: 0, refused: 0 };
   for (let i = 0; i < MUTATIONS; i++) {
-    const [name, original, read] = originals[i % originals.length]!;
+    const [name, original, read] = originals[i % originals.length];
     const file = mutate(original, random(SEED * 1_000_003 + i));
     try {
       await read(file);

@@ -49,7 +49,7 @@ export interface NpyHeader {
 export function parseNpyHeader(start: Uint8Array, where: string): NpyHeader {
   const magic = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
   if (start.length < PREFIX_BYTES || magic.some((byte, i) => start[i] !== byte)) throw new FormatError(where, 'it is not an .npy file.');
-  const version = start[6]!;
+  const version = start[6];
   if (version < 1 || version > 3) throw new FormatError(where, `.npy version ${version} is not known; 1 to 3 are.`);
   const data = new DataView(start.buffer, start.byteOffset);
   const length = version === 1 ? data.getUint16(8, true) : data.getUint32(8, true);
@@ -63,17 +63,18 @@ export function parseNpyHeader(start: Uint8Array, where: string): NpyHeader {
     )?.groups;
   if (match === undefined)
     throw new FormatError(where, `its header is not one of a plain array: ${JSON.stringify(text.trim().slice(0, 200))}.`);
-  const dtype = dtypes.get(match['descr']!.slice(1));
+  const dtype = dtypes.get(match['descr'].slice(1));
   if (dtype === undefined)
     throw new FormatError(where, `arrays of type '${match['descr']}' are not supported; ${Object.values(descriptions).join(', ')} are.`);
-  const shape = match['shape']!.split(',')
+  const shape = match['shape']
+    .split(',')
     .map((n) => n.trim())
     .filter((n) => n !== '')
     .map(Number);
   const dataBytes = shape.reduce((product, n) => product * n, 1) * safetensorsDtypes[dtype];
   if (!shape.every(Number.isSafeInteger) || !Number.isSafeInteger(dataBytes))
     throw new FormatError(where, `its shape (${match['shape']}) is impossible.`);
-  const bigEndian = match['descr']!.startsWith('>');
+  const bigEndian = match['descr'].startsWith('>');
   return { dtype, shape, fortranOrder: match['fortran'] === 'True', bigEndian, dataOffset: textOffset + length, dataBytes };
 }
 
@@ -119,7 +120,7 @@ export function decodeNpyData({ dtype, bigEndian }: NpyHeader, bytes: Uint8Array
 
 function swapped(bytes: Uint8Array, size: number): Uint8Array {
   const out = new Uint8Array(bytes.length);
-  for (let at = 0; at < bytes.length; at++) out[at] = bytes[at - (at % size) + size - 1 - (at % size)]!;
+  for (let at = 0; at < bytes.length; at++) out[at] = bytes[at - (at % size) + size - 1 - (at % size)];
   return out;
 }
 
@@ -132,11 +133,11 @@ export function npyTensor(header: NpyHeader, bytes: Uint8Array): HostTensor {
   const strides = shape.map((_, axis) => shape.slice(0, axis).reduce((product, n) => product * n, 1));
   const index = shape.map(() => 0);
   for (let to = 0, from = 0; to < out.length; to++) {
-    out[to] = data[from]!;
+    out[to] = data[from];
     for (let axis = shape.length - 1; axis >= 0; axis--) {
-      from += strides[axis]!;
-      if (++index[axis]! < shape[axis]!) break;
-      from -= strides[axis]! * shape[axis]!;
+      from += strides[axis];
+      if (++index[axis] < shape[axis]) break;
+      from -= strides[axis] * shape[axis];
       index[axis] = 0;
     }
   }

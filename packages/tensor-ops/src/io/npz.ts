@@ -59,7 +59,7 @@ export class Npz {
     if (shape.length === 0 || (fortranOrder && shape.length > 1))
       throw new FormatError(`${this.archive.source.name}:${name}`, 'it cannot be read by rows: it is in Fortran order, or a scalar.');
     if (dataBytes === 0) return;
-    const rowBytes = dataBytes / shape[0]!;
+    const rowBytes = dataBytes / shape[0];
     const emit = (bytes: Uint8Array): HostTensor => ({
       dtype,
       shape: [bytes.length / rowBytes, ...shape.slice(1)],

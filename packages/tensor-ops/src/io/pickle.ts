@@ -270,13 +270,13 @@ class Reader {
 
   private uint(width: 1 | 2 | 4): number {
     const at = this.take(width);
-    return width === 1 ? this.bytes[at]! : width === 2 ? this.data.getUint16(at, true) : this.data.getUint32(at, true);
+    return width === 1 ? this.bytes[at] : width === 2 ? this.data.getUint16(at, true) : this.data.getUint32(at, true);
   }
 
   private long(length: number): number | bigint {
     const at = this.take(length);
     let value = 0n;
-    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[at + i]!);
+    for (let i = length - 1; i >= 0; i--) value = (value << 8n) | BigInt(this.bytes[at + i]);
     value = BigInt.asIntN(8 * length, value);
     return Number.isSafeInteger(Number(value)) ? Number(value) : value;
   }

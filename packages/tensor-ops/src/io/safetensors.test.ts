@@ -45,9 +45,9 @@ describe('safetensors', () => {
 
   test('a failed write leaves the old file and no temporary', async () => {
     const file = path.join(folder, 'kept.safetensors');
-    await writeSafetensors(file, [{ ...sample[1]!, bytes: () => sample[1]!.bytes }]);
+    await writeSafetensors(file, [{ ...sample[1], bytes: () => sample[1].bytes }]);
     const before = fs.readFileSync(file);
-    await expect(writeSafetensors(file, [{ ...sample[1]!, bytes: () => new Uint8Array(2) }])).rejects.toThrow(
+    await expect(writeSafetensors(file, [{ ...sample[1], bytes: () => new Uint8Array(2) }])).rejects.toThrow(
       /should have 3 bytes, but has 2/,
     );
     expect(fs.readFileSync(file)).toEqual(before);

@@ -210,7 +210,7 @@ export function encodeTensor(data: HostData, dtype: SafetensorsDtype): Uint8Arra
 /** bfloat16 bits as float32. */
 export function widenBfloat16(bits: Uint16Array): Float32Array {
   const wide = new Uint32Array(bits.length);
-  for (let i = 0; i < bits.length; i++) wide[i] = bits[i]! << 16;
+  for (let i = 0; i < bits.length; i++) wide[i] = bits[i] << 16;
   return new Float32Array(wide.buffer);
 }
 
@@ -236,7 +236,7 @@ function halfTable(): Float32Array {
  */
 export function widenFloat16(bits: Uint16Array, out: Float32Array = new Float32Array(bits.length)): Float32Array {
   const table = halfTable();
-  for (let i = 0; i < bits.length; i++) out[i] = table[bits[i]!]!;
+  for (let i = 0; i < bits.length; i++) out[i] = table[bits[i]];
   return out;
 }
 
@@ -245,7 +245,7 @@ export function narrowBfloat16(values: Float32Array): Uint16Array {
   const wide = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const bits = new Uint16Array(values.length);
   for (let i = 0; i < bits.length; i++) {
-    const w = wide[i]!;
+    const w = wide[i];
     bits[i] = Number.isNaN(values[i]) ? (w >>> 16) | 0x40 : (w + 0x7fff + ((w >>> 16) & 1)) >>> 16;
   }
   return bits;
@@ -256,13 +256,13 @@ export function narrowFloat16(values: Float32Array): Uint16Array {
   const wide = new Uint32Array(values.buffer, values.byteOffset, values.length);
   const bits = new Uint16Array(values.length);
   for (let i = 0; i < bits.length; i++) {
-    const w = wide[i]!;
+    const w = wide[i];
     const sign = (w >>> 16) & 0x8000;
     const magnitude = w & 0x7fffffff;
     let half: number;
     if (magnitude > 0x7f800000) half = 0x7e00;
     else if (magnitude >= 0x477ff000) half = 0x7c00;
-    else if (magnitude < 0x38800000) half = roundHalfEven(Math.abs(values[i]!) * 2 ** 24);
+    else if (magnitude < 0x38800000) half = roundHalfEven(Math.abs(values[i]) * 2 ** 24);
     else half = (magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13;
     bits[i] = sign | half;
   }

@@ -94,13 +94,13 @@ async function openZip(source: ByteSource, rules: PickleRules, references: Reado
   const pickles = [...archive.entries.keys()].filter((name) => /^[^/]+\/data\.pkl$/.test(name));
   if (pickles.length !== 1)
     throw new FormatError(source.name, `a zip archive with ${pickles.length} members "*/data.pkl": not a file that torch.save wrote.`);
-  const folder = pickles[0]!.slice(0, -'data.pkl'.length);
+  const folder = pickles[0].slice(0, -'data.pkl'.length);
   if (archive.entries.has(`${folder}constants.pkl`))
     throw new FormatError(source.name, 'it is a TorchScript program, not a checkpoint: save its state_dict() with torch.save.');
   const order = archive.entries.get(`${folder}byteorder`);
   if (order !== undefined && (order.size !== 6 || new TextDecoder().decode(await archive.range(order, 0, 6)) !== 'little'))
     throw new FormatError(source.name, 'it was written on a big-endian machine: save it again on a little-endian one.');
-  const entry = archive.entry(pickles[0]!);
+  const entry = archive.entry(pickles[0]);
   if (entry.size > MAX_PICKLE_BYTES)
     throw new FormatError(source.name, `its data.pkl has ${entry.size} bytes, more than the limit of ${MAX_PICKLE_BYTES}.`);
   const bytes = await archive.range(entry, 0, entry.size);

@@ -44,7 +44,7 @@ export class TorchTensor {
     if (!areSizes([offset]) || !areSizes(shape) || !areSizes(strides) || strides.length !== shape.length)
       throw new FormatError(where, `a tensor of the storage "${storage.key}" has an impossible offset, shape or strides.`);
     const count = shape.reduce((product, n) => product * n, 1);
-    const last = shape.reduce((sum, n, axis) => sum + (n - 1) * strides[axis]!, offset as number);
+    const last = shape.reduce((sum, n, axis) => sum + (n - 1) * strides[axis], offset as number);
     const bytes = count * safetensorsDtypes[dtype];
     if (count !== 0 && !((last + 1) * safetensorsDtypes[dtype] <= storage.size))
       throw new FormatError(
@@ -63,7 +63,7 @@ export class TorchTensor {
     const size = safetensorsDtypes[dtype];
     const count = shape.reduce((product, n) => product * n, 1);
     if (count === 0) return { dtype, shape, data: viewTensor(new Uint8Array(0), dtype) };
-    const span = shape.reduce((sum, n, axis) => sum + (n - 1) * strides[axis]!, 1);
+    const span = shape.reduce((sum, n, axis) => sum + (n - 1) * strides[axis], 1);
     const bytes = await read(offset * size, (offset + span) * size);
     return { dtype, shape, data: viewTensor(this.isContiguous ? bytes : gather(bytes, size, count, shape, strides), dtype) };
   }
@@ -73,7 +73,7 @@ export class TorchTensor {
     let expected = 1;
     for (let axis = this.shape.length - 1; axis >= 0; axis--) {
       if (this.shape[axis] !== 1 && this.strides[axis] !== expected) return false;
-      expected *= this.shape[axis]!;
+      expected *= this.shape[axis];
     }
     return true;
   }
@@ -84,11 +84,11 @@ function gather(bytes: Uint8Array, size: number, count: number, shape: readonly 
   const out = new Uint8Array(count * size);
   const index = shape.map(() => 0);
   for (let to = 0, from = 0; to < out.length; to += size) {
-    for (let b = 0; b < size; b++) out[to + b] = bytes[from * size + b]!;
+    for (let b = 0; b < size; b++) out[to + b] = bytes[from * size + b];
     for (let axis = shape.length - 1; axis >= 0; axis--) {
-      from += strides[axis]!;
-      if (++index[axis]! < shape[axis]!) break;
-      from -= strides[axis]! * shape[axis]!;
+      from += strides[axis];
+      if (++index[axis] < shape[axis]) break;
+      from -= strides[axis] * shape[axis];
       index[axis] = 0;
     }
   }

@@ -180,7 +180,7 @@ async function findDirectory(source: ByteSource): Promise<{ offset: number; size
     const record = view(await source.read(end, END_RECORD_64_BYTES));
     if (record.getUint32(0, true) !== END_RECORD_64) throw new FormatError(source.name, 'its zip64 end record is damaged.');
     const [count, size, offset] = [32, 40, 48].map((field) => safeNumber(record.getBigUint64(field, true), source.name));
-    directory = { count: count!, size: size!, offset: offset! };
+    directory = { count: count, size: size, offset: offset };
   }
   if (directory.size > MAX_DIRECTORY_BYTES)
     throw new FormatError(source.name, `its directory claims ${directory.size} bytes, more than the limit of ${MAX_DIRECTORY_BYTES}.`);

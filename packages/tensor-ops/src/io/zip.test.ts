@@ -99,7 +99,7 @@ describe('zip', () => {
     const overlapping = archive.slice();
     overlapping.copyWithin(second + 42, directory + 42, directory + 46);
     await expect(open(overlapping)).rejects.toThrow(/overlap/);
-    await expect(concatenate(zipChunks([members[2]!, members[2]!]))).rejects.toThrow(/two members/);
-    await expect(concatenate(zipChunks([{ ...members[2]!, size: 4 }]))).rejects.toThrow(/should have 4 bytes, but has 3/);
+    await expect(concatenate(zipChunks([members[2], members[2]]))).rejects.toThrow(/two members/);
+    await expect(concatenate(zipChunks([{ ...members[2], size: 4 }]))).rejects.toThrow(/should have 4 bytes, but has 3/);
   });
 });

@@ -129,7 +129,7 @@ export class TensorFlowBinding extends BindingConstants {
     const { api } = this;
     const dtype = this.dtype(id);
     if (dtype === DataType.bfloat16 || dtype === DataType.float16 || dtype === DataType.float64) {
-      const cast = this.execute('Cast', { DstT: { type: DataType.float32 } }, [id], 1)[0]!.id;
+      const cast = this.execute('Cast', { DstT: { type: DataType.float32 } }, [id], 1)[0].id;
       try {
         return this.tensorDataSync(cast);
       } finally {
@@ -211,10 +211,10 @@ export class TensorFlowBinding extends BindingConstants {
       );
       this.check(name, () => this.describeInputs(inputs), status);
       if (this.stopped) {
-        for (const handle of outputs.subarray(0, count[0]!)) api.TFE_DeleteTensorHandle(Number(handle));
+        for (const handle of outputs.subarray(0, count[0])) api.TFE_DeleteTensorHandle(Number(handle));
         throw new RuntimeStoppedError();
       }
-      return Array.from({ length: count[0]! }, (_, i) => this.metadata(Number(outputs[i])));
+      return Array.from({ length: count[0] }, (_, i) => this.metadata(Number(outputs[i])));
     } finally {
       api.TFE_DeleteOp(op);
       api.TF_DeleteStatus(status);
@@ -243,7 +243,7 @@ export class TensorFlowBinding extends BindingConstants {
   setAttributes(op: Op, name: string, attributes: Readonly<Record<string, OpAttribute>>): void {
     const { api, status } = this;
     for (const key in attributes) {
-      const attribute = attributes[key]!;
+      const attribute = attributes[key];
       if ('type' in attribute) api.TFE_OpSetAttrType(op, key, attribute.type);
       else if ('int' in attribute) api.TFE_OpSetAttrInt(op, key, attribute.int);
       else if ('float' in attribute) api.TFE_OpSetAttrFloat(op, key, attribute.float);
@@ -326,7 +326,7 @@ export class TensorFlowBinding extends BindingConstants {
     if (MULTIPLIES.test(name)) withoutSignals(execute);
     else execute();
     this.check(name, () => `inputs ${this.describeInputs(inputs)}, attributes ${JSON.stringify(attributes)}`);
-    const results = new Array<TensorMetadata>(this.numOutputs[0]!);
+    const results = new Array<TensorMetadata>(this.numOutputs[0]);
     for (let i = 0; i < results.length; i++) results[i] = this.metadata(Number(this.outputs[i]));
     return results;
   }

@@ -83,7 +83,7 @@ function signalHolder(): NonNullable<typeof hold> {
   const held = new Uint8Array(SIGNAL_SET).fill(0xff);
   for (const name of faults) {
     const bit = os.constants.signals[name] - 1;
-    held[bit >> 3]! &= ~(1 << (bit & 7));
+    held[bit >> 3] &= ~(1 << (bit & 7));
   }
   return (work) => {
     const before = new Uint8Array(SIGNAL_SET);

@@ -25,7 +25,7 @@ const float32 = (field: number, value: number): Bytes => {
   return Buffer.concat([tag(field, 5), bytes]);
 };
 const message = (field: number, ...parts: (Uint8Array | string)[]): Bytes => {
-  const body = parts.length === 1 ? Buffer.from(parts[0]!) : Buffer.concat(parts.map((p) => Buffer.from(p)));
+  const body = parts.length === 1 ? Buffer.from(parts[0]) : Buffer.concat(parts.map((p) => Buffer.from(p)));
   return Buffer.concat([tag(field, 2), varint(body.length), body]);
 };
 
@@ -107,7 +107,7 @@ export function nodeAttributesOfNameAttrList(bytes: Uint8Array): Bytes {
   const readVarint = (): number => {
     let result = 0;
     for (let shift = 0; ; shift += 7) {
-      const byte = bytes[at++]!;
+      const byte = bytes[at++];
       result += (byte & 0x7f) * 2 ** shift;
       if (byte < 0x80) return result;
     }

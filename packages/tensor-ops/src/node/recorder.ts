@@ -74,7 +74,7 @@ export class Recorder extends BindingConstants {
   /** The tensor `id` under a new one, with a control edge from the op that makes `before`. */
   identityAfter(id: number, before: number): TensorMetadata {
     this.controlOfNext = `^${this.nameOf(before).replace(/:\d+$/, '')}`;
-    return this.execute('Identity', {}, [id], 1)[0]!;
+    return this.execute('Identity', {}, [id], 1)[0];
   }
 
   /** Names an output node for each id (an argument may be returned as well). */
@@ -141,7 +141,7 @@ export class Recorder extends BindingConstants {
     inputs.forEach((id, i) => {
       if (this.binding.dtype(id) !== DataType.resource) return;
       touchesVariable = true;
-      const variable = operands[i]!;
+      const variable = operands[i];
       const write = this.lastWrite.get(variable);
       if (write !== undefined) control.add(`^${write}`);
       const reads = this.readsSinceWrite.get(variable) ?? [];

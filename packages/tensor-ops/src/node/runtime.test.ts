@@ -39,34 +39,34 @@ test('tensors of every tfjs type survive the round trip', async () => {
     [[1, 0, 1], 'bool'],
   ] as const) {
     // An op in between, so that the tensor really goes to TensorFlow.
-    expect(Array.from(await backend.raw('Identity', [tf.tensor1d([...values], dtype)])[0]!.data())).toEqual([...values]);
+    expect(Array.from(await backend.raw('Identity', [tf.tensor1d([...values], dtype)])[0].data())).toEqual([...values]);
   }
   const words = ['', 'short', 'exactly 22 bytes long.', 'more than twenty-two bytes: ünïcödé', 'x'.repeat(1000)];
-  expect(backend.raw('Identity', [tf.tensor1d(words)])[0]!.arraySync()).toEqual(words);
+  expect(backend.raw('Identity', [tf.tensor1d(words)])[0].arraySync()).toEqual(words);
   expect(Array.from(tf.complex([1, 2], [3, 4]).dataSync())).toEqual([1, 3, 2, 4]);
   expect(tf.zeros([0, 3]).add(1).arraySync()).toEqual([]);
-  expect(backend.raw('Identity', [tf.tensor(3)])[0]!.dataSync()[0]).toBe(3);
+  expect(backend.raw('Identity', [tf.tensor(3)])[0].dataSync()[0]).toBe(3);
 });
 
 test('bfloat16 lives inside: cast, matmul, read back rounded to nearest even', () => {
-  const toBf16 = (x: tf.Tensor) => backend.raw('Cast', [x], { DstT: { type: DataType.bfloat16 } })[0]!;
+  const toBf16 = (x: tf.Tensor) => backend.raw('Cast', [x], { DstT: { type: DataType.bfloat16 } })[0];
   const a = toBf16(tf.tensor1d([1, 1.00390625, 3.140625, 1 + 3 / 256]));
   expect(backend.dtypeOf(a)).toBe(DataType.bfloat16);
   expect(a.dtype).toBe('float32');
   expect(Array.from(a.dataSync())).toEqual([1, 1, 3.140625, 1.015625]);
-  const product = backend.raw('MatMul', [toBf16(tf.ones([2, 3])), toBf16(tf.fill([3, 2], 2))])[0]!;
+  const product = backend.raw('MatMul', [toBf16(tf.ones([2, 3])), toBf16(tf.fill([3, 2], 2))])[0];
   expect(backend.dtypeOf(product)).toBe(DataType.bfloat16);
   expect(Array.from(product.dataSync())).toEqual([6, 6, 6, 6]);
 });
 
 test('float16 lives inside, also inside a compiled step', () => {
-  const toF16 = (x: tf.Tensor) => backend.raw('Cast', [x], { DstT: { type: DataType.float16 } })[0]!;
+  const toF16 = (x: tf.Tensor) => backend.raw('Cast', [x], { DstT: { type: DataType.float16 } })[0];
   const a = toF16(tf.tensor1d([1, 1 + 2 ** -11, 1 + 3 * 2 ** -11, 65504, 65520, 2 ** -24]));
   expect(backend.dtypeOf(a)).toBe(DataType.float16);
   expect(a.dtype).toBe('float32');
   // 11 significant bits, nearest even; 65520 is beyond the largest number; 2^-24 the smallest.
   expect(Array.from(a.dataSync())).toEqual([1, 1, 1 + 2 ** -9, 65504, Number.POSITIVE_INFINITY, 2 ** -24]);
-  const product = (x: tf.Tensor) => backend.raw('MatMul', [toF16(x), toF16(x)])[0]!;
+  const product = (x: tf.Tensor) => backend.raw('MatMul', [toF16(x), toF16(x)])[0];
   const x = tf.tensor2d([
     [1, 2],
     [3, 0.1],
@@ -81,7 +81,7 @@ test('float16 lives inside, also inside a compiled step', () => {
     .dataSync()
     // Half a unit in the last of 11 bits for each rounding: of operands, products and sums.
     .forEach((exact, i) => {
-      expect(Math.abs(compiled.dataSync()[i]! / exact - 1)).toBeLessThan(4 * 2 ** -11);
+      expect(Math.abs(compiled.dataSync()[i] / exact - 1)).toBeLessThan(4 * 2 ** -11);
     });
   step.dispose();
 });
@@ -93,39 +93,39 @@ test('every attribute type reaches TensorFlow, lists too', () => {
   ]);
   const run = (op: string, inputs: tf.Tensor[], attributes: Parameters<TensorFlowBackend['raw']>[2], outputs = 1) =>
     backend.raw(op, inputs, attributes, outputs);
-  expect(run('MatMul', [x, x], { transpose_a: { bool: true } })[0]!.arraySync()).toEqual([
+  expect(run('MatMul', [x, x], { transpose_a: { bool: true } })[0].arraySync()).toEqual([
     [10, 14],
     [14, 20],
   ]);
-  expect(run('Unpack', [x], { num: { int: 2 }, axis: { int: 1 } }, 2)[1]!.arraySync()).toEqual([2, 4]);
-  expect(run('LeakyRelu', [tf.tensor1d([-2])], { alpha: { float: 0.5 } })[0]!.arraySync()).toEqual([-1]);
-  expect(
-    run('Einsum', [x, x], { equation: { string: 'ij,jk->ik' }, N: { int: 2 }, T: { type: DataType.float32 } })[0]!.arraySync(),
-  ).toEqual([
-    [7, 10],
-    [15, 22],
-  ]);
-  expect(run('Empty', [tf.tensor1d([2], 'int32')], { dtype: { type: DataType.float32 }, init: { bool: true } })[0]!.arraySync()).toEqual([
+  expect(run('Unpack', [x], { num: { int: 2 }, axis: { int: 1 } }, 2)[1].arraySync()).toEqual([2, 4]);
+  expect(run('LeakyRelu', [tf.tensor1d([-2])], { alpha: { float: 0.5 } })[0].arraySync()).toEqual([-1]);
+  expect(run('Einsum', [x, x], { equation: { string: 'ij,jk->ik' }, N: { int: 2 }, T: { type: DataType.float32 } })[0].arraySync()).toEqual(
+    [
+      [7, 10],
+      [15, 22],
+    ],
+  );
+  expect(run('Empty', [tf.tensor1d([2], 'int32')], { dtype: { type: DataType.float32 }, init: { bool: true } })[0].arraySync()).toEqual([
     0, 0,
   ]);
-  expect(run('Squeeze', [tf.ones([1, 2, 1])], { squeeze_dims: { ints: [0] } })[0]!.shape).toEqual([2, 1]);
-  expect(run('IdentityN', [x, tf.scalar(1, 'int32')], { T: { types: [DataType.float32, DataType.int32] } }, 2)[1]!.dtype).toBe('int32');
-  expect(run('Bucketize', [tf.tensor1d([0.5, 5])], { boundaries: { floats: [0, 1, 2] } })[0]!.arraySync()).toEqual([1, 3]);
+  expect(run('Squeeze', [tf.ones([1, 2, 1])], { squeeze_dims: { ints: [0] } })[0].shape).toEqual([2, 1]);
+  expect(run('IdentityN', [x, tf.scalar(1, 'int32')], { T: { types: [DataType.float32, DataType.int32] } }, 2)[1].dtype).toBe('int32');
+  expect(run('Bucketize', [tf.tensor1d([0.5, 5])], { boundaries: { floats: [0, 1, 2] } })[0].arraySync()).toEqual([1, 3]);
   expect(
-    run('_FusedMatMul', [x, x, tf.tensor1d([10, 20])], { num_args: { int: 1 }, fused_ops: { strings: ['BiasAdd'] } })[0]!.arraySync(),
+    run('_FusedMatMul', [x, x, tf.tensor1d([10, 20])], { num_args: { int: 1 }, fused_ops: { strings: ['BiasAdd'] } })[0].arraySync(),
   ).toEqual([
     [17, 30],
     [25, 42],
   ]);
-  const queue = run('FIFOQueueV2', [], { component_types: { types: [DataType.float32] }, shapes: { shapes: [[2]] } })[0]!;
+  const queue = run('FIFOQueueV2', [], { component_types: { types: [DataType.float32] }, shapes: { shapes: [[2]] } })[0];
   run('QueueEnqueueV2', [queue, tf.tensor1d([1, 2])], { Tcomponents: { types: [DataType.float32] } }, 0);
-  expect(run('QueueDequeueV2', [queue], { component_types: { types: [DataType.float32] } })[0]!.arraySync()).toEqual([1, 2]);
+  expect(run('QueueDequeueV2', [queue], { component_types: { types: [DataType.float32] } })[0].arraySync()).toEqual([1, 2]);
   const pair = { type: DataType.int32, shape: [2], values: Int32Array.of(3, 4) };
-  expect(run('Const', [], { dtype: { type: DataType.int32 }, value: { tensor: pair } })[0]!.arraySync()).toEqual([3, 4]);
+  expect(run('Const', [], { dtype: { type: DataType.int32 }, value: { tensor: pair } })[0].arraySync()).toEqual([3, 4]);
   const words = { type: DataType.string, shape: [1], values: [new TextEncoder().encode('word')] };
-  expect(run('Const', [], { dtype: { type: DataType.string }, value: { tensor: words } })[0]!.arraySync()).toEqual(['word']);
+  expect(run('Const', [], { dtype: { type: DataType.string }, value: { tensor: words } })[0].arraySync()).toEqual(['word']);
   // No op of TensorFlow's own takes these lists; names that begin with an underscore are taken by every op.
-  expect(run('Identity', [x], { _flags: { bools: [true, false] }, _tensors: { tensors: [pair, words] } })[0]!.shape).toEqual([2, 2]);
+  expect(run('Identity', [x], { _flags: { bools: [true, false] }, _tensors: { tensors: [pair, words] } })[0].shape).toEqual([2, 2]);
 });
 
 test('functions as attributes, lists too', () => {
@@ -134,16 +134,16 @@ test('functions as attributes, lists too', () => {
     backend.compileStep(step, [x], { name: `branch_${i}`, xla: false }),
   );
   const types = { Tin: { types: [DataType.float32] }, Tout: { types: [DataType.float32] } } as const;
-  expect(backend.raw('PartitionedCall', [x], { ...types, f: { func: negated!.functionName } })[0]!.arraySync()).toEqual([-1, -2]);
-  const branches = { funcs: [doubled!.functionName, negated!.functionName] };
+  expect(backend.raw('PartitionedCall', [x], { ...types, f: { func: negated.functionName } })[0].arraySync()).toEqual([-1, -2]);
+  const branches = { funcs: [doubled.functionName, negated.functionName] };
   const choose = (i: number) =>
-    backend.raw('StatelessCase', [tf.scalar(i, 'int32'), x], { ...types, branches, output_shapes: { shapes: [] } })[0]!.arraySync();
+    backend.raw('StatelessCase', [tf.scalar(i, 'int32'), x], { ...types, branches, output_shapes: { shapes: [] } })[0].arraySync();
   expect([choose(0), choose(1)]).toEqual([
     [2, 4],
     [-1, -2],
   ]);
-  doubled!.dispose();
-  negated!.dispose();
+  doubled.dispose();
+  negated.dispose();
 });
 
 test('a failing op throws a typed error with op, input shapes and attributes, and leaks nothing', () => {

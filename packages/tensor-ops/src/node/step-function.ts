@@ -101,7 +101,7 @@ export class StepFunction {
   }
 
   private argumentIds(inputs: readonly number[]): number[] {
-    return this.arguments.map(({ source }) => ('input' in source ? inputs[source.input]! : source.captured));
+    return this.arguments.map(({ source }) => ('input' in source ? inputs[source.input] : source.captured));
   }
 }
 

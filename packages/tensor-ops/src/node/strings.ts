@@ -40,9 +40,9 @@ export function readStrings(data: Pointer, count: number): Uint8Array[] {
   const copy = (pointer: Pointer, length: number): Uint8Array => (length === 0 ? new Uint8Array(0) : memoryView(pointer, length).slice());
   return Array.from({ length: count }, (_, i) => {
     const at = i * STRING_BYTES;
-    switch (memory[at]! & 3) {
+    switch (memory[at] & 3) {
       case 0:
-        return memory.slice(at + 1, at + 1 + (memory[at]! >> 2));
+        return memory.slice(at + 1, at + 1 + (memory[at] >> 2));
       case 1:
         return copy(Number(words.getBigUint64(at + 16, true)), Number(words.getBigUint64(at, true) >> 2n));
       case 2:

@@ -10,14 +10,14 @@ import { isRounded } from './rounded-maps.js';
 export function silu(x: tf.Tensor): tf.Tensor {
   if (isRounded(x)) {
     const backend = tensorFlowBackend()!;
-    return backend.raw('Mul', [x, backend.raw('Sigmoid', [x])[0]!])[0]!;
+    return backend.raw('Mul', [x, backend.raw('Sigmoid', [x])[0]])[0];
   }
   return tf.customGrad((input, save) => {
     const a = input as tf.Tensor;
     (save as tf.GradSaveFunc)([a]);
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const s = tf.sigmoid(saved[0]!);
-      return tf.mul(dy, tf.mul(s, tf.add(1, tf.mul(saved[0]!, tf.sub(1, s)))));
+      const s = tf.sigmoid(saved[0]);
+      return tf.mul(dy, tf.mul(s, tf.add(1, tf.mul(saved[0], tf.sub(1, s)))));
     };
     return { value: tf.mul(a, tf.sigmoid(a)), gradFunc };
   })(x);
@@ -73,8 +73,8 @@ export function gelu(x: tf.Tensor, approximate: 'tanh' | 'none' = 'tanh'): tf.Te
   return tf.customGrad((input, save) => {
     const a = input as tf.Tensor;
     (save as tf.GradSaveFunc)([a]);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => gradients(after(saved[0]!, dy), dy)[1]!;
-    return { value: value(a)[0]!, gradFunc };
+    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => gradients(after(saved[0], dy), dy)[1];
+    return { value: value(a)[0], gradFunc };
   })(x);
 }
 
@@ -104,7 +104,7 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
     const [xs, ws1, ws2] = [rounded(input as tf.Tensor), rounded(w1 as tf.Tensor), rounded(w2 as tf.Tensor)];
     const hidden = both(ws1).map((w) => product(xs, w));
     (save as tf.GradSaveFunc)([xs, ws1, ws2, ...hidden]);
-    const value = widened(product(fused(swigluActivation, hidden)[0]!, ws2));
+    const value = widened(product(fused(swigluActivation, hidden)[0], ws2));
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
       const [sx, sw1, sw2, ...kept] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
       const d = rounded(dy);

@@ -66,7 +66,7 @@ function products(precision: Precision | undefined): Products {
     return {
       round: (x) => toProductType(backend, x, precision === 'bf16' && backend.bf16Products),
       product: (a, b, ta = false, tb = false) => toF32(backend, batchMatMul(backend, a, b, ta, tb)),
-      softmax: (x) => backend.raw('Softmax', [x])[0]!,
+      softmax: (x) => backend.raw('Softmax', [x])[0],
     };
   }
   const transposed = (x: tf.Tensor): tf.Tensor => tf.transpose(x, [0, 1, 3, 2]);
@@ -79,7 +79,7 @@ function products(precision: Precision | undefined): Products {
       if (tf.getBackend() !== 'wasm' || rows * inner * columns < MIN_SINGLE_PRODUCT) return tf.matMul(x, y);
       const xs = tf.unstack(tf.reshape(x, [batch * heads, rows, inner])) as tf.Tensor2D[];
       const ys = tf.unstack(tf.reshape(y, [batch * heads, inner, columns])) as tf.Tensor2D[];
-      return tf.reshape(tf.stack(xs.map((m, i) => tf.matMul(m, ys[i]!))), [batch, heads, rows, columns]);
+      return tf.reshape(tf.stack(xs.map((m, i) => tf.matMul(m, ys[i]))), [batch, heads, rows, columns]);
     },
     softmax: (x) => tf.softmax(x),
   };
@@ -94,7 +94,7 @@ function attendOnce(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, scale: number, pre
     const value = product(round(probabilities), vs); // [B, H, T, d]
     (save as tf.GradSaveFunc)([qs, ks, vs, value]);
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const [sq, sk, sv, out] = [after(saved[0]!, dy), ...saved.slice(1)] as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
+      const [sq, sk, sv, out] = [after(saved[0], dy), ...saved.slice(1)] as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
       const p = softmax(product(sq, sk, false, true));
       const d = round(dy);
       const dv = product(round(p), d, true);

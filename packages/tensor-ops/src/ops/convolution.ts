@@ -104,17 +104,17 @@ function convolvePacked(
   precision: Precision | undefined,
 ): tf.Tensor {
   const low = usesBf16(backend, filter, precision);
-  const blocks = filter.shape[0]!;
+  const blocks = filter.shape[0];
   const inputs = bias === undefined ? [x, filter] : [x, filter, bias];
   return tf.customGrad(() => {
     const xs = toProductType(backend, x, low);
     const unpack = (y: tf.Tensor): tf.Tensor[] => backend.raw('Unpack', [y], { num: { int: blocks }, axis: { int: 0 } }, blocks);
     const filters = unpack(toProductType(backend, filter, low));
     const biases =
-      bias === undefined ? undefined : unpack(backend.raw('Reshape', [bias, tf.tensor1d([blocks, bias.size / blocks], 'int32')])[0]!);
+      bias === undefined ? undefined : unpack(backend.raw('Reshape', [bias, tf.tensor1d([blocks, bias.size / blocks], 'int32')])[0]);
     const parts = filters.map((part, i) => {
-      const y = toF32(backend, backend.raw('Conv2D', [xs, part], attributes)[0]!);
-      return biases === undefined ? y : backend.raw('BiasAdd', [y, biases[i]!])[0]!;
+      const y = toF32(backend, backend.raw('Conv2D', [xs, part], attributes)[0]);
+      return biases === undefined ? y : backend.raw('BiasAdd', [y, biases[i]])[0];
     });
     const gradFunc = (): never => {
       throw new Error('A packed filter has no gradient: train with plain filters.');
@@ -138,15 +138,15 @@ function convolveNative(
     const save = args.at(-1) as tf.GradSaveFunc;
     const [xs, ws] = [round(x), round(filter)];
     save([xs, ws]);
-    const y = toF32(backend, backend.raw('Conv2D', [xs, ws], attributes)[0]!);
-    const value = bias === undefined ? y : backend.raw('BiasAdd', [y, bias])[0]!;
+    const y = toF32(backend, backend.raw('Conv2D', [xs, ws], attributes)[0]);
+    const value = bias === undefined ? y : backend.raw('BiasAdd', [y, bias])[0];
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] => {
       const [sx, sw] = saved as [tf.Tensor, tf.Tensor];
       const d = round(dy);
       const sizes = (z: tf.Tensor): tf.Tensor => tf.tensor1d(z.shape, 'int32');
-      const dx = toF32(backend, backend.raw('Conv2DBackpropInput', [sizes(sx), sw, d], attributes)[0]!);
-      const dw = toF32(backend, backend.raw('Conv2DBackpropFilter', [sx, sizes(sw), d], attributes)[0]!);
-      return bias === undefined ? [dx, dw] : [dx, dw, backend.raw('BiasAddGrad', [dy])[0]!];
+      const dx = toF32(backend, backend.raw('Conv2DBackpropInput', [sizes(sx), sw, d], attributes)[0]);
+      const dw = toF32(backend, backend.raw('Conv2DBackpropFilter', [sx, sizes(sw), d], attributes)[0]);
+      return bias === undefined ? [dx, dw] : [dx, dw, backend.raw('BiasAddGrad', [dy])[0]];
     };
     return { value, gradFunc };
   })(...inputs);
@@ -164,13 +164,13 @@ function convolveRounded(
   const padded =
     padding === 'SAME' || padding.flat().every((n) => n === 0)
       ? x
-      : backend.raw('Pad', [x, tf.tensor2d([[0, 0], [...padding[0]], [...padding[1]], [0, 0]], [4, 2], 'int32')])[0]!;
+      : backend.raw('Pad', [x, tf.tensor2d([[0, 0], [...padding[0]], [...padding[1]], [0, 0]], [4, 2], 'int32')])[0];
   const y = backend.raw('Conv2D', [padded, toProductType(backend, filter, true)], {
     strides: { ints: [1, stride, stride, 1] },
     padding: { string: padding === 'SAME' ? 'SAME' : 'VALID' },
     data_format: { string: 'NHWC' },
-  })[0]!;
-  return bias === undefined ? y : backend.raw('BiasAdd', [y, toProductType(backend, bias, true)])[0]!;
+  })[0];
+  return bias === undefined ? y : backend.raw('BiasAdd', [y, toProductType(backend, bias, true)])[0];
 }
 
 const NONE: Zeros = [

@@ -13,7 +13,7 @@ beforeEach(async () => {
 
 const inputs = (count: number, shape: number[]) =>
   Array.from({ length: count }, (_, i) => tf.randomNormal(shape, 0, 2, 'float32', i + 1)) as [tf.Tensor, tf.Tensor, tf.Tensor];
-const cast = (backend: TensorFlowBackend, x: tf.Tensor, type: DataType) => backend.raw('Cast', [x], { DstT: { type } })[0]!;
+const cast = (backend: TensorFlowBackend, x: tf.Tensor, type: DataType) => backend.raw('Cast', [x], { DstT: { type } })[0];
 
 /** Of any type; `fused` makes kernels for bfloat16 alone. */
 const kernel = (chain: ElementwiseChain, xs: tf.Tensor[]): tf.Tensor[] => tensorFlowBackend()!.fused(chain, xs);
@@ -33,9 +33,9 @@ test.each([
     const xs = inputs(count, shape);
     const wanted = (chain as (...xs: tf.Tensor[]) => tf.Tensor[])(...xs);
     step.runSync(...xs).forEach((actual, i) => {
-      expect(actual.shape).toEqual(wanted[i]!.shape);
+      expect(actual.shape).toEqual(wanted[i].shape);
       // Float32; products of values up to about 100.
-      expect(tf.max(tf.abs(tf.sub(actual, wanted[i]!))).dataSync()[0]! || 0).toBeLessThan(1e-5);
+      expect(tf.max(tf.abs(tf.sub(actual, wanted[i]))).dataSync()[0] || 0).toBeLessThan(1e-5);
     });
   }
   step.dispose();
@@ -54,8 +54,8 @@ test('results have the type of the first input: bfloat16 within one rounding', (
   const wanted = swigluActivationGradients(...rounded);
   step.runSync(...exact).forEach((actual, i) => {
     // 8 bits of mantissa, and the absolute floor of what cancels.
-    const excess = tf.sub(tf.abs(tf.sub(actual, wanted[i]!)), tf.add(tf.mul(tf.abs(wanted[i]!), 2 ** -8), 1e-6));
-    expect(tf.max(excess).dataSync()[0]!).toBeLessThanOrEqual(0);
+    const excess = tf.sub(tf.abs(tf.sub(actual, wanted[i])), tf.add(tf.mul(tf.abs(wanted[i]), 2 ** -8), 1e-6));
+    expect(tf.max(excess).dataSync()[0]).toBeLessThanOrEqual(0);
   });
   step.dispose();
 });
@@ -70,14 +70,14 @@ test('inside a step its kernel is one op, used again by later steps, and what is
   };
   try {
     const separate = compile((x: tf.Tensor) => fused(halves, [x]));
-    expect(separate.runSync(tf.tensor1d([4]))[0]!.dataSync()).toEqual(Float32Array.of(2));
+    expect(separate.runSync(tf.tensor1d([4]))[0].dataSync()).toEqual(Float32Array.of(2));
     expect(calls).not.toContain('StatefulPartitionedCall'); // float32
     separate.dispose();
     const x = tf.tensor1d([-1, 0, 2]);
-    const wanted = tf.add(geluActivation(tf.mul(x, 3))[0]!, 1).dataSync();
+    const wanted = tf.add(geluActivation(tf.mul(x, 3))[0], 1).dataSync();
     for (let i = 0; i < 2; i++) {
       calls.length = 0;
-      const step = compile((input: tf.Tensor) => tf.add(kernel(geluActivation, [tf.mul(input, 3)])[0]!, 1));
+      const step = compile((input: tf.Tensor) => tf.add(kernel(geluActivation, [tf.mul(input, 3)])[0], 1));
       expect(Array.from(step.runSync(x).dataSync())).toEqual(Array.from(wanted, (v) => expect.closeTo(v, 5)));
       expect(calls.filter((op) => op === 'StatefulPartitionedCall')).toHaveLength(1);
       step.dispose();
@@ -104,9 +104,9 @@ test('where TensorFlow cannot compile a chain, its ops run one by one', async ()
   const compileStep = backend.compileStep.bind(backend);
   // Strings cannot be compiled, as nothing can in a build without XLA.
   backend.compileStep = (chain, xs, options) =>
-    options.xla ? compileStep((x) => [backend.raw('AsString', [x!])[0]!], xs, options) : compileStep(chain, xs, options);
+    options.xla ? compileStep((x) => [backend.raw('AsString', [x])[0]], xs, options) : compileStep(chain, xs, options);
   const step = compile((x: tf.Tensor) => kernel(halves, [x]));
-  expect(step.runSync(tf.tensor1d([1, 2]))[0]!.dataSync()).toEqual(Float32Array.of(0.5, 1));
+  expect(step.runSync(tf.tensor1d([1, 2]))[0].dataSync()).toEqual(Float32Array.of(0.5, 1));
   await shutdown();
 });
 

@@ -11,7 +11,7 @@ export function gatedResidual(x: tf.Tensor, gate: tf.Tensor, branch: tf.Tensor):
   return tf.customGrad((a, g, b, save) => {
     const factor = tf.expandDims(g as tf.Tensor, 1); // [B, 1, D]
     (save as tf.GradSaveFunc)([factor, b as tf.Tensor]);
-    const gradFunc = (dy: tf.Tensor, [f, sb]: tf.Tensor[]) => [dy, tf.sum(tf.mul(dy, sb!), 1), tf.mul(dy, f!)];
+    const gradFunc = (dy: tf.Tensor, [f, sb]: tf.Tensor[]) => [dy, tf.sum(tf.mul(dy, sb), 1), tf.mul(dy, f)];
     return { value: tf.add(a as tf.Tensor, tf.mul(factor, b as tf.Tensor)), gradFunc };
   })(x, gate, branch);
 }

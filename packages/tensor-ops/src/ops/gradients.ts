@@ -27,7 +27,7 @@ export function valueAndGrads<E extends Record<string, tf.Tensor> = Record<strin
   options: { allowZeros?: boolean } = {},
 ): { value: tf.Scalar; grads: Record<string, tf.Tensor>; extra: E } {
   const names = Object.keys(weights);
-  const tensors = names.map((name) => weights[name]!);
+  const tensors = names.map((name) => weights[name]);
   let extra = {} as E;
   const { value, grads } = tf.engine().gradients(
     () => {
@@ -54,7 +54,7 @@ export function valueAndGrads<E extends Record<string, tf.Tensor> = Record<strin
   }
   return {
     value: value as tf.Scalar,
-    grads: Object.fromEntries(names.map((name, i) => [name, grads[i] ?? tf.zerosLike(tensors[i]!)])),
+    grads: Object.fromEntries(names.map((name, i) => [name, grads[i] ?? tf.zerosLike(tensors[i])])),
     extra,
   };
 }

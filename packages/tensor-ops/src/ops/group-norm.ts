@@ -57,9 +57,9 @@ export function groupNorm(x: tf.Tensor, groups: number, options: GroupNormOption
     save(scale === undefined ? [input, mean, reciprocal] : [input, mean, reciprocal, scale]);
     const gradFunc = (dy: tf.Tensor, [saved, m, r, s]: tf.Tensor[]): tf.Tensor[] => {
       const d = tf.reshape(dy, flat);
-      const normal = tf.mul(tf.sub(saved!, m!), r!);
+      const normal = tf.mul(tf.sub(saved, m), r);
       const dNormal = s === undefined ? d : tf.mul(d, s);
-      const dx = tf.mul(r!, tf.sub(tf.sub(dNormal, groupMean(dNormal)), tf.mul(normal, groupMean(tf.mul(dNormal, normal)))));
+      const dx = tf.mul(r, tf.sub(tf.sub(dNormal, groupMean(dNormal)), tf.mul(normal, groupMean(tf.mul(dNormal, normal)))));
       return [
         tf.reshape(dx, x.shape),
         ...(scale === undefined ? [] : [tf.sum(tf.mul(d, normal), [0, 1])]),
@@ -90,10 +90,10 @@ function normalizeRounded(
   const [ones, zeros, none] = [tf.ones([channels]), tf.zeros([channels]), tf.zeros([0])];
   const [, mean, unbiased] = batchNorm([ones, zeros, none, none], true);
   const pixels = height * width;
-  const means = tf.reshape(mean!, perGroup);
+  const means = tf.reshape(mean, perGroup);
   const groupMean = tf.mean(means, 1, true); // [G, 1]
-  const within = tf.mul(tf.reshape(unbiased!, perGroup), Math.max(1, pixels - 1) / pixels);
+  const within = tf.mul(tf.reshape(unbiased, perGroup), Math.max(1, pixels - 1) / pixels);
   const variance = tf.mean(tf.add(within, tf.squaredDifference(means, groupMean)), 1, true);
   const perChannel = (y: tf.Tensor): tf.Tensor => tf.reshape(tf.tile(y, [1, channels / groups]), [channels]);
-  return batchNorm([scale ?? ones, bias ?? zeros, perChannel(groupMean), perChannel(variance)], false)[0]!;
+  return batchNorm([scale ?? ones, bias ?? zeros, perChannel(groupMean), perChannel(variance)], false)[0];
 }

@@ -40,12 +40,12 @@ function native(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | undefined, precision:
     const [xs, ws] = [toProductType(backend, x, low), toProductType(backend, w, low)];
     save([xs, ws]);
     const product = toF32(backend, matMul(backend, xs, ws));
-    const value = b === undefined ? product : backend.raw('BiasAdd', [product, b])[0]!;
+    const value = b === undefined ? product : backend.raw('BiasAdd', [product, b])[0];
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] => {
       const [sx, sw] = saved as [tf.Tensor, tf.Tensor];
       const d = toProductType(backend, dy, low);
       const grads = [toF32(backend, matMul(backend, d, sw, false, true)), toF32(backend, matMul(backend, sx, d, true, false))];
-      return b === undefined ? grads : [...grads, backend.raw('BiasAddGrad', [dy])[0]!];
+      return b === undefined ? grads : [...grads, backend.raw('BiasAddGrad', [dy])[0]];
     };
     return { value, gradFunc };
   })(...operands);

@@ -42,7 +42,7 @@ export function layerNorm(x: tf.Tensor, options: NormOptions = {}): tf.Tensor {
   const normal = tf.customGrad((input, save) => {
     const { normal, reciprocal } = standardize(input as tf.Tensor, epsilon);
     (save as tf.GradSaveFunc)([normal, reciprocal]);
-    return { value: normal, gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => standardizeGradient(dy, saved[0]!, saved[1]!) };
+    return { value: normal, gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => standardizeGradient(dy, saved[0], saved[1]) };
   })(x);
   return affine(normal, options.scale, options.bias);
 }
@@ -59,7 +59,7 @@ export function rmsNorm(x: tf.Tensor, scale?: tf.Tensor, epsilon = EPSILON): tf.
     const reciprocal = tf.rsqrt(tf.add(tf.mean(tf.square(input as tf.Tensor), -1, true), epsilon));
     const value = tf.mul(input as tf.Tensor, reciprocal);
     (save as tf.GradSaveFunc)([value, reciprocal]);
-    const gradFunc = (dy: tf.Tensor, [n, r]: tf.Tensor[]) => tf.mul(r!, tf.sub(dy, tf.mul(n!, tf.mean(tf.mul(dy, n!), -1, true))));
+    const gradFunc = (dy: tf.Tensor, [n, r]: tf.Tensor[]) => tf.mul(r, tf.sub(dy, tf.mul(n, tf.mean(tf.mul(dy, n), -1, true))));
     return { value, gradFunc };
   })(x);
   return affine(normal, scale, undefined);
@@ -70,7 +70,7 @@ function affine(x: tf.Tensor, scale: tf.Tensor | undefined, bias: tf.Tensor | un
     const weight = scale;
     x = tf.customGrad((a, s, save) => {
       (save as tf.GradSaveFunc)([a as tf.Tensor, s as tf.Tensor]);
-      const gradFunc = (dy: tf.Tensor, [sa, ss]: tf.Tensor[]) => [tf.mul(dy, ss!), tf.sum(tf.mul(dy, sa!), leadingAxes(dy))];
+      const gradFunc = (dy: tf.Tensor, [sa, ss]: tf.Tensor[]) => [tf.mul(dy, ss), tf.sum(tf.mul(dy, sa), leadingAxes(dy))];
       return { value: tf.mul(a as tf.Tensor, s as tf.Tensor), gradFunc };
     })(x, weight);
   }
@@ -111,7 +111,7 @@ export function modulate(x: tf.Tensor, shift: tf.Tensor, scale: tf.Tensor): tf.T
     const factor = tf.expandDims(tf.add(s as tf.Tensor, 1), 1);
     (save as tf.GradSaveFunc)([input as tf.Tensor, factor]);
     const value = tf.add(tf.mul(input as tf.Tensor, factor), tf.expandDims(b as tf.Tensor, 1));
-    const gradFunc = (dy: tf.Tensor, [sx, f]: tf.Tensor[]) => [tf.mul(dy, f!), tf.sum(dy, 1), tf.sum(tf.mul(dy, sx!), 1)];
+    const gradFunc = (dy: tf.Tensor, [sx, f]: tf.Tensor[]) => [tf.mul(dy, f), tf.sum(dy, 1), tf.sum(tf.mul(dy, sx), 1)];
     return { value, gradFunc };
   })(x, shift, scale);
 }

@@ -11,7 +11,7 @@ import * as ops from './index.js';
 import { type Case, cases, evaluate, fill } from './testing/cases.js';
 
 const difference = (a: Float32Array, b: Float32Array): number =>
-  a.reduce((worst, x, i) => Math.max(worst, Math.abs(x - b[i]!)), a.length === b.length ? 0 : Number.POSITIVE_INFINITY);
+  a.reduce((worst, x, i) => Math.max(worst, Math.abs(x - b[i])), a.length === b.length ? 0 : Number.POSITIVE_INFINITY);
 
 beforeAll(async () => {
   await useTensorFlow();
@@ -33,7 +33,7 @@ describe.each(Object.entries(cases))('%s', (_, c) => {
             c,
             inputs.map((x, k) => (k === i ? x.map((v, l) => (l === j ? v + delta : v)) : x)),
           ).value;
-        expect(Math.abs((at(step) - at(-step)) / (2 * step) - grads[i]![j]!)).toBeLessThan(5e-3);
+        expect(Math.abs((at(step) - at(-step)) / (2 * step) - grads[i][j])).toBeLessThan(5e-3);
       }
     });
     expect(tf.memory().numTensors).toBe(before);
@@ -48,21 +48,21 @@ describe.each(Object.entries(cases))('%s', (_, c) => {
     expect(tf.memory().numTensors).toBe(before);
     expect(difference(actual.output, expected.output)).toBeLessThan(1e-5);
     actual.grads.forEach((g, i) => {
-      expect(difference(g, expected.grads[i]!)).toBeLessThan(2e-5);
+      expect(difference(g, expected.grads[i])).toBeLessThan(2e-5);
     });
   });
 });
 
 test.each(['wasm', 'tensorflow'])('attention of long sequences on %s agrees with cpu', async (backend) => {
   const shape = [1, 2, 64, 32];
-  const c: Case = { shapes: [shape, shape, shape], run: (q, k, v) => ops.attention(q!, k!, v!) };
+  const c: Case = { shapes: [shape, shape, shape], run: (q, k, v) => ops.attention(q, k, v) };
   const inputs = c.shapes.map((_, i) => fill(shape, i));
   await tf.setBackend('cpu');
   const expected = evaluate(c, inputs);
   await tf.setBackend(backend);
   const actual = evaluate(c, inputs);
   expect(difference(actual.output, expected.output)).toBeLessThan(1e-5);
-  for (const [i, grad] of actual.grads.entries()) expect(difference(grad, expected.grads[i]!)).toBeLessThan(2e-5);
+  for (const [i, grad] of actual.grads.entries()) expect(difference(grad, expected.grads[i])).toBeLessThan(2e-5);
 });
 
 describe('attention keeps no probabilities', () => {
@@ -119,7 +119,7 @@ describe('attention keeps no probabilities', () => {
 
 describe('on the TensorFlow runtime', () => {
   const bf16Cases: [string, Case][] = [
-    ['linear', { shapes: [[4, 16], [16, 8], [8]], run: (x, w, b) => ops.linear(x!, w!, b, { precision: 'bf16' }) }],
+    ['linear', { shapes: [[4, 16], [16, 8], [8]], run: (x, w, b) => ops.linear(x, w, b, { precision: 'bf16' }) }],
     [
       'swiglu',
       {
@@ -128,7 +128,7 @@ describe('on the TensorFlow runtime', () => {
           [2, 16, 6],
           [6, 16],
         ],
-        run: (x, a, b) => ops.swiglu(x!, a!, b!, { precision: 'bf16' }),
+        run: (x, a, b) => ops.swiglu(x, a, b, { precision: 'bf16' }),
       },
     ],
     [
@@ -139,7 +139,7 @@ describe('on the TensorFlow runtime', () => {
           [1, 2, 4, 8],
           [1, 2, 4, 8],
         ],
-        run: (q, k, v) => ops.attention(q!, k!, v!, { precision: 'bf16' }),
+        run: (q, k, v) => ops.attention(q, k, v, { precision: 'bf16' }),
       },
     ],
   ];
@@ -161,7 +161,7 @@ describe('on the TensorFlow runtime', () => {
     expect(difference(actual.output, expected.output)).toBeLessThan(0.06);
     expect(difference(actual.output, expected.output)).toBeGreaterThan(0);
     actual.grads.forEach((g, i) => {
-      expect(difference(g, expected.grads[i]!)).toBeLessThan(0.2);
+      expect(difference(g, expected.grads[i])).toBeLessThan(0.2);
     });
   });
 });
@@ -215,8 +215,8 @@ describe.each(['cpu', 'wasm', 'tensorflow'])('without gradients on %s', (backend
     expect(tf.memory().numTensors).toBe(before);
     const result = ops.valueAndGrads(loss, weights, { allowZeros: true });
     expect(result.value.arraySync()).toBe(5);
-    expect(result.grads['a']!.arraySync()).toEqual([2, 4]);
-    expect(result.grads['unused']!.arraySync()).toBe(0);
+    expect(result.grads['a'].arraySync()).toEqual([2, 4]);
+    expect(result.grads['unused'].arraySync()).toBe(0);
     expect(result.extra.twice.arraySync()).toEqual([2, 4]);
     tf.dispose([result.value, result.grads, result.extra]);
     expect(tf.memory().numTensors).toBe(before);

@@ -35,7 +35,7 @@ export function patchify(x: tf.Tensor, patch: number): tf.Tensor {
  */
 export function unpatchify(x: tf.Tensor, patch: number, channels: number, grid: readonly [number, number]): tf.Tensor {
   const [rows, columns] = grid;
-  const batch = x.shape[0]!;
+  const batch = x.shape[0];
   if (x.rank !== 3 || x.shape[1] !== rows * columns || x.shape[2] !== patch * patch * channels) {
     throw new ShapeError('unpatchify', `[B, ${rows * columns}, ${patch * patch * channels}]`, x.shape);
   }

@@ -10,54 +10,54 @@ export type Precision = 'f32' | 'bf16';
 
 /** Casts to `type` unless the tensor has it. */
 export function castTo(backend: TensorFlowBackend, x: tf.Tensor, type: DataType): tf.Tensor {
-  return backend.dtypeOf(x) === type ? x : backend.raw('Cast', [x], { DstT: { type } })[0]!;
+  return backend.dtypeOf(x) === type ? x : backend.raw('Cast', [x], { DstT: { type } })[0];
 }
 
 export const toF32 = (backend: TensorFlowBackend, x: tf.Tensor): tf.Tensor => castTo(backend, x, DataType.float32);
 
 /** `a b` for matrices, either transposed on request; the result has the operands' type. */
 export function matMul(backend: TensorFlowBackend, a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor {
-  return backend.raw('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } })[0]!;
+  return backend.raw('MatMul', [a, b], { transpose_a: { bool: transposeA }, transpose_b: { bool: transposeB } })[0];
 }
 
 /** Batched `a b` over the leading dimensions. */
 export function batchMatMul(backend: TensorFlowBackend, a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor {
-  return backend.raw('BatchMatMulV2', [a, b], { adj_x: { bool: transposeA }, adj_y: { bool: transposeB } })[0]!;
+  return backend.raw('BatchMatMulV2', [a, b], { adj_x: { bool: transposeA }, adj_y: { bool: transposeB } })[0];
 }
 
 /** Reshapes with a constant shape; one entry may be -1. */
 export function reshape(backend: TensorFlowBackend, x: tf.Tensor, shape: readonly number[]): tf.Tensor {
-  return backend.raw('Reshape', [x, tf.tensor1d(shape as number[], 'int32')])[0]!;
+  return backend.raw('Reshape', [x, tf.tensor1d(shape as number[], 'int32')])[0];
 }
 
 /** Sum or mean over `axes`. */
 export function reduce(backend: TensorFlowBackend, op: 'Sum' | 'Mean', x: tf.Tensor, axes: readonly number[], keepDims = false): tf.Tensor {
-  return backend.raw(op, [x, tf.tensor1d(axes as number[], 'int32')], { keep_dims: { bool: keepDims } })[0]!;
+  return backend.raw(op, [x, tf.tensor1d(axes as number[], 'int32')], { keep_dims: { bool: keepDims } })[0];
 }
 
 /** Rows of `x` at `indices` (int32), without reading the indices to the host. */
 export function gather(backend: TensorFlowBackend, x: tf.Tensor, indices: tf.Tensor): tf.Tensor {
-  return backend.raw('GatherV2', [x, indices, tf.scalar(0, 'int32')])[0]!;
+  return backend.raw('GatherV2', [x, indices, tf.scalar(0, 'int32')])[0];
 }
 
 /** Joins `parts` along `axis`. */
 export function concat(backend: TensorFlowBackend, parts: readonly tf.Tensor[], axis: number): tf.Tensor {
   return backend.raw('ConcatV2', [...parts, tf.scalar(axis, 'int32')], {
     N: { int: parts.length },
-    T: { type: backend.dtypeOf(parts[0]!) },
+    T: { type: backend.dtypeOf(parts[0]) },
     Tidx: { type: DataType.int32 },
-  })[0]!;
+  })[0];
 }
 
 /** Entries of an axis; no copies on the first one. */
 export function unstack(backend: TensorFlowBackend, x: tf.Tensor, axis = 0): tf.Tensor[] {
-  const count = x.shape[axis]!;
+  const count = x.shape[axis];
   return backend.raw('Unpack', [x], { num: { int: count }, axis: { int: axis } }, count);
 }
 
 /** Tensors of one shape and type along a new axis. */
 export function stack(backend: TensorFlowBackend, parts: readonly tf.Tensor[], axis = 0): tf.Tensor {
-  return backend.raw('Pack', parts, { N: { int: parts.length }, T: { type: backend.dtypeOf(parts[0]!) }, axis: { int: axis } })[0]!;
+  return backend.raw('Pack', parts, { N: { int: parts.length }, T: { type: backend.dtypeOf(parts[0]) }, axis: { int: axis } })[0];
 }
 
 /** Whether a product with weight `w` is computed in bfloat16: asked for or stored so, and the processor is good at it. */

@@ -9,7 +9,7 @@ function axesOf(x: tf.Tensor, axis: number | number[] | undefined): number[] {
 /** Expands `x` to `shape` off the tape. */
 function expand(x: tf.Tensor, shape: readonly number[]): tf.Tensor {
   const backend = tensorFlowBackend();
-  if (backend !== undefined) return backend.raw('BroadcastTo', [x, tf.tensor1d(shape as number[], 'int32')])[0]!;
+  if (backend !== undefined) return backend.raw('BroadcastTo', [x, tf.tensor1d(shape as number[], 'int32')])[0];
   return tf.add(x, tf.fill(shape as number[], 0));
 }
 
@@ -27,7 +27,7 @@ export function sum(x: tf.Tensor, axis?: number | number[], keepDims = false): t
 export function mean(x: tf.Tensor, axis?: number | number[], keepDims = false): tf.Tensor {
   const axes = axesOf(x, axis);
   const kept = x.shape.map((d, i) => (axes.includes(i) ? 1 : d));
-  const count = axes.reduce((n, a) => n * x.shape[a]!, 1);
+  const count = axes.reduce((n, a) => n * x.shape[a], 1);
   return tf.customGrad((input) => ({
     value: tf.mean(input as tf.Tensor, axes, keepDims),
     gradFunc: (dy: tf.Tensor) => expand(tf.mul(tf.reshape(dy, kept), 1 / count), x.shape),

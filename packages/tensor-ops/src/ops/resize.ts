@@ -44,8 +44,8 @@ export function resizeImages(x: tf.Tensor, [height, width]: readonly [number, nu
       if (backend !== undefined) {
         const attributes = { align_corners: { bool: centres === 'align-corners' }, half_pixel_centers: { bool: centres === 'half-pixel' } };
         return method === 'nearest'
-          ? backend.raw('ResizeNearestNeighborGrad', [dy, tf.tensor1d([rows, columns], 'int32')], attributes)[0]!
-          : backend.raw('ResizeBilinearGrad', [dy, saved!], attributes)[0]!;
+          ? backend.raw('ResizeNearestNeighborGrad', [dy, tf.tensor1d([rows, columns], 'int32')], attributes)[0]
+          : backend.raw('ResizeBilinearGrad', [dy, saved], attributes)[0];
       }
       return alongAxis(alongAxis(dy, 1, weights(rows, height, method, centres)), 2, weights(columns, width, method, centres));
     };
@@ -76,8 +76,8 @@ function weights(from: number, to: number, method: 'nearest' | 'bilinear', centr
     }
     const at = place(i, from, to, centres) - (centres === 'half-pixel' ? 0.5 : 0);
     const share = at - Math.floor(at);
-    values[Math.max(0, Math.floor(at)) * to + i]! += 1 - share;
-    values[Math.min(from - 1, Math.floor(at) + 1) * to + i]! += share;
+    values[Math.max(0, Math.floor(at)) * to + i] += 1 - share;
+    values[Math.min(from - 1, Math.floor(at) + 1) * to + i] += share;
   }
   return tf.tensor2d(values, [from, to]);
 }

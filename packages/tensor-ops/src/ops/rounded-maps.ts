@@ -20,4 +20,4 @@ export const unroundMaps = (x: tf.Tensor): tf.Tensor => (isRounded(x) ? toF32(te
 
 /** Tensors of one shape and type along a new axis, whatever they are in. */
 export const stackMaps = (parts: tf.Tensor[], axis: number): tf.Tensor =>
-  isRounded(parts[0]!) ? stack(tensorFlowBackend()!, parts, axis) : tf.stack(parts, axis);
+  isRounded(parts[0]) ? stack(tensorFlowBackend()!, parts, axis) : tf.stack(parts, axis);

@@ -15,11 +15,11 @@ const take = (x: tf.Tensor, indices: tf.Tensor): tf.Tensor => {
 /** Sums rows of `dy` into `count` rows by `indices`: the gradient of a gather. */
 export function segmentSum(dy: tf.Tensor, indices: tf.Tensor, count: number): tf.Tensor {
   const backend = tensorFlowBackend();
-  if (backend !== undefined) return backend.raw('UnsortedSegmentSum', [dy, indices, tf.scalar(count, 'int32')])[0]!;
+  if (backend !== undefined) return backend.raw('UnsortedSegmentSum', [dy, indices, tf.scalar(count, 'int32')])[0];
   // Products over nothing are not zero on the wasm backend.
   if (dy.shape[0] === 0) return tf.zeros([count, ...dy.shape.slice(1)]);
   // wasm lacks UnsortedSegmentSum; a product with a one-hot matrix is exact and deterministic everywhere.
-  const flat = tf.reshape(dy, [dy.shape[0]!, tf.util.sizeFromShape(dy.shape.slice(1))]) as tf.Tensor2D;
+  const flat = tf.reshape(dy, [dy.shape[0], tf.util.sizeFromShape(dy.shape.slice(1))]) as tf.Tensor2D;
   const matrix = oneHot(indices, count) as tf.Tensor2D;
   return tf.reshape(tf.matMul(tf.transpose(matrix), flat), [count, ...dy.shape.slice(1)]);
 }
@@ -32,10 +32,10 @@ export function segmentSum(dy: tf.Tensor, indices: tf.Tensor, count: number): tf
  * @returns `[M, ...]`
  */
 export function gatherRows(x: tf.Tensor, indices: tf.Tensor): tf.Tensor {
-  const count = x.shape[0]!;
+  const count = x.shape[0];
   return tf.customGrad((input, save) => {
     (save as tf.GradSaveFunc)([indices]);
-    return { value: take(input as tf.Tensor, indices), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => segmentSum(dy, saved[0]!, count) };
+    return { value: take(input as tf.Tensor, indices), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => segmentSum(dy, saved[0], count) };
   })(x);
 }
 
@@ -49,7 +49,7 @@ export function gatherRows(x: tf.Tensor, indices: tf.Tensor): tf.Tensor {
 export function permuteRows(x: tf.Tensor, permutation: tf.Tensor, inverse: tf.Tensor): tf.Tensor {
   return tf.customGrad((input, save) => {
     (save as tf.GradSaveFunc)([inverse]);
-    return { value: take(input as tf.Tensor, permutation), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => take(dy, saved[0]!) };
+    return { value: take(input as tf.Tensor, permutation), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => take(dy, saved[0]) };
   })(x);
 }
 

@@ -18,7 +18,7 @@ export function topK(x: tf.Tensor, k: number): { values: tf.Tensor; indices: tf.
     indices = tf.keep(tf.clone(top.indices));
     (save as tf.GradSaveFunc)([top.indices]);
     const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const chosen = oneHot(saved[0]!, size); // [..., k, N]
+      const chosen = oneHot(saved[0], size); // [..., k, N]
       return tf.sum(tf.mul(chosen, tf.expandDims(dy, -1)), -2);
     };
     return { value: top.values, gradFunc };
@@ -35,13 +35,13 @@ export function topK(x: tf.Tensor, k: number): { values: tf.Tensor; indices: tf.
  * @returns int32 `[N]`
  */
 export function argsort(x: tf.Tensor): tf.Tensor {
-  return tf.topk(tf.neg(x), x.shape[0]!, true).indices;
+  return tf.topk(tf.neg(x), x.shape[0], true).indices;
 }
 
 /** Inverse of a permutation: `result[permutation[i]] = i`. Int32 `[N]` in and out. */
 export function invertPermutation(permutation: tf.Tensor): tf.Tensor {
   const backend = tensorFlowBackend();
-  return backend === undefined ? argsort(permutation) : backend.raw('InvertPermutation', [permutation])[0]!;
+  return backend === undefined ? argsort(permutation) : backend.raw('InvertPermutation', [permutation])[0];
 }
 
 /**
@@ -52,6 +52,6 @@ export function invertPermutation(permutation: tf.Tensor): tf.Tensor {
  */
 export function bincount(x: tf.Tensor, size: number): tf.Tensor {
   const backend = tensorFlowBackend();
-  if (backend !== undefined) return backend.raw('Bincount', [x, tf.scalar(size, 'int32'), tf.tensor1d([], 'int32')])[0]!;
+  if (backend !== undefined) return backend.raw('Bincount', [x, tf.scalar(size, 'int32'), tf.tensor1d([], 'int32')])[0];
   return tf.cast(tf.sum(oneHot(x, size), 0), 'int32');
 }

@@ -26,7 +26,7 @@ export class GradientAccumulator {
    */
   add(grads: Readonly<Record<string, tf.Tensor>>, samples: number): void {
     tf.tidy(() => {
-      for (const [name, grad] of Object.entries(grads)) tf.tidy(() => this.sums[name]!.add(tf.mul(grad, samples)));
+      for (const [name, grad] of Object.entries(grads)) tf.tidy(() => this.sums[name].add(tf.mul(grad, samples)));
       this.samples.add(tf.scalar(samples));
     });
   }

@@ -84,7 +84,7 @@ export class AdamW {
       const keep = weightDecay === 0 ? undefined : tf.sub(1, tf.mul(learningRate, weightDecay));
       const backend = tensorFlowBackend();
       for (const [name, grad] of Object.entries(grads)) {
-        const [weight, m, v] = [this.parameters[name]!, this.firstMoments[name]!, this.secondMoments[name]!];
+        const [weight, m, v] = [this.parameters[name], this.firstMoments[name], this.secondMoments[name]];
         if (keep !== undefined) tf.tidy(() => weight.assign(tf.mul(weight.read(), keep)));
         if (backend !== undefined) {
           const inputs = [weight.resource!, m.resource!, v.resource!, tf.scalar(0), tf.scalar(0), rate];

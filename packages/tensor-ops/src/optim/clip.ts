@@ -9,7 +9,7 @@ export function globalNorm(grads: Readonly<Record<string, tf.Tensor>>): tf.Scala
   return tf.tidy(() => {
     const backend = tensorFlowBackend();
     // L2Loss is half the sum of squares in one pass.
-    const halves = Object.values(grads).map((g) => (backend ? backend.raw('L2Loss', [g])[0]! : tf.mul(sum(tf.square(g)), 0.5)));
+    const halves = Object.values(grads).map((g) => (backend ? backend.raw('L2Loss', [g])[0] : tf.mul(sum(tf.square(g)), 0.5)));
     return tf.sqrt(tf.mul(tf.addN(halves), 2)) as tf.Scalar;
   });
 }

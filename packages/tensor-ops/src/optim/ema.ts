@@ -29,7 +29,7 @@ export class Ema {
     const backend = tensorFlowBackend();
     for (const [name, average] of Object.entries(this.averages)) {
       tf.tidy(() => {
-        const distance = tf.sub(average.read(), this.parameters[name]!.read());
+        const distance = tf.sub(average.read(), this.parameters[name].read());
         // "Gradient descent" on the distance is the update in one pass over the average.
         if (backend !== undefined)
           backend.raw(

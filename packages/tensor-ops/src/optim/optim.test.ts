@@ -20,9 +20,9 @@ function reference(weights: number[], grads: (step: number) => number[], steps: 
   const w = [...weights];
   for (let t = 1; t <= steps; t++) {
     for (const [i, g] of grads(t).entries()) {
-      m[i] = 0.9 * m[i]! + 0.1 * g;
-      v[i] = 0.999 * v[i]! + 0.001 * g * g;
-      w[i] = w[i]! * (1 - lr * decay) - (lr * (m[i]! / (1 - 0.9 ** t))) / (Math.sqrt(v[i]! / (1 - 0.999 ** t)) + 1e-8);
+      m[i] = 0.9 * m[i] + 0.1 * g;
+      v[i] = 0.999 * v[i] + 0.001 * g * g;
+      w[i] = w[i] * (1 - lr * decay) - (lr * (m[i] / (1 - 0.9 ** t))) / (Math.sqrt(v[i] / (1 - 0.999 ** t)) + 1e-8);
     }
   }
   return w;
@@ -48,7 +48,7 @@ describe.each(['cpu', 'tensorflow'])('on %s', (backend) => {
     }
     expect(tf.memory().numTensors).toBe(before);
     const expected = reference([...start], (t) => [...values(5, t + 1)], 20, 0.01, weightDecay);
-    for (const [i, x] of [...(await w.data())].entries()) expect(x).toBeCloseTo(expected[i]!, 6);
+    for (const [i, x] of [...(await w.data())].entries()) expect(x).toBeCloseTo(expected[i], 6);
     expect([...(await untouched.data())]).toEqual([3]);
     expect([...(await optimizer.step.data())]).toEqual([20]);
     expect(() => optimizer.apply({ other: tf.scalar(1) }, 1)).toThrow(/other/);
@@ -59,8 +59,8 @@ describe.each(['cpu', 'tensorflow'])('on %s', (backend) => {
     const grads = { a: tf.tensor1d([3, 0]), b: tf.tensor2d([[4]]) };
     expect((await globalNorm(grads).data())[0]).toBeCloseTo(5, 6);
     expect((await globalNorm(clipByGlobalNorm(grads, 1)).data())[0]).toBeCloseTo(1, 6);
-    expect(await clipByGlobalNorm(grads, 6)['a']!.array()).toEqual([3, 0]);
-    expect(await clipByGlobalNorm({ a: tf.zeros([2]) }, 1)['a']!.array()).toEqual([0, 0]);
+    expect(await clipByGlobalNorm(grads, 6)['a'].array()).toEqual([3, 0]);
+    expect(await clipByGlobalNorm({ a: tf.zeros([2]) }, 1)['a'].array()).toEqual([0, 0]);
     expect((await globalNorm({ a: tf.tensor1d([1, Number.NaN]) }).data())[0]).toBeNaN();
   });
 
@@ -74,12 +74,12 @@ describe.each(['cpu', 'tensorflow'])('on %s', (backend) => {
     for (const sizes of [[7], [3, 4], [1, 5, 1], [1, 1, 1, 1, 1, 1, 1]]) {
       let at = 0;
       for (const size of sizes) accumulator.add({ w: meanOf(samples.slice(at, (at += size))) }, size);
-      for (const [i, x] of [...(await accumulator.take()['w']!.data())].entries()) expect(x).toBeCloseTo(whole[i]!, 6);
+      for (const [i, x] of [...(await accumulator.take()['w'].data())].entries()) expect(x).toBeCloseTo(whole[i], 6);
     }
     accumulator.add({ w: tf.ones([3]) }, 5);
     accumulator.reset();
     accumulator.add({ w: tf.ones([3]) }, 1);
-    expect(await accumulator.take()['w']!.array()).toEqual([1, 1, 1]);
+    expect(await accumulator.take()['w'].array()).toEqual([1, 1, 1]);
   });
 
   test('averages follow the weights at their own rates', async () => {
@@ -96,7 +96,7 @@ describe.each(['cpu', 'tensorflow'])('on %s', (backend) => {
       [fast, 0.5],
       [slow, 0.9],
     ] as const) {
-      const average = await ema.averages['w']!.data();
+      const average = await ema.averages['w'].data();
       expect(average[0]).toBeCloseTo(expected(1, d), 6);
       expect(average[1]).toBeCloseTo(expected(2, d), 6);
     }

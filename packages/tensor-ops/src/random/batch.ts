@@ -86,6 +86,6 @@ function fillRows<A extends Float32Array | Int32Array>(
   fill: (row: A, key: PhiloxKey, index: number) => void,
 ): A {
   const length = values.length / Math.max(1, indices.length);
-  for (let b = 0; b < indices.length; b++) fill(values.subarray(b * length, (b + 1) * length) as A, key, indices[b]!);
+  for (let b = 0; b < indices.length; b++) fill(values.subarray(b * length, (b + 1) * length) as A, key, indices[b]);
   return values;
 }

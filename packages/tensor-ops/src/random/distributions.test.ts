@@ -23,9 +23,9 @@ const stream = { seed: 42, purpose: 'test', index: 3 };
 function moments(values: ArrayLike<number>): { mean: number; variance: number } {
   const n = values.length;
   let mean = 0;
-  for (let i = 0; i < n; i++) mean += values[i]! / n;
+  for (let i = 0; i < n; i++) mean += values[i] / n;
   let variance = 0;
-  for (let i = 0; i < n; i++) variance += (values[i]! - mean) ** 2 / n;
+  for (let i = 0; i < n; i++) variance += (values[i] - mean) ** 2 / n;
   return { mean, variance };
 }
 
@@ -40,7 +40,7 @@ describe('the numbers of TensorFlow', () => {
     expect([...uniform]).toEqual(tensorflow.uniform);
     const normal = new Float32Array(10);
     fillNormal(normal, key, index);
-    for (let i = 0; i < 10; i++) expect(Math.abs(normal[i]! - tensorflow.normal[i]!)).toBeLessThan(2e-6);
+    for (let i = 0; i < 10; i++) expect(Math.abs(normal[i] - tensorflow.normal[i])).toBeLessThan(2e-6);
   });
 
   it('across the 32-bit carry of the group and with a wide index', () => {
@@ -113,7 +113,7 @@ describe('randomIntegers', () => {
   it('is uniform (chi-square)', () => {
     const n = 200_000;
     const counts = new Float64Array(10);
-    for (const value of randomIntegers(stream, n, 10)) counts[value]!++;
+    for (const value of randomIntegers(stream, n, 10)) counts[value]++;
     const chiSquare = counts.reduce((sum, count) => sum + (count - n / 10) ** 2 / (n / 10), 0);
     expect(chiSquare).toBeLessThan(27.9); // 99.9 % of 9 degrees of freedom
   });

@@ -61,7 +61,7 @@ export function fillUniform(out: Float32Array, key: PhiloxKey, index: number): v
   for (let start = 0; start < out.length; start += CHUNK) {
     const length = Math.min(CHUNK, out.length - start);
     fillPhilox(chunk, key, philoxCounter(index, start / 4), length);
-    for (let i = 0; i < length; i++) out[start + i] = (chunk[i]! & MANTISSA) * MANTISSA_UNIT;
+    for (let i = 0; i < length; i++) out[start + i] = (chunk[i] & MANTISSA) * MANTISSA_UNIT;
   }
 }
 
@@ -72,10 +72,10 @@ export function fillNormal(out: Float32Array, key: PhiloxKey, index: number): vo
     // An odd length needs the second word of its last pair, too.
     fillPhilox(chunk, key, philoxCounter(index, start / 4), length + (length % 2));
     for (let i = 0; i < length; i += 2) {
-      const u = (chunk[i]! & MANTISSA) * MANTISSA_UNIT;
+      const u = (chunk[i] & MANTISSA) * MANTISSA_UNIT;
       const radius = Math.sqrt(-2 * Math.log(Math.max(u, EPSILON)));
       // TensorFlow rounds the angle to float32; unrounded it would be off by up to 1.4e-6 times the radius' share.
-      const angle = Math.fround(2 * Math.PI * ((chunk[i + 1]! & MANTISSA) * MANTISSA_UNIT));
+      const angle = Math.fround(2 * Math.PI * ((chunk[i + 1] & MANTISSA) * MANTISSA_UNIT));
       out[start + i] = Math.sin(angle) * radius;
       if (i + 1 < length) out[start + i + 1] = Math.cos(angle) * radius;
     }
@@ -93,7 +93,7 @@ export function fillIntegers(out: Int32Array, key: PhiloxKey, index: number, bel
     fillPhilox(chunk, key, philoxCounter(index, group), length);
     group += length / 4;
     for (let i = 0; i < length && filled < out.length; i++) {
-      const word = chunk[i]!;
+      const word = chunk[i];
       // word * below = quotient * 2^32 + remainder needs 63 bits: multiply the 16-bit halves of the word.
       const upper = (word >>> 16) * below;
       const lower = (word & 0xffff) * below + (upper % 65536) * 65536;

@@ -42,7 +42,7 @@ export function philoxKey({ seed, purpose }: RandomKey): PhiloxKey {
   for (let offset = 0; offset < padded.length; offset += 16) {
     const word = (i: number) => view.getUint32(offset + 4 * i, true);
     const [first, second] = philox4x32([word(0), word(1), word(2), word(3)], key);
-    key = [first!, second!];
+    key = [first, second];
   }
   return key;
 }

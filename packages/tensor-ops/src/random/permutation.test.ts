@@ -9,7 +9,7 @@ describe('permutation', () => {
     for (const n of [1, 2, 3, 4, 5, 9, 10, 16, 17, 100, 1023, 4096, 20_000]) {
       const lookup = permutation(key, n);
       const seen = new Uint8Array(n);
-      for (let i = 0; i < n; i++) seen[lookup(i)]!++;
+      for (let i = 0; i < n; i++) seen[lookup(i)]++;
       expect(seen.every((count) => count === 1)).toBe(true);
     }
   });
@@ -22,7 +22,7 @@ describe('permutation', () => {
       const order = Array.from({ length: n }, (_, i) => lookup(i)).join();
       counts.set(order, (counts.get(order) ?? 0) + 1);
     }
-    const orders = [1, 1, 2, 6, 24, 120][n]!;
+    const orders = [1, 1, 2, 6, 24, 120][n];
     expect(counts.size).toBe(orders);
     let chiSquare = 0;
     for (const count of counts.values()) chiSquare += (count - trials / orders) ** 2 / (trials / orders);

@@ -42,7 +42,7 @@ export function permutation(key: PermutationKey, n: number): (position: number) 
   const rounds = ROUNDS_PER_BIT * Math.ceil(Math.log2(n)) + EXTRA_ROUNDS;
   const offsets = Float64Array.from({ length: rounds }, (_, round) => {
     const [first, second] = draw(round, 2 ** 31);
-    return (first! * 2 ** 21 + (second! >>> 11)) % n;
+    return (first * 2 ** 21 + (second >>> 11)) % n;
   });
 
   return (position) => {
@@ -51,10 +51,10 @@ export function permutation(key: PermutationKey, n: number): (position: number) 
     }
     let item = position;
     for (let round = 0; round < rounds; round++) {
-      const difference = offsets[round]! - item;
+      const difference = offsets[round] - item;
       const partner = difference < 0 ? difference + n : difference;
       const larger = Math.max(item, partner);
-      const decision = draw(larger >>> 0, Math.floor(larger / 2 ** 32) + round * 2 ** 21)[0]!;
+      const decision = draw(larger >>> 0, Math.floor(larger / 2 ** 32) + round * 2 ** 21)[0];
       if (decision & 1) item = partner;
     }
     return item;

@@ -15,15 +15,15 @@ afterAll(() => runtime.shutdown());
 const words64 = (words: readonly number[]): tf.Tensor =>
   tensorFlowBackend()!.raw('Bitcast', [tf.tensor2d(words as number[], [words.length / 2, 2], 'int32')], {
     type: { type: DataType.uint64 },
-  })[0]!;
+  })[0];
 
 function onRuntime(op: string, { index, ...key }: RandomStream, length: number): tf.Tensor {
   const [counter, philox] = [words64([0, 0, index | 0, Math.floor(index / 2 ** 32)]), words64(philoxKey(key).map((w) => w | 0))];
   const dtype = op.includes('FullInt') ? DataType.uint32 : DataType.float32;
   const drawn = tensorFlowBackend()!.raw(op, [tf.tensor1d([length], 'int32'), philox, counter, tf.scalar(1, 'int32')], {
     dtype: { type: dtype },
-  })[0]!;
-  return dtype === DataType.uint32 ? tensorFlowBackend()!.raw('Bitcast', [drawn], { type: { type: DataType.int32 } })[0]! : drawn;
+  })[0];
+  return dtype === DataType.uint32 ? tensorFlowBackend()!.raw('Bitcast', [drawn], { type: { type: DataType.int32 } })[0] : drawn;
 }
 
 const streams: RandomStream[] = [
@@ -41,5 +41,5 @@ test.each(streams)('bits and uniforms are exactly those of TensorFlow, normals w
     (await onRuntime('StatelessRandomNormalV2', stream, length).data()) as Float32Array,
     randomNormal(stream, length),
   ];
-  for (let i = 0; i < length; i++) expect(Math.abs(theirs[i]! - ours[i]!), `number ${i}`).toBeLessThanOrEqual(2e-6);
+  for (let i = 0; i < length; i++) expect(Math.abs(theirs[i] - ours[i]), `number ${i}`).toBeLessThanOrEqual(2e-6);
 });

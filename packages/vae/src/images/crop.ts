@@ -30,7 +30,7 @@ export function randomCrop(picture: Picture, size: number, { seed, index }: Crop
 }
 
 /** Whether this sample is mirrored: half of them are. */
-export const randomFlip = ({ seed, index }: CropStream): boolean => randomUniform({ seed, purpose: 'image.flip', index }, 1)[0]! < 0.5;
+export const randomFlip = ({ seed, index }: CropStream): boolean => randomUniform({ seed, purpose: 'image.flip', index }, 1)[0] < 0.5;
 
 /**
  * @param shorter what the shorter side becomes

@@ -14,9 +14,9 @@ export function flipped({ data, width, height }: Picture): Picture {
     const row = 3 * y * width;
     for (let x = 0; x < width; x++) {
       const [from, to] = [row + 3 * x, row + 3 * (width - 1 - x)];
-      out[to] = data[from]!;
-      out[to + 1] = data[from + 1]!;
-      out[to + 2] = data[from + 2]!;
+      out[to] = data[from];
+      out[to + 1] = data[from + 1];
+      out[to + 2] = data[from + 2];
     }
   }
   return { data: out, width, height };

@@ -54,7 +54,7 @@ function weights(filter: Filter, input: number, output: number, from: number, co
     let sum = 0;
     for (let t = 0; t < length; t++) sum += exact[t] = weight((t + first - centre + 0.5) * (1 / scale));
     for (let t = 0; t < length; t++) {
-      const scaled = ((sum === 0 ? exact[t]! : exact[t]! * (1 / sum)) as number) * (1 << FRACTION_BITS);
+      const scaled = ((sum === 0 ? exact[t] : exact[t] * (1 / sum)) as number) * (1 << FRACTION_BITS);
       result.values[i * taps + t] = Math.trunc(scaled < 0 ? scaled - 0.5 : scaled + 0.5);
     }
     result.first[i] = first;
@@ -71,10 +71,10 @@ export function resize(picture: Picture, width: number, height: number, filter: 
   const down = height === picture.height ? undefined : weights(filter, picture.height, height, top, rows);
   const across = width === picture.width ? undefined : weights(filter, picture.width, width, left, columns);
   // Rows of the input that the vertical pass looks at.
-  const firstRow = down === undefined ? top : down.first[0]!;
-  const lastRow = down === undefined ? top + rows : down.first[rows - 1]! + down.length[rows - 1]!;
+  const firstRow = down === undefined ? top : down.first[0];
+  const lastRow = down === undefined ? top + rows : down.first[rows - 1] + down.length[rows - 1];
   const source = across === undefined ? cutColumns(picture, left, columns, firstRow, lastRow) : rowsOf(picture, firstRow, lastRow);
-  if (down !== undefined) for (let y = 0; y < rows; y++) down.first[y]! -= firstRow;
+  if (down !== undefined) for (let y = 0; y < rows; y++) down.first[y] -= firstRow;
   return {
     data: passes(source, across, down, { stride: 3 * picture.width, height: lastRow - firstRow, columns, rows }),
     width: columns,
@@ -141,7 +141,7 @@ function passes(
   /** Copies weights and returns where first, length and values are, and the number of taps. */
   const place = ({ first, length, values, taps }: Weights, at: number): number[] => {
     const places = [at, at + first.byteLength, at + first.byteLength + length.byteLength];
-    for (const [i, part] of [first, length, values].entries()) new Int32Array(memory.buffer, places[i]!, part.length).set(part);
+    for (const [i, part] of [first, length, values].entries()) new Int32Array(memory.buffer, places[i], part.length).set(part);
     return [...places, taps];
   };
   if (across !== undefined) horizontal(from, stride, height, middle, columns, ...place(across, acrossAt));

@@ -32,7 +32,7 @@ export async function saveWeights(
     dtype: 'F32' as const,
     shape,
     async bytes() {
-      const weight = weights[name]!;
+      const weight = weights[name];
       const axes = weight.rank === 4 ? [3, 2, 0, 1] : weight.rank === 2 ? [1, 0] : [0];
       const ours = tf.transpose(weight, axes);
       try {

@@ -9,7 +9,7 @@ import * as tf from '@tensorflow/tfjs-core';
  * @returns each `[B, 1, 1, C]`
  */
 export function groupMoments(parts: readonly tf.Tensor[], groups: number): { mean: tf.Tensor; variance: tf.Tensor } {
-  const [batch, , , channels] = parts[0]!.shape as [number, number, number, number];
+  const [batch, , , channels] = parts[0].shape as [number, number, number, number];
   const total = parts.reduce((rows, part) => rows + part.shape[1]!, 0);
   const shares = parts.map((part) => part.shape[1]! / total);
   /** Mean over space and group: `[B, 1, C]` of `[B, pixels, C]`. As a matrix product it runs as fast as memory; reductions do not. */
@@ -19,7 +19,7 @@ export function groupMoments(parts: readonly tf.Tensor[], groups: number): { mea
     const perGroup = tf.mean(tf.reshape(means, [batch, groups, channels / groups]), 2, true);
     return tf.reshape(tf.tile(perGroup, [1, 1, channels / groups]), [batch, 1, channels]);
   };
-  const weighted = (values: readonly tf.Tensor[]): tf.Tensor => tf.addN(values.map((value, i) => tf.mul(value, shares[i]!)));
+  const weighted = (values: readonly tf.Tensor[]): tf.Tensor => tf.addN(values.map((value, i) => tf.mul(value, shares[i])));
   const own = parts.map((part) =>
     tf.tidy(() => {
       const flat = tf.reshape(part, [batch, -1, channels]);

@@ -33,11 +33,11 @@ export class RowStrips {
   rows(from: number, to: number): tf.Tensor {
     const found: tf.Tensor[] = [];
     for (const [i, strip] of this.strips.entries()) {
-      const [start, end] = [this.starts[i]!, this.starts[i + 1]!];
+      const [start, end] = [this.starts[i], this.starts[i + 1]];
       const [first, last] = [Math.max(from, start), Math.min(to, end)];
       if (first < last) found.push(tf.slice(strip!, [0, first - start, 0, 0], [-1, last - first, -1, -1]));
     }
-    return found.length === 1 ? found[0]! : tf.concat(found, 1);
+    return found.length === 1 ? found[0] : tf.concat(found, 1);
   }
 
   /** The whole map in one piece; the strips are freed. */
@@ -50,7 +50,7 @@ export class RowStrips {
   /** Frees the strips that end at or before row `end` (default: all). */
   release(end = this.height): void {
     for (const [i, strip] of this.strips.entries()) {
-      if (strip === undefined || this.starts[i + 1]! > end) continue;
+      if (strip === undefined || this.starts[i + 1] > end) continue;
       strip.dispose();
       this.strips[i] = undefined;
     }

@@ -103,7 +103,7 @@ class StripLayers {
 
   /** A whole map as one strip, which is disposed of. */
   of(x: tf.Tensor): RowStrips {
-    const strips = this.map(x.shape[0]!, x.shape[2]!, x.shape[3]!);
+    const strips = this.map(x.shape[0], x.shape[2]!, x.shape[3]!);
     strips.add(x);
     return strips;
   }

@@ -62,11 +62,11 @@ export class AutoencoderTrainer {
       (images, noise, learningRate) => {
         const weights = Object.fromEntries(Object.entries(this.parameters).map(([name, parameter]) => [name, parameter.read()]));
         const { grads, extra } = valueAndGrads(() => {
-          const { total, ...parts } = autoencoderLoss(weights, config, images!, noise!, options);
+          const { total, ...parts } = autoencoderLoss(weights, config, images, noise, options);
           return { loss: total, extra: { loss: total, ...parts } as Record<string, tf.Tensor> };
         }, weights);
         const gradNorm = globalNorm(grads);
-        this.optimizer.apply(clipByGlobalNorm(grads, clipNorm, gradNorm), learningRate!);
+        this.optimizer.apply(clipByGlobalNorm(grads, clipNorm, gradNorm), learningRate);
         this.ema.update();
         return { ...extra, gradNorm };
       },
@@ -90,7 +90,7 @@ export class AutoencoderTrainer {
     const rate = tf.scalar(learningRate);
     const result = await this.compiled.run(images, noise, rate).finally(() => tf.dispose([noise, rate]));
     const numbers: Record<string, number> = {};
-    for (const [name, value] of Object.entries(result)) numbers[name] = (await value.data())[0]!;
+    for (const [name, value] of Object.entries(result)) numbers[name] = (await value.data())[0];
     tf.dispose(result);
     return numbers as unknown as AutoencoderStepReport;
   }

@@ -49,14 +49,14 @@ test('the loss is the sum of its parts, whichever are asked for', () => {
     const noise = tf.tensor(randomNormal({ seed: 1, purpose: 'n', index: 0 }, 2 * 2 * 16), [2, 2, 4, 4]);
     const posterior = posteriorOf(encodeMoments(weights, config, x));
     const decoded = decodeLatents(weights, config, samplePosterior(posterior, noise));
-    const kl = tf.mean(posteriorKl(posterior)).dataSync()[0]!;
+    const kl = tf.mean(posteriorKl(posterior)).dataSync()[0];
     const perceptual = (a: tf.Tensor, b: tf.Tensor) => tf.max(tf.abs(tf.sub(a, b))) as tf.Scalar;
     const l2 = autoencoderLoss(weights, config, x, noise, { reconstruction: 'l2', klWeight: 0.01, perceptual, perceptualWeight: 0.5 });
     const expected =
-      tf.mean(tf.squaredDifference(decoded, x)).dataSync()[0]! + 0.01 * kl + 0.5 * tf.max(tf.abs(tf.sub(decoded, x))).dataSync()[0]!;
+      tf.mean(tf.squaredDifference(decoded, x)).dataSync()[0] + 0.01 * kl + 0.5 * tf.max(tf.abs(tf.sub(decoded, x))).dataSync()[0];
     expect(l2.total.dataSync()[0]).toBeCloseTo(expected, 4);
     const l1 = autoencoderLoss(weights, config, x, noise);
-    expect(l1.total.dataSync()[0]).toBeCloseTo(tf.mean(tf.abs(tf.sub(decoded, x))).dataSync()[0]! + 1e-6 * kl, 5);
+    expect(l1.total.dataSync()[0]).toBeCloseTo(tf.mean(tf.abs(tf.sub(decoded, x))).dataSync()[0] + 1e-6 * kl, 5);
   });
 });
 
@@ -72,7 +72,7 @@ test('training lowers the loss, is repeatable, and frees everything', async () =
     return { losses, weights };
   };
   const { losses, weights } = await run();
-  expect(losses.at(-1)!).toBeLessThan(0.35 * losses[0]!);
+  expect(losses.at(-1)!).toBeLessThan(0.35 * losses[0]);
   const again = await run();
   tf.dispose(again.weights as Record<string, tf.Tensor>);
   expect(again.losses.slice(0, 5)).toEqual(losses.slice(0, 5));
@@ -88,7 +88,7 @@ test('training lowers the loss, is repeatable, and frees everything', async () =
   expect(tf.tidy(() => tf.max(tf.abs(tf.sub(ours, theirs))).dataSync()[0])).toBeLessThan(1e-4);
   const latents = tf.tidy(() => tf.mul(tf.sub(posteriorOf(theirs).mean, scaling.shiftFactor), scaling.scalingFactor));
   const { mean, variance } = tf.moments(latents);
-  expect(Math.abs(mean.dataSync()[0]!)).toBeLessThan(0.1);
+  expect(Math.abs(mean.dataSync()[0])).toBeLessThan(0.1);
   expect(variance.dataSync()[0]).toBeGreaterThan(0.6);
   expect(variance.dataSync()[0]).toBeLessThan(1.1);
   opened.autoencoder.dispose();
@@ -101,7 +101,7 @@ test('training lowers the loss, is repeatable, and frees everything', async () =
 test('first weights have the scale of PyTorch, and every one is there', () => {
   const weights = initialAutoencoderWeights(config, 0);
   expect(Object.keys(weights)).toEqual([...weightShapes(config).keys()]);
-  const filter = weights['encoder.down_blocks.1.resnets.0.conv2.weight']!;
+  const filter = weights['encoder.down_blocks.1.resnets.0.conv2.weight'];
   expect(filter.shape).toEqual([3, 3, 16, 16]);
   const bound = 1 / Math.sqrt(144);
   expect(tf.max(tf.abs(filter)).dataSync()[0]).toBeLessThanOrEqual(bound);

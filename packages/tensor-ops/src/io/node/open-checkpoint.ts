@@ -51,7 +51,7 @@ async function openFolder(folder: string, options: TorchCheckpointOptions): Prom
     const found = names.filter((name) => name.endsWith(kind) && !name.startsWith('.'));
     if (found.length > 1)
       throw new FormatError(folder, `it holds several checkpoints: ${found.slice(0, 20).join(', ')}. Give the path of one of them.`);
-    if (found.length === 1) return openCheckpoint(path.join(folder, found[0]!), options);
+    if (found.length === 1) return openCheckpoint(path.join(folder, found[0]), options);
   }
   throw new FormatError(folder, `it holds no checkpoint: no file ends with ${KINDS.join(', ')}.`);
 }
@@ -76,7 +76,7 @@ async function refuseDeepSpeed(folder: string, names: readonly string[]): Promis
     throw new UnsupportedCheckpointError(
       folder,
       `it is a DeepSpeed ZeRO-1 or ZeRO-2 checkpoint: the float32 weights are split over its optimizer states. ${convert} ` +
-        `Or open ${path.join(inner, models[0]!)}, whose entry "module" has all weights in the training precision.`,
+        `Or open ${path.join(inner, models[0])}, whose entry "module" has all weights in the training precision.`,
     );
   if (files.some((name) => OPTIMIZER_STATES.test(name)))
     throw new UnsupportedCheckpointError(folder, `it has DeepSpeed's optimizer states, but no model states: it is incomplete. ${convert}`);

@@ -41,6 +41,6 @@ async function writeChunks(path: string, chunks: AsyncIterable<Uint8Array>): Pro
 }
 
 async function append(file: FileHandle, chunks: readonly Uint8Array[]): Promise<void> {
-  const whole = chunks.length === 1 ? chunks[0]! : Buffer.concat(chunks);
+  const whole = chunks.length === 1 ? chunks[0] : Buffer.concat(chunks);
   for (let done = 0; done < whole.length; done += CHUNK_BYTES) await file.appendFile(whole.subarray(done, done + CHUNK_BYTES));
 }

@@ -56,9 +56,9 @@ describe('fetching', () => {
     });
     const gpu = buildFor(true, 'linux-x64')!;
     const archives = [archive, cuda];
-    const build: Build = { ...gpu, wheels: archives.map((bytes, i) => ({ ...gpu.wheels[i]!, project: String(i), sha256: sha256(bytes) })) };
+    const build: Build = { ...gpu, wheels: archives.map((bytes, i) => ({ ...gpu.wheels[i], project: String(i), sha256: sha256(bytes) })) };
     const target = path.join(newFolder(), 'gpu');
-    await fetchLibrary(build, target, undefined, async (wheel, folder) => leaves(archives[Number(wheel.project)]!)(wheel, folder));
+    await fetchLibrary(build, target, undefined, async (wheel, folder) => leaves(archives[Number(wheel.project)])(wheel, folder));
     expect((fs.readdirSync(target, { recursive: true }) as string[]).filter((f) => /\.so|ptxas|LICENSE/.test(f)).sort()).toEqual([
       'nvidia/cublas/lib/libcublas.so.12',
       'nvidia/cuda_nvcc/bin/ptxas',

@@ -11,23 +11,23 @@ export interface Case {
 
 const ids = () => tf.tensor1d([2, 0, 2, 1], 'int32');
 export const cases: Record<string, Case> = {
-  linear: { shapes: [[2, 3, 4], [4, 5], [5]], run: (x, w, b) => ops.linear(x!, w!, b) },
+  linear: { shapes: [[2, 3, 4], [4, 5], [5]], run: (x, w, b) => ops.linear(x, w, b) },
   'linear without bias': {
     shapes: [
       [3, 4],
       [4, 2],
     ],
-    run: (x, w) => ops.linear(x!, w!),
+    run: (x, w) => ops.linear(x, w),
   },
-  layerNorm: { shapes: [[2, 3, 5]], run: (x) => ops.layerNorm(x!) },
-  'layerNorm, affine': { shapes: [[2, 3, 5], [5], [5]], run: (x, scale, bias) => ops.layerNorm(x!, { scale, bias }) },
+  layerNorm: { shapes: [[2, 3, 5]], run: (x) => ops.layerNorm(x) },
+  'layerNorm, affine': { shapes: [[2, 3, 5], [5], [5]], run: (x, scale, bias) => ops.layerNorm(x, { scale, bias }) },
   layerNormModulate: {
     shapes: [
       [2, 3, 5],
       [2, 5],
       [2, 5],
     ],
-    run: (x, b, s) => ops.layerNormModulate(x!, b!, s!),
+    run: (x, b, s) => ops.layerNormModulate(x, b, s),
   },
   modulate: {
     shapes: [
@@ -35,7 +35,7 @@ export const cases: Record<string, Case> = {
       [2, 5],
       [2, 5],
     ],
-    run: (x, b, s) => ops.modulate(x!, b!, s!),
+    run: (x, b, s) => ops.modulate(x, b, s),
   },
   gatedResidual: {
     shapes: [
@@ -43,16 +43,16 @@ export const cases: Record<string, Case> = {
       [2, 5],
       [2, 3, 5],
     ],
-    run: (x, g, b) => ops.gatedResidual(x!, g!, b!),
+    run: (x, g, b) => ops.gatedResidual(x, g, b),
   },
-  rmsNorm: { shapes: [[2, 3, 5], [5]], run: (x, s) => ops.rmsNorm(x!, s) },
+  rmsNorm: { shapes: [[2, 3, 5], [5]], run: (x, s) => ops.rmsNorm(x, s) },
   attention: {
     shapes: [
       [2, 2, 3, 4],
       [2, 2, 5, 4],
       [2, 2, 5, 4],
     ],
-    run: (q, k, v) => ops.attention(q!, k!, v!),
+    run: (q, k, v) => ops.attention(q, k, v),
   },
   'attention in chunks': {
     shapes: [
@@ -60,40 +60,40 @@ export const cases: Record<string, Case> = {
       [1, 2, 5, 4],
       [1, 2, 5, 4],
     ],
-    run: (q, k, v) => ops.attention(q!, k!, v!, { queriesPerChunk: 2 }),
+    run: (q, k, v) => ops.attention(q, k, v, { queriesPerChunk: 2 }),
   },
-  silu: { shapes: [[3, 4]], run: (x) => ops.silu(x!) },
-  'gelu, tanh': { shapes: [[3, 4]], run: (x) => ops.gelu(x!) },
-  'gelu, exact': { shapes: [[3, 4]], run: (x) => ops.gelu(x!, 'none') },
+  silu: { shapes: [[3, 4]], run: (x) => ops.silu(x) },
+  'gelu, tanh': { shapes: [[3, 4]], run: (x) => ops.gelu(x) },
+  'gelu, exact': { shapes: [[3, 4]], run: (x) => ops.gelu(x, 'none') },
   swiglu: {
     shapes: [
       [3, 4],
       [2, 4, 3],
       [3, 4],
     ],
-    run: (x, a, b) => ops.swiglu(x!, a!, b!),
+    run: (x, a, b) => ops.swiglu(x, a, b),
   },
-  embedding: { shapes: [[3, 4]], run: (t) => ops.embedding(t!, tf.reshape(ids(), [2, 2])) },
-  gatherRows: { shapes: [[3, 2, 2]], run: (x) => ops.gatherRows(x!, ids()) },
-  permuteRows: { shapes: [[3, 4]], run: (x) => ops.permuteRows(x!, tf.tensor1d([2, 0, 1], 'int32'), tf.tensor1d([1, 2, 0], 'int32')) },
-  topK: { shapes: [[3, 5]], run: (x) => ops.topK(x!, 2).values },
-  'sum of one axis': { shapes: [[2, 3, 4]], run: (x) => ops.sum(x!, 1) },
-  'mean of all': { shapes: [[2, 3]], run: (x) => ops.mean(x!) },
-  'mean, kept axes': { shapes: [[2, 3, 4]], run: (x) => ops.mean(x!, [0, 2], true) },
-  broadcastTo: { shapes: [[3, 1]], run: (x) => ops.broadcastTo(x!, [2, 3, 4]) },
-  'cumsum, first axis': { shapes: [[3, 3]], run: (x) => ops.cumsum(x!, 0) },
-  'cumsum, exclusive, reverse': { shapes: [[2, 3, 2]], run: (x) => ops.cumsum(x!, 1, { exclusive: true, reverse: true }) },
-  patchify: { shapes: [[2, 3, 4, 6]], run: (x) => ops.patchify(x!, 2) },
-  groupNorm: { shapes: [[2, 2, 3, 4]], run: (x) => ops.groupNorm(x!, 2) },
-  'groupNorm, affine': { shapes: [[2, 2, 3, 4], [4], [4]], run: (x, scale, bias) => ops.groupNorm(x!, 2, { scale, bias }) },
-  'conv2d, same': { shapes: [[1, 4, 5, 2], [3, 3, 2, 3], [3]], run: (x, w, bias) => ops.conv2d(x!, w!, { bias }) },
+  embedding: { shapes: [[3, 4]], run: (t) => ops.embedding(t, tf.reshape(ids(), [2, 2])) },
+  gatherRows: { shapes: [[3, 2, 2]], run: (x) => ops.gatherRows(x, ids()) },
+  permuteRows: { shapes: [[3, 4]], run: (x) => ops.permuteRows(x, tf.tensor1d([2, 0, 1], 'int32'), tf.tensor1d([1, 2, 0], 'int32')) },
+  topK: { shapes: [[3, 5]], run: (x) => ops.topK(x, 2).values },
+  'sum of one axis': { shapes: [[2, 3, 4]], run: (x) => ops.sum(x, 1) },
+  'mean of all': { shapes: [[2, 3]], run: (x) => ops.mean(x) },
+  'mean, kept axes': { shapes: [[2, 3, 4]], run: (x) => ops.mean(x, [0, 2], true) },
+  broadcastTo: { shapes: [[3, 1]], run: (x) => ops.broadcastTo(x, [2, 3, 4]) },
+  'cumsum, first axis': { shapes: [[3, 3]], run: (x) => ops.cumsum(x, 0) },
+  'cumsum, exclusive, reverse': { shapes: [[2, 3, 2]], run: (x) => ops.cumsum(x, 1, { exclusive: true, reverse: true }) },
+  patchify: { shapes: [[2, 3, 4, 6]], run: (x) => ops.patchify(x, 2) },
+  groupNorm: { shapes: [[2, 2, 3, 4]], run: (x) => ops.groupNorm(x, 2) },
+  'groupNorm, affine': { shapes: [[2, 2, 3, 4], [4], [4]], run: (x, scale, bias) => ops.groupNorm(x, 2, { scale, bias }) },
+  'conv2d, same': { shapes: [[1, 4, 5, 2], [3, 3, 2, 3], [3]], run: (x, w, bias) => ops.conv2d(x, w, { bias }) },
   'conv2d, stride 2, zeros right and below': {
     shapes: [
       [1, 4, 6, 2],
       [3, 3, 2, 2],
     ],
     run: (x, w) =>
-      ops.conv2d(x!, w!, {
+      ops.conv2d(x, w, {
         stride: 2,
         padding: [
           [0, 1],
@@ -106,14 +106,14 @@ export const cases: Record<string, Case> = {
       [2, 4, 5, 2],
       [2, 3, 2, 3],
     ],
-    run: (x, w) => ops.conv2d(x!, w!, { padding: 'valid' }),
+    run: (x, w) => ops.conv2d(x, w, { padding: 'valid' }),
   },
   'conv2d, stride 2, same': {
     shapes: [
       [1, 4, 5, 2],
       [3, 3, 2, 2],
     ],
-    run: (x, w) => ops.conv2d(x!, w!, { stride: 2 }),
+    run: (x, w) => ops.conv2d(x, w, { stride: 2 }),
   },
   ...Object.fromEntries(
     (['nearest', 'bilinear'] as const).flatMap((method) =>
@@ -125,7 +125,7 @@ export const cases: Record<string, Case> = {
           ] as const
         ).map((size): [string, Case] => [
           `resizeImages, ${method}, ${centres}, to ${size.join(' x ')}`,
-          { shapes: [[2, 3, 4, 2]], run: (x) => ops.resizeImages(x!, size, { method, centres }) },
+          { shapes: [[2, 3, 4, 2]], run: (x) => ops.resizeImages(x, size, { method, centres }) },
         ]),
       ),
     ),
@@ -136,9 +136,9 @@ export const cases: Record<string, Case> = {
       [2, 3],
       [2, 1],
     ],
-    run: (a, b) => tf.where(tf.tensor2d([[1, 0, 1]], [1, 3], 'bool'), a!, b!),
+    run: (a, b) => tf.where(tf.tensor2d([[1, 0, 1]], [1, 3], 'bool'), a, b),
   },
-  unpatchify: { shapes: [[2, 6, 12]], run: (x) => ops.unpatchify(x!, 2, 3, [2, 3]) },
+  unpatchify: { shapes: [[2, 6, 12]], run: (x) => ops.unpatchify(x, 2, 3, [2, 3]) },
 };
 
 /** A fixed irregular sequence in (-1, 1). */
@@ -155,7 +155,7 @@ export interface Outcome {
 /** A case with tensors; the value is a weighted sum of the output, so that every output entry has a gradient of its own. */
 function tensorsOf(c: Case, inputs: readonly Float32Array[]): tf.Tensor[] {
   return tf.tidy(() => {
-    const tensors = c.shapes.map((shape, i) => tf.tensor(inputs[i]!, shape));
+    const tensors = c.shapes.map((shape, i) => tf.tensor(inputs[i], shape));
     let output: tf.Tensor | undefined;
     const { value, grads } = tf.valueAndGrads((...xs: tf.Tensor[]) => {
       const y = c.run(...xs);
@@ -166,7 +166,7 @@ function tensorsOf(c: Case, inputs: readonly Float32Array[]): tf.Tensor[] {
   });
 }
 
-const outcome = ([value, output, ...grads]: Float32Array[]): Outcome => ({ value: value![0]!, output: output!, grads });
+const outcome = ([value, output, ...grads]: Float32Array[]): Outcome => ({ value: value[0], output: output, grads });
 
 /** Value, output and gradients of a case on the current backend. */
 export function evaluate(c: Case, inputs: readonly Float32Array[]): Outcome {

@@ -34,7 +34,7 @@ const source: ImageSource = {
   label: (i) => i % 2,
   async read(i) {
     if (i === 10) throw new ImageError(this.key(i), 'it cannot be read (EIO).');
-    return broken.has(i) ? pngs[i]!.subarray(0, 40) : pngs[i]!;
+    return broken.has(i) ? pngs[i].subarray(0, 40) : pngs[i];
   },
   close: async () => {},
 };
@@ -54,7 +54,7 @@ const header = (changes: Partial<LatentsHeader> = {}): LatentsHeader => ({
 /** "Moments": the first four bytes of each picture. */
 const encode = async (pixels: Uint8Array): Promise<Float32Array> => {
   const bytes = 3 * SIZE * SIZE;
-  return Float32Array.from({ length: (4 * pixels.length) / bytes }, (_, i) => pixels[Math.floor(i / 4) * bytes + (i % 4)]! / 2);
+  return Float32Array.from({ length: (4 * pixels.length) / bytes }, (_, i) => pixels[Math.floor(i / 4) * bytes + (i % 4)] / 2);
 };
 const write = (folder: string, changes: Partial<WriteLatentsOptions> = {}) =>
   writeLatents({ source, folder: path.join(root, folder), header: header(), encode, batchSize: 4, maxSkipped: 0.2, ...changes });
@@ -86,7 +86,7 @@ describe('a latent cache', () => {
     const order = [19, 0, 7, 7, 12];
     const moments = await cache.read(order, [0, 1, 0, 1, 0]);
     for (const [row, position] of order.entries()) {
-      const image = usable[position]!;
+      const image = usable[position];
       expect(await cache.key(position)).toBe(`ünï/${image}.png`);
       const mirrored = row % 2 === 1 ? 9 : 0; // The last pixel of the first row comes first.
       const bytes = [0, 1, 2, mirrored === 0 ? 3 : 6].map((at, c) => (8 * image + (c < 3 ? at + mirrored : at)) % 256);

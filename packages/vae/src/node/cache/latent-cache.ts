@@ -30,7 +30,7 @@ export class LatentCache {
       count += shard.count;
     }
     this.labels = new Int32Array(count);
-    for (const [i, shard] of shards.entries()) this.labels.set(shard.labels, this.starts[i]!);
+    for (const [i, shard] of shards.entries()) this.labels.set(shard.labels, this.starts[i]);
     const bytes = this.momentsSize * (header.dtype === 'F16' ? 2 : 4);
     this.scratch = Array.from({ length: READS_AT_ONCE }, () => new Uint8Array(bytes));
   }
@@ -90,7 +90,7 @@ export class LatentCache {
   /** The name of an image in its source. */
   async key(index: number): Promise<string> {
     const [shard, position] = this.locate(index);
-    return (await shard.keys())[position]!;
+    return (await shard.keys())[position];
   }
 
   /**
@@ -114,7 +114,7 @@ export class LatentCache {
     const work = async (scratch: Uint8Array): Promise<void> => {
       while (next < indices.length) {
         const i = next++;
-        const [shard, position] = this.locate(indices[i]!);
+        const [shard, position] = this.locate(indices[i]);
         await shard.readMoments(position, flipOf(i), out.subarray(i * size, (i + 1) * size), scratch);
       }
     };
@@ -139,9 +139,9 @@ export class LatentCache {
     let low = 0;
     for (let high = this.shards.length; high - low > 1; ) {
       const middle = (low + high) >> 1;
-      if (this.starts[middle]! <= index) low = middle;
+      if (this.starts[middle] <= index) low = middle;
       else high = middle;
     }
-    return [this.shards[low]!, index - this.starts[low]!];
+    return [this.shards[low], index - this.starts[low]];
   }
 }

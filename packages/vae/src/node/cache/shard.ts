@@ -84,9 +84,9 @@ export class LatentShard {
       if (shape.join() !== wanted.join() || dtype !== header.dtype)
         throw new FormatError(file.path, `moments are ${dtype} [${shape}], expected ${header.dtype} [${wanted}].`);
       const [labels, indices] = await Promise.all(['labels', 'indices'].map(async (name) => (await file.read(name)).data as Int32Array));
-      if (labels!.length !== shape[0] || indices!.length !== shape[0])
-        throw new FormatError(file.path, `it has ${shape[0]} moments, but ${labels!.length} labels.`);
-      return new LatentShard(file, header, labels!, indices!, JSON.parse(skipped ?? '[]') as SkippedImage[]);
+      if (labels.length !== shape[0] || indices.length !== shape[0])
+        throw new FormatError(file.path, `it has ${shape[0]} moments, but ${labels.length} labels.`);
+      return new LatentShard(file, header, labels, indices, JSON.parse(skipped ?? '[]') as SkippedImage[]);
     } catch (error) {
       await file.close();
       throw error;

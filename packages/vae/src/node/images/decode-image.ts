@@ -62,11 +62,11 @@ function recognise(file: Uint8Array): { cmyk: boolean } | string {
 /** Components of a JPEG from its frame header; `undefined` if it has none. */
 function jpegChannels(file: Uint8Array): number | undefined {
   for (let i = 2; i + 9 < file.length && file[i] === 0xff; ) {
-    const marker = file[i + 1]!;
+    const marker = file[i + 1];
     // Start of frame, except the markers in that range for tables.
     if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) return file[i + 9];
     if (marker === 0xff) i++;
-    else i += 2 + file[i + 2]! * 256 + file[i + 3]!;
+    else i += 2 + file[i + 2] * 256 + file[i + 3];
   }
   return undefined;
 }
@@ -75,9 +75,9 @@ function jpegChannels(file: Uint8Array): number | undefined {
 function rgbOfCmyk(cmyk: Uint8Array): Uint8Array {
   const out = new Uint8Array((cmyk.length / 4) * 3);
   for (let i = 0, o = 0; i < cmyk.length; i += 4) {
-    const n = 255 - cmyk[i + 3]!;
+    const n = 255 - cmyk[i + 3];
     for (let c = 0; c < 3; c++) {
-      const product = cmyk[i + c]! * n + 128;
+      const product = cmyk[i + c] * n + 128;
       out[o++] = Math.max(0, n - (((product >> 8) + product) >> 8));
     }
   }

@@ -26,13 +26,13 @@ export async function openImageFolder(folder: string): Promise<ImageSource> {
     kind: 'folder',
     count: files.length,
     classNames,
-    key: (index) => files[index]!,
-    label: (index) => labels[index]!,
+    key: (index) => files[index],
+    label: (index) => labels[index],
     async read(index) {
       try {
-        return await fs.readFile(path.join(folder, files[index]!));
+        return await fs.readFile(path.join(folder, files[index]));
       } catch (error) {
-        throw new ImageError(files[index]!, `it cannot be read (${(error as NodeJS.ErrnoException).code ?? 'error'}).`, { cause: error });
+        throw new ImageError(files[index], `it cannot be read (${(error as NodeJS.ErrnoException).code ?? 'error'}).`, { cause: error });
       }
     },
     close: async () => {},

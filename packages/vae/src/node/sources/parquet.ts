@@ -54,7 +54,7 @@ export async function openParquet(files: readonly string[], options: ParquetOpti
           const read = await parquetReadObjects({ file, metadata, columns: [columns.label], compressors });
           for (const row of read) labels.push(labelOf(row[columns.label], name));
           classNames = columns.classNames;
-        } else for (let i = starts[0]!; i < rows; i++) labels.push(-1);
+        } else for (let i = starts[0]; i < rows; i++) labels.push(-1);
       } catch (error) {
         if (error instanceof ImageSourceError) throw error;
         throw new ImageSourceError(name, `it cannot be read as parquet (${(error as Error).message}).`, { cause: error });
@@ -67,28 +67,28 @@ export async function openParquet(files: readonly string[], options: ParquetOpti
   }
   const kept = new Map<string, Promise<Record<string, unknown>[]>>();
   const tableOf = (index: number): Table => tables.find(({ starts }) => index < starts.at(-1)!)!;
-  const key = (index: number): string => `${path.basename(tableOf(index).name)}/${index - tableOf(index).starts[0]!}`;
+  const key = (index: number): string => `${path.basename(tableOf(index).name)}/${index - tableOf(index).starts[0]}`;
   return {
-    location: files.length === 1 ? files[0]! : path.dirname(files[0]!),
+    location: files.length === 1 ? files[0] : path.dirname(files[0]),
     kind: 'parquet',
     count: rows,
     classNames,
     key,
-    label: (index) => labels[index]!,
+    label: (index) => labels[index],
     async read(index) {
       const { file, metadata, starts, name } = tableOf(index);
       const group = starts.findIndex((start, i) => index >= start && index < (starts[i + 1] ?? 0));
-      const [start, end] = [starts[group]!, starts[group + 1]!];
+      const [start, end] = [starts[group], starts[group + 1]];
       const id = `${name}:${group}`;
       let records = kept.get(id);
       if (records === undefined) {
-        const [rowStart, rowEnd] = [start - starts[0]!, end - starts[0]!];
+        const [rowStart, rowEnd] = [start - starts[0], end - starts[0]];
         records = parquetReadObjects({ file, metadata, columns: [image], rowStart, rowEnd, utf8: false, compressors });
         kept.set(id, records);
         for (const old of [...kept.keys()].slice(0, -ROW_GROUPS_KEPT)) kept.delete(old);
       }
       try {
-        const cell = (await records)[index - start]![image] as { bytes?: unknown } | Uint8Array | null;
+        const cell = (await records)[index - start][image] as { bytes?: unknown } | Uint8Array | null;
         const bytes = cell instanceof Uint8Array ? cell : cell?.bytes;
         if (!(bytes instanceof Uint8Array)) throw new Error('the row has no bytes; images kept as paths elsewhere are not read');
         return bytes;
@@ -119,15 +119,15 @@ async function bufferOf(handle: fs.FileHandle): Promise<AsyncBuffer> {
 
 /** The columns of images and labels, and the names of the classes. */
 function columnsOf(name: string, metadata: FileMetaData, { imageColumn, labelColumn }: ParquetOptions) {
-  const root = metadata.schema[0]!;
+  const root = metadata.schema[0];
   const top: { name: string; fields: string[]; bytes: boolean }[] = [];
   for (let at = 1, c = 0; c < (root.num_children ?? 0); c++) {
-    const element = metadata.schema[at]!;
+    const element = metadata.schema[at];
     const children = metadata.schema.slice(at + 1, at + 1 + (element.num_children ?? 0));
     top.push({ name: element.name, fields: children.map((child) => child.name), bytes: element.type === 'BYTE_ARRAY' });
     // Columns of images are one level deep; deeper ones are skipped over.
     let skip = element.num_children ?? 0;
-    for (at++; skip > 0; at++) skip += (metadata.schema[at]!.num_children ?? 0) - 1;
+    for (at++; skip > 0; at++) skip += (metadata.schema[at].num_children ?? 0) - 1;
   }
   const list = top.map((column) => column.name).join(', ');
   const missing = (wanted: string): ImageSourceError => new ImageSourceError(name, `it has no column "${wanted}"; it has ${list}.`);

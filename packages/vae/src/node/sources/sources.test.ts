@@ -111,7 +111,7 @@ describe('WebDataset', () => {
     const before = await openFiles();
     const tar = await fs.readFile(path.join(fixtures, 'gnu.tar'));
     const flipped = Buffer.from(tar);
-    flipped[10]! ^= 1;
+    flipped[10] ^= 1;
     const cases: [Record<string, Uint8Array>, RegExp][] = [
       [{ 'a.tar': tar.subarray(0, 1200) }, /truncated/],
       [{ 'b.tar': flipped }, /no tar header at byte 0/],

@@ -42,7 +42,7 @@ export async function* tarMembers(file: FileSource): AsyncGenerator<TarMember> {
     const checksum = Number.parseInt(text(header, 148, 8), 8);
     if (header.reduce((sum, byte, i) => sum + (i >= 148 && i < 156 ? 0x20 : byte), 0) !== checksum)
       throw new FormatError(file.name, `no tar header at byte ${position}: damaged, compressed (unpack it first), or no tar file.`);
-    const type = String.fromCharCode(header[156]!);
+    const type = String.fromCharCode(header[156]);
     const size = next.size ?? number(header, 124, 12);
     const offset = position + BLOCK;
     if (!Number.isSafeInteger(size) || size < 0 || offset + size > file.size)
@@ -71,7 +71,7 @@ const text = (header: Uint8Array, from: number, length: number): string =>
 
 function number(header: Uint8Array, from: number, length: number): number {
   // GNU tar writes large numbers in base 256, marked by the highest bit.
-  if (header[from]! & 0x80) return header.subarray(from + 1, from + length).reduce((value, byte) => value * 256 + byte, 0);
+  if (header[from] & 0x80) return header.subarray(from + 1, from + length).reduce((value, byte) => value * 256 + byte, 0);
   return Number.parseInt(text(header, from, length) || '0', 8);
 }
 

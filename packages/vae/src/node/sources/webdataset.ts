@@ -34,7 +34,7 @@ export async function openWebDataset(shards: readonly string[]): Promise<ImageSo
   try {
     for (const [number, shard] of shards.entries()) {
       files.push(await FileSource.open(shard));
-      for await (const sample of samplesOf(files[number]!, number)) samples.push(sample);
+      for await (const sample of samplesOf(files[number], number)) samples.push(sample);
     }
     if (samples.length === 0) throw new ImageSourceError(shards[0] ?? '', 'there is no image in the tar files.');
   } catch (error) {
@@ -42,18 +42,18 @@ export async function openWebDataset(shards: readonly string[]): Promise<ImageSo
     if (error instanceof FormatError) throw new ImageSourceError('WebDataset', error.message, { cause: error });
     throw error;
   }
-  const keyOf = ({ shard, key }: Sample): string => `${path.basename(shards[shard]!)}/${key}`;
+  const keyOf = ({ shard, key }: Sample): string => `${path.basename(shards[shard])}/${key}`;
   return {
-    location: shards.length === 1 ? shards[0]! : path.dirname(shards[0]!),
+    location: shards.length === 1 ? shards[0] : path.dirname(shards[0]),
     kind: 'webdataset',
     count: samples.length,
     classNames: [],
-    key: (index) => keyOf(samples[index]!),
-    label: (index) => samples[index]!.label,
+    key: (index) => keyOf(samples[index]),
+    label: (index) => samples[index].label,
     async read(index) {
-      const sample = samples[index]!;
+      const sample = samples[index];
       try {
-        return await files[sample.shard]!.read(sample.offset, sample.size);
+        return await files[sample.shard].read(sample.offset, sample.size);
       } catch (error) {
         throw new ImageError(keyOf(sample), `it cannot be read (${(error as Error).message}).`, { cause: error });
       }
