@@ -30,8 +30,9 @@ export interface Benchmark {
 
 /** The command line or the environment does not allow the benchmark asked for. */
 export class BenchmarkError extends DitMoeError {
+  static override readonly code = 'E_BENCHMARK';
   constructor(message: string, options?: ErrorOptions) {
-    super('E_BENCHMARK', message, options);
+    super(message, options);
   }
 }
 

@@ -11,32 +11,36 @@ export abstract class SamplerError extends DitMoeError {
 
 /** The command line asks for something impossible. */
 export class UsageError extends SamplerError {
+  static override readonly code = 'E_USAGE';
   readonly exitCode = exitCodes.usage;
   constructor(message: string) {
-    super('E_USAGE', message);
+    super(message);
   }
 }
 
 /** The result cannot be written. */
 export class OutputError extends SamplerError {
+  static override readonly code = 'E_OUTPUT';
   readonly exitCode = exitCodes.output;
   constructor(message: string, options?: ErrorOptions) {
-    super('E_OUTPUT', message, options);
+    super(message, options);
   }
 }
 
 /** The model is missing, damaged or of another kind. */
 export class ModelError extends SamplerError {
+  static override readonly code = 'E_MODEL';
   readonly exitCode = exitCodes.model;
   constructor(message: string, options?: ErrorOptions) {
-    super('E_MODEL', message, options);
+    super(message, options);
   }
 }
 
 /** Images, statistics or a network's weights cannot be used for an evaluation. */
 export class EvaluationError extends SamplerError {
+  static override readonly code = 'E_EVALUATION';
   readonly exitCode = exitCodes.evaluation;
   constructor(message: string, options?: ErrorOptions) {
-    super('E_EVALUATION', message, options);
+    super(message, options);
   }
 }

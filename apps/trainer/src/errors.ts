@@ -32,41 +32,46 @@ export abstract class TrainerError extends DitMoeError {
 
 /** The command line asks for something impossible. */
 export class UsageError extends TrainerError {
+  static override readonly code = 'E_USAGE';
   readonly exitCode = exitCodes.usage;
   constructor(message: string) {
-    super('E_USAGE', message);
+    super(message);
   }
 }
 
 /** The images cannot be used. */
 export class DataError extends TrainerError {
+  static override readonly code = 'E_DATA';
   readonly exitCode = exitCodes.data;
   constructor(message: string, options?: ErrorOptions) {
-    super('E_DATA', message, options);
+    super(message, options);
   }
 }
 
 /** The run folder cannot be used. */
 export class OutputError extends TrainerError {
+  static override readonly code = 'E_OUTPUT';
   readonly exitCode = exitCodes.output;
   constructor(message: string, options?: ErrorOptions) {
-    super('E_OUTPUT', message, options);
+    super(message, options);
   }
 }
 
 /** A checkpoint cannot be used. */
 export class CheckpointError extends TrainerError {
+  static override readonly code = 'E_CHECKPOINT';
   readonly exitCode = exitCodes.checkpoint;
   constructor(message: string, options?: ErrorOptions) {
-    super('E_CHECKPOINT', message, options);
+    super(message, options);
   }
 }
 
 /** Training gives no finite gradients any more. */
 export class DivergedError extends TrainerError {
+  static override readonly code = 'E_DIVERGED';
   readonly exitCode = exitCodes.diverged;
   constructor(message: string) {
-    super('E_DIVERGED', message);
+    super(message);
   }
 }
 

@@ -16,10 +16,8 @@ export type ConditionalDenoiser = (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => 
 
 /** The model gave NaN or infinity. */
 export class NotFiniteError extends DitMoeError {
+  static override readonly code = 'E_NOT_FINITE';
   constructor(step: number, time: number) {
-    super(
-      'E_NOT_FINITE',
-      `The model gave NaN or infinity in step ${step} at time ${time}; the sample is lost. Check its weights and precision.`,
-    );
+    super(`The model gave NaN or infinity in step ${step} at time ${time}; the sample is lost. Check its weights and precision.`);
   }
 }

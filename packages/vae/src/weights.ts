@@ -16,8 +16,9 @@ export interface WeightSource {
 
 /** The file is not this autoencoder. */
 export class AutoencoderWeightsError extends DitMoeError {
+  static override readonly code = 'E_AUTOENCODER_WEIGHTS';
   constructor(message: string, options?: ErrorOptions) {
-    super('E_AUTOENCODER_WEIGHTS', message, options);
+    super(message, options);
   }
 }
 

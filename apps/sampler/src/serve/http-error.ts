@@ -2,12 +2,13 @@
 import { DitMoeError } from '@dit-moe/tensor-ops';
 
 export class HttpError extends DitMoeError {
+  static override readonly code = 'E_HTTP';
   constructor(
     readonly status: number,
     code: string,
     message: string,
     readonly headers: Readonly<Record<string, string>> = {},
   ) {
-    super(code, message);
+    super(message, { code });
   }
 }

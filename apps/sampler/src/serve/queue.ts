@@ -3,8 +3,9 @@ import { DitMoeError } from '@dit-moe/tensor-ops';
 
 /** As many wait as may. */
 export class QueueFullError extends DitMoeError {
+  static override readonly code = 'E_QUEUE_FULL';
   constructor(limit: number) {
-    super('E_QUEUE_FULL', `${limit} requests are waiting already; try again later.`);
+    super(`${limit} requests are waiting already; try again later.`);
   }
 }
 

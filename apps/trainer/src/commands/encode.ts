@@ -201,6 +201,6 @@ function translated(error: unknown, { out }: EncodeFlags): unknown {
   if (error instanceof LatentCacheError) return new OutputError(message, { cause: error });
   if (error instanceof AutoencoderWeightsError || error instanceof HubError || error instanceof FormatError)
     return new CheckpointError(message, { cause: error });
-  if (DitMoeError.isInstance(error) && error.code === 'E_ARGUMENT') return new UsageError(message);
+  if (DitMoeError.isInstance(error) && ['E_ARGUMENT', 'E_ARRAY_JOB'].includes(error.code)) return new UsageError(message);
   return DitMoeError.isInstance(error) ? error : outputError(error, out);
 }

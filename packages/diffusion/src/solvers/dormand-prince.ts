@@ -35,9 +35,9 @@ export interface AdaptiveOptions extends SolverOptions, PredictionOptions {
 
 /** The tolerances cannot be met. */
 export class StepSizeError extends DitMoeError {
+  static override readonly code = 'E_STEP_SIZE';
   constructor(evaluations: number, time: number) {
     super(
-      'E_STEP_SIZE',
       `Dormand-Prince used ${evaluations} evaluations and reached only time ${time.toPrecision(3)}: raise the tolerances or maxEvaluations.`,
     );
   }

@@ -31,6 +31,7 @@ export function withoutWrappers(file: TensorFile): TensorFile {
 
 /** A file's tensors are not those of the model; the lists say which. */
 export class WeightsMismatchError extends DitMoeError {
+  static override readonly code = 'E_WEIGHTS_MISMATCH';
   constructor(
     where: string,
     readonly missing: readonly string[],
@@ -41,7 +42,7 @@ export class WeightsMismatchError extends DitMoeError {
       list.length === 0 ? [] : [`${title} ${list.slice(0, 8).join(', ')}${list.length > 8 ? `, ... (${list.length} in all)` : ''}`];
     const lists = [...some('missing:', missing), ...some('unexpected:', unexpected), ...some('of another shape:', misshaped)];
     const hint = missing.length + misshaped.length === 0 ? ' Set strict: false to leave out what the model does not have.' : '';
-    super('E_WEIGHTS_MISMATCH', `${where} does not fit the model; ${lists.join('; ')}.${hint}`);
+    super(`${where} does not fit the model; ${lists.join('; ')}.${hint}`);
   }
 }
 

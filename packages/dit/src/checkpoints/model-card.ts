@@ -40,8 +40,9 @@ export interface LatentSpace {
 
 /** A model is not what its user takes it for; every difference is listed. */
 export class ModelMismatchError extends DitMoeError {
+  static override readonly code = 'E_MODEL_MISMATCH';
   constructor(where: string, differences: readonly string[]) {
-    super('E_MODEL_MISMATCH', `${where} is another kind of model: ${differences.join('; ')}.`);
+    super(`${where} is another kind of model: ${differences.join('; ')}.`);
   }
 }
 

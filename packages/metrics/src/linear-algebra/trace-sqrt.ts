@@ -7,7 +7,7 @@
  * smallest eigenvalue `m` the trapezoidal rule converges geometrically, as in method 3 of Hale, Higham and Trefethen (2008). An
  * eigenvalue that rounding made negative counts as zero: the integral of `log |x + t^2|` is then as large as for `x = 0`.
  */
-import { DitMoeError } from '@dit-moe/tensor-ops';
+import { ArgumentError } from '@dit-moe/tensor-ops';
 import type { Algebra } from './algebra.js';
 import { type Band, reduceToBand } from './band.js';
 import { doubles } from './matrix.js';
@@ -21,7 +21,7 @@ const NODES = 64;
  * Sum of the square roots of the eigenvalues of `a`.
  *
  * @param a symmetric, positive semidefinite `[size, size]`
- * @throws DitMoeError `E_EIGEN` if the matrix is not finite
+ * @throws ArgumentError if the matrix is not finite
  */
 export function traceSqrt<T>(algebra: Algebra<T>, a: T, size: number): number {
   if (size === 0) return 0;
@@ -41,7 +41,7 @@ function bandTraceSqrt(band: Band): number {
     }
   }
   const largest = sums.reduce((a, b) => Math.max(a, b), 0);
-  if (!Number.isFinite(largest)) throw new DitMoeError('E_EIGEN', 'The matrix has entries that are not finite.');
+  if (!Number.isFinite(largest)) throw new ArgumentError('covariance', 'finite entries', 'NaN or infinity');
   if (largest === 0) return 0;
   const smallest = largest * RESOLVED;
   const padded = new Float64Array((size + width + 2) * (width + 2));

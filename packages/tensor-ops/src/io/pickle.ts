@@ -18,12 +18,12 @@ export const MAX_PICKLE_STACK = 2 ** 20;
 
 /** A pickle names a function or class that is not allowed. */
 export class ForbiddenGlobalError extends DitMoeError {
+  static override readonly code = 'E_FORBIDDEN_GLOBAL';
   /** For example `os.system`. */
   readonly global: string;
 
   constructor(where: string, global: string) {
     super(
-      'E_FORBIDDEN_GLOBAL',
       `${where}: the pickle asks Python to use "${global}", which is not among the names that a checkpoint needs. Nothing was run. ` +
         'If you trust the file, save its tensors again with torch.save of a plain dictionary, or convert it to safetensors.',
     );
@@ -32,7 +32,9 @@ export class ForbiddenGlobalError extends DitMoeError {
 }
 
 /** A pickle ended before its STOP; more bytes may help. */
-export class PickleTruncatedError extends FormatError {}
+export class PickleTruncatedError extends FormatError {
+  static override readonly code = 'E_PICKLE_TRUNCATED';
+}
 
 /** What an allowed name stands for. Values of the pickle are plain data: null, boolean, number, bigint, string, Uint8Array,
  * array (lists and tuples), Map (dictionaries), Set, {@link PickleObject}, PickleGlobal, or what `call` and `persistent` gave. */

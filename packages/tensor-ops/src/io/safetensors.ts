@@ -53,8 +53,9 @@ export interface SafetensorsHeader {
 
 /** A file is not what it claims to be. */
 export class FormatError extends DitMoeError {
+  static override readonly code: string = 'E_FORMAT';
   constructor(where: string, problem: string, options?: ErrorOptions) {
-    super('E_FORMAT', `${where}: ${problem}`, options);
+    super(`${where}: ${problem}`, options);
   }
 }
 

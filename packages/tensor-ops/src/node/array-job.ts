@@ -9,8 +9,9 @@ export interface Worker {
 
 /** The variables of a scheduler do not tell the part of this process. */
 export class ArrayJobError extends DitMoeError {
+  static override readonly code = 'E_ARRAY_JOB';
   constructor(message: string) {
-    super('E_ARGUMENT', message);
+    super(message);
   }
 }
 

@@ -11,19 +11,20 @@ import { DitMoeError } from '../errors.js';
 import { elfProblem } from './elf.js';
 import { repairOf } from './library/index.js';
 import { keepLoaded, withoutStderr } from './native-process.js';
+import { RuntimeStartError } from './tensorflow-error.js';
 
 /** An address in this process; 0 is NULL. User-space addresses have 47 bits, so a number holds them exactly. */
 export type Pointer = number;
 
 /** libtensorflow exists but cannot be loaded or lacks functions. */
 export class LibraryLoadError extends DitMoeError {
+  static override readonly code = 'E_LIBRARY_LOAD';
   constructor(
     readonly directory: string,
     detail: string,
     options?: ErrorOptions,
   ) {
     super(
-      'E_LIBRARY_LOAD',
       `The TensorFlow library in ${directory} could not be loaded: ${detail}. To have it found or fetched anew: ${repairOf(directory)}`,
       options,
     );
@@ -129,8 +130,7 @@ function enlargeStacks(): void {
   try {
     koffi.config(sizes);
   } catch (cause) {
-    throw new DitMoeError(
-      'E_STACK',
+    throw new RuntimeStartError(
       `koffi was used in this process before, with stacks of ${Math.min(sync, async)} bytes, and cannot change them any more; TensorFlow needs ${STACK_BYTES}. Start the runtime before other libraries, or call koffi.config(${JSON.stringify(sizes)}) first.`,
       { cause },
     );
@@ -145,7 +145,7 @@ const libraryNames =
 /**
  * Loads libtensorflow from `directory` and binds its functions.
  * @throws LibraryLoadError if a file is missing, damaged, or lacks a function
- * @throws DitMoeError `E_STACK` if koffi has been used in this process with smaller stacks
+ * @throws RuntimeStartError if koffi has been used in this process with smaller stacks
  */
 export function loadCApi(directory: string): CApi {
   enlargeStacks();

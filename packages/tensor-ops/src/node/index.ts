@@ -14,4 +14,4 @@ export {
 export * from './machine-report.js';
 export { BACKEND_NAME, type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';
 export * from './start-backend.js';
-export { RuntimeStoppedError, TensorFlowError } from './tensorflow-error.js';
+export { RuntimeStartError, RuntimeStoppedError, TensorFlowError } from './tensorflow-error.js';

@@ -6,7 +6,7 @@
  * (assignments, optimizer updates, prints) are recorded only, so recording has no side effect. Reads and writes of one variable keep their program order by control
  * edges, as TensorFlow's own automatic control dependencies do.
  */
-import { DitMoeError, HostReadError } from '../errors.js';
+import { HostReadError, RecordingError } from '../errors.js';
 import { DataType } from '../tensorflow-backend.js';
 import type { HostValues, KernelAttribute, Op, TensorFlowBinding, TensorMetadata } from './binding.js';
 import { BindingConstants } from './binding-constants.js';
@@ -103,8 +103,7 @@ export class Recorder extends BindingConstants {
     setAttributes: (op: Op) => void,
   ): TensorMetadata[] {
     if (name === 'VarHandleOp' || name === 'DestroyResourceOp') {
-      throw new DitMoeError(
-        'E_RECORDING',
+      throw new RecordingError(
         'A Parameter was created or disposed inside a compiled step. Create parameters before the step, dispose them after it.',
       );
     }
@@ -150,7 +149,7 @@ export class Recorder extends BindingConstants {
         return;
       }
       if (numOutputs > 0)
-        throw new DitMoeError('E_RECORDING', `${name} changes a variable and returns a tensor; a compiled step cannot hold such an op.`);
+        throw new RecordingError(`${name} changes a variable and returns a tensor; a compiled step cannot hold such an op.`);
       for (const read of reads) control.add(`^${read}`);
       this.readsSinceWrite.set(variable, []);
       this.lastWrite.set(variable, node);

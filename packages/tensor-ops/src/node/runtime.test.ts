@@ -4,7 +4,7 @@ import { residentGrowth } from '../../test/resident-growth.js';
 import { compile } from '../compile.js';
 import { Parameter } from '../parameter.js';
 import { DataType, type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
-import { TensorFlowError, type TensorFlowRuntime, useTensorFlow } from './index.js';
+import { RuntimeStoppedError, TensorFlowError, type TensorFlowRuntime, useTensorFlow } from './index.js';
 
 let runtime: TensorFlowRuntime;
 let backend: TensorFlowBackend;
@@ -28,7 +28,7 @@ test('the runtime reports its version, threads and devices, and starts once', as
   expect(runtime.version).toMatch(/^2\.\d+\.\d+$/);
   expect(runtime.devices.some((d) => d.type === 'CPU')).toBe(true);
   expect(await useTensorFlow()).toBe(runtime);
-  await expect(useTensorFlow({ threads: runtime.threads.intraOp + 1 })).rejects.toMatchObject({ code: 'E_RUNTIME_STARTED' });
+  await expect(useTensorFlow({ threads: runtime.threads.intraOp + 1 })).rejects.toMatchObject({ code: 'E_RUNTIME_START' });
   await expect(useTensorFlow({ threads: 0 })).rejects.toMatchObject({ code: 'E_ARGUMENT' });
 });
 
@@ -156,6 +156,7 @@ test('a failing op throws a typed error with op, input shapes and attributes, an
     error = caught;
   }
   expect(TensorFlowError.isInstance(error)).toBe(true);
+  expect(RuntimeStoppedError.isInstance(error)).toBe(false);
   expect(error).toMatchObject({ code: 'E_TENSORFLOW', status: 'INVALID_ARGUMENT', operation: 'MatMul' });
   expect(String(error)).toMatch(/\[2,3\] \[2,3\].*transpose_a/);
   expect(() => backend.raw('NoSuchOp', [a])).toThrow(/NoSuchOp/);

@@ -4,10 +4,11 @@
 import os from 'node:os';
 import util from 'node:util';
 import * as tf from '@tensorflow/tfjs';
-import { ArgumentError, DitMoeError } from '../errors.js';
+import { ArgumentError } from '../errors.js';
 import { type Device, TensorFlowBinding } from './binding.js';
 import { loadCApi } from './c-api.js';
 import { type FoundLibrary, findLibtensorflow } from './library/index.js';
+import { RuntimeStartError } from './tensorflow-error.js';
 
 export interface TensorFlowOptions {
   /** Threads inside one op (default: every core). */
@@ -51,7 +52,7 @@ let threadPool: number | undefined;
  * Starts the TensorFlow runtime and makes it the current tfjs backend. Later calls return the same runtime.
  *
  * @throws ArgumentError for thread counts that are not positive integers
- * @throws DitMoeError `E_RUNTIME_STARTED` if it runs already with other thread or memory options, or ran with other `threads`
+ * @throws RuntimeStartError if it runs already with other thread or memory options, or ran with other `threads`
  * @throws LibraryLoadError, LibraryError if libtensorflow cannot be found, fetched or loaded
  */
 export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<TensorFlowRuntime> {
@@ -65,18 +66,14 @@ export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<Te
   if (starting !== undefined) {
     const asked = options.threads !== undefined || options.interOpThreads !== undefined || options.gpuMemoryGrowth !== undefined;
     if (asked && key !== startedWith) {
-      throw new DitMoeError(
-        'E_RUNTIME_STARTED',
-        `The TensorFlow runtime already runs with ${startedWith}; it cannot be started again with ${key}.`,
-      );
+      throw new RuntimeStartError(`The TensorFlow runtime already runs with ${startedWith}; it cannot be started again with ${key}.`);
     }
     const runtime = await starting;
     tf.setBackend(BACKEND_NAME);
     return runtime;
   }
   if (threadPool !== undefined && threadPool !== threads) {
-    throw new DitMoeError(
-      'E_RUNTIME_STARTED',
+    throw new RuntimeStartError(
       `The TensorFlow runtime ran with ${threadPool} threads in this process, and TensorFlow keeps them; it cannot be started again with ${threads}.`,
     );
   }
@@ -109,7 +106,7 @@ async function start(
   await import('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
   const { TensorFlowNodeBackend } = await import('./backend.js');
   tf.registerBackend(BACKEND_NAME, () => new TensorFlowNodeBackend(binding) as unknown as tf.KernelBackend, 3);
-  if (!tf.setBackend(BACKEND_NAME)) throw new DitMoeError('E_RUNTIME', 'tfjs refused the TensorFlow backend.');
+  if (!tf.setBackend(BACKEND_NAME)) throw new RuntimeStartError('tfjs refused the TensorFlow backend.');
   return {
     version: binding.TF_Version,
     library,

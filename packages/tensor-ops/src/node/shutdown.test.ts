@@ -66,7 +66,7 @@ test('TensorFlow keeps its threads, so another number is refused', async () => {
   const runtime = await useTensorFlow();
   const { intraOp } = runtime.threads;
   await runtime.shutdown();
-  await expect(useTensorFlow({ threads: intraOp + 1 })).rejects.toMatchObject({ code: 'E_RUNTIME_STARTED' });
+  await expect(useTensorFlow({ threads: intraOp + 1 })).rejects.toMatchObject({ code: 'E_RUNTIME_START' });
   const again = await useTensorFlow();
   expect(again.threads.intraOp).toBe(intraOp);
   await again.shutdown();

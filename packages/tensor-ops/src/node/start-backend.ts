@@ -9,8 +9,9 @@ import { type TensorFlowOptions, useTensorFlow } from './runtime.js';
 
 /** The backend asked for cannot be started. */
 export class BackendError extends DitMoeError {
+  static override readonly code = 'E_BACKEND';
   constructor(message: string, options?: ErrorOptions) {
-    super('E_BACKEND', message, options);
+    super(message, options);
   }
 }
 

@@ -4,11 +4,9 @@ import { DitMoeError } from '../errors.js';
 
 /** A parameter does not influence the loss. */
 export class NoGradientError extends DitMoeError {
+  static override readonly code = 'E_NO_GRADIENT';
   constructor(names: readonly string[]) {
-    super(
-      'E_NO_GRADIENT',
-      `The loss does not depend on ${names.join(', ')}. Leave these tensors out, or set allowZeros to get zero gradients.`,
-    );
+    super(`The loss does not depend on ${names.join(', ')}. Leave these tensors out, or set allowZeros to get zero gradients.`);
   }
 }
 

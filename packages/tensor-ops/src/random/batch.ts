@@ -18,9 +18,9 @@ export interface RandomBatch extends RandomKey {
 
 /** Random numbers were drawn while a compiled step was being recorded, which would repeat the same numbers in every run. */
 export class FrozenRandomError extends DitMoeError {
+  static override readonly code = 'E_FROZEN_RANDOM';
   constructor(operation: string) {
     super(
-      'E_FROZEN_RANDOM',
       `${operation} was called while a compiled step was being recorded; its numbers would be the same in every run. ` +
         'Draw them before the step and pass the tensor in.',
     );

@@ -11,8 +11,9 @@ import { CachedRepository, exists, hubCacheFolder } from './hub-cache.js';
 
 /** Files could not be had from the hub, and are not in the cache; the message says what to do. */
 export class HubError extends DitMoeError {
+  static override readonly code = 'E_HUB';
   constructor(message: string, options?: ErrorOptions) {
-    super('E_HUB', message, options);
+    super(message, options);
   }
 }
 

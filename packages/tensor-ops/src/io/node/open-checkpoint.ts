@@ -12,8 +12,9 @@ import { TorchCheckpoint, type TorchCheckpointOptions } from './torch-file.js';
 
 /** The path is a checkpoint of a kind that is recognised but not read; the message says what to do instead. */
 export class UnsupportedCheckpointError extends DitMoeError {
+  static override readonly code = 'E_UNSUPPORTED_CHECKPOINT';
   constructor(path: string, problem: string) {
-    super('E_UNSUPPORTED_CHECKPOINT', `${path}: ${problem}`);
+    super(`${path}: ${problem}`);
   }
 }
 

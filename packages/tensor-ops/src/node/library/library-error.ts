@@ -11,7 +11,8 @@ export type LibraryErrorCode =
 
 /** libtensorflow could not be found, fetched or unpacked; the message ends with what to do. */
 export class LibraryError extends DitMoeError {
+  static override readonly code = 'E_LIBRARY';
   constructor(code: LibraryErrorCode, message: string, options?: ErrorOptions) {
-    super(code, message, options);
+    super(message, { ...options, code });
   }
 }

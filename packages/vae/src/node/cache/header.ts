@@ -44,8 +44,9 @@ export interface LatentsHeader {
 
 /** A latent cache that cannot be read or continued. */
 export class LatentCacheError extends DitMoeError {
+  static override readonly code = 'E_LATENT_CACHE';
   constructor(where: string, problem: string, options?: ErrorOptions) {
-    super('E_LATENT_CACHE', `${where}: ${problem}`, options);
+    super(`${where}: ${problem}`, options);
   }
 }
 

@@ -54,12 +54,12 @@ export interface LatentsResult extends LatentsProgress {
 
 /** Too many images could not be used. */
 export class TooManySkippedError extends DitMoeError {
+  static override readonly code = 'E_TOO_MANY_SKIPPED';
   readonly skippedImages: readonly SkippedImage[];
 
   constructor(skipped: readonly SkippedImage[], total: number, share: number) {
     const shown = skipped.slice(0, 5).map(({ key, reason }) => `\n  ${key}: ${reason}`);
     super(
-      'E_TOO_MANY_SKIPPED',
       `${skipped.length} of ${total} images cannot be used, more than ${100 * share} %:${shown.join('')}${skipped.length > 5 ? '\n  ...' : ''}\nAllow more only if that is what you expect.`,
     );
     this.skippedImages = skipped;

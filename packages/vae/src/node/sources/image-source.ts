@@ -23,8 +23,9 @@ export interface ImageSource {
 
 /** A source that cannot be used at all: missing, of no known kind, or without a single image. */
 export class ImageSourceError extends DitMoeError {
+  static override readonly code = 'E_IMAGE_SOURCE';
   constructor(location: string, problem: string, options?: ErrorOptions) {
-    super('E_IMAGE_SOURCE', `${location}: ${problem}`, options);
+    super(`${location}: ${problem}`, options);
   }
 }
 
