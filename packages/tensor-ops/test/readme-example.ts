@@ -20,7 +20,7 @@ const x = tf.tensor2d([
 const target = tf.tensor2d([[2], [-1], [1]]);
 for (let i = 0; i <= 200; i++) {
   const loss = await step.run(x, target);
-  if (i % 100 === 0) console.log(i, (await loss.data())[0].toFixed(5));
+  if (i % 100 === 0) console.log(i, (await loss.data())[0]!.toFixed(5));
   loss.dispose();
 }
 console.log(await weight.data()); // near 2 and -1
