@@ -4,8 +4,9 @@ const layers = {
   'packages/moe': ['packages/tensor-ops'],
   'packages/dit': ['packages/tensor-ops', 'packages/moe'],
   'packages/diffusion': ['packages/tensor-ops'],
-  'packages/vae': ['packages/tensor-ops'],
-  'packages/metrics': ['packages/tensor-ops'],
+  'packages/data': ['packages/tensor-ops'],
+  'packages/vae': ['packages/tensor-ops', 'packages/data'],
+  'packages/metrics': ['packages/tensor-ops', 'packages/data'],
 };
 const packages = Object.keys(layers);
 

@@ -1,8 +1,8 @@
 /** Image files: decoding, crops, EXIF orientation, refusals, and the roundings to 8 bits. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { centerCrop, imagesOfPixels, pixelRoundings, type Rounding } from '@dit-moe/vae';
-import { decodeImage, ImageError } from '@dit-moe/vae/node';
+import { centerCrop, imagesOfPixels, pixelRoundings, type Rounding } from '@dit-moe/data';
+import { decodeImage, ImageError } from '@dit-moe/data/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Comparison, check, compare, json, tensors } from './golden.js';
 import { onDevice } from './reference-model.js';

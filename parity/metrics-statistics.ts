@@ -1,6 +1,7 @@
 /** Files of reference statistics and of samples: values, refusals, distances between two files. */
 import path from 'node:path';
-import { frechetDistance, MetricError, npzImageShape, npzImages, type ReferenceStatistics, readStatistics } from '@dit-moe/metrics';
+import { npzImageShape, npzImages } from '@dit-moe/data';
+import { frechetDistance, MetricError, type ReferenceStatistics, readStatistics } from '@dit-moe/metrics';
 import { FormatError } from '@dit-moe/tensor-ops/io';
 import { openNpz } from '@dit-moe/tensor-ops/io/node';
 import { type Comparison, check, compare, json } from './golden.js';

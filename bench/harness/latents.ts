@@ -1,6 +1,7 @@
 /** A cache of random latents of 256 px images, written and read as those of `encode`. */
+
+import { fingerprintOf, type ImageSource, type LatentsHeader, writeLatents } from '@dit-moe/data/node';
 import { randomNormal } from '@dit-moe/tensor-ops';
-import { fingerprintOf, type ImageSource, type LatentsHeader, writeLatents } from '@dit-moe/vae/node';
 import sharp from 'sharp';
 
 const CLASSES = 1000;

@@ -2,7 +2,7 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { LatentCache, preprocessImage } from '@dit-moe/vae/node';
+import { LatentCache, preprocessImage } from '@dit-moe/data/node';
 import sharp from 'sharp';
 import { type BenchmarkOptions, type BenchmarkResult, result } from '../harness/benchmark.js';
 import { MOMENTS, makeLatents } from '../harness/latents.js';

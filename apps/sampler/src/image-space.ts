@@ -1,5 +1,5 @@
 /** What a model's samples are: pictures, or latents that an autoencoder turns into pictures. */
-import { type Pixels, toPixels } from '@dit-moe/diffusion';
+import { type Pixels, toPixels } from '@dit-moe/data';
 import type { ModelCard } from '@dit-moe/dit';
 import { type Autoencoder, downscale, posteriorOf, scaleLatents } from '@dit-moe/vae';
 import * as tf from '@tensorflow/tfjs-core';

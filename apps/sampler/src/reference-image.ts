@@ -1,6 +1,6 @@
 /** Pictures from files as the start of sampling, and masks of what is to be new. */
 import fs from 'node:fs/promises';
-import { preprocessImage } from '@dit-moe/vae/node';
+import { preprocessImage } from '@dit-moe/data/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { UsageError } from './errors.js';
 import type { OpenModel } from './model.js';

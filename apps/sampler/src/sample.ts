@@ -1,10 +1,10 @@
 /** Images from a model: each depends on the model, the settings, the seed and its number, not on its batch. */
+import type { Pixels } from '@dit-moe/data';
 import {
   classifierFreeGuidance,
   finish,
   type GridName,
   levels,
-  type Pixels,
   type Solver,
   type SolverName,
   type SolverState,

@@ -1,5 +1,5 @@
 /** Pictures in a terminal with 24-bit colours: two pixels in each character, the upper half block. */
-import type { Pixels } from '@dit-moe/diffusion';
+import type { Pixels } from '@dit-moe/data';
 
 /**
  * The picture as text. Wider ones are shrunk by averaging, smaller ones are left as they are.

@@ -14,7 +14,6 @@ export * from './guidance/rules.js';
 export * from './likelihood.js';
 export * from './objectives.js';
 export * from './paths.js';
-export * from './pixels.js';
 export * from './predictions.js';
 export * from './respacing.js';
 export * from './solvers/ddim.js';

@@ -1,6 +1,6 @@
 /** Draws docs/figures/diffusion-spiral.png: the points of the README's example from noise to data, one panel per stage. */
 import fs from 'node:fs';
-import { contactSheet, every, finish, type Pixels, sample } from '@dit-moe/diffusion';
+import { every, finish, sample } from '@dit-moe/diffusion';
 import type * as tf from '@tensorflow/tfjs-core';
 import { encode } from 'fast-png';
 import { start, trained } from './spiral.js';
@@ -23,16 +23,13 @@ async function draw(x: tf.Tensor): Promise<void> {
 
 await draw(start);
 await finish(every(EVERY, sample(trained, start, { solver: 'heun', steps: STEPS })), ({ x }) => draw(x));
-const pixels: Pixels = {
-  data: Uint8Array.from(panels.flatMap((panel) => [...panel])),
-  count: panels.length,
-  height: SIZE,
-  width: SIZE,
-  channels: 1,
-};
-const sheet = contactSheet(pixels, panels.length);
+// Side by side, with a white line between them.
+const width = panels.length * (SIZE + 1) - 1;
+const sheet = new Uint8Array(SIZE * width).fill(255);
+for (const [p, panel] of panels.entries())
+  for (let y = 0; y < SIZE; y++) sheet.set(panel.subarray(y * SIZE, (y + 1) * SIZE), y * width + p * (SIZE + 1));
 fs.writeFileSync(
   new URL('../../../docs/figures/diffusion-spiral.png', import.meta.url),
-  encode({ data: sheet.data, width: sheet.width, height: sheet.height, channels: 1, depth: 8 }),
+  encode({ data: sheet, width, height: SIZE, channels: 1, depth: 8 }),
 );
 process.exit(0);

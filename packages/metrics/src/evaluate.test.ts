@@ -1,9 +1,10 @@
+import type { Pixels } from '@dit-moe/data';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
-import { collectFeatures, evaluate, type ImageBatch, type MetricName } from './index.js';
+import { collectFeatures, evaluate, type MetricName } from './index.js';
 
 /** Pictures of two grey levels, by class. */
-const images = (labels: readonly number[]): ImageBatch => ({
+const images = (labels: readonly number[]): Pixels => ({
   data: Uint8Array.from(labels, (label, i) => 40 + 150 * label + (i % 7)),
   count: labels.length,
   ...{ height: 1, width: 1, channels: 1 },

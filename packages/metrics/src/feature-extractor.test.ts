@@ -1,11 +1,12 @@
+import type { Pixels } from '@dit-moe/data';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { collectFeatures, type ImageBatch, onlineEvaluation, pixelExtractor } from './index.js';
+import { collectFeatures, onlineEvaluation, pixelExtractor } from './index.js';
 
 beforeAll(async () => void (await tf.setBackend('cpu')));
 
 /** Reproducible grey images of two kinds: bright ones and dark ones. */
-function images(count: number, brightness: number, seed = 1): ImageBatch {
+function images(count: number, brightness: number, seed = 1): Pixels {
   let state = seed;
   const next = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32;
   return { data: Uint8Array.from({ length: count * 64 }, () => brightness + 100 * next()), count, height: 8, width: 8, channels: 1 };

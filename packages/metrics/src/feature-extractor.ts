@@ -1,8 +1,9 @@
 /** From images to features: the one thing that all metrics need, for any network. */
+
+import { type PixelBatches, type Pixels, rebatch } from '@dit-moe/data';
 import * as tf from '@tensorflow/tfjs-core';
 import { MetricError } from './errors.js';
 import { type Features, features } from './features.js';
-import { type ImageBatch, type ImageSource, rebatch } from './images/image-batch.js';
 import { StreamingMoments } from './moments.js';
 
 /**
@@ -51,7 +52,7 @@ export interface CollectedFeatures<Name extends string> {
  * @throws MetricError if there are no images, or the extractor gives something that is not features of them
  */
 export async function collectFeatures<Name extends string>(
-  source: ImageSource,
+  source: PixelBatches,
   extract: ExtractFeatures<Name>,
   options: CollectOptions<Name> = {},
 ): Promise<CollectedFeatures<Name>> {
@@ -107,14 +108,14 @@ function append<K, V>(lists: Map<K, V[]>, key: K, value: V): void {
 }
 
 /** `[B, H, W, 3]`; grey images get three equal channels. */
-function toTensor({ data, count, height, width, channels }: ImageBatch): tf.Tensor4D {
+function toTensor({ data, count, height, width, channels }: Pixels): tf.Tensor4D {
   if (channels === 3) return tf.tensor4d(data, [count, height, width, 3], 'int32');
   const rgb = new Uint8Array(data.length * 3);
   for (let i = 0; i < data.length; i++) rgb[3 * i] = rgb[3 * i + 1] = rgb[3 * i + 2] = data[i];
   return tf.tensor4d(rgb, [count, height, width, 3], 'int32');
 }
 
-async function* upTo(source: ImageSource, limit: number): AsyncGenerator<ImageBatch> {
+async function* upTo(source: PixelBatches, limit: number): AsyncGenerator<Pixels> {
   let left = limit;
   for await (const batch of source) {
     if (batch.count >= left) {

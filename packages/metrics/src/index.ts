@@ -26,9 +26,6 @@ export {
   frechetInterval,
   type Interval,
 } from './frechet-uncertainty.js';
-export { checkBatch, type ImageBatch, type ImageSource, rebatch } from './images/image-batch.js';
-export { npzImageShape, npzImages, npzLabels } from './images/npz-images.js';
-export { type ResampleKernel, type ResampleOptions, resample } from './images/resample.js';
 export { type InceptionOutput, type InceptionWeights, inception, type LayerTrace } from './inception/architecture.js';
 export { type InceptionResize, inceptionExtractor, resizeForInception } from './inception/extractor.js';
 export { inceptionGraph } from './inception/graph-weights.js';
@@ -41,6 +38,7 @@ export { type Moments, momentsOf, StreamingMoments } from './moments.js';
 export { type OnlineEvaluation, type OnlineEvaluationOptions, type OnlineEvaluationResult, onlineEvaluation } from './online.js';
 export { pixelExtractor } from './pixel-extractor.js';
 export { randomRows } from './random-rows.js';
+export { type ResampleKernel, type ResampleOptions, resample } from './resample.js';
 export type { DistancePrecision, TileOptions } from './squared-distances.js';
 export {
   hasStatistics,

@@ -4,11 +4,12 @@
  * The values rise as the number of images falls (their bias is of order 1/N), so they are named by it and compare with each
  * other only; never with a FID of 50,000 images.
  */
+
+import type { PixelBatches } from '@dit-moe/data';
 import { MetricError } from './errors.js';
 import { collectFeatures, type ExtractFeatures } from './feature-extractor.js';
 import { type Features, selectRows } from './features.js';
 import { frechetDistanceOf } from './frechet.js';
-import type { ImageSource } from './images/image-batch.js';
 import { kernelDistance, randomSubsets } from './kernel-distance.js';
 import { randomRows } from './random-rows.js';
 
@@ -53,7 +54,7 @@ export interface OnlineEvaluation {
    * @param sample gives `count` images; the same seeds every time make the curve smoother
    * @throws MetricError if it gives fewer
    */
-  evaluate(step: number, sample: (count: number) => ImageSource, signal?: AbortSignal): Promise<OnlineEvaluationResult>;
+  evaluate(step: number, sample: (count: number) => PixelBatches, signal?: AbortSignal): Promise<OnlineEvaluationResult>;
 }
 
 /** Subsets of the kernel distance; few, as it is only watched. */
@@ -65,14 +66,14 @@ const SUBSETS = 10;
  * @param real all real images, or as many as shall count
  */
 export async function onlineEvaluation<Name extends string>(
-  real: ImageSource,
+  real: PixelBatches,
   { every, count, extract, feature, batch = 32 }: OnlineEvaluationOptions<Name>,
   signal?: AbortSignal,
 ): Promise<OnlineEvaluation> {
   for (const [name, value] of Object.entries({ every, count, batch }))
     if (!Number.isInteger(value) || value < (name === 'count' ? 2 : 1))
       throw new MetricError('onlineEvaluation', `"${name}" must be an integer of at least ${name === 'count' ? 2 : 1}, found ${value}.`);
-  const rows = async (source: ImageSource, signal?: AbortSignal, limit?: number): Promise<Features> => {
+  const rows = async (source: PixelBatches, signal?: AbortSignal, limit?: number): Promise<Features> => {
     const found = (await collectFeatures(source, extract, { batch, keep: [feature], moments: [], limit, signal })).features[feature];
     if (found === undefined) throw new MetricError('onlineEvaluation', `the extractor gives no features named "${feature}".`);
     return found;

@@ -1,6 +1,6 @@
 import * as tf from '@tensorflow/tfjs-core';
 import type { FeatureExtractor } from './feature-extractor.js';
-import { resample } from './images/resample.js';
+import { resample } from './resample.js';
 
 /**
  * Features that need no weights: the pixels themselves, averaged to `side` x `side` and scaled to 0 ... 1. They see colours and

@@ -2,19 +2,12 @@
  * How the Frechet distance behaves on real data: features of a small classifier of handwritten digits, between halves of the real
  * images, and from one half to the other with noise, blur and class imbalance.
  */
+
 import { fileURLToPath } from 'node:url';
+import type { Pixels } from '@dit-moe/data';
 import { randomNormal } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs';
-import {
-  collectFeatures,
-  type ExtractFeatures,
-  type Features,
-  features,
-  frechetDistanceOf,
-  type ImageBatch,
-  momentsOf,
-  randomRows,
-} from '../src/index.js';
+import { collectFeatures, type ExtractFeatures, type Features, features, frechetDistanceOf, momentsOf, randomRows } from '../src/index.js';
 import { pivotedCholesky } from '../src/linear-algebra/cholesky.js';
 import { openImageSet } from '../src/node/index.js';
 
@@ -39,7 +32,7 @@ export async function readDigits(): Promise<Digits> {
   return { pixels, labels: set.labels! };
 }
 
-const batchOf = (pixels: Uint8Array): ImageBatch => ({
+const batchOf = (pixels: Uint8Array): Pixels => ({
   data: pixels,
   count: pixels.length / PIXELS,
   height: SIDE,

@@ -1,6 +1,7 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { pixelRoundings } from '@dit-moe/data';
 import { randomNormal, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { encodeTensor, type HostTensor } from '@dit-moe/tensor-ops/io';
 import { writeSafetensors } from '@dit-moe/tensor-ops/io/node';
@@ -19,7 +20,6 @@ import {
   loadAutoencoder,
   nameIn,
   type Part,
-  pixelRoundings,
   stableDiffusionConfig,
   unscaleLatents,
   weightShapes,

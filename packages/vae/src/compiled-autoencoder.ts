@@ -2,13 +2,13 @@
  * An autoencoder ready for use: weights prepared for inference, one compiled step per size of picture, batches cut to fit a memory
  * budget, strips or tiles for large pictures, and 8-bit pixels in and out.
  */
+import { imagesOfPixels, type Pixels, pixelRoundings, type Rounding } from '@dit-moe/data';
 import { ArgumentError, type CompiledStep, compile, DataType, type Precision, packFilter, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { decodeChannelsLast, encodeChannelsLast, type PassOptions, padImages, unscaleLatents } from './autoencoder.js';
 import { type AutoencoderConfig, downscale } from './config.js';
 import { phaseName, winogradName } from './layers.js';
 import { activationBytes, batchSizeFor } from './memory.js';
-import { imagesOfPixels, pixelRoundings, type Rounding } from './pixels.js';
 import { decodeInStrips, encodeInStrips } from './strips/strips.js';
 import { decodeTiled, encodeTiled, type TilingOptions } from './tiling.js';
 import { phaseFilters } from './upsampling.js';
@@ -30,16 +30,6 @@ export interface AutoencoderOptions {
   tiling?: TilingOptions;
   /** How decoded pictures become 8-bit pixels (default `dit`, as the reference's sampling scripts). */
   rounding?: Rounding;
-}
-
-/** 8-bit pictures of one size, the channels of a pixel together. */
-export interface Pixels {
-  /** `[count, height, width, channels]`. */
-  data: Uint8Array;
-  count: number;
-  height: number;
-  width: number;
-  channels: number;
 }
 
 const DEFAULT_MEMORY_BUDGET = 2 ** 31;

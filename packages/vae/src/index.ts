@@ -1,12 +1,7 @@
 export * from './autoencoder.js';
 export * from './compiled-autoencoder.js';
 export * from './config.js';
-export * from './images/crop.js';
-export * from './images/imagenet.js';
-export * from './images/picture.js';
-export { type Filter, resize, type Window } from './images/resample.js';
 export * from './memory.js';
-export * from './pixels.js';
 export * from './posterior.js';
 export * from './presets.js';
 export { decodeInStrips, encodeInStrips, type StripOptions } from './strips/strips.js';

@@ -1,7 +1,7 @@
 /** `sample`: images of chosen classes, as one picture and on request as single files. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { contactSheet, type Pixels, pictureAt } from '@dit-moe/diffusion';
+import { contactSheet, type Pixels, pictureAt } from '@dit-moe/data';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { encode } from 'fast-png';

@@ -1,5 +1,6 @@
 /** Sampling that can be watched: every step as an event. Runs in the server and in the browser. */
-import { pictureAt, type SolverName } from '@dit-moe/diffusion';
+import { pictureAt } from '@dit-moe/data';
+import type { SolverName } from '@dit-moe/diffusion';
 import { ditSizes, hasExperts, type ModelCard, nullLabelOf } from '@dit-moe/dit';
 import { encode } from 'fast-png';
 import type { OpenModel, RoutedBatch } from '../model.js';

@@ -1,7 +1,7 @@
 /** The HTTP server: the page, and the API of `openapi.ts`. */
 import http, { type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { contactSheet } from '@dit-moe/diffusion';
+import { contactSheet } from '@dit-moe/data';
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import { decode, encode } from 'fast-png';
 import { type AccessRules, checkBinding, checkOrigin, checkToken } from './access.js';

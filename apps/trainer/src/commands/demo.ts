@@ -1,7 +1,7 @@
 /** `demo`: trains on the digits that come with this package, samples 20 images of each class, and checks them. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { contactSheet, type Pixels, pictureAt } from '@dit-moe/diffusion';
+import { contactSheet, type Pixels, pictureAt } from '@dit-moe/data';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { encode } from 'fast-png';
 import { resolveConfig } from '../config/resolve.js';

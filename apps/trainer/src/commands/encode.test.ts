@@ -1,7 +1,7 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { LatentCache } from '@dit-moe/vae/node';
+import { LatentCache } from '@dit-moe/data/node';
 import sharp from 'sharp';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { exitCodes } from '../errors.js';

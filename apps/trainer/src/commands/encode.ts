@@ -1,10 +1,5 @@
 /** `encode`: turns images into a cache of latents, so that training does not run the autoencoder. */
 import path from 'node:path';
-import { DitMoeError, type Precision } from '@dit-moe/tensor-ops';
-import { FormatError } from '@dit-moe/tensor-ops/io';
-import { HubError } from '@dit-moe/tensor-ops/io/node';
-import { arrayWorker, type BackendName, parseWorker, startBackend } from '@dit-moe/tensor-ops/node';
-import { AutoencoderWeightsError, batchSizeFor, downscale } from '@dit-moe/vae';
 import {
   fingerprintOf,
   type ImageSource,
@@ -13,13 +8,17 @@ import {
   type LatentsHeader,
   type LatentsProgress,
   numLatentShards,
-  type OpenedAutoencoder,
-  openAutoencoder,
   openImages,
   shardsOf,
   TooManySkippedError,
   writeLatents,
-} from '@dit-moe/vae/node';
+} from '@dit-moe/data/node';
+import { DitMoeError, type Precision } from '@dit-moe/tensor-ops';
+import { FormatError } from '@dit-moe/tensor-ops/io';
+import { HubError } from '@dit-moe/tensor-ops/io/node';
+import { arrayWorker, type BackendName, parseWorker, startBackend } from '@dit-moe/tensor-ops/node';
+import { AutoencoderWeightsError, batchSizeFor, downscale } from '@dit-moe/vae';
+import { type OpenedAutoencoder, openAutoencoder } from '@dit-moe/vae/node';
 import pc from 'picocolors';
 import sharp from 'sharp';
 import { CheckpointError, DataError, exitCodes, OutputError, outputError, UsageError } from '../errors.js';

@@ -1,20 +1,13 @@
 /** `train-vae`: trains a small autoencoder on images, for those without published weights or with pictures of another kind. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { contactSheet, pictureAt } from '@dit-moe/diffusion';
+import { contactSheet, imagesOfPixels, type Pixels, pictureAt } from '@dit-moe/data';
+import { ImageError, ImageSourceError, openImages, preprocessImage } from '@dit-moe/data/node';
 import { permutation } from '@dit-moe/tensor-ops';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
-import {
-  Autoencoder,
-  type AutoencoderConfig,
-  AutoencoderTrainer,
-  imagesOfPixels,
-  measureScaling,
-  type Pixels,
-  stableDiffusionConfig,
-} from '@dit-moe/vae';
-import { ImageError, ImageSourceError, openImages, preprocessImage, saveAutoencoder } from '@dit-moe/vae/node';
+import { Autoencoder, type AutoencoderConfig, AutoencoderTrainer, measureScaling, stableDiffusionConfig } from '@dit-moe/vae';
+import { saveAutoencoder } from '@dit-moe/vae/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { encode } from 'fast-png';
 import { DataError, exitCodes, OutputError, outputError, UsageError } from '../errors.js';

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { startBackend } from '@dit-moe/tensor-ops/node';
-import { LatentCache } from '@dit-moe/vae/node';
+import { LatentCache } from '@dit-moe/data/node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { encodeCommand } from '../commands/encode.js';
 import { checkpointBytes, curveOf, makeRoot, metricsLines, runTiny, tinyConfig } from '../testing/tiny-run.js';
@@ -10,7 +10,7 @@ import { classesOf } from './classes.js';
 import { openData } from './open.js';
 
 const repository = path.join(import.meta.dirname, '../../../..');
-const fixtures = path.join(repository, 'packages/vae/test/fixtures');
+const fixtures = path.join(repository, 'packages/data/test/fixtures');
 const vae = path.join(repository, 'golden/vae/no_quant_conv');
 const { root, images, newRun } = makeRoot();
 const latents = path.join(root, 'latents');

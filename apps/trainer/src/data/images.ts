@@ -7,8 +7,8 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { centerCrop } from '@dit-moe/vae';
-import { decodeImage, type ImageSource, ImageSourceError, openImages } from '@dit-moe/vae/node';
+import { centerCrop } from '@dit-moe/data';
+import { type ImageSource, ImageSourceError, decodeImage, openImages } from '@dit-moe/data/node';
 import { DataError } from '../errors.js';
 import { type Classes, classesOf } from './classes.js';
 import type { DataSource, SampleRequest } from './source.js';

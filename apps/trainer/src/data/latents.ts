@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { randomNormal } from '@dit-moe/tensor-ops';
-import { LatentCache, LatentCacheError } from '@dit-moe/vae/node';
+import { LatentCache, LatentCacheError } from '@dit-moe/data/node';
 import { DataError } from '../errors.js';
 import { classesOf } from './classes.js';
 import type { DataSource } from './source.js';

@@ -1,5 +1,5 @@
 /** From what a model makes to pictures: pixels as they are, latents through their autoencoder or, without it, in false colours. */
-import { type Pixels, toPixels } from '@dit-moe/diffusion';
+import { type Pixels, toPixels } from '@dit-moe/data';
 import type { ModelCard } from '@dit-moe/dit';
 import { unscaleLatents } from '@dit-moe/vae';
 import { openAutoencoder } from '@dit-moe/vae/node';

@@ -1,9 +1,9 @@
 /** Online metrics: a few samples with fixed seeds against real images, comparable within a run only. */
 
+import type { Pixels } from '@dit-moe/data';
 import type { ModelCard } from '@dit-moe/dit';
 import {
   disposeInception,
-  type ImageBatch,
   inceptionExtractor,
   loadInception,
   type OnlineEvaluation,
@@ -66,7 +66,7 @@ async function openInception(location: string) {
 }
 
 /** Real images, evenly spread over the records. */
-async function* realImages(source: DataSource, decoder: Decoder): AsyncGenerator<ImageBatch> {
+async function* realImages(source: DataSource, decoder: Decoder): AsyncGenerator<Pixels> {
   const count = Math.min(source.count, REAL_IMAGES);
   const length = source.channels * source.height * source.width;
   for (let start = 0; start < count; start += BATCH) {
@@ -89,7 +89,7 @@ async function* generated(
   decoder: Decoder,
   weights: Readonly<Record<string, Parameter>>,
   count: number,
-): AsyncGenerator<ImageBatch> {
+): AsyncGenerator<Pixels> {
   const { steps, guidance } = config.sampling;
   const labels = Array.from({ length: count }, (_, i) => i % card.classNames.length);
   // Other numbers than the previews', which come from the start of the same seed's sequence.

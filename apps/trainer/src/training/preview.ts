@@ -1,7 +1,7 @@
 /** Samples of a running training with fixed seeds, so that pictures of different steps can be compared. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { contactSheet } from '@dit-moe/diffusion';
+import { contactSheet } from '@dit-moe/data';
 import type { ModelCard } from '@dit-moe/dit';
 import type { Parameter } from '@dit-moe/tensor-ops';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';

@@ -1,5 +1,6 @@
 /** Samples from the averaged weights, for previews, online metrics and the demo. */
-import { classifierFreeGuidance, finish, type ObjectiveOptions, objective, type Pixels, sample } from '@dit-moe/diffusion';
+import type { Pixels } from '@dit-moe/data';
+import { classifierFreeGuidance, finish, type ObjectiveOptions, objective, sample } from '@dit-moe/diffusion';
 import { dit, type ModelCard } from '@dit-moe/dit';
 import { compile, type Parameter, type Precision, randomNormalBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';

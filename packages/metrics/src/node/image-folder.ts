@@ -1,9 +1,9 @@
 /** Images of a folder, decoded by sharp (libvips) as they are asked for. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import type { Pixels } from '@dit-moe/data';
 import sharp from 'sharp';
 import { MetricError } from '../errors.js';
-import type { ImageBatch } from '../images/image-batch.js';
 
 const EXTENSIONS = new Set(['.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif', '.tiff', '.gif', '.avif']);
 const LOSSY = new Set(['.jpg', '.jpeg', '.webp', '.avif']);
@@ -49,12 +49,12 @@ export async function listImages(folder: string): Promise<ImageFiles> {
  * stored, 16 bits become 8.
  * @throws MetricError naming the file that cannot be decoded
  */
-export async function* decodeImages(files: readonly string[]): AsyncGenerator<ImageBatch> {
+export async function* decodeImages(files: readonly string[]): AsyncGenerator<Pixels> {
   for (let start = 0; start < files.length; start += DECODE_AT_ONCE)
     for (const image of await Promise.all(files.slice(start, start + DECODE_AT_ONCE).map(decode))) yield image;
 }
 
-async function decode(file: string): Promise<ImageBatch> {
+async function decode(file: string): Promise<Pixels> {
   try {
     const { data, info } = await sharp(file, { failOn: 'error', limitInputPixels: MAX_PIXELS })
       .removeAlpha()

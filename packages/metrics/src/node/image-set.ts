@@ -1,10 +1,10 @@
 /** A set of images by its path: an .npz file, a folder of images, or a folder with `samples.npz`. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import type { PixelBatches } from '@dit-moe/data';
+import { npzImageShape, npzImages, npzLabels } from '@dit-moe/data';
 import { openNpz } from '@dit-moe/tensor-ops/io/node';
 import { MetricError } from '../errors.js';
-import type { ImageSource } from '../images/image-batch.js';
-import { npzImageShape, npzImages, npzLabels } from '../images/npz-images.js';
 import { hasStatistics, type ReferenceStatistics, readStatistics } from '../statistics/reference-statistics.js';
 import { decodeImages, listImages } from './image-folder.js';
 
@@ -18,7 +18,7 @@ export interface ImageSet {
   /** Height and width, if all are known to have them. */
   size?: readonly [number, number];
   /** The images from the first on, as often as asked for. */
-  images(): ImageSource;
+  images(): PixelBatches;
   statistics?: ReferenceStatistics;
   /** Class of each image: `arr_1`, or the subfolder. */
   labels?: number[];

@@ -3,7 +3,7 @@ import { compile } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { MetricError } from '../errors.js';
 import type { FeatureExtractor } from '../feature-extractor.js';
-import { type ResampleOptions, resample } from '../images/resample.js';
+import { type ResampleOptions, resample } from '../resample.js';
 import { interpolatePositions } from './interpolate-positions.js';
 import type { StateDict } from './state-dict.js';
 import { type VisionBlock, type VisionConfig, type VisionWeights, visionTransformer } from './vision-transformer.js';

@@ -2,7 +2,7 @@ import fs from 'node:fs/promises';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
 import loadWabt from 'wabt';
-import { RESAMPLE_WASM } from '../../images/resample-wasm.js';
+import { RESAMPLE_WASM } from '../../pictures/resample-wasm.js';
 import { centerCrop, flipped, type Picture, randomCrop, randomFlip, resize } from '../../index.js';
 import { decodeImage, ImageError, preprocessImage } from '../index.js';
 
@@ -19,7 +19,7 @@ const encode = ({ data, width, height }: Picture) => sharp(data, { raw: { width,
 
 describe('crops', () => {
   test('the WebAssembly module is that of its source', async () => {
-    const folder = new URL('../../images/', import.meta.url);
+    const folder = new URL('../../pictures/', import.meta.url);
     const module = (await loadWabt()).parseWat('resample.wat', await fs.readFile(new URL('resample.wat', folder), 'utf8'), { simd: true });
     expect(Buffer.from(module.toBinary({}).buffer).toString('base64')).toBe(RESAMPLE_WASM);
   });

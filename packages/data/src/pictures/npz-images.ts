@@ -1,7 +1,7 @@
 /** Images of an .npz file as ADM's sampler writes them (`arr_0`, uint8 `[N, H, W, C]`), streamed. */
 import type { Npz } from '@dit-moe/tensor-ops/io';
-import { MetricError } from '../errors.js';
-import type { ImageBatch } from './image-batch.js';
+import { FormatError } from '@dit-moe/tensor-ops/io';
+import type { Pixels } from './pixels.js';
 
 /** Bytes that are read at once, at most: 50,000 images of 512 x 512 are 39 GB. */
 const BATCH_BYTES = 16 * 2 ** 20;
@@ -9,18 +9,18 @@ const BATCH_BYTES = 16 * 2 ** 20;
 /** Shape `[N, H, W, C]` of the images in a file. */
 export async function npzImageShape(npz: Npz, name = 'arr_0'): Promise<readonly [number, number, number, number]> {
   if (!npz.names.includes(name))
-    throw new MetricError('images', `the .npz file has no array "${name}"; it has ${npz.names.slice(0, 10).join(', ') || 'none'}.`);
+    throw new FormatError('images', `the .npz file has no array "${name}"; it has ${npz.names.slice(0, 10).join(', ') || 'none'}.`);
   const { dtype, shape } = await npz.info(name);
   if (dtype !== 'U8' || shape.length !== 4 || (shape[3] !== 1 && shape[3] !== 3))
-    throw new MetricError('images', `"${name}" is ${dtype} [${shape}], expected U8 [N, H, W, 1 or 3] (NHWC).`);
+    throw new FormatError('images', `"${name}" is ${dtype} [${shape}], expected U8 [N, H, W, 1 or 3] (NHWC).`);
   return shape as [number, number, number, number];
 }
 
 /**
  * Images of an .npz file, some at a time.
- * @throws MetricError if the array is not one of images
+ * @throws FormatError if the array is not one of images
  */
-export async function* npzImages(npz: Npz, name = 'arr_0'): AsyncGenerator<ImageBatch> {
+export async function* npzImages(npz: Npz, name = 'arr_0'): AsyncGenerator<Pixels> {
   const [, height, width, channels] = await npzImageShape(npz, name);
   const rows = Math.max(1, Math.floor(BATCH_BYTES / Math.max(1, height * width * channels)));
   for await (const { data, shape } of npz.rows(name, rows)) yield { data: data as Uint8Array, count: shape[0], height, width, channels };

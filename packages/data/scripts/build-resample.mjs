@@ -1,8 +1,8 @@
-/** Assembles src/images/resample.wat into src/images/resample-wasm.ts: `node scripts/build-resample.mjs`. */
+/** Assembles src/pictures/resample.wat into src/pictures/resample-wasm.ts: `node scripts/build-resample.mjs`. */
 import fs from 'node:fs/promises';
 import loadWabt from 'wabt';
 
-const folder = new URL('../src/images/', import.meta.url);
+const folder = new URL('../src/pictures/', import.meta.url);
 const wabt = await loadWabt();
 const module = wabt.parseWat('resample.wat', await fs.readFile(new URL('resample.wat', folder), 'utf8'), { simd: true });
 const { buffer } = module.toBinary({});

@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { imagenetClasses } from '../../images/imagenet.js';
+import { imagenetClasses } from '../../pictures/imagenet.js';
 import { type ImageSource, ImageSourceError, openImages } from '../index.js';
 
 const fixtures = path.join(import.meta.dirname, '../../../test/fixtures');

@@ -1,8 +1,8 @@
 /** A folder of images with one sub-folder per class, as torchvision's ImageFolder. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { imagenetClasses } from '../../images/imagenet.js';
-import { ImageError } from '../images/image-error.js';
+import { imagenetClasses } from '../../pictures/imagenet.js';
+import { ImageError } from '../pictures/image-error.js';
 import { byName, type ImageSource, ImageSourceError, imageExtensions } from './image-source.js';
 
 /**

@@ -1,6 +1,6 @@
 /** From an image file to the pixels that an autoencoder is given. */
-import { centerCrop, randomCrop } from '../../images/crop.js';
-import type { Picture } from '../../images/picture.js';
+import { centerCrop, randomCrop } from '../../pictures/crop.js';
+import type { Picture } from '../../pictures/picture.js';
 import { decodeImage } from './decode-image.js';
 
 /** How pictures become squares; part of a latent cache's header. */

@@ -1,27 +1,19 @@
 /** Images as the metrics take them, whatever they come from: bytes in memory, files, an archive, a generator. */
-import { MetricError } from '../errors.js';
-
-/** Images of one size, `[count, height, width, channels]`, 0 ... 255; one channel is grey, three are RGB. */
-export interface ImageBatch {
-  data: Uint8Array;
-  count: number;
-  height: number;
-  width: number;
-  channels: number;
-}
+import { ArgumentError } from '@dit-moe/tensor-ops';
+import type { Pixels } from './pixels.js';
 
 /** Batches of images, of any number each: a list, a generator, a reader of this package. */
-export type ImageSource = AsyncIterable<ImageBatch> | Iterable<ImageBatch>;
+export type PixelBatches = AsyncIterable<Pixels> | Iterable<Pixels>;
 
 /**
  * The batch, if it is one.
- * @throws MetricError if the number of bytes does not fit, or there are neither 1 nor 3 channels
+ * @throws ArgumentError if the number of bytes does not fit, or there are neither 1 nor 3 channels
  */
-export function checkBatch(batch: ImageBatch): ImageBatch {
+export function checkBatch(batch: Pixels): Pixels {
   const { data, count, height, width, channels } = batch;
   if (![count, height, width].every((n) => Number.isSafeInteger(n) && n > 0) || data.length !== count * height * width * channels)
-    throw new MetricError('images', `${data.length} bytes are not [${count}, ${height}, ${width}, ${channels}] pixels.`);
-  if (channels !== 1 && channels !== 3) throw new MetricError('images', `expected grey or RGB images, found ${channels} channels.`);
+    throw new ArgumentError('pixels', `bytes of [${count}, ${height}, ${width}, ${channels}]`, `${data.length} bytes`);
+  if (channels !== 1 && channels !== 3) throw new ArgumentError('pixels: channels', '1 (grey) or 3 (RGB)', channels);
   return batch;
 }
 
@@ -29,8 +21,8 @@ export function checkBatch(batch: ImageBatch): ImageBatch {
  * The same images in batches of `size`, only the last one and those before a change of size are smaller: a compiled network
  * then sees few shapes.
  */
-export async function* rebatch(source: ImageSource, size: number): AsyncGenerator<ImageBatch> {
-  let waiting: ImageBatch[] = [];
+export async function* rebatch(source: PixelBatches, size: number): AsyncGenerator<Pixels> {
+  let waiting: Pixels[] = [];
   let count = 0;
   for await (const batch of source) {
     const { height, width, channels } = checkBatch(batch);
@@ -51,12 +43,12 @@ export async function* rebatch(source: ImageSource, size: number): AsyncGenerato
   if (count > 0) yield join(waiting);
 }
 
-function slice(batch: ImageBatch, from: number, to: number): ImageBatch {
+function slice(batch: Pixels, from: number, to: number): Pixels {
   const size = batch.height * batch.width * batch.channels;
   return { ...batch, count: to - from, data: batch.data.subarray(from * size, to * size) };
 }
 
-function join(batches: readonly ImageBatch[]): ImageBatch {
+function join(batches: readonly Pixels[]): Pixels {
   if (batches.length === 1) return batches[0];
   const data = new Uint8Array(batches.reduce((sum, batch) => sum + batch.data.length, 0));
   let at = 0;

@@ -4,7 +4,7 @@
  * broken files are refused.
  */
 import sharp, { type SharpOptions } from 'sharp';
-import type { Picture } from '../../images/picture.js';
+import type { Picture } from '../../pictures/picture.js';
 import { ImageError } from './image-error.js';
 
 /** Enough for any photograph; a file of a few bytes can claim far more and exhaust the memory. */

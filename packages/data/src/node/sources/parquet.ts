@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { type AsyncBuffer, type FileMetaData, parquetMetadataAsync, parquetReadObjects } from 'hyparquet';
 import { compressors } from 'hyparquet-compressors';
-import { ImageError } from '../images/image-error.js';
+import { ImageError } from '../pictures/image-error.js';
 import { type ImageSource, ImageSourceError } from './image-source.js';
 
 /** Row groups of images that stay in memory: the one being read, and the one before it, since readers run a little ahead. */

@@ -5,7 +5,7 @@
 import path from 'node:path';
 import { FormatError } from '@dit-moe/tensor-ops/io';
 import { FileSource } from '@dit-moe/tensor-ops/io/node';
-import { ImageError } from '../images/image-error.js';
+import { ImageError } from '../pictures/image-error.js';
 import { type ImageSource, ImageSourceError, imageExtensions } from './image-source.js';
 import { tarMembers } from './tar.js';
 

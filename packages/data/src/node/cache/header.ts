@@ -4,7 +4,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { DitMoeError, type Precision } from '@dit-moe/tensor-ops';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import type { Preprocessing } from '../images/preprocess.js';
+import type { Preprocessing } from '../pictures/preprocess.js';
 import type { ImageSource } from '../sources/image-source.js';
 
 export const LATENTS_HEADER = 'latents.json';
