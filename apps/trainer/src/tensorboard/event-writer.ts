@@ -7,7 +7,14 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { maskedCrc32c } from './crc32c.js';
+import {
+  bytesField as bytes,
+  crc32c,
+  doubleField as double,
+  floatField as float,
+  integerField as integer,
+  joined,
+} from '@dit-moe/tensor-ops/io';
 
 /** One value of a summary. */
 export type Summary =
@@ -15,35 +22,13 @@ export type Summary =
   | { tag: string; histogram: ArrayLike<number> }
   | { tag: string; png: Uint8Array; width: number; height: number };
 
-function varint(value: number): Buffer {
-  const bytes: number[] = [];
-  let rest = value;
-  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes.push((rest % 0x80) | 0x80);
-  bytes.push(rest);
-  return Buffer.from(bytes);
-}
-const integer = (field: number, value: number): Buffer => Buffer.concat([varint(field * 8), varint(value)]);
-const bytes = (field: number, ...parts: (Uint8Array | string)[]): Buffer => {
-  const body = Buffer.concat(parts.map((part) => Buffer.from(part)));
-  return Buffer.concat([varint(field * 8 + 2), varint(body.length), body]);
-};
-function double(field: number, value: number): Buffer {
-  const buffer = Buffer.alloc(8);
-  buffer.writeDoubleLE(value);
-  return Buffer.concat([varint(field * 8 + 1), buffer]);
-}
-function float(field: number, value: number): Buffer {
-  const buffer = Buffer.alloc(4);
-  buffer.writeFloatLE(value);
-  return Buffer.concat([varint(field * 8 + 5), buffer]);
-}
-const doubles = (field: number, values: readonly number[]): Buffer => bytes(field, new Uint8Array(Float64Array.from(values).buffer));
+const doubles = (field: number, values: readonly number[]): Uint8Array => bytes(field, new Uint8Array(Float64Array.from(values).buffer));
 
 /** Bars of a histogram. */
 const BINS = 30;
 
 /** `HistogramProto` of values; those that are not finite are left out. */
-function histogramProto(values: ArrayLike<number>): Buffer {
+function histogramProto(values: ArrayLike<number>): Uint8Array {
   let [min, max, sum, squares, count] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, 0, 0];
   for (let i = 0; i < values.length; i++) {
     const value = values[i];
@@ -60,7 +45,7 @@ function histogramProto(values: ArrayLike<number>): Buffer {
   for (let i = 0; i < values.length; i++)
     if (Number.isFinite(values[i])) counts[Math.min(BINS - 1, Math.floor((values[i] - min) / width))]++;
   const limits = counts.map((_, i) => (i === BINS - 1 && max > min ? max : min + (i + 1) * width));
-  return Buffer.concat([
+  return joined(
     double(1, min),
     double(2, max),
     double(3, count),
@@ -68,10 +53,10 @@ function histogramProto(values: ArrayLike<number>): Buffer {
     double(5, squares),
     doubles(6, limits),
     doubles(7, counts),
-  ]);
+  );
 }
 
-function summaryValue(summary: Summary): Buffer {
+function summaryValue(summary: Summary): Uint8Array {
   const tag = bytes(1, summary.tag);
   if ('scalar' in summary) return bytes(1, tag, float(2, summary.scalar));
   if ('histogram' in summary) return bytes(1, tag, bytes(5, histogramProto(summary.histogram)));
@@ -79,15 +64,18 @@ function summaryValue(summary: Summary): Buffer {
   return bytes(1, tag, bytes(4, integer(1, summary.height), integer(2, summary.width), integer(3, 3), bytes(4, summary.png)));
 }
 
-function record(event: Buffer): Buffer {
+/** A checksum as TFRecord stores it: rotated and shifted, so that a checksum of checksums is not degenerate. */
+function masked(bytes: Uint8Array): Uint8Array {
+  const crc = crc32c(bytes);
+  const buffer = Buffer.alloc(4);
+  buffer.writeUInt32LE((((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0);
+  return buffer;
+}
+
+function record(event: Uint8Array): Uint8Array {
   const length = Buffer.alloc(8);
   length.writeBigUInt64LE(BigInt(event.length));
-  const checksum = (part: Buffer): Buffer => {
-    const buffer = Buffer.alloc(4);
-    buffer.writeUInt32LE(maskedCrc32c(part));
-    return buffer;
-  };
-  return Buffer.concat([length, checksum(length), event, checksum(event)]);
+  return joined(length, masked(length), event, masked(event));
 }
 
 let filesOfThisProcess = 0;
@@ -114,8 +102,8 @@ export class EventWriter {
     await this.append(step, bytes(5, ...summaries.map(summaryValue)));
   }
 
-  private async append(step: number, what: Buffer): Promise<void> {
-    await this.file.appendFile(record(Buffer.concat([double(1, Date.now() / 1000), integer(2, step), what])));
+  private async append(step: number, what: Uint8Array): Promise<void> {
+    await this.file.appendFile(record(joined(double(1, Date.now() / 1000), integer(2, step), what)));
   }
 
   async close(): Promise<void> {

@@ -1,16 +1,8 @@
-import { memorySource } from '@dit-moe/tensor-ops/io';
+import { integerField as integer, memorySource, bytesField as message } from '@dit-moe/tensor-ops/io';
 import { describe, expect, test } from 'vitest';
 import { inceptionGraph, inceptionShapes } from '../index.js';
 import { convolutions } from './architecture.js';
 import { graphName } from './graph-weights.js';
-
-const varint = (value: number): number[] => (value < 128 ? [value] : [(value & 127) | 128, ...varint(Math.floor(value / 128))]);
-const message = (field: number, ...parts: (Uint8Array | number[] | string)[]): Uint8Array => {
-  const bodies = parts.map((part) => (typeof part === 'string' ? new TextEncoder().encode(part) : Uint8Array.from(part)));
-  const body = Buffer.concat(bodies);
-  return Buffer.concat([Uint8Array.from([...varint(field * 8 + 2), ...varint(body.length)]), body]);
-};
-const integer = (field: number, value: number): number[] => [...varint(field * 8), ...varint(value)];
 
 /** A node of a frozen graph that holds a float32 constant. */
 function constant(name: string, shape: readonly number[], values: Float32Array): Uint8Array {
@@ -76,7 +68,7 @@ describe('the original frozen graph', () => {
     ['another file', new TextEncoder().encode('<html>not found</html>'), /not a protobuf field|truncated/],
     ['an empty file', new Uint8Array(0), /no float32 constants/],
     ['a truncated graph', whole.subarray(0, whole.length - 100), /goes beyond the end: truncated/],
-    ['a node of 2^40 bytes', Uint8Array.from([0x0a, ...varint(2 ** 40), 1, 2]), /goes beyond the end/],
+    ['a node of 2^40 bytes', Uint8Array.from([0x0a, ...integer(1, 2 ** 40).subarray(1), 1, 2]), /goes beyond the end/],
     ['a length without end', new Uint8Array(100).fill(0xff), /not a protobuf field/],
     ['another network', constant('dense/kernel', [2, 2], counting(4)), /not that of Inception .* it has "dense\/kernel"/],
     ['a shape that does not fit', constant('conv/conv2d_params', [3, 3, 3, 33], counting(864)), /3456 bytes for its shape \[3,3,3,33\]/],

@@ -1,8 +1,10 @@
 export * from './byte-source.js';
 export * from './checkpoint.js';
+export { crc32, crc32c } from './crc.js';
 export * from './npy.js';
 export * from './npz.js';
 export { ForbiddenGlobalError, MAX_PICKLE_BYTES, MAX_PICKLE_STACK, MAX_PICKLE_VALUES, PickleObject } from './pickle.js';
+export * from './protobuf.js';
 export * from './safetensors.js';
 export { TorchFile, type TorchOptions } from './torch-reader.js';
 export * from './torch-state.js';

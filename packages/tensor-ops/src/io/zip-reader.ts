@@ -8,7 +8,7 @@
  */
 import { Inflate } from 'fflate';
 import { type ByteSource, concatenate } from './byte-source.js';
-import { crc32 } from './crc32.js';
+import { crc32 } from './crc.js';
 import { FormatError } from './safetensors.js';
 
 /** Longest central directory that is read: about a million members. */

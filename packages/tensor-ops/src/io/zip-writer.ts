@@ -5,7 +5,7 @@
  * Source: PKWARE's APPNOTE.TXT 6.3. Times are fixed (1980-01-01), so that equal contents give equal files.
  */
 import { Deflate } from 'fflate';
-import { crc32 } from './crc32.js';
+import { crc32 } from './crc.js';
 import { FormatError } from './safetensors.js';
 
 /** A member to write. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { concatenate, memorySource } from './byte-source.js';
-import { crc32 } from './crc32.js';
+import { crc32 } from './crc.js';
 import { ZipArchive } from './zip-reader.js';
 import { type ZipMember, zipChunks } from './zip-writer.js';
 

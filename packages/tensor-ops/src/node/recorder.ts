@@ -31,7 +31,7 @@ export class Recorder extends BindingConstants {
   readonly arguments: Argument[] = [];
   /** Nodes that must run although nothing reads them. */
   readonly controlOutputs: string[] = [];
-  private readonly nodes: Buffer[] = [];
+  private readonly nodes: Uint8Array[] = [];
   private readonly names = new Map<number, string>();
   private readonly lastWrite = new Map<string, string>();
   private readonly readsSinceWrite = new Map<string, string[]>();
@@ -82,7 +82,7 @@ export class Recorder extends BindingConstants {
     return ids.map((id) => this.addNode('Identity', [this.nameOf(id)], nodeAttribute('T', attrValue({ type: this.binding.dtype(id) }))));
   }
 
-  graphDef(): Buffer {
+  graphDef(): Uint8Array {
     return graphDef(this.nodes);
   }
 
@@ -174,7 +174,7 @@ export class Recorder extends BindingConstants {
     return node;
   }
 
-  private addNode(op: string, inputs: readonly string[], attributes: Buffer): string {
+  private addNode(op: string, inputs: readonly string[], attributes: Uint8Array): string {
     const name = `n${this.next++}`;
     this.nodes.push(graphNode(name, op, inputs, attributes));
     return name;

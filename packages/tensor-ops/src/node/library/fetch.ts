@@ -7,9 +7,11 @@ import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
+import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
+import { FileSource } from '../../io/node/file-source.js';
+import { ZipArchive } from '../../io/zip-reader.js';
 import { LibraryError } from './library-error.js';
-import { extractMembers } from './unzip.js';
 import { type Build, PYTHON, type Wheel } from './wheels.js';
 
 const run = promisify(execFile);
@@ -115,13 +117,26 @@ async function unpack(wheel: Wheel, folder: string, target: (member: string) => 
       `The downloaded ${file} has the SHA-256 ${hash}, expected ${wheel.sha256}. Clear the package client's cache (python3 -m pip cache purge) and try again.`,
     );
   }
-  await extractMembers(archive, wheel.members, (member) => {
-    const place = target(member);
-    fs.mkdirSync(path.dirname(place), { recursive: true });
-    // Wheels lose the permission of programs when members are extracted one by one.
-    if (path.basename(path.dirname(member)) === 'bin') fs.writeFileSync(place, '', { mode: 0o755 });
-    return place;
-  });
+  const source = await FileSource.open(archive);
+  try {
+    const zip = await ZipArchive.open(source);
+    const { members } = wheel;
+    const entries =
+      members instanceof RegExp
+        ? [...zip.entries.values()].filter(({ name }) => members.test(name))
+        : members.map((name) => zip.entry(name));
+    if (entries.length === 0) throw new LibraryError('E_LIBRARY_DAMAGED', `${archive} has none of the members expected.`);
+    for (const entry of entries) {
+      const place = target(entry.name);
+      fs.mkdirSync(path.dirname(place), { recursive: true });
+      // Wheels lose the permission of programs when members are extracted one by one.
+      const mode = path.basename(path.dirname(entry.name)) === 'bin' ? 0o755 : 0o666;
+      // Checksums are not looked at: the file as a whole has its SHA-256.
+      await pipeline(zip.chunks(entry, false), fs.createWriteStream(place, { flush: true, mode }));
+    }
+  } finally {
+    await source.close();
+  }
 }
 
 async function pipDownload(wheel: Wheel, folder: string): Promise<void> {

@@ -4,6 +4,8 @@ import os from 'node:os';
 import path from 'node:path';
 import { zipSync } from 'fflate';
 import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
+import type { DitMoeError } from '../../errors.js';
+import { FormatError } from '../../io/safetensors.js';
 import { type Download, fetchLibrary } from './fetch.js';
 import { findLibtensorflow, LibraryError } from './index.js';
 import { type Build, buildFor, TENSORFLOW_VERSION } from './wheels.js';
@@ -27,13 +29,16 @@ const leaves =
   (bytes: Uint8Array): Download =>
   async (_wheel, folder) =>
     fs.writeFileSync(path.join(folder, 'fake.whl'), bytes);
-const rejection = async (promise: Promise<unknown>): Promise<LibraryError> => {
+const rejection = async (
+  promise: Promise<unknown>,
+  kind: typeof FormatError | typeof LibraryError = LibraryError,
+): Promise<DitMoeError> => {
   const error = await promise.then(
     () => undefined,
     (e: unknown) => e,
   );
-  expect(error).toBeInstanceOf(LibraryError);
-  return error as LibraryError;
+  expect(error).toBeInstanceOf(kind);
+  return error as DitMoeError;
 };
 
 describe('fetching', () => {
@@ -78,23 +83,19 @@ describe('fetching', () => {
     expect(fs.readdirSync(target).length).toBe(2);
   });
 
-  test.each<[string, Uint8Array, Build, RegExp]>([
-    ['another file', Uint8Array.of(1, 2, 3), wheelOf(archive), /SHA-256 .* expected/],
-    ['a cut file', archive.subarray(0, archive.length - 1000), wheelOf(archive.subarray(0, archive.length - 1000)), /not a complete zip/],
-    ['a wheel without the libraries', zipSync({ a: new Uint8Array(1) }), wheelOf(zipSync({ a: new Uint8Array(1) })), /no member/],
-  ])('%s is refused and leaves nothing', async (_name, bytes, wheel, message) => {
+  const cut = archive.subarray(0, archive.length - 1000);
+  const other = zipSync({ a: new Uint8Array(1) });
+  const damaged = archive.slice().fill(0xff, 200, 400);
+  test.each<[string, Uint8Array, Build, typeof FormatError | typeof LibraryError, RegExp]>([
+    ['another file', Uint8Array.of(1, 2, 3), wheelOf(archive), LibraryError, /SHA-256 .* expected/],
+    ['a cut file', cut, wheelOf(cut), FormatError, /truncated, or not a zip archive/],
+    ['a wheel without the libraries', other, wheelOf(other), FormatError, /no member/],
+    ['damage inside a member', damaged, wheelOf(damaged), FormatError, /libtensorflow_cc\.so\.2" (is damaged|does not have)/],
+  ])('%s is refused and leaves nothing', async (_name, bytes, wheel, kind, message) => {
     const parent = newFolder();
-    const error = await rejection(fetchLibrary(wheel, path.join(parent, 'cpu'), undefined, leaves(bytes)));
-    expect(error.code).toBe('E_LIBRARY_DAMAGED');
+    const error = await rejection(fetchLibrary(wheel, path.join(parent, 'cpu'), undefined, leaves(bytes)), kind);
     expect(error.message).toMatch(message);
     expect(fs.readdirSync(parent)).toEqual([]);
-  });
-
-  test('damage inside a member is noticed', async () => {
-    const bytes = archive.slice();
-    bytes.fill(0xff, 200, 400);
-    const error = await rejection(fetchLibrary(wheelOf(bytes), path.join(newFolder(), 'cpu'), undefined, leaves(bytes)));
-    expect(error.code).toBe('E_LIBRARY_DAMAGED');
   });
 
   test('a failing client is reported with the command to try', async () => {
