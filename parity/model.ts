@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { type DitOutput, dit, ditWithGuidance, isMatrix } from '@dit-moe/dit';
 import { type RoutingRecord, recordRouting, replay, replayLayer } from '@dit-moe/moe';
-import { AdamW, Ema, mean, Parameter, swiglu, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
+import { AdamW, Ema, mean, Parameter, ParameterSet, swiglu, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import type { HostTensor } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Comparison, check, compare, instances, json, tensors } from './golden.js';
@@ -177,16 +177,16 @@ async function* compareModel(
   }
 
   const parameters = Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, new Parameter(name, tensor)]));
-  const read = (from: Readonly<Record<string, Parameter>>) => Object.fromEntries(Object.entries(from).map(([name, p]) => [name, p.read()]));
   const scaled = Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, new Parameter(name, tf.mul(tensor, 1.5))]));
+  const set = new ParameterSet(parameters);
   const optimizer = new AdamW(parameters);
   const initial = await asReference(model, weights);
   const positionsStart = initial.get('pos_embed')!.map((v) => Math.fround(v * 1.5));
   for (const step of [1, 2]) {
-    const now = training(read(parameters), y);
+    const now = training(set.read(), y);
     yield against('adamw', `step${step}.total_loss_before`, await numbers(now.value));
     optimizer.apply(now.grads, 1e-4);
-    const after = await asReference(model, read(parameters));
+    const after = await asReference(model, set.read());
     for (const name of files['adamw'].keys()) {
       const [, theirs] = new RegExp(`^step${step}\\.(?!delta\\.|exp_avg|total_loss)(.+)$`).exec(name) ?? [];
       if (theirs !== undefined) yield against('adamw', name, after.get(theirs)!);
@@ -219,7 +219,7 @@ async function* compareModel(
       ))
         p.assign(parameters[n].read());
       ema.update();
-      yield against('adamw', name, (await asReference(model, read(ema.averages))).get(averaged)!);
+      yield against('adamw', name, (await asReference(model, ema.averages.read())).get(averaged)!);
       if (from !== 'w0') for (const [n, p] of Object.entries(scaled)) p.assign(tf.mul(weights[n], 1.5));
     }
   }
@@ -227,11 +227,11 @@ async function* compareModel(
     ['exp_avg', optimizer.firstMoments],
     ['exp_avg_sq', optimizer.secondMoments],
   ] as const) {
-    const theirs = await asReference(model, read(of));
+    const theirs = await asReference(model, of.read());
     for (const name of files['adamw'].keys())
       if (name.startsWith(`step2.${moment}.`)) yield against('adamw', name, theirs.get(name.slice(`step2.${moment}.`.length))!);
   }
-  yield against('train', 'mse_after_2_adamw_steps', await numbers(training(read(parameters), y).extra.mse));
+  yield against('train', 'mse_after_2_adamw_steps', await numbers(training(set.read(), y).extra.mse));
 }
 
 /**
@@ -251,7 +251,7 @@ async function* compareInBf16(
   // Also on processors that are faster in float32.
   backend.bf16Products = true;
   const stored = Object.entries(weights).map(([name, value]) => new Parameter(name, value, isMatrix(name) ? 'bfloat16' : 'float32'));
-  const low = Object.fromEntries(stored.map((parameter) => [parameter.name, parameter.read()]));
+  const low = new ParameterSet(Object.fromEntries(stored.map((parameter) => [parameter.name, parameter]))).read();
   const [x, y, target] = ['x', 'y', 'target'].map((name) => onDevice(inputs, name)) as [tf.Tensor, tf.Tensor, tf.Tensor];
   const t = tf.cast(onDevice(inputs, 't'), 'float32');
   const traced: Record<string, tf.Tensor> = {};

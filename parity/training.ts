@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { type BetaSchedule, objective } from '@dit-moe/diffusion';
 import { dit } from '@dit-moe/dit';
-import { AdamW, compile, Ema, globalNorm, mean, Parameter, valueAndGrads } from '@dit-moe/tensor-ops';
+import { AdamW, compile, Ema, globalNorm, mean, Parameter, ParameterSet, valueAndGrads } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Comparison, compare, instances, json, tensors } from './golden.js';
 import { asReference, readModel } from './reference-model.js';
@@ -19,14 +19,14 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
     const goal = objective(flow ? { kind: 'flow' } : { kind: 'ddpm', schedule: schedule as BetaSchedule, steps: Number(steps) });
     const model = await readModel(path.join(folder, '../model', facts.model));
     const { config } = model;
-    const parameters = Object.fromEntries(Object.entries(model.weights).map(([name, tensor]) => [name, new Parameter(name, tensor)]));
+    const parameters = new ParameterSet(
+      Object.fromEntries(Object.entries(model.weights).map(([name, tensor]) => [name, new Parameter(name, tensor)])),
+    );
     const [beta1, beta2] = facts.betas;
-    const optimizer = new AdamW(parameters, { beta1, beta2, epsilon: facts.eps, weightDecay: facts.weight_decay });
-    const ema = new Ema(parameters, facts.ema_decay);
-    const read = (from: Readonly<Record<string, Parameter>>) =>
-      Object.fromEntries(Object.entries(from).map(([name, p]) => [name, p.read()]));
+    const optimizer = new AdamW(parameters.parameters, { beta1, beta2, epsilon: facts.eps, weightDecay: facts.weight_decay });
+    const ema = new Ema(parameters.parameters, facts.ema_decay);
     const step = compile((x: tf.Tensor, noise: tf.Tensor, time: tf.Tensor, y: tf.Tensor) => {
-      const weights = read(parameters);
+      const weights = parameters.read();
       const { grads, extra } = valueAndGrads(
         () => {
           const { x: shown, t } = goal.noisy(x, noise, time);
@@ -68,7 +68,7 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
     }
     for (const [name, values] of Object.entries(series))
       yield compare(`${id}/${name}`, values, facts.losses_f32[name], { atol: facts.atol[name] });
-    const [weights, averages] = [await asReference(model, read(parameters)), await asReference(model, read(ema.averages))];
+    const [weights, averages] = [await asReference(model, parameters.read()), await asReference(model, ema.averages.read())];
     for (const [name, { data }] of tensors(path.join(instance, 'final.safetensors'))) {
       const [, kind, theirs] = /^(weights|ema)\.(.+)$/.exec(name)!;
       const ours = (kind === 'ema' ? averages : weights).get(theirs)!;

@@ -1,6 +1,6 @@
 /** Our side of the engine benchmark: DiT-MoE forward and training steps, as the sampler and the trainer run them. */
 import { type DitConfig, dit, isMatrix, preset, weightSpecs } from '@dit-moe/dit';
-import { AdamW, compile, DataType, Parameter, type Precision, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
+import { AdamW, compile, DataType, Parameter, ParameterSet, type Precision, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 export type Workload = 'forward' | 'train';
@@ -62,7 +62,7 @@ function forwardStep(
   parameters: Record<string, Parameter>,
   precision: Precision,
 ): { run: StepFunction; dispose(): void } {
-  return { run: (x, _target, t, y) => dit(readAll(parameters), config, x, t, y, { precision }).output, dispose() {} };
+  return { run: (x, _target, t, y) => dit(new ParameterSet(parameters).read(), config, x, t, y, { precision }).output, dispose() {} };
 }
 
 /** Forward, backward and AdamW. Where products are bfloat16, the masters are float32, and the step refreshes their copies. */
@@ -84,7 +84,7 @@ function trainStep(
   }
   return {
     run(x, target, t, y) {
-      const weights = readAll({ ...parameters, ...copies });
+      const weights = new ParameterSet({ ...parameters, ...copies }).read();
       const { value, grads } = valueAndGrads(
         () => ({ loss: trainingLoss(weights, config, [x, target, t, y], precision, recompute) }),
         weights,
@@ -111,10 +111,6 @@ export function trainingLoss(
   const { output, losses } = dit(weights, config, x, t, y, { precision, recompute });
   const error = tf.mean(tf.squaredDifference(output, target)) as tf.Scalar;
   return config.moe === undefined ? error : tf.add(error, tf.mul(losses['balance'], config.moe.balanceAlpha));
-}
-
-function readAll(parameters: Record<string, Parameter>): Record<string, tf.Tensor> {
-  return Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.read()]));
 }
 
 /** Random weights, made on the device: 199 M numbers need not go through JavaScript. */

@@ -1,6 +1,6 @@
 import { dit, preset, weightSpecs } from '@dit-moe/dit';
 import { type Routing, RoutingTelemetry } from '@dit-moe/moe';
-import { AdamW, compile, DataType, mean, Parameter, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
+import { AdamW, compile, DataType, mean, Parameter, ParameterSet, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type BenchmarkResult, result } from '../harness/benchmark.js';
 import { interleave, type Repetitions, timer } from '../harness/measure.js';
@@ -40,7 +40,7 @@ export async function telemetryCost(repetitions: Repetitions, log: (line: string
   const count = (routing: readonly Routing[]) => telemetry.update(routing, { timesteps: t, labels: y });
   const step = (counted: boolean) =>
     compile(() => {
-      const weights = Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.read()]));
+      const weights = new ParameterSet(parameters).read();
       const { value, grads } = valueAndGrads(() => {
         const { output, losses, routing } = dit(weights, config, x, t, y);
         if (counted) count(routing);
@@ -50,7 +50,7 @@ export async function telemetryCost(repetitions: Repetitions, log: (line: string
       optimizer.apply(grads, 1e-4);
       return value;
     });
-  const weights = Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.read()]));
+  const weights = new ParameterSet(parameters).read();
   const { routing } = tf.tidy(() => ({ routing: dit(weights, config, x, t, y).routing }) as never) as { routing: Routing[] };
   tf.dispose(weights);
   const alone = compile(() => {

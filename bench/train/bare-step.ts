@@ -4,7 +4,18 @@
  */
 import { objective } from '@dit-moe/diffusion';
 import { type DitConfig, dit, weightSpecs } from '@dit-moe/dit';
-import { AdamW, clipByGlobalNorm, compile, DataType, Ema, mean, Parameter, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
+import {
+  AdamW,
+  clipByGlobalNorm,
+  compile,
+  DataType,
+  Ema,
+  mean,
+  Parameter,
+  ParameterSet,
+  tensorFlowBackend,
+  valueAndGrads,
+} from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { TrainConfig } from '../../apps/trainer/src/config/schema.js';
 
@@ -28,7 +39,7 @@ export function bareStep(config: TrainConfig, model: DitConfig): { step(): Promi
     tf.tensor1d(Int32Array.from({ length: batchSize }, (_, i) => i % model.numClasses)),
   ];
   const run = compile((x: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor, y: tf.Tensor) => {
-    const weights = Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.read()]));
+    const weights = new ParameterSet(parameters).read();
     const { x: shown, t } = goal.noisy(x, noise, drawn);
     const { value, grads } = valueAndGrads(
       () => {

@@ -1,8 +1,8 @@
-import { compile } from '@dit-moe/tensor-ops';
+import { compile, ParameterSet } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { countWeights, type DitConfig, dit, initialWeight, positionEmbedding, preset, timestepEmbedding, weightSpecs } from './index.js';
+import { countWeights, type DitConfig, dit, positionEmbedding, preset, timestepEmbedding, weightSpecs } from './index.js';
 import { randomWeights, someInputs, tiny, tinyDense } from './testing/models.js';
 
 test('the presets have the sizes of the paper and the reference', () => {
@@ -42,13 +42,6 @@ test('positions encode the column first, timesteps cosines first', () => {
   expect(embedded[1][3]).toBeCloseTo(Math.sin(0.03), 6);
 });
 
-test('initial weights depend on seed and name only', () => {
-  const spec = weightSpecs(tiny)['blocks.0.moe.gate'];
-  expect(initialWeight('a', spec, 1)).toEqual(initialWeight('a', spec, 1));
-  expect(initialWeight('a', spec, 1)).not.toEqual(initialWeight('b', spec, 1));
-  expect(Math.max(...initialWeight('a', spec, 1).map(Math.abs))).toBeLessThanOrEqual(0.25);
-});
-
 describe('the model', () => {
   beforeAll(async () => void (await useTensorFlow()));
 
@@ -79,9 +72,7 @@ describe('the model', () => {
 
   test('a fresh model with experts predicts zero and reports load and balance', () => {
     tf.setBackend('tensorflow');
-    const weights = Object.fromEntries(
-      Object.entries(weightSpecs(tiny)).map(([name, spec]) => [name, tf.tensor(initialWeight(name, spec, 3), spec.shape)]),
-    );
+    const weights = ParameterSet.create(weightSpecs(tiny), 3).read();
     const { output, losses, routing } = dit(weights, tiny, ...someInputs());
     expect(Math.max(...output.dataSync())).toBe(0);
     expect(routing.map(({ indices }) => indices.shape)).toEqual([

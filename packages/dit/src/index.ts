@@ -32,4 +32,4 @@ export { type Flavour, preset, presetSizes } from './presets.js';
 export type { WeightStream } from './upcycle/model-weights.js';
 export { type ReduceOptions, reduceExperts } from './upcycle/reduce-experts.js';
 export { type UpcycleOptions, upcycle } from './upcycle/upcycle.js';
-export { countWeights, initialWeight, isMatrix, TIMESTEP_CHANNELS, type WeightSpec, weightSpecs } from './weights.js';
+export { countWeights, isMatrix, TIMESTEP_CHANNELS, weightSpecs } from './weights.js';

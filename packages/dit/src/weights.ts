@@ -5,29 +5,16 @@
  * are the reference's: Xavier-uniform for every linear layer, experts included; the router Kaiming-uniform with a = sqrt 5; label table
  * and timestep MLP N(0, 0.02); all modulations and the output zero.
  */
-import { randomNormal, randomUniform } from '@dit-moe/tensor-ops';
+import type { InitialValue, WeightSpec } from '@dit-moe/tensor-ops';
 import { type DitConfig, ditSizes, hasExperts } from './config.js';
 
 /** Channels of the sinusoidal timestep embedding. */
 export const TIMESTEP_CHANNELS = 256;
 
-type Initial =
-  | { kind: 'zeros' }
-  | { kind: 'ones' }
-  | { kind: 'normal'; std: number }
-  /** Uniform in (-limit, limit). */
-  | { kind: 'uniform'; limit: number };
-
-/** Shape and initial distribution of a weight. */
-export interface WeightSpec {
-  shape: number[];
-  initial: Initial;
-}
-
-const zeros: Initial = { kind: 'zeros' };
-const ones: Initial = { kind: 'ones' };
-const xavier = (fanIn: number, fanOut: number): Initial => ({ kind: 'uniform', limit: Math.sqrt(6 / (fanIn + fanOut)) });
-const small: Initial = { kind: 'normal', std: 0.02 };
+const zeros: InitialValue = { kind: 'zeros' };
+const ones: InitialValue = { kind: 'ones' };
+const xavier = (fanIn: number, fanOut: number): InitialValue => ({ kind: 'uniform', limit: Math.sqrt(6 / (fanIn + fanOut)) });
+const small: InitialValue = { kind: 'normal', std: 0.02 };
 
 /**
  * All trainable weights of a model, in a fixed order.
@@ -37,7 +24,7 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
   const { outChannels, headSize, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
   const { hiddenSize: d, patchSize: p, inChannels, moe, numClasses } = config;
   const specs: Record<string, WeightSpec> = {};
-  const linear = (name: string, inputs: number, outputs: number, initial: Initial = xavier(inputs, outputs)): void => {
+  const linear = (name: string, inputs: number, outputs: number, initial: InitialValue = xavier(inputs, outputs)): void => {
     specs[`${name}.weight`] = { shape: [inputs, outputs], initial };
     specs[`${name}.bias`] = { shape: [outputs], initial: zeros };
   };
@@ -86,6 +73,7 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
   norm('finalLayer.norm');
   linear('finalLayer.modulation', d, 2 * d, zeros);
   linear('finalLayer.output', d, p * p * outChannels, zeros);
+  for (const [name, spec] of Object.entries(specs)) spec.matrix = isMatrix(name);
   return specs;
 }
 
@@ -95,30 +83,6 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
  */
 export function isMatrix(name: string): boolean {
   return /(\.weight|\.gateUp|\.up|\.down)$/.test(name);
-}
-
-/**
- * The initial value of one weight; depends on seed and name only, so that weights can be made one at a time and in any order.
- *
- * @param seed integer in [0, 2^53)
- */
-export function initialWeight(name: string, spec: WeightSpec, seed: number): Float32Array {
-  const length = spec.shape.reduce((a, b) => a * b, 1);
-  const stream = { seed, purpose: `weights.${name}`, index: 0 };
-  switch (spec.initial.kind) {
-    case 'zeros':
-      return new Float32Array(length);
-    case 'ones':
-      return new Float32Array(length).fill(1);
-    case 'normal': {
-      const { std } = spec.initial;
-      return randomNormal(stream, length).map((v) => v * std);
-    }
-    default: {
-      const { limit } = spec.initial;
-      return randomUniform(stream, length).map((v) => (2 * v - 1) * limit);
-    }
-  }
 }
 
 /** Number of trainable weights; with `active`, only those that one token uses. */

@@ -5,7 +5,7 @@
  * in and out; elsewhere it holds a tfjs tensor.
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { ShapeError } from './errors.js';
+import { ArgumentError, ShapeError } from './errors.js';
 import { DataType, type TensorFlowBackend, tensorFlowBackend } from './tensorflow-backend.js';
 
 export type ParameterDtype = 'float32' | 'int32' | 'bfloat16';
@@ -25,27 +25,26 @@ export class Parameter {
 
   /**
    * @param name unique within its store, such as `blocks.0.attn.qkv.weight`
-   * @param initial first value; not disposed
-   * @param dtype storage type (default: that of `initial`)
+   * @param initial first value, not disposed; or a shape alone: then it has neither value nor memory until one is assigned
+   * @param dtype storage type (default: that of `initial`, float32 for a shape)
    */
-  constructor(name: string, initial: tf.Tensor, dtype: ParameterDtype = initial.dtype as ParameterDtype) {
+  constructor(name: string, initial: tf.Tensor | readonly number[], dtype?: ParameterDtype) {
+    const first = initial instanceof tf.Tensor ? initial : undefined;
     this.name = name;
-    this.shape = initial.shape.slice();
-    this.dtype = dtype;
+    this.shape = (first?.shape ?? (initial as readonly number[])).slice();
+    this.dtype = dtype ?? (first?.dtype as ParameterDtype | undefined) ?? 'float32';
     this.backend = tensorFlowBackend();
-    if (this.backend === undefined) {
-      this.value = tf.keep(tf.clone(initial));
-      return;
-    }
-    this.resource = tf.keep(
-      this.backend.raw('VarHandleOp', [], {
-        dtype: { type: DataType[dtype] },
-        shape: { shape: this.shape },
-        shared_name: { string: `dit-moe-parameter-${nextVariable++}` },
-        container: { string: '' },
-      })[0],
-    );
-    this.assign(initial);
+    if (this.backend !== undefined)
+      this.resource = tf.keep(
+        this.backend.raw('VarHandleOp', [], {
+          dtype: { type: DataType[this.dtype] },
+          shape: { shape: this.shape },
+          // TensorFlow names it in its error when the variable is read before it has a value.
+          shared_name: { string: `${name}#${nextVariable++}` },
+          container: { string: '' },
+        })[0],
+      );
+    if (first !== undefined) this.assign(first);
   }
 
   /** A parameter whose first value is made by `initial` and disposed. */
@@ -58,9 +57,15 @@ export class Parameter {
     }
   }
 
-  /** The current value; bfloat16 storage on the TensorFlow runtime comes as a raw bfloat16 tensor. The caller disposes it. */
+  /**
+   * The current value; bfloat16 storage on the TensorFlow runtime comes as a raw bfloat16 tensor. The caller disposes it.
+   * @throws ArgumentError (TensorFlowError on the TensorFlow runtime) if it has none yet
+   */
   read(): tf.Tensor {
-    if (this.backend === undefined) return tf.clone(this.value!);
+    if (this.backend === undefined) {
+      if (this.value === undefined) throw new ArgumentError(`Parameter ${this.name}`, 'a value assigned before it is read', 'none');
+      return tf.clone(this.value);
+    }
     return this.backend.raw('ReadVariableOp', [this.resource!], { dtype: { type: DataType[this.dtype] } })[0];
   }
 
@@ -85,6 +90,11 @@ export class Parameter {
     });
   }
 
+  /** Sets every element to `value`, on the device. */
+  fill(value: number): void {
+    tf.tidy(() => this.assign(tf.fill(this.shape as number[], value, this.dtype === 'int32' ? 'int32' : 'float32')));
+  }
+
   /**
    * Adds `delta` in place; it is not disposed.
    * @throws ShapeError if the shape differs
@@ -92,7 +102,7 @@ export class Parameter {
   add(delta: tf.Tensor): void {
     if (!tf.util.arraysEqual(delta.shape, this.shape as number[]))
       throw new ShapeError(`Parameter ${this.name}`, `[${this.shape}]`, delta.shape);
-    if (this.backend === undefined) tf.tidy(() => this.assign(tf.add(this.value!, delta)));
+    if (this.backend === undefined) tf.tidy(() => this.assign(tf.add(this.read(), delta)));
     else this.backend.raw('AssignAddVariableOp', [this.resource!, delta], { dtype: { type: DataType[this.dtype] } }, 0);
   }
 

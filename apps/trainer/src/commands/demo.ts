@@ -23,7 +23,7 @@ export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 
     const labels = card.classNames.flatMap((_, label) => Array<number>(PER_CLASS).fill(label));
     const { steps, guidance } = config.sampling;
     // Another seed than the previews', so that these are images nobody has looked at.
-    const pixels = await sampleImages(state.emas[0].averages, card, await openDecoder(card, undefined), {
+    const pixels = await sampleImages(state.emas[0].averages.parameters, card, await openDecoder(card, undefined), {
       labels,
       seed: config.seed + 1,
       steps,

@@ -25,7 +25,7 @@ export async function loadInitialWeights(state: TrainingState, location: string)
       tf.tidy(() => {
         const value = tf.tensor(data, [...shape]);
         state.parameters[name].assign(value);
-        for (const ema of state.emas) ema.averages[name].assign(value);
+        for (const ema of state.emas) ema.averages.parameters[name].assign(value);
       });
   } catch (error) {
     throw asCheckpointError(error);

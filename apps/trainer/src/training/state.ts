@@ -1,6 +1,6 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
-import { type DitConfig, dit, initialWeight, isMatrix, weightSpecs } from '@dit-moe/dit';
+import { type DitConfig, dit, isMatrix, weightSpecs } from '@dit-moe/dit';
 import type { RoutingTelemetry } from '@dit-moe/moe';
 import {
   AdamW,
@@ -12,7 +12,8 @@ import {
   GradientAccumulator,
   globalNorm,
   mean,
-  Parameter,
+  type Parameter,
+  ParameterSet,
   tensorFlowBackend,
   valueAndGrads,
 } from '@dit-moe/tensor-ops';
@@ -54,12 +55,7 @@ export class TrainingState {
     private readonly config: TrainConfig,
     private readonly teacher?: Teacher,
   ) {
-    this.parameters = Object.fromEntries(
-      Object.entries(weightSpecs(model)).map(([name, spec]) => [
-        name,
-        Parameter.create(name, () => tf.tensor(initialWeight(name, spec, config.seed), spec.shape)),
-      ]),
-    );
+    this.parameters = ParameterSet.create(weightSpecs(model), config.seed).parameters;
     const { beta1, beta2, epsilon, weightDecay, clipNorm } = config.optimizer;
     this.objective = objective(objectiveOptions(config.objective));
     this.optimizer = new AdamW(this.parameters, { beta1, beta2, epsilon, weightDecay });
@@ -177,12 +173,12 @@ export class TrainingState {
 
   /** Decay of the average in a file of the state; undefined if it holds none. */
   emaDecayOf(file: string): number | undefined {
-    return this.emas.find(({ averages }) => averages === this.files[file])?.decay;
+    return this.emas.find(({ averages }) => averages.parameters === this.files[file])?.decay;
   }
 
   /** Every parameter of the state by the file and name it is saved under: `ema` is the first average, `ema-0.999` a further one. */
   get files(): Record<string, Readonly<Record<string, Parameter>>> {
-    const averages = this.emas.map((ema, i) => [i === 0 ? 'ema' : `ema-${ema.decay}`, ema.averages]);
+    const averages = this.emas.map((ema, i) => [i === 0 ? 'ema' : `ema-${ema.decay}`, ema.averages.parameters]);
     const { parameters, optimizer, telemetry } = this;
     const counters = telemetry && { telemetry: telemetry.parameters };
     return { weights: parameters, ...Object.fromEntries(averages), optimizer: optimizer.state, ...counters };

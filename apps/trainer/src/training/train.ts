@@ -290,7 +290,7 @@ class Run {
 
   private async evaluate(): Promise<Record<string, number>> {
     const { step } = this.record;
-    const { scalars, summary } = await this.evaluator!.evaluate(step, this.state.emas[0].averages);
+    const { scalars, summary } = await this.evaluator!.evaluate(step, this.state.emas[0].averages.parameters);
     this.options.progress.log(`step ${step}: ${summary}`);
     return scalars;
   }
@@ -298,7 +298,7 @@ class Run {
   private async preview(): Promise<void> {
     const { state, card, config, record, options } = this;
     card.step = record.step;
-    const { png, width, height } = await previewSamples(options.out, state.emas[0].averages, config, card, this.decoder);
+    const { png, width, height } = await previewSamples(options.out, state.emas[0].averages.parameters, config, card, this.decoder);
     await this.metrics.summaries(record.step, [{ tag: 'samples', png, width, height }]);
   }
 

@@ -70,10 +70,6 @@ export async function restoreAdam(optimizer: AdamW, state: ImportedAdam): Promis
     [state.firstMoments(), optimizer.firstMoments],
     [state.secondMoments(), optimizer.secondMoments],
   ] as const)
-    for await (const [name, { shape, data }] of moments) {
-      const moment = own[name];
-      if (moment === undefined) throw new ArgumentError('restoreAdam', `an optimizer of this model`, `one without "${name}"`);
-      tf.tidy(() => moment.assign(tf.tensor(data, [...shape])));
-    }
+    await own.load(moments);
   tf.tidy(() => optimizer.step.assign(tf.scalar(state.step)));
 }

@@ -133,8 +133,12 @@ test("PyTorch's AdamW state becomes ours, tensor by tensor; parameters that neve
   await restoreAdam(optimizer, imported);
   for (const [name, { data }] of Object.entries(values)) {
     const factor = name === 'blocks.0.moe.gate' ? 0 : 1;
-    expect(Array.from(await optimizer.firstMoments[name].data()), name).toEqual(Array.from(data, (v) => factor * Math.fround(2 * v) || 0));
-    expect(Array.from(await optimizer.secondMoments[name].data()), name).toEqual(Array.from(data, (v) => factor * Math.fround(4 * v) || 0));
+    expect(Array.from(await optimizer.firstMoments.parameters[name].data()), name).toEqual(
+      Array.from(data, (v) => factor * Math.fround(2 * v) || 0),
+    );
+    expect(Array.from(await optimizer.secondMoments.parameters[name].data()), name).toEqual(
+      Array.from(data, (v) => factor * Math.fround(4 * v) || 0),
+    );
   }
   expect((await optimizer.step.data())[0]).toBe(5);
   await opened.close();

@@ -1,6 +1,7 @@
 /** Small models and random weights for tests. */
+import { initialWeight } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type DitConfig, initialWeight, weightSpecs } from '../index.js';
+import { type DitConfig, weightSpecs } from '../index.js';
 
 /** Two blocks, not square, with experts. */
 export const tiny: DitConfig = {

@@ -7,10 +7,10 @@
  * if the router starts at zero; nearly, if the router is small: softmax over E experts then gives each about 1 / E, and the
  * experts' outputs are scaled up by what is missing to 1.
  */
-import { ArgumentError, randomNormal } from '@dit-moe/tensor-ops';
+import { ArgumentError, initialWeight, randomNormal } from '@dit-moe/tensor-ops';
 import type { NamedArray } from '../checkpoints/convert.js';
 import { type DitConfig, ditSizes, hasExperts, type MoeConfig, type MoeLayers } from '../config.js';
-import { initialWeight, weightSpecs } from '../weights.js';
+import { weightSpecs } from '../weights.js';
 import { blockOf, type WeightStream } from './model-weights.js';
 
 export interface UpcycleOptions {

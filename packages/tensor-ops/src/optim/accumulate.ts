@@ -1,22 +1,19 @@
 /** Gradient accumulation: the mean gradient of a large batch from micro-batches of any number and sizes. */
 import * as tf from '@tensorflow/tfjs-core';
 import { Parameter } from '../parameter.js';
+import { ParameterSet } from '../parameter-set.js';
 import { globalNorm } from './clip.js';
 
 /** Sums of gradients, kept as parameters so that a compiled step adds to them in place. */
 export class GradientAccumulator {
-  private readonly sums: Readonly<Record<string, Parameter>>;
+  private readonly sums: ParameterSet;
   private readonly samples: Parameter;
 
   /** @param parameters whose gradients are summed, by name */
   constructor(parameters: Readonly<Record<string, Parameter>>) {
-    this.sums = Object.fromEntries(
-      Object.entries(parameters).map(([name, { shape }]) => [
-        name,
-        Parameter.create(`gradients.${name}`, () => tf.zeros(shape as number[])),
-      ]),
-    );
-    this.samples = Parameter.create('gradients.samples', () => tf.scalar(0));
+    this.sums = ParameterSet.zerosLike(parameters, 'gradients.');
+    this.samples = new Parameter('gradients.samples', []);
+    this.samples.fill(0);
   }
 
   /**
@@ -26,7 +23,7 @@ export class GradientAccumulator {
    */
   add(grads: Readonly<Record<string, tf.Tensor>>, samples: number): void {
     tf.tidy(() => {
-      for (const [name, grad] of Object.entries(grads)) tf.tidy(() => this.sums[name].add(tf.mul(grad, samples)));
+      for (const [name, grad] of Object.entries(grads)) tf.tidy(() => this.sums.parameters[name].add(tf.mul(grad, samples)));
       this.samples.add(tf.scalar(samples));
     });
   }
@@ -34,8 +31,7 @@ export class GradientAccumulator {
   /** Norm of the gradient of the mean loss over everything added so far. */
   norm(): tf.Tensor {
     return tf.tidy(() => {
-      const totals = Object.fromEntries(Object.entries(this.sums).map(([name, total]) => [name, total.read()]));
-      return tf.div(globalNorm(totals), this.samples.read());
+      return tf.div(globalNorm(this.sums.read()), this.samples.read());
     });
   }
 
@@ -43,7 +39,8 @@ export class GradientAccumulator {
   take(): Record<string, tf.Tensor> {
     return tf.tidy(() => {
       const factor = tf.div(1, this.samples.read());
-      const means = Object.fromEntries(Object.entries(this.sums).map(([name, total]) => [name, tf.mul(total.read(), factor)]));
+      const means: Record<string, tf.Tensor> = {};
+      for (const [name, total] of Object.entries(this.sums.read())) means[name] = tf.mul(total, factor);
       this.reset();
       return means;
     });
@@ -51,13 +48,12 @@ export class GradientAccumulator {
 
   /** Drops what was added, for example after a gradient that is not finite. */
   reset(): void {
-    tf.tidy(() => {
-      for (const total of [...Object.values(this.sums), this.samples]) tf.tidy(() => total.assign(tf.zerosLike(total.read())));
-    });
+    for (const total of [...Object.values(this.sums.parameters), this.samples]) total.fill(0);
   }
 
   /** Frees the sums. */
   dispose(): void {
-    for (const total of [...Object.values(this.sums), this.samples]) total.dispose();
+    this.sums.dispose();
+    this.samples.dispose();
   }
 }

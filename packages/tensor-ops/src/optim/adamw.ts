@@ -7,6 +7,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError } from '../errors.js';
 import { Parameter } from '../parameter.js';
+import { ParameterSet } from '../parameter-set.js';
 import { DataType, tensorFlowBackend } from '../tensorflow-backend.js';
 
 export interface AdamWOptions {
@@ -25,9 +26,9 @@ export class AdamW {
   /** Steps taken, float32 scalar (exact up to 2^24). */
   readonly step: Parameter;
   /** Means of gradients by the parameters' names. */
-  readonly firstMoments: Readonly<Record<string, Parameter>>;
+  readonly firstMoments: ParameterSet;
   /** Means of squared gradients by the parameters' names. */
-  readonly secondMoments: Readonly<Record<string, Parameter>>;
+  readonly secondMoments: ParameterSet;
   private readonly options: Required<AdamWOptions>;
 
   /**
@@ -44,21 +45,16 @@ export class AdamW {
     for (const [name, value] of Object.entries({ epsilon, weightDecay }))
       if (!(value >= 0 && Number.isFinite(value))) throw new ArgumentError(`AdamW.${name}`, 'a number of at least 0', value);
     this.options = { beta1, beta2, epsilon, weightDecay };
-    const zeros = (kind: string): Record<string, Parameter> =>
-      Object.fromEntries(
-        Object.entries(parameters).map(([name, { shape }]) => [
-          name,
-          Parameter.create(`${kind}.${name}`, () => tf.zeros(shape as number[])),
-        ]),
-      );
-    this.step = Parameter.create('adamw.step', () => tf.scalar(0));
-    this.firstMoments = zeros('adamw.m');
-    this.secondMoments = zeros('adamw.v');
+    this.step = new Parameter('adamw.step', []);
+    this.step.fill(0);
+    this.firstMoments = ParameterSet.zerosLike(parameters, 'adamw.m.');
+    this.secondMoments = ParameterSet.zerosLike(parameters, 'adamw.v.');
   }
 
   /** The whole state as parameters by name, for checkpoints. */
   get state(): Record<string, Parameter> {
-    const all = [this.step, ...Object.values(this.firstMoments), ...Object.values(this.secondMoments)];
+    const moments = [this.firstMoments, this.secondMoments].flatMap(({ parameters }) => Object.values(parameters));
+    const all = [this.step, ...moments];
     return Object.fromEntries(all.map((parameter) => [parameter.name, parameter]));
   }
 
@@ -84,7 +80,7 @@ export class AdamW {
       const keep = weightDecay === 0 ? undefined : tf.sub(1, tf.mul(learningRate, weightDecay));
       const backend = tensorFlowBackend();
       for (const [name, grad] of Object.entries(grads)) {
-        const [weight, m, v] = [this.parameters[name], this.firstMoments[name], this.secondMoments[name]];
+        const [weight, m, v] = [this.parameters[name], this.firstMoments.parameters[name], this.secondMoments.parameters[name]];
         if (keep !== undefined) tf.tidy(() => weight.assign(tf.mul(weight.read(), keep)));
         if (backend !== undefined) {
           const inputs = [weight.resource!, m.resource!, v.resource!, tf.scalar(0), tf.scalar(0), rate];

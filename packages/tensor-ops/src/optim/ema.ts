@@ -2,12 +2,13 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError } from '../errors.js';
 import { Parameter } from '../parameter.js';
+import { ParameterSet } from '../parameter-set.js';
 import { DataType, tensorFlowBackend } from '../tensorflow-backend.js';
 
 /** One average; several rates are several of these. */
 export class Ema {
   /** The averages by the parameters' names. */
-  readonly averages: Readonly<Record<string, Parameter>>;
+  readonly averages: ParameterSet;
 
   /**
    * @param parameters what is averaged, by name; their current values are the first averages
@@ -19,15 +20,16 @@ export class Ema {
     readonly decay: number,
   ) {
     if (!(decay >= 0 && decay < 1)) throw new ArgumentError('Ema.decay', 'a number in [0, 1)', decay);
-    this.averages = Object.fromEntries(
-      Object.entries(parameters).map(([name, parameter]) => [name, Parameter.create(`ema.${decay}.${name}`, () => parameter.read())]),
-    );
+    const averages: Record<string, Parameter> = {};
+    for (const [name, parameter] of Object.entries(parameters))
+      averages[name] = Parameter.create(`ema.${decay}.${name}`, () => parameter.read());
+    this.averages = new ParameterSet(averages);
   }
 
   /** `average = decay average + (1 - decay) weight`, for all parameters; call it after the optimizer's step. */
   update(): void {
     const backend = tensorFlowBackend();
-    for (const [name, average] of Object.entries(this.averages)) {
+    for (const [name, average] of Object.entries(this.averages.parameters)) {
       tf.tidy(() => {
         const distance = tf.sub(average.read(), this.parameters[name].read());
         // "Gradient descent" on the distance is the update in one pass over the average.
@@ -45,6 +47,6 @@ export class Ema {
 
   /** Frees the averages; the parameters stay. */
   dispose(): void {
-    for (const average of Object.values(this.averages)) average.dispose();
+    this.averages.dispose();
   }
 }

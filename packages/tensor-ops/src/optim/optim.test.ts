@@ -96,7 +96,7 @@ describe.each(['cpu', 'tensorflow'])('on %s', (backend) => {
       [fast, 0.5],
       [slow, 0.9],
     ] as const) {
-      const average = await ema.averages['w'].data();
+      const average = await ema.averages.parameters['w'].data();
       expect(average[0]).toBeCloseTo(expected(1, d), 6);
       expect(average[1]).toBeCloseTo(expected(2, d), 6);
     }

@@ -2,7 +2,7 @@
  * Weights to start from, as PyTorch's layers have them: uniform within one over the root of the inputs, norms as identity. Only the
  * bias of the log variance differs: posteriors begin narrow, because noise of deviation 1 hides latents that say nothing yet.
  */
-import { randomUniform } from '@dit-moe/tensor-ops';
+import { initialWeight } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AutoencoderConfig } from '../config.js';
 import { weightShapes } from '../weight-names.js';
@@ -16,7 +16,6 @@ export function initialAutoencoderWeights(config: AutoencoderConfig, seed: numbe
   const shapes = weightShapes(config);
   const weights: Record<string, tf.Tensor> = {};
   for (const [name, shape] of shapes) {
-    const size = shape.reduce((product, n) => product * n, 1);
     if (/norm\d?\.(weight|bias)$|_norm(_out)?\.(weight|bias)$/.test(name)) {
       weights[name] = name.endsWith('weight') ? tf.ones([...shape]) : tf.zeros([...shape]);
       continue;
@@ -26,7 +25,7 @@ export function initialAutoencoderWeights(config: AutoencoderConfig, seed: numbe
       .slice(1)
       .reduce((product, n) => product * n, 1);
     const bound = 1 / Math.sqrt(inputs);
-    const data = randomUniform({ seed, purpose: `autoencoder.${name}`, index: 0 }, size).map((u) => bound * (2 * u - 1));
+    const data = initialWeight(name, { shape: [...shape], initial: { kind: 'uniform', limit: bound } }, seed, 'autoencoder');
     if (name === (config.useQuantConv ? 'quant_conv.bias' : 'encoder.conv_out.bias')) data.fill(LOG_VARIANCE, config.latentChannels);
     weights[name] = onDevice({ dtype: 'F32', shape: [...shape], data }, shape, name);
   }

@@ -7,6 +7,7 @@ import {
   Ema,
   globalNorm,
   Parameter,
+  ParameterSet,
   randomNormalBatch,
   valueAndGrads,
 } from '@dit-moe/tensor-ops';
@@ -39,7 +40,7 @@ export interface AutoencoderStepReport {
 
 /** Weights in training. */
 export class AutoencoderTrainer {
-  private readonly parameters: Record<string, Parameter> = {};
+  private readonly parameters: ParameterSet;
   private readonly optimizer: AdamW;
   private readonly ema: Ema;
   private readonly compiled: CompiledStep<tf.Tensor[], Record<string, tf.Tensor>>;
@@ -54,13 +55,15 @@ export class AutoencoderTrainer {
     const { seed = 0, emaDecay = 0.995, clipNorm = 1 } = options;
     this.seed = seed;
     const initial = from ?? initialAutoencoderWeights(config, seed);
-    for (const [name, weight] of Object.entries(initial)) this.parameters[name] = new Parameter(name, weight);
+    this.parameters = new ParameterSet(
+      Object.fromEntries(Object.entries(initial).map(([name, weight]) => [name, new Parameter(name, weight)])),
+    );
     if (from === undefined) tf.dispose(initial as Record<string, tf.Tensor>);
-    this.optimizer = new AdamW(this.parameters, { beta2: 0.99 });
-    this.ema = new Ema(this.parameters, emaDecay);
+    this.optimizer = new AdamW(this.parameters.parameters, { beta2: 0.99 });
+    this.ema = new Ema(this.parameters.parameters, emaDecay);
     this.compiled = compile(
       (images, noise, learningRate) => {
-        const weights = Object.fromEntries(Object.entries(this.parameters).map(([name, parameter]) => [name, parameter.read()]));
+        const weights = this.parameters.read();
         const { grads, extra } = valueAndGrads(() => {
           const { total, ...parts } = autoencoderLoss(weights, config, images, noise, options);
           return { loss: total, extra: { loss: total, ...parts } as Record<string, tf.Tensor> };
@@ -97,14 +100,13 @@ export class AutoencoderTrainer {
 
   /** A copy of the averaged weights; the caller disposes of them. */
   weights(): AutoencoderWeights {
-    return Object.fromEntries(Object.entries(this.ema.averages).map(([name, average]) => [name, average.read()]));
+    return this.ema.averages.read();
   }
 
   /** Frees everything. */
   dispose(): void {
     this.compiled.dispose();
-    for (const parameter of [...Object.values(this.parameters), ...Object.values(this.optimizer.state)]) parameter.dispose();
-    this.ema.dispose();
+    for (const part of [this.parameters, this.optimizer, this.ema]) part.dispose();
   }
 }
 
