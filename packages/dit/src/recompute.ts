@@ -2,7 +2,7 @@
  * Recomputation of activations (Chen et al. 2016, "gradient checkpointing"): the backward pass computes a part of the model again
  * instead of keeping what its gradients need, so that memory grows with the part's inputs only.
  */
-import { after } from '@dit-moe/tensor-ops';
+import { after, customGradientWithExtra } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** What a recomputed function gives. */
@@ -21,18 +21,16 @@ export interface Recomputed {
  */
 export function recomputed(run: (inputs: readonly tf.Tensor[]) => Recomputed, inputs: readonly tf.Tensor[]): Recomputed {
   let shapes: number[][] = [];
-  let kept: tf.Tensor[] = [];
   // A custom gradient has one value, so all results lie in one vector.
-  const packed = tf.customGrad((...args) => {
-    const [xs, save] = [args.slice(0, -1) as tf.Tensor[], args.at(-1) as tf.GradSaveFunc];
-    save(xs);
-    const { values, extra } = run(xs);
-    shapes = values.map(({ shape }) => shape);
-    kept = extra.map((tensor) => tf.keep(tf.clone(tensor)));
-    return { value: pack(values), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => gradients(run, saved, dy) };
-  })(...(inputs as tf.Tensor[]));
-  const extra = kept.map((tensor) => tf.clone(tensor));
-  tf.dispose(kept);
+  const { value: packed, extra } = customGradientWithExtra(
+    inputs,
+    (inputs) => {
+      const { values, extra } = run(inputs);
+      shapes = values.map(({ shape }) => shape);
+      return { value: pack(values), saved: inputs, extra };
+    },
+    (dy, inputs) => gradients(run, inputs, dy),
+  );
   if (shapes.length === 1) return { values: [tf.reshape(packed, shapes[0])], extra };
   const sizes = shapes.map((shape) => tf.util.sizeFromShape(shape));
   return { values: tf.split(packed, sizes).map((part, i) => tf.reshape(part, shapes[i])), extra };

@@ -2,6 +2,7 @@
  * Rotary positions in two dimensions (Su et al. 2021), as LightningDiT and EVA-02 have them: the first half of a head's channels
  * is rotated by the row, the second by the column, neighbouring channels forming pairs.
  */
+import { customGradient } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 const THETA = 10_000;
@@ -34,14 +35,12 @@ export function rotation(headSize: number, grid: readonly [number, number], trai
  * @param x `[B, H, T, d]`
  */
 export function rotate(x: tf.Tensor, { cos, sin }: Rotation): tf.Tensor {
-  return tf.customGrad((input, save) => {
-    (save as tf.GradSaveFunc)([cos, sin]);
-    return {
-      value: tf.add(tf.mul(input as tf.Tensor, cos), tf.mul(quarterTurn(input as tf.Tensor), sin)),
-      // A rotation's transpose turns back.
-      gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sub(tf.mul(dy, saved[0]), tf.mul(quarterTurn(dy), saved[1])),
-    };
-  })(x);
+  return customGradient(
+    [x],
+    ([x]) => ({ value: tf.add(tf.mul(x, cos), tf.mul(quarterTurn(x), sin)), saved: [cos, sin] }),
+    // A rotation's transpose turns back.
+    (dy, [cos, sin]) => [tf.sub(tf.mul(dy, cos), tf.mul(quarterTurn(dy), sin))],
+  );
 }
 
 /** `(a, b)` of every pair becomes `(-b, a)`. */

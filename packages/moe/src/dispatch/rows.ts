@@ -1,5 +1,5 @@
 /** From tokens to rows and back, each with a gradient that consists of gathers. */
-import { tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { customGradient, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Grouping } from './grouping.js';
 import type { DispatchMath } from './math.js';
@@ -43,16 +43,18 @@ function withZero(math: DispatchMath, x: tf.Tensor, full: boolean): tf.Tensor {
  * @param round whether to give rows in the precision of products
  */
 export function toRows(math: DispatchMath, x: tf.Tensor, rows: Rows, round: boolean): tf.Tensor {
-  return tf.customGrad((input, save) => {
-    (save as tf.GradSaveFunc)(rowTensors(rows));
-    const source = round ? math.round(input as tf.Tensor) : (input as tf.Tensor);
-    const value = math.take(withZero(math, source, rows.rowsFull), rows.tokenOfRow);
-    const gradFunc = (dRows: tf.Tensor, saved: tf.Tensor[]) => {
+  return customGradient(
+    [x],
+    ([x]) => {
+      const source = round ? math.round(x) : x;
+      return { value: math.take(withZero(math, source, rows.rowsFull), rows.tokenOfRow), saved: rowTensors(rows) };
+    },
+    (dRows, saved) => {
       const { index, columns } = slotColumns(math, withRowTensors(rows, saved));
-      return tf.sum(math.reshape(math.take(withZero(math, dRows, rows.slotsFull), index), [rows.tokens, columns, x.shape[1]!]), 1);
-    };
-    return { value, gradFunc };
-  })(x);
+      const ofSlot = math.take(withZero(math, dRows, rows.slotsFull), index);
+      return [tf.sum(math.reshape(ofSlot, [rows.tokens, columns, x.shape[1]!]), 1)];
+    },
+  );
 }
 
 /**
@@ -64,24 +66,26 @@ export function toRows(math: DispatchMath, x: tf.Tensor, rows: Rows, round: bool
  */
 export function combine(math: DispatchMath, results: tf.Tensor, weights: tf.Tensor, rows: Rows): tf.Tensor {
   const width = results.shape[1]!;
-  return tf.customGrad((resultsIn, weightsIn, save) => {
-    const [r, w] = [resultsIn as tf.Tensor, weightsIn as tf.Tensor];
-    (save as tf.GradSaveFunc)([r, w, ...rowTensors(rows)]);
-    const { index, columns, slot } = slotColumns(math, rows);
-    const ofSlot = math.reshape(math.take(withZero(math, r, rows.slotsFull), index), [rows.tokens, columns, width]);
-    const weight = slot === undefined ? tf.expandDims(w, 2) : math.reshape(math.take(tf.reshape(w, [-1]), slot), [rows.tokens, columns, 1]);
-    const value = tf.sum(tf.mul(ofSlot, weight), 1);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] => {
-      const [sResults, sWeights, ...indices] = saved as [tf.Tensor, tf.Tensor, ...tf.Tensor[]];
+  return customGradient(
+    [results, weights],
+    ([results, weights]) => {
+      const { index, columns, slot } = slotColumns(math, rows);
+      const ofSlot = math.reshape(math.take(withZero(math, results, rows.slotsFull), index), [rows.tokens, columns, width]);
+      const weight =
+        slot === undefined
+          ? tf.expandDims(weights, 2)
+          : math.reshape(math.take(tf.reshape(weights, [-1]), slot), [rows.tokens, columns, 1]);
+      return { value: tf.sum(tf.mul(ofSlot, weight), 1), saved: [results, weights, ...rowTensors(rows)] };
+    },
+    (dy, [results, weights, ...indices]) => {
       const { tokenOfRow, slotOfRow, rowOfSlot } = withRowTensors(rows, indices);
       const dOfRow = math.take(withZero(math, dy, rows.rowsFull), tokenOfRow); // [R, D]
-      const weightOfRow = math.take(withZero(math, tf.reshape(sWeights, [-1, 1]), rows.rowsFull), slotOfRow); // [R, 1]
-      const dWeightOfRow = tf.sum(tf.mul(sResults, dOfRow), 1, true); // [R, 1]
+      const weightOfRow = math.take(withZero(math, tf.reshape(weights, [-1, 1]), rows.rowsFull), slotOfRow); // [R, 1]
+      const dWeightOfRow = tf.sum(tf.mul(results, dOfRow), 1, true); // [R, 1]
       const dWeights = math.take(withZero(math, dWeightOfRow, rows.slotsFull), rowOfSlot);
-      return [tf.mul(dOfRow, weightOfRow), tf.reshape(dWeights, sWeights.shape)];
-    };
-    return { value, gradFunc };
-  })(results, weights);
+      return [tf.mul(dOfRow, weightOfRow), tf.reshape(dWeights, weights.shape)];
+    },
+  );
 }
 
 /**

@@ -2,7 +2,7 @@
  * Experts that are not alike, behind one plan: several stacks of feed-forward experts of different widths, and experts that cost nothing
  * (MoE++, arXiv 2410.07348: zero, copy and constant experts let a token use less than k feed-forward layers).
  */
-import { ArgumentError, oneHot, ShapeError } from '@dit-moe/tensor-ops';
+import { ArgumentError, customGradient, oneHot, ShapeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { RoutingPlan } from '../plan.js';
 import type { FeedForwardExperts } from './feed-forward.js';
@@ -79,11 +79,11 @@ function partOf(plan: RoutingPlan, first: number, count: number): Pick<RoutingPl
 /** Weight of each expert for each token, `[N, count]`, differentiable. */
 function perExpert({ indices, weights, numExperts }: Pick<RoutingPlan, 'indices' | 'weights' | 'numExperts'>): tf.Tensor {
   const chosen = oneHot(indices, numExperts); // [N, m, E]
-  return tf.customGrad((w, save) => {
-    (save as tf.GradSaveFunc)([chosen]);
-    const value = tf.sum(tf.mul(chosen, tf.expandDims(w as tf.Tensor, 2)), 1);
-    return { value, gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sum(tf.mul(saved[0], tf.expandDims(dy, 1)), 2) };
-  })(weights);
+  return customGradient(
+    [weights],
+    ([weights]) => ({ value: tf.sum(tf.mul(chosen, tf.expandDims(weights, 2)), 1), saved: [chosen] }),
+    (dy, [chosen]) => [tf.sum(tf.mul(chosen, tf.expandDims(dy, 1)), 2)],
+  );
 }
 
 function cheapExperts(x: tf.Tensor, weights: tf.Tensor, group: Extract<ExpertGroup, { kind: 'copy' | 'constant' }>): tf.Tensor {

@@ -2,7 +2,7 @@
  * Routed experts: tokens go to rows, experts work on rows, results come back and are summed by weight. Each of the three is one op with
  * a gradient of its own, so that no gather and no slice is on the tape and stacked weights get their gradient once.
  */
-import { gatherRows, type Precision, ShapeError, stopGradient, toFloat } from '@dit-moe/tensor-ops';
+import { customGradient, gatherRows, type Precision, ShapeError, stopGradient, toFloat } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Assignments, type Dispatcher, dense, type Grouping, slices } from '../dispatch/grouping.js';
 import { type DispatchMath, dispatchMath } from '../dispatch/math.js';
@@ -59,18 +59,15 @@ export function routedExperts(
 
 /** `x * factor + shift` for equal shapes, without the reshapes of tfjs' gradients, which would fix the number of rows. */
 function scaleAndShift(x: tf.Tensor, factor: tf.Tensor, shift?: tf.Tensor): tf.Tensor {
-  return tf.customGrad((...args) => {
-    (args.at(-1) as tf.GradSaveFunc)([x, factor]);
-    const product = tf.mul(x, factor);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const [sx, sFactor] = saved as [tf.Tensor, tf.Tensor];
-      return [tf.mul(dy, sFactor), tf.mul(dy, sx), ...(shift ? [dy] : [])];
-    };
-    return { value: shift ? tf.add(product, shift) : product, gradFunc };
-  })(x, factor, ...(shift ? [shift] : []));
+  return customGradient(
+    [x, factor, shift],
+    ([x, factor, shift]) => {
+      const product = tf.mul(x, factor);
+      return { value: shift ? tf.add(product, shift) : product, saved: [x, factor] };
+    },
+    (dy, [x, factor]) => [tf.mul(dy, factor), tf.mul(dy, x), shift && dy],
+  );
 }
-
-const names = ['up', 'down', 'upBias', 'downBias'] as const;
 
 /** The experts on their rows `[R, D]`. */
 function runExperts(
@@ -80,25 +77,22 @@ function runExperts(
   weights: ExpertTensors,
   grouping: Rows,
 ): tf.Tensor {
-  const present = names.filter((name) => weights[name] !== undefined);
-  const named = (tensors: readonly tf.Tensor[]): ExpertTensors =>
-    Object.fromEntries(present.map((name, i) => [name, tensors[i]])) as unknown as ExpertTensors;
   const numExperts = weights.up.shape[0];
-  return tf.customGrad((...args) => {
-    const save = args.at(-1) as tf.GradSaveFunc;
-    const [rowsIn, ...given] = args.slice(0, -1) as tf.Tensor[];
-    const own = named(given);
-    const rounded = { ...own, up: math.round(own.up), down: math.round(own.down) };
-    const sorted = math.round(rowsIn);
-    const { outputs, hidden } = expertRunner(kind, math, grouping, numExperts).forward(sorted, rounded);
-    save([grouping.counts, sorted, ...present.map((name) => rounded[name]!), ...hidden]);
-    const gradFunc = (dy: tf.Tensor, [counts, sRows, ...saved]: tf.Tensor[]): tf.Tensor[] => {
-      const runner = expertRunner(kind, math, { ...grouping, counts: counts }, numExperts);
-      const { dRows, grads } = runner.backward(dy, sRows, saved.slice(present.length), named(saved));
-      return [dRows.length === 0 ? tf.zerosLike(dy) : math.join(dRows), ...present.map((name) => grads[name]!)];
-    };
-    return { value: outputs.length === 0 ? tf.zeros(rowsIn.shape) : math.widen(math.join(outputs)), gradFunc };
-  })(rows, ...present.map((name) => weights[name]!));
+  return customGradient(
+    [rows, weights.up, weights.down, weights.upBias, weights.downBias],
+    (inputs) => {
+      const [rows, up, down] = [math.round(inputs[0]), math.round(inputs[1]), math.round(inputs[2])];
+      const [, , , upBias, downBias] = inputs;
+      const { outputs, hidden } = expertRunner(kind, math, grouping, numExperts).forward(rows, { up, down, upBias, downBias });
+      const value = outputs.length === 0 ? tf.zeros(rows.shape) : math.widen(math.join(outputs));
+      return { value, saved: [grouping.counts, rows, up, down, upBias, downBias, ...hidden] };
+    },
+    (dy, [counts, rows, up, down, upBias, downBias, ...hidden]) => {
+      const runner = expertRunner(kind, math, { ...grouping, counts }, numExperts);
+      const { dRows, grads } = runner.backward(dy, rows, hidden, { up, down, upBias, downBias });
+      return [dRows.length === 0 ? tf.zerosLike(dy) : math.join(dRows), grads.up, grads.down, grads.upBias, grads.downBias];
+    },
+  );
 }
 
 /** Shift, factor and gate of each row, `[R, D]`. */

@@ -1,3 +1,4 @@
+import { customGradient } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { LossTerm } from './loss-term.js';
 
@@ -6,14 +7,11 @@ import type { LossTerm } from './loss-term.js';
  * 0.001.
  */
 export const routerZLoss: LossTerm = ({ logits }) =>
-  tf.customGrad((input, save) => {
-    const x = input as tf.Tensor;
-    const normalizer = tf.logSumExp(x, -1, true); // [N, 1]
-    (save as tf.GradSaveFunc)([x, normalizer]);
-    const tokens = x.shape[0];
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const [logits, z] = saved as [tf.Tensor, tf.Tensor];
-      return tf.mul(tf.mul(tf.exp(tf.sub(logits, z)), z), tf.mul(dy, 2 / tokens));
-    };
-    return { value: tf.mean(tf.square(normalizer)), gradFunc };
-  })(logits) as tf.Scalar;
+  customGradient(
+    [logits],
+    ([logits]) => {
+      const z = tf.logSumExp(logits, -1, true); // [N, 1]
+      return { value: tf.mean(tf.square(z)), saved: [logits, z] };
+    },
+    (dy, [logits, z]) => [tf.mul(tf.mul(tf.exp(tf.sub(logits, z)), z), tf.mul(dy, 2 / logits.shape[0]))],
+  ) as tf.Scalar;

@@ -1,5 +1,5 @@
 /** What a selector is, and what several of them need. */
-import { oneHot, sum } from '@dit-moe/tensor-ops';
+import { customGradient, oneHot, sum } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Scores to choose by. */
@@ -31,13 +31,14 @@ export type Selector = (candidates: Candidates) => Selection;
  */
 export function scoresAt(scores: tf.Tensor, indices: tf.Tensor): tf.Tensor {
   const size = scores.shape[1]!;
-  return tf.customGrad((input, save) => {
-    const chosen = oneHot(indices, size); // [N, m, E]
-    (save as tf.GradSaveFunc)([indices]);
-    const value = tf.sum(tf.mul(chosen, tf.expandDims(input as tf.Tensor, 1)), 2);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => tf.sum(tf.mul(oneHot(saved[0], size), tf.expandDims(dy, 2)), 1);
-    return { value, gradFunc };
-  })(scores);
+  return customGradient(
+    [scores],
+    ([scores]) => {
+      const chosen = oneHot(indices, size); // [N, m, E]
+      return { value: tf.sum(tf.mul(chosen, tf.expandDims(scores, 1)), 2), saved: [indices] };
+    },
+    (dy, [indices]) => [tf.sum(tf.mul(oneHot(indices, size), tf.expandDims(dy, 2)), 1)],
+  );
 }
 
 /** Divides the weights of each token by their sum; the floor keeps k vanishing scores, or none, from becoming NaN. */

@@ -2,6 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { after } from './after.js';
+import { customGradient } from './custom-gradient.js';
 import { fused } from './fused.js';
 import { castTo, matMul, type Precision, stack, toF32, toProductType, unstack, usesBf16 } from './raw-math.js';
 import { isRounded } from './rounded-maps.js';
@@ -12,15 +13,14 @@ export function silu(x: tf.Tensor): tf.Tensor {
     const backend = tensorFlowBackend()!;
     return backend.raw('Mul', [x, backend.raw('Sigmoid', [x])[0]])[0];
   }
-  return tf.customGrad((input, save) => {
-    const a = input as tf.Tensor;
-    (save as tf.GradSaveFunc)([a]);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const s = tf.sigmoid(saved[0]);
-      return tf.mul(dy, tf.mul(s, tf.add(1, tf.mul(saved[0], tf.sub(1, s)))));
-    };
-    return { value: tf.mul(a, tf.sigmoid(a)), gradFunc };
-  })(x);
+  return customGradient(
+    [x],
+    ([x]) => ({ value: tf.mul(x, tf.sigmoid(x)), saved: [x] }),
+    (dy, [x]) => {
+      const s = tf.sigmoid(x);
+      return [tf.mul(dy, tf.mul(s, tf.add(1, tf.mul(x, tf.sub(1, s)))))];
+    },
+  );
 }
 
 const TANH_SCALE = Math.sqrt(2 / Math.PI);
@@ -70,12 +70,11 @@ const erfGate = (x: tf.Tensor): tf.Tensor => tf.mul(0.5, tf.add(1, tf.erf(tf.mul
  */
 export function gelu(x: tf.Tensor, approximate: 'tanh' | 'none' = 'tanh'): tf.Tensor {
   const [value, gradients] = approximate === 'tanh' ? [geluActivation, geluActivationGradients] : [erfGelu, erfGeluGradients];
-  return tf.customGrad((input, save) => {
-    const a = input as tf.Tensor;
-    (save as tf.GradSaveFunc)([a]);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => gradients(after(saved[0], dy), dy)[1];
-    return { value: value(a)[0], gradFunc };
-  })(x);
+  return customGradient(
+    [x],
+    ([x]) => ({ value: value(x)[0], saved: [x] }),
+    (dy, [x]) => [gradients(after(x, dy), dy)[1]],
+  );
 }
 
 /**
@@ -98,28 +97,28 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
     return tf.matMul((transposeA ? tf.transpose(a) : a) as tf.Tensor2D, (transposeB ? tf.transpose(b) : b) as tf.Tensor2D);
   };
   const rounded = (a: tf.Tensor): tf.Tensor => (backend === undefined ? a : toProductType(backend, a, low));
-  const both = (w: tf.Tensor): [tf.Tensor, tf.Tensor] =>
-    (backend !== undefined ? unstack(backend, w) : tf.unstack(w)) as [tf.Tensor, tf.Tensor];
-  return tf.customGrad((input, w1, w2, save) => {
-    const [xs, ws1, ws2] = [rounded(input as tf.Tensor), rounded(w1 as tf.Tensor), rounded(w2 as tf.Tensor)];
-    const hidden = both(ws1).map((w) => product(xs, w));
-    (save as tf.GradSaveFunc)([xs, ws1, ws2, ...hidden]);
-    const value = widened(product(fused(swigluActivation, hidden)[0], ws2));
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const [sx, sw1, sw2, ...kept] = saved as [tf.Tensor, tf.Tensor, tf.Tensor, ...tf.Tensor[]];
+  const both = (w: tf.Tensor): tf.Tensor[] => (backend !== undefined ? unstack(backend, w) : tf.unstack(w));
+  return customGradient(
+    [x, gateUp, down],
+    (inputs) => {
+      const [x, gateUp, down] = inputs.map(rounded);
+      const [gate, up] = both(gateUp).map((w) => product(x, w));
+      const value = widened(product(fused(swigluActivation, [gate, up])[0], down));
+      return { value, saved: [x, gateUp, down, gate, up] };
+    },
+    (dy, [x, gateUp, down, gate, up]) => {
       const d = rounded(dy);
-      const inputs = [...kept.map((h) => after(h, dy)), product(d, sw2, false, true)];
-      const [activation, dGate, dUp] = fused(swigluActivationGradients, inputs) as [tf.Tensor, tf.Tensor, tf.Tensor];
-      const [wGate, wUp] = both(sw1);
-      const parts = [product(sx, dGate, true), product(sx, dUp, true)];
+      const keptParts = [after(gate, dy), after(up, dy)];
+      const [activation, dGate, dUp] = fused(swigluActivationGradients, [...keptParts, product(d, down, false, true)]);
+      const [wGate, wUp] = both(gateUp);
+      const parts = [product(x, dGate, true), product(x, dUp, true)];
       return [
         tf.add(widened(product(dGate, wGate, false, true)), widened(product(dUp, wUp, false, true))),
         widened(backend !== undefined ? stack(backend, parts) : tf.stack(parts)),
         widened(product(activation, d, true)),
       ];
-    };
-    return { value, gradFunc };
-  })(x, gateUp, down);
+    },
+  );
 }
 
 /**

@@ -7,6 +7,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { after } from './after.js';
+import { customGradient } from './custom-gradient.js';
 import { batchMatMul, type Precision, toF32, toProductType } from './raw-math.js';
 
 /** Largest number of probabilities (batch x heads x queries x keys) that are computed at once; 256 MiB of float32. */
@@ -87,24 +88,25 @@ function products(precision: Precision | undefined): Products {
 
 function attendOnce(q: tf.Tensor, k: tf.Tensor, v: tf.Tensor, scale: number, precision: Precision | undefined): tf.Tensor {
   const { round, product, softmax } = products(precision);
-  return tf.customGrad((qi, ki, vi, save) => {
-    const qs = round(tf.mul(qi as tf.Tensor, scale));
-    const [ks, vs] = [round(ki as tf.Tensor), round(vi as tf.Tensor)];
-    const probabilities = softmax(product(qs, ks, false, true)); // [B, H, T, S]
-    const value = product(round(probabilities), vs); // [B, H, T, d]
-    (save as tf.GradSaveFunc)([qs, ks, vs, value]);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const [sq, sk, sv, out] = [after(saved[0], dy), ...saved.slice(1)] as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
-      const p = softmax(product(sq, sk, false, true));
+  return customGradient(
+    [q, k, v],
+    (inputs) => {
+      const [q, k, v] = [round(tf.mul(inputs[0], scale)), round(inputs[1]), round(inputs[2])];
+      const probabilities = softmax(product(q, k, false, true)); // [B, H, T, S]
+      const value = product(round(probabilities), v); // [B, H, T, d]
+      return { value, saved: [q, k, v, value] };
+    },
+    (dy, [kept, k, v, value]) => {
+      const q = after(kept, dy);
+      const p = softmax(product(q, k, false, true)); // [B, H, T, S]
       const d = round(dy);
       const dv = product(round(p), d, true);
-      // Softmax gradient: p * (dp - sum(p dp)), and sum_j p_ij dp_ij = sum_c dy_ic out_ic.
-      const dScores = round(tf.mul(p, tf.sub(product(d, sv, false, true), tf.sum(tf.mul(dy, out), -1, true))));
-      const dq = tf.mul(product(dScores, sk), scale);
-      // sq carries the scale already.
-      const dk = product(dScores, sq, true);
+      // Softmax gradient: p * (dp - sum(p dp)), and sum_j p_ij dp_ij = sum_c dy_ic value_ic.
+      const dScores = round(tf.mul(p, tf.sub(product(d, v, false, true), tf.sum(tf.mul(dy, value), -1, true))));
+      const dq = tf.mul(product(dScores, k), scale);
+      // q carries the scale already.
+      const dk = product(dScores, q, true);
       return [dq, dk, dv];
-    };
-    return { value, gradFunc };
-  })(q, k, v);
+    },
+  );
 }

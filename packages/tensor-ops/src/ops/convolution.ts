@@ -5,6 +5,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import { type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
+import { customGradient } from './custom-gradient.js';
 import { concat, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
 import { isRounded } from './rounded-maps.js';
 
@@ -105,8 +106,7 @@ function convolvePacked(
 ): tf.Tensor {
   const low = usesBf16(backend, filter, precision);
   const blocks = filter.shape[0];
-  const inputs = bias === undefined ? [x, filter] : [x, filter, bias];
-  return tf.customGrad(() => {
+  const forward = () => {
     const xs = toProductType(backend, x, low);
     const unpack = (y: tf.Tensor): tf.Tensor[] => backend.raw('Unpack', [y], { num: { int: blocks }, axis: { int: 0 } }, blocks);
     const filters = unpack(toProductType(backend, filter, low));
@@ -116,11 +116,11 @@ function convolvePacked(
       const y = toF32(backend, backend.raw('Conv2D', [xs, part], attributes)[0]);
       return biases === undefined ? y : backend.raw('BiasAdd', [y, biases[i]])[0];
     });
-    const gradFunc = (): never => {
-      throw new Error('A packed filter has no gradient: train with plain filters.');
-    };
-    return { value: concat(backend, parts, 3), gradFunc };
-  })(...inputs);
+    return { value: concat(backend, parts, 3), saved: [] };
+  };
+  return customGradient([x, filter, bias], forward, () => {
+    throw new Error('A packed filter has no gradient: train with plain filters.');
+  });
 }
 
 function convolveNative(
@@ -133,23 +133,23 @@ function convolveNative(
 ): tf.Tensor {
   const low = usesBf16(backend, filter, precision);
   const round = (y: tf.Tensor): tf.Tensor => toProductType(backend, y, low);
-  const inputs = bias === undefined ? [x, filter] : [x, filter, bias];
-  return tf.customGrad((...args) => {
-    const save = args.at(-1) as tf.GradSaveFunc;
-    const [xs, ws] = [round(x), round(filter)];
-    save([xs, ws]);
-    const y = toF32(backend, backend.raw('Conv2D', [xs, ws], attributes)[0]);
-    const value = bias === undefined ? y : backend.raw('BiasAdd', [y, bias])[0];
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] => {
-      const [sx, sw] = saved as [tf.Tensor, tf.Tensor];
+  return customGradient(
+    [x, filter, bias],
+    (inputs) => {
+      const [x, filter] = [round(inputs[0]), round(inputs[1])];
+      const y = toF32(backend, backend.raw('Conv2D', [x, filter], attributes)[0]);
+      return { value: bias === undefined ? y : backend.raw('BiasAdd', [y, bias])[0], saved: [x, filter] };
+    },
+    (dy, [x, filter]) => {
       const d = round(dy);
       const sizes = (z: tf.Tensor): tf.Tensor => tf.tensor1d(z.shape, 'int32');
-      const dx = toF32(backend, backend.raw('Conv2DBackpropInput', [sizes(sx), sw, d], attributes)[0]);
-      const dw = toF32(backend, backend.raw('Conv2DBackpropFilter', [sx, sizes(sw), d], attributes)[0]);
-      return bias === undefined ? [dx, dw] : [dx, dw, backend.raw('BiasAddGrad', [dy])[0]];
-    };
-    return { value, gradFunc };
-  })(...inputs);
+      return [
+        toF32(backend, backend.raw('Conv2DBackpropInput', [sizes(x), filter, d], attributes)[0]),
+        toF32(backend, backend.raw('Conv2DBackpropFilter', [x, sizes(filter), d], attributes)[0]),
+        bias && backend.raw('BiasAddGrad', [dy])[0],
+      ];
+    },
+  );
 }
 
 /** Everything in bfloat16, sums inside a convolution excepted. */
@@ -189,15 +189,14 @@ function sameZeros(x: tf.Tensor, kernel: readonly [number, number], stride: numb
 
 function convolveValid(x: tf.Tensor4D, filter: tf.Tensor4D, stride: number): tf.Tensor {
   if (tf.getKernel('Conv2DBackpropFilter', tf.getBackend()) !== undefined) return tf.conv2d(x, filter, stride, 'valid');
-  return tf.customGrad((a, w, save) => {
-    (save as tf.GradSaveFunc)([a as tf.Tensor, w as tf.Tensor]);
-    const value = tf.conv2d(a as tf.Tensor4D, w as tf.Tensor4D, stride, 'valid');
-    const gradFunc = (dy: tf.Tensor, [sa, sw]: tf.Tensor[]) => [
-      tf.conv2dTranspose(dy as tf.Tensor4D, sw as tf.Tensor4D, x.shape, stride, 'valid'),
-      filterGradient(sa as tf.Tensor4D, dy as tf.Tensor4D, filter.shape, stride),
-    ];
-    return { value, gradFunc };
-  })(x, filter);
+  return customGradient(
+    [x, filter],
+    ([x, filter]) => ({ value: tf.conv2d(x, filter, stride, 'valid'), saved: [x, filter] }),
+    (dy, [x, filter]) => [
+      tf.conv2dTranspose(dy as tf.Tensor4D, filter, x.shape, stride, 'valid'),
+      filterGradient(x, dy as tf.Tensor4D, filter.shape, stride),
+    ],
+  );
 }
 
 /** For each tap of the filter: the pixels it saw, times the gradient of what it contributed to. */

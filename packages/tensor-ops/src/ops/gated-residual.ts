@@ -1,4 +1,5 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { customGradient } from './custom-gradient.js';
 
 /**
  * Gated residual of DiT's adaLN-Zero: `x + gate * branch`, one gate per sample and channel.
@@ -8,10 +9,12 @@ import * as tf from '@tensorflow/tfjs-core';
  * @param branch `[B, T, D]`
  */
 export function gatedResidual(x: tf.Tensor, gate: tf.Tensor, branch: tf.Tensor): tf.Tensor {
-  return tf.customGrad((a, g, b, save) => {
-    const factor = tf.expandDims(g as tf.Tensor, 1); // [B, 1, D]
-    (save as tf.GradSaveFunc)([factor, b as tf.Tensor]);
-    const gradFunc = (dy: tf.Tensor, [f, sb]: tf.Tensor[]) => [dy, tf.sum(tf.mul(dy, sb), 1), tf.mul(dy, f)];
-    return { value: tf.add(a as tf.Tensor, tf.mul(factor, b as tf.Tensor)), gradFunc };
-  })(x, gate, branch);
+  return customGradient(
+    [x, gate, branch],
+    ([x, gate, branch]) => {
+      const factor = tf.expandDims(gate, 1); // [B, 1, D]
+      return { value: tf.add(x, tf.mul(factor, branch)), saved: [factor, branch] };
+    },
+    (dy, [factor, branch]) => [dy, tf.sum(tf.mul(dy, branch), 1), tf.mul(dy, factor)],
+  );
 }

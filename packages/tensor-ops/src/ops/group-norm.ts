@@ -2,6 +2,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError } from '../errors.js';
 import { DataType, type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
+import { customGradient } from './custom-gradient.js';
 import { batchMatMul } from './raw-math.js';
 import { isRounded, roundMaps, unroundMaps } from './rounded-maps.js';
 
@@ -43,9 +44,7 @@ export function groupNorm(x: tf.Tensor, groups: number, options: GroupNormOption
     const means = tf.mean(tf.reshape(spaceMean(y), [batch, groups, perGroup]), 2, true); // [B, G, 1]
     return tf.reshape(tf.tile(means, [1, 1, perGroup]), [batch, 1, channels]);
   };
-  const operands = [x, ...(scale === undefined ? [] : [scale]), ...(bias === undefined ? [] : [bias])];
-  return tf.customGrad((...args) => {
-    const save = args.at(-1) as tf.GradSaveFunc;
+  const forward = () => {
     const input = tf.reshape(x, flat);
     const mean = groupMean(input);
     const variance = groupMean(tf.squaredDifference(input, mean));
@@ -54,20 +53,16 @@ export function groupNorm(x: tf.Tensor, groups: number, options: GroupNormOption
     const shift = tf.neg(tf.mul(mean, factor));
     // One product and one sum per number: scale and bias go into the numbers per channel.
     const value = tf.add(tf.mul(input, factor), bias === undefined ? shift : tf.add(shift, bias));
-    save(scale === undefined ? [input, mean, reciprocal] : [input, mean, reciprocal, scale]);
-    const gradFunc = (dy: tf.Tensor, [saved, m, r, s]: tf.Tensor[]): tf.Tensor[] => {
-      const d = tf.reshape(dy, flat);
-      const normal = tf.mul(tf.sub(saved, m), r);
-      const dNormal = s === undefined ? d : tf.mul(d, s);
-      const dx = tf.mul(r, tf.sub(tf.sub(dNormal, groupMean(dNormal)), tf.mul(normal, groupMean(tf.mul(dNormal, normal)))));
-      return [
-        tf.reshape(dx, x.shape),
-        ...(scale === undefined ? [] : [tf.sum(tf.mul(d, normal), [0, 1])]),
-        ...(bias === undefined ? [] : [tf.sum(d, [0, 1])]),
-      ];
-    };
-    return { value: tf.reshape(value, x.shape), gradFunc };
-  })(...operands);
+    return { value: tf.reshape(value, x.shape), saved: [input, mean, reciprocal, scale] as const };
+  };
+  return customGradient([x, scale, bias], forward, (dy, [input, mean, reciprocal, scale]) => {
+    const d = tf.reshape(dy, flat);
+    const normal = tf.mul(tf.sub(input, mean), reciprocal);
+    const dNormal = scale === undefined ? d : tf.mul(d, scale);
+    const projected = tf.mul(normal, groupMean(tf.mul(dNormal, normal)));
+    const dx = tf.mul(reciprocal, tf.sub(tf.sub(dNormal, groupMean(dNormal)), projected));
+    return [tf.reshape(dx, x.shape), scale && tf.sum(tf.mul(d, normal), [0, 1]), bias && tf.sum(d, [0, 1])];
+  });
 }
 
 /** Of one image: the runtime's batch norm gives the moments of its channels, and with those of the groups one product and one sum per number. */

@@ -2,6 +2,7 @@ export { gelu, geluActivation, geluActivationGradients, silu, swiglu, swigluActi
 export { after } from './after.js';
 export { type AttentionOptions, attention } from './attention.js';
 export { type ConvolutionOptions, conv2d, type Padding, packFilter } from './convolution.js';
+export { customGradient, customGradientWithExtra, type ForwardPass, type Gradient } from './custom-gradient.js';
 export { fused } from './fused.js';
 export { gatedResidual } from './gated-residual.js';
 export { NoGradientError, valueAndGrads } from './gradients.js';

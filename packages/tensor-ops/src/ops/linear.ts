@@ -7,6 +7,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
+import { customGradient } from './custom-gradient.js';
 import { matMul, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
 
 export interface LinearOptions {
@@ -34,35 +35,33 @@ export function linear(x: tf.Tensor, w: tf.Tensor, b?: tf.Tensor, options: Linea
 function native(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | undefined, precision: Precision | undefined): tf.Tensor {
   const backend = tensorFlowBackend()!;
   const low = usesBf16(backend, w, precision);
-  const operands = b === undefined ? [x, w] : [x, w, b];
-  return tf.customGrad((...args) => {
-    const save = args.at(-1) as tf.GradSaveFunc;
-    const [xs, ws] = [toProductType(backend, x, low), toProductType(backend, w, low)];
-    save([xs, ws]);
-    const product = toF32(backend, matMul(backend, xs, ws));
-    const value = b === undefined ? product : backend.raw('BiasAdd', [product, b])[0];
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] => {
-      const [sx, sw] = saved as [tf.Tensor, tf.Tensor];
-      const d = toProductType(backend, dy, low);
-      const grads = [toF32(backend, matMul(backend, d, sw, false, true)), toF32(backend, matMul(backend, sx, d, true, false))];
-      return b === undefined ? grads : [...grads, backend.raw('BiasAddGrad', [dy])[0]];
-    };
-    return { value, gradFunc };
-  })(...operands);
+  const round = (a: tf.Tensor): tf.Tensor => toProductType(backend, a, low);
+  return customGradient(
+    [x, w, b],
+    (inputs) => {
+      const [x, w] = [round(inputs[0]), round(inputs[1])];
+      const product = toF32(backend, matMul(backend, x, w));
+      return { value: b === undefined ? product : backend.raw('BiasAdd', [product, b])[0], saved: [x, w] };
+    },
+    (dy, [x, w]) => {
+      const d = round(dy);
+      return [
+        toF32(backend, matMul(backend, d, w, false, true)),
+        toF32(backend, matMul(backend, x, d, true)),
+        b && backend.raw('BiasAddGrad', [dy])[0],
+      ];
+    },
+  );
 }
 
 function portable(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | undefined): tf.Tensor {
-  const operands = b === undefined ? [x, w] : [x, w, b];
-  return tf.customGrad((...args) => {
-    (args.at(-1) as tf.GradSaveFunc)([x, w]);
-    const product = tf.matMul(x as tf.Tensor2D, w as tf.Tensor2D);
-    const value = b === undefined ? product : tf.add(product, b);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]): tf.Tensor[] => {
-      const [sx, sw] = saved as [tf.Tensor2D, tf.Tensor2D];
-      // Transposes are explicit because the wasm backend's product with a transposed operand is 10 to 50 times slower.
-      const grads: tf.Tensor[] = [tf.matMul(dy as tf.Tensor2D, tf.transpose(sw)), tf.matMul(tf.transpose(sx), dy as tf.Tensor2D)];
-      return b === undefined ? grads : [...grads, tf.sum(dy, 0)];
-    };
-    return { value, gradFunc };
-  })(...operands);
+  return customGradient(
+    [x as tf.Tensor2D, w as tf.Tensor2D, b],
+    ([x, w, b]) => {
+      const product = tf.matMul(x, w);
+      return { value: b === undefined ? product : tf.add(product, b), saved: [x, w] };
+    },
+    // Transposes are explicit because the wasm backend's product with a transposed operand is 10 to 50 times slower.
+    (dy, [x, w]) => [tf.matMul(dy as tf.Tensor2D, tf.transpose(w)), tf.matMul(tf.transpose(x), dy as tf.Tensor2D), b && tf.sum(dy, 0)],
+  );
 }

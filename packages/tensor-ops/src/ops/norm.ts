@@ -3,6 +3,7 @@
  * forward and backward).
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { customGradient } from './custom-gradient.js';
 
 /** Variance floor of DiT's layer norms. */
 const EPSILON = 1e-6;
@@ -39,11 +40,14 @@ const leadingAxes = (x: tf.Tensor): number[] => Array.from({ length: x.rank - 1 
  */
 export function layerNorm(x: tf.Tensor, options: NormOptions = {}): tf.Tensor {
   const epsilon = options.epsilon ?? EPSILON;
-  const normal = tf.customGrad((input, save) => {
-    const { normal, reciprocal } = standardize(input as tf.Tensor, epsilon);
-    (save as tf.GradSaveFunc)([normal, reciprocal]);
-    return { value: normal, gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => standardizeGradient(dy, saved[0], saved[1]) };
-  })(x);
+  const normal = customGradient(
+    [x],
+    ([x]) => {
+      const { normal, reciprocal } = standardize(x, epsilon);
+      return { value: normal, saved: [normal, reciprocal] };
+    },
+    (dy, [normal, reciprocal]) => [standardizeGradient(dy, normal, reciprocal)],
+  );
   return affine(normal, options.scale, options.bias);
 }
 
@@ -55,24 +59,25 @@ export function layerNorm(x: tf.Tensor, options: NormOptions = {}): tf.Tensor {
  * @param epsilon added to the mean square (default 1e-6)
  */
 export function rmsNorm(x: tf.Tensor, scale?: tf.Tensor, epsilon = EPSILON): tf.Tensor {
-  const normal = tf.customGrad((input, save) => {
-    const reciprocal = tf.rsqrt(tf.add(tf.mean(tf.square(input as tf.Tensor), -1, true), epsilon));
-    const value = tf.mul(input as tf.Tensor, reciprocal);
-    (save as tf.GradSaveFunc)([value, reciprocal]);
-    const gradFunc = (dy: tf.Tensor, [n, r]: tf.Tensor[]) => tf.mul(r, tf.sub(dy, tf.mul(n, tf.mean(tf.mul(dy, n), -1, true))));
-    return { value, gradFunc };
-  })(x);
+  const normal = customGradient(
+    [x],
+    ([x]) => {
+      const reciprocal = tf.rsqrt(tf.add(tf.mean(tf.square(x), -1, true), epsilon));
+      const value = tf.mul(x, reciprocal);
+      return { value, saved: [value, reciprocal] };
+    },
+    (dy, [n, r]) => [tf.mul(r, tf.sub(dy, tf.mul(n, tf.mean(tf.mul(dy, n), -1, true))))],
+  );
   return affine(normal, scale, undefined);
 }
 
 function affine(x: tf.Tensor, scale: tf.Tensor | undefined, bias: tf.Tensor | undefined): tf.Tensor {
   if (scale !== undefined) {
-    const weight = scale;
-    x = tf.customGrad((a, s, save) => {
-      (save as tf.GradSaveFunc)([a as tf.Tensor, s as tf.Tensor]);
-      const gradFunc = (dy: tf.Tensor, [sa, ss]: tf.Tensor[]) => [tf.mul(dy, ss), tf.sum(tf.mul(dy, sa), leadingAxes(dy))];
-      return { value: tf.mul(a as tf.Tensor, s as tf.Tensor), gradFunc };
-    })(x, weight);
+    x = customGradient(
+      [x, scale],
+      ([x, scale]) => ({ value: tf.mul(x, scale), saved: [x, scale] }),
+      (dy, [x, scale]) => [tf.mul(dy, scale), tf.sum(tf.mul(dy, x), leadingAxes(dy))],
+    );
   }
   return bias === undefined ? x : tf.add(x, bias);
 }
@@ -86,17 +91,19 @@ function affine(x: tf.Tensor, scale: tf.Tensor | undefined, bias: tf.Tensor | un
  * @returns `[B, T, D]`
  */
 export function layerNormModulate(x: tf.Tensor, shift: tf.Tensor, scale: tf.Tensor, epsilon = EPSILON): tf.Tensor {
-  return tf.customGrad((input, b, s, save) => {
-    const { normal, reciprocal } = standardize(input as tf.Tensor, epsilon);
-    const factor = tf.expandDims(tf.add(s as tf.Tensor, 1), 1); // [B, 1, D]
-    (save as tf.GradSaveFunc)([normal, reciprocal, factor]);
-    const value = tf.add(tf.mul(normal, factor), tf.expandDims(b as tf.Tensor, 1));
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const [n, r, f] = saved as [tf.Tensor, tf.Tensor, tf.Tensor];
-      return [standardizeGradient(tf.mul(dy, f), n, r), tf.sum(dy, 1), tf.sum(tf.mul(dy, n), 1)];
-    };
-    return { value, gradFunc };
-  })(x, shift, scale);
+  return customGradient(
+    [x, shift, scale],
+    ([x, shift, scale]) => {
+      const { normal, reciprocal } = standardize(x, epsilon); // [B, T, D], [B, T, 1]
+      const factor = tf.expandDims(tf.add(scale, 1), 1); // [B, 1, D]
+      return { value: tf.add(tf.mul(normal, factor), tf.expandDims(shift, 1)), saved: [normal, reciprocal, factor] };
+    },
+    (dy, [normal, reciprocal, factor]) => [
+      standardizeGradient(tf.mul(dy, factor), normal, reciprocal),
+      tf.sum(dy, 1),
+      tf.sum(tf.mul(dy, normal), 1),
+    ],
+  );
 }
 
 /**
@@ -107,11 +114,12 @@ export function layerNormModulate(x: tf.Tensor, shift: tf.Tensor, scale: tf.Tens
  * @param scale `[B, D]`
  */
 export function modulate(x: tf.Tensor, shift: tf.Tensor, scale: tf.Tensor): tf.Tensor {
-  return tf.customGrad((input, b, s, save) => {
-    const factor = tf.expandDims(tf.add(s as tf.Tensor, 1), 1);
-    (save as tf.GradSaveFunc)([input as tf.Tensor, factor]);
-    const value = tf.add(tf.mul(input as tf.Tensor, factor), tf.expandDims(b as tf.Tensor, 1));
-    const gradFunc = (dy: tf.Tensor, [sx, f]: tf.Tensor[]) => [tf.mul(dy, f), tf.sum(dy, 1), tf.sum(tf.mul(dy, sx), 1)];
-    return { value, gradFunc };
-  })(x, shift, scale);
+  return customGradient(
+    [x, shift, scale],
+    ([x, shift, scale]) => {
+      const factor = tf.expandDims(tf.add(scale, 1), 1); // [B, 1, D]
+      return { value: tf.add(tf.mul(x, factor), tf.expandDims(shift, 1)), saved: [x, factor] };
+    },
+    (dy, [x, factor]) => [tf.mul(dy, factor), tf.sum(dy, 1), tf.sum(tf.mul(dy, x), 1)],
+  );
 }

@@ -7,6 +7,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError, ShapeError } from '../errors.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
+import { customGradient } from './custom-gradient.js';
 
 /**
  * Where the pixels lie. For output pixel `i` of `to`, and `from` input pixels, the place in the input is
@@ -37,22 +38,23 @@ export function resizeImages(x: tf.Tensor, [height, width]: readonly [number, nu
     if (!Number.isInteger(size) || size < 1) throw new ArgumentError('resizeImages: size', 'positive integers', size);
   const [, rows, columns] = x.shape as [number, number, number, number];
   const backend = tensorFlowBackend();
-  return tf.customGrad((images, save) => {
-    // TensorFlow's gradient of `bilinear` wants the images, for their shape only.
-    (save as tf.GradSaveFunc)(backend !== undefined && method === 'bilinear' ? [images as tf.Tensor] : []);
-    const gradFunc = (dy: tf.Tensor, [saved]: tf.Tensor[]): tf.Tensor => {
-      if (backend !== undefined) {
-        const attributes = { align_corners: { bool: centres === 'align-corners' }, half_pixel_centers: { bool: centres === 'half-pixel' } };
-        return method === 'nearest'
-          ? backend.raw('ResizeNearestNeighborGrad', [dy, tf.tensor1d([rows, columns], 'int32')], attributes)[0]
-          : backend.raw('ResizeBilinearGrad', [dy, saved], attributes)[0];
-      }
-      return alongAxis(alongAxis(dy, 1, weights(rows, height, method, centres)), 2, weights(columns, width, method, centres));
-    };
-    const resize = method === 'nearest' ? tf.image.resizeNearestNeighbor : tf.image.resizeBilinear;
-    const value = resize(images as tf.Tensor4D, [height, width], centres === 'align-corners', centres === 'half-pixel');
-    return { value, gradFunc };
-  })(x);
+  return customGradient(
+    [x as tf.Tensor4D],
+    ([x]) => {
+      const resize = method === 'nearest' ? tf.image.resizeNearestNeighbor : tf.image.resizeBilinear;
+      const value = resize(x, [height, width], centres === 'align-corners', centres === 'half-pixel');
+      // TensorFlow's gradient of `bilinear` wants the images, for their shape only.
+      return { value, saved: [backend !== undefined && method === 'bilinear' ? x : undefined] };
+    },
+    (dy, [images]) => {
+      if (backend === undefined)
+        return [alongAxis(alongAxis(dy, 1, weights(rows, height, method, centres)), 2, weights(columns, width, method, centres))];
+      const attributes = { align_corners: { bool: centres === 'align-corners' }, half_pixel_centers: { bool: centres === 'half-pixel' } };
+      return images === undefined
+        ? [backend.raw('ResizeNearestNeighborGrad', [dy, tf.tensor1d([rows, columns], 'int32')], attributes)[0]]
+        : [backend.raw('ResizeBilinearGrad', [dy, images], attributes)[0]];
+    },
+  );
 }
 
 /** Place in the input of output pixel `i`, in float32 as TensorFlow computes it; `half-pixel` without the last `- 1/2`. */

@@ -4,6 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
+import { customGradient } from './custom-gradient.js';
 import { oneHot } from './one-hot.js';
 import { gather } from './raw-math.js';
 
@@ -33,10 +34,11 @@ export function segmentSum(dy: tf.Tensor, indices: tf.Tensor, count: number): tf
  */
 export function gatherRows(x: tf.Tensor, indices: tf.Tensor): tf.Tensor {
   const count = x.shape[0];
-  return tf.customGrad((input, save) => {
-    (save as tf.GradSaveFunc)([indices]);
-    return { value: take(input as tf.Tensor, indices), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => segmentSum(dy, saved[0], count) };
-  })(x);
+  return customGradient(
+    [x],
+    ([x]) => ({ value: take(x, indices), saved: [indices] }),
+    (dy, [indices]) => [segmentSum(dy, indices, count)],
+  );
 }
 
 /**
@@ -47,10 +49,11 @@ export function gatherRows(x: tf.Tensor, indices: tf.Tensor): tf.Tensor {
  * @param inverse int32 `[N]`, its inverse
  */
 export function permuteRows(x: tf.Tensor, permutation: tf.Tensor, inverse: tf.Tensor): tf.Tensor {
-  return tf.customGrad((input, save) => {
-    (save as tf.GradSaveFunc)([inverse]);
-    return { value: take(input as tf.Tensor, permutation), gradFunc: (dy: tf.Tensor, saved: tf.Tensor[]) => take(dy, saved[0]) };
-  })(x);
+  return customGradient(
+    [x],
+    ([x]) => ({ value: take(x, permutation), saved: [inverse] }),
+    (dy, [inverse]) => [take(dy, inverse)],
+  );
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Top-k, sorting and counting, without host reads and stable on every backend (ties keep the lower index first). */
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
+import { customGradientWithExtra } from './custom-gradient.js';
 import { oneHot } from './one-hot.js';
 
 /**
@@ -11,21 +12,18 @@ import { oneHot } from './one-hot.js';
  */
 export function topK(x: tf.Tensor, k: number): { values: tf.Tensor; indices: tf.Tensor } {
   const size = x.shape.at(-1)!;
-  let indices: tf.Tensor | undefined;
-  const values = tf.customGrad((input, save) => {
-    const top = tf.topk(input as tf.Tensor, k, true);
-    // customGrad frees what it does not return, so the indices are kept beyond its scope.
-    indices = tf.keep(tf.clone(top.indices));
-    (save as tf.GradSaveFunc)([top.indices]);
-    const gradFunc = (dy: tf.Tensor, saved: tf.Tensor[]) => {
-      const chosen = oneHot(saved[0], size); // [..., k, N]
-      return tf.sum(tf.mul(chosen, tf.expandDims(dy, -1)), -2);
-    };
-    return { value: top.values, gradFunc };
-  })(x);
-  const result = { values, indices: tf.clone(indices!) };
-  indices!.dispose();
-  return result;
+  const { value, extra } = customGradientWithExtra(
+    [x],
+    ([x]) => {
+      const { values, indices } = tf.topk(x, k, true);
+      return { value: values, saved: [indices], extra: [indices] };
+    },
+    (dy, [indices]) => {
+      const chosen = oneHot(indices, size); // [..., k, N]
+      return [tf.sum(tf.mul(chosen, tf.expandDims(dy, -1)), -2)];
+    },
+  );
+  return { values: value, indices: extra[0] };
 }
 
 /**
