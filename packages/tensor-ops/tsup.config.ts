@@ -1,11 +1,15 @@
 import { defineConfig } from 'tsup';
 import { preset } from '../../tsup.preset.js';
+import { bundled, bundleTfjs } from './bundle-tfjs.js';
 
 export default defineConfig(
-  preset({
-    index: 'src/index.ts',
-    'node/index': 'src/node/index.ts',
-    'io/index': 'src/io/index.ts',
-    'io/node/index': 'src/io/node/index.ts',
-  }),
+  preset(
+    {
+      index: 'src/index.ts',
+      'node/index': 'src/node/index.ts',
+      'io/index': 'src/io/index.ts',
+      'io/node/index': 'src/io/node/index.ts',
+    },
+    { noExternal: bundled, esbuildPlugins: [bundleTfjs] },
+  ),
 );

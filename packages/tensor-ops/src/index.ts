@@ -2,6 +2,7 @@ export * from './compile.js';
 export * from './errors.js';
 export * from './ops/index.js';
 export * from './optim/index.js';
+export * from './optional-package.js';
 export * from './parameter.js';
 export * from './parameter-set.js';
 export * from './random/index.js';

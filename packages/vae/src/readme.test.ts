@@ -3,7 +3,8 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import * as runtime from '@dit-moe/tensor-ops/node';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
+import { ModuleKind, ScriptTarget, transpile } from 'typescript';
 import { expect, test } from 'vitest';
 import * as vae from './index.js';
 import * as node from './node/index.js';
@@ -12,14 +13,14 @@ const modules: Record<string, unknown> = {
   '@dit-moe/tensor-ops/node': runtime,
   '@dit-moe/vae': vae,
   '@dit-moe/vae/node': node,
-  '@tensorflow/tfjs': tf,
+  '@tensorflow/tfjs-core': tf,
 };
 
 test('the example of the README runs and learns', async () => {
   const readme = fs.readFileSync(new URL('../README.md', import.meta.url), 'utf8');
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'vae-readme-'));
   const code = /```ts\n([\s\S]+?)```/.exec(readme)![1].replaceAll("'my-vae'", JSON.stringify(path.join(folder, 'my-vae')));
-  const body = code.replace(
+  const body = transpile(code, { target: ScriptTarget.ES2022, module: ModuleKind.ESNext }).replace(
     /import (\* as )?(.+) from '(.+)';/g,
     (_, _all, names: string, from: string) => `const ${names} = modules['${from}'];`,
   );

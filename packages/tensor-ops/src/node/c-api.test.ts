@@ -2,8 +2,9 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { LibraryLoadError, loadCApi } from './c-api.js';
+import { loadCApi } from './c-api.js';
 import { findLibtensorflow, fixFor } from './library/index.js';
+import { LibraryLoadError } from './library-load-error.js';
 
 let folder: string;
 let real: string;

@@ -7,29 +7,13 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import koffi from 'koffi';
-import { DitMoeError } from '../errors.js';
 import { elfProblem } from './elf.js';
-import { repairOf } from './library/index.js';
+import { LibraryLoadError } from './library-load-error.js';
 import { keepLoaded, withoutStderr } from './native-process.js';
 import { RuntimeStartError } from './tensorflow-error.js';
 
 /** An address in this process; 0 is NULL. User-space addresses have 47 bits, so a number holds them exactly. */
 export type Pointer = number;
-
-/** libtensorflow exists but cannot be loaded or lacks functions. */
-export class LibraryLoadError extends DitMoeError {
-  static override readonly code = 'E_LIBRARY_LOAD';
-  constructor(
-    readonly directory: string,
-    detail: string,
-    options?: ErrorOptions,
-  ) {
-    super(
-      `The TensorFlow library in ${directory} could not be loaded: ${detail}. To have it found or fetched anew: ${repairOf(directory)}`,
-      options,
-    );
-  }
-}
 
 /** koffi runs native code on stacks of its own; TensorFlow's kernels need far more than the default 128 KiB. */
 const STACK_BYTES = 16 << 20;

@@ -1,6 +1,5 @@
 export * from './array-job.js';
 export type { Device } from './binding.js';
-export { LibraryLoadError } from './c-api.js';
 export {
   cacheDirectory,
   type FindOptions,
@@ -11,6 +10,7 @@ export {
   type LibrarySearch,
   TENSORFLOW_VERSION,
 } from './library/index.js';
+export { LibraryLoadError } from './library-load-error.js';
 export * from './machine-report.js';
 export { BACKEND_NAME, type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';
 export * from './start-backend.js';

@@ -2,8 +2,8 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import * as tf from '@tensorflow/tfjs';
-import koffi from 'koffi';
+import * as tf from '@tensorflow/tfjs-core';
+import { MissingPackageError } from '../optional-package.js';
 import { cacheDirectory, fixFor } from './library/index.js';
 import { type BackendName, type ChosenBackend, startBackend } from './start-backend.js';
 
@@ -24,7 +24,7 @@ export async function machineReport(name: BackendName, threads?: number): Promis
     memory: `${Math.round(os.freemem() / MIB)} of ${Math.round(os.totalmem() / MIB)} MiB free`,
     disk: `${freeSpace('.')} in ${process.cwd()}`,
     cache: `${cacheDirectory()}, ${freeSpace(cacheDirectory())}`,
-    packages: `tfjs ${tf.version.tfjs}, koffi ${koffi.version}`,
+    packages: `tfjs-core ${tf.version_core}, koffi ${await versionOfKoffi()}`,
   };
   let problem: unknown;
   try {
@@ -36,7 +36,7 @@ export async function machineReport(name: BackendName, threads?: number): Promis
     problem = (error as Error).cause ?? error;
   }
   if (problem === undefined) return { findings, ready: true };
-  findings['fix'] = name === 'wasm' ? 'npm install @tensorflow/tfjs-backend-wasm' : fixFor(problem);
+  findings['fix'] = MissingPackageError.isInstance(problem) ? `npm install ${problem.where}` : fixFor(problem);
   return { findings, ready: false };
 }
 
@@ -60,6 +60,14 @@ function describe(backend: ChosenBackend): Record<string, string> {
         ? 'products asked for in bf16 run in float32, which is faster on this processor'
         : 'this backend computes in float32',
   };
+}
+
+async function versionOfKoffi(): Promise<string> {
+  try {
+    return (await import('koffi')).default.version;
+  } catch (error) {
+    return `not available (${(error as Error).message.split('\n')[0]})`;
+  }
 }
 
 /** Free space of the disk that holds `folder`, or will once it is made. */

@@ -3,10 +3,11 @@
  */
 import os from 'node:os';
 import util from 'node:util';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError } from '../errors.js';
-import { type Device, TensorFlowBinding } from './binding.js';
-import { loadCApi } from './c-api.js';
+import { optionalPackage } from '../optional-package.js';
+import type { Device } from './binding.js';
+import { registerGradients } from './gradients.js';
 import { type FoundLibrary, findLibtensorflow } from './library/index.js';
 import { RuntimeStartError } from './tensorflow-error.js';
 
@@ -53,6 +54,7 @@ let threadPool: number | undefined;
  *
  * @throws ArgumentError for thread counts that are not positive integers
  * @throws RuntimeStartError if it runs already with other thread or memory options, or ran with other `threads`
+ * @throws MissingPackageError without the package koffi, which calls into libtensorflow
  * @throws LibraryLoadError, LibraryError if libtensorflow cannot be found, fetched or loaded
  */
 export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<TensorFlowRuntime> {
@@ -91,6 +93,9 @@ async function start(
   context: { threads: number; interOpThreads: number; gpuMemoryGrowth: boolean },
   options: TensorFlowOptions,
 ): Promise<TensorFlowRuntime> {
+  await optionalPackage('koffi', 'calls into libtensorflow', () => import('koffi'));
+  const { loadCApi } = await import('./c-api.js');
+  const { TensorFlowBinding } = await import('./binding.js');
   const library = await findLibtensorflow({ fetch: options.fetch ?? true, onProgress: options.onProgress });
   // Hides TensorFlow's own informational lines; warnings and errors stay.
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
@@ -101,6 +106,7 @@ async function start(
     gpuMemoryGrowth: context.gpuMemoryGrowth,
   });
   threadPool = context.threads;
+  await registerGradients();
   provideUtil();
   // Registers tfjs-node's kernels for the backend name; imported late because it needs the functions provided above.
   await import('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');

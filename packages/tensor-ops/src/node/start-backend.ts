@@ -2,9 +2,11 @@
  * Chooses and starts the tfjs backend: the TensorFlow runtime if it can be had, else WebAssembly, saying so in one line.
  */
 import os from 'node:os';
-import * as tf from '@tensorflow/tfjs';
+import * as tf from '@tensorflow/tfjs-core';
 import { DitMoeError } from '../errors.js';
+import { optionalPackage } from '../optional-package.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
+import { registerGradients } from './gradients.js';
 import { type TensorFlowOptions, useTensorFlow } from './runtime.js';
 
 /** The backend asked for cannot be started. */
@@ -62,7 +64,9 @@ export async function startBackend(
     } catch (error) {
       const { message } = error as Error;
       if (name === 'tensorflow') throw new BackendError(`The TensorFlow backend is not available: ${message}`, { cause: error });
-      const portable = await startPortable('wasm', `the TensorFlow backend is not available (${message})`);
+      const portable = await startPortable('wasm', `the TensorFlow backend is not available (${message})`).catch((second: Error) => {
+        throw new BackendError(`The TensorFlow backend is not available: ${message} ${second.message}`, { cause: error });
+      });
       onProgress?.(`TensorFlow is not available, so WebAssembly computes, which is several times slower: ${message}`);
       return { ...portable, problem: error as Error };
     }
@@ -71,12 +75,12 @@ export async function startBackend(
 }
 
 async function startPortable(name: 'wasm' | 'cpu', reason: string): Promise<ChosenBackend> {
-  let version = tf.version.tfjs;
   try {
-    if (name === 'wasm') {
-      const wasm = await import('@tensorflow/tfjs-backend-wasm');
-      version = wasm.version_wasm;
-    }
+    const packageName = `@tensorflow/tfjs-backend-${name}`;
+    const load = () => (name === 'wasm' ? import('@tensorflow/tfjs-backend-wasm') : import('@tensorflow/tfjs-backend-cpu'));
+    // Also there with the union package; loading it twice would register every kernel again.
+    if (tf.findBackendFactory(name) === null) await optionalPackage(packageName, `is the ${name} backend`, load);
+    await registerGradients();
     if (!(await tf.setBackend(name))) throw new Error('tfjs refused it');
   } catch (error) {
     throw new BackendError(`The ${name} backend is not available: ${(error as Error).message}`, { cause: error });
@@ -86,5 +90,5 @@ async function startPortable(name: 'wasm' | 'cpu', reason: string): Promise<Chos
   if (name === 'cpu') (tf.backend() as unknown as { firstUse: boolean }).firstUse = false;
   // tfjs switches the threads of the wasm backend off on Node.
   const devices = [`${os.cpus()[0]?.model ?? 'CPU'} (1 of ${os.availableParallelism()} cores)`];
-  return { name, reason, version, threads: 1, devices, bf16Products: false };
+  return { name, reason, version: tf.version_core, threads: 1, devices, bf16Products: false };
 }
