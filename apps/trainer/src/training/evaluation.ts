@@ -25,8 +25,12 @@ const REAL_IMAGES = 5_000;
 const BATCH = 64;
 
 export interface Evaluator {
-  /** Samples the averaged weights and compares. */
-  evaluate(step: number, weights: Readonly<Record<string, Parameter>>): Promise<{ scalars: Record<string, number>; summary: string }>;
+  /** Samples the averaged weights and compares; the signal ends it with its reason between steps of the solver. */
+  evaluate(
+    step: number,
+    weights: Readonly<Record<string, Parameter>>,
+    signal?: AbortSignal,
+  ): Promise<{ scalars: Record<string, number>; summary: string }>;
   dispose(): void;
 }
 
@@ -34,18 +38,28 @@ export interface Evaluator {
  * Prepares the metrics of a run; the features of the real images are computed once.
  * @throws UsageError if the samples cannot be compared with images
  */
-export async function openEvaluator(config: TrainConfig, card: ModelCard, source: DataSource, decoder: Decoder): Promise<Evaluator> {
+export async function openEvaluator(
+  config: TrainConfig,
+  card: ModelCard,
+  source: DataSource,
+  decoder: Decoder,
+  signal?: AbortSignal,
+): Promise<Evaluator> {
   const { every, samples, inception } = config.evaluation!;
   if (!decoder.faithful)
     throw new UsageError('Online metrics compare images: give the autoencoder of the latents, such as --set sampling.vae=sd-vae-ft-mse.');
   const extractor = inception === undefined ? pixelExtractor() : await openInception(inception);
-  const online: OnlineEvaluation = await onlineEvaluation(realImages(source, decoder), {
-    ...{ every, count: samples, batch: BATCH },
-    ...{ extract: extractor.extract, feature: 'pool' as const },
-  });
+  const options = { every, count: samples, batch: BATCH, extract: extractor.extract, feature: 'pool' as const };
+  let online: OnlineEvaluation;
+  try {
+    online = await onlineEvaluation(realImages(source, decoder), options, signal);
+  } catch (error) {
+    extractor.dispose();
+    throw error;
+  }
   return {
-    async evaluate(step, weights) {
-      const { scalars, summary } = await online.evaluate(step, (count) => generated(config, card, decoder, weights, count));
+    async evaluate(step, weights, signal) {
+      const { scalars, summary } = await online.evaluate(step, (count) => generated(config, card, decoder, weights, count, signal), signal);
       return { scalars, summary };
     },
     dispose: () => extractor.dispose(),
@@ -89,6 +103,7 @@ async function* generated(
   decoder: Decoder,
   weights: Readonly<Record<string, Parameter>>,
   count: number,
+  signal: AbortSignal | undefined,
 ): AsyncGenerator<Pixels> {
   const { steps, guidance } = config.sampling;
   const labels = Array.from({ length: count }, (_, i) => i % card.classNames.length);
@@ -100,5 +115,6 @@ async function* generated(
     steps,
     guidance,
     precision: config.precision,
+    signal,
   });
 }

@@ -13,18 +13,20 @@ import { sampleImages } from './sample.js';
 /** Small pictures are enlarged to about this edge. */
 const SHOWN_EDGE = 32;
 
-/** Writes `samples/step-N.png`, a column per class, and returns it. */
+/** Writes `samples/step-N.png`, a column per class, and returns it; nothing if the signal ends it. */
 export async function previewSamples(
   out: string,
   weights: Readonly<Record<string, Parameter>>,
   config: TrainConfig,
   card: ModelCard,
   decoder: Decoder,
+  signal?: AbortSignal,
 ): Promise<{ png: Uint8Array; width: number; height: number }> {
   const { perClass, steps, guidance } = config.sampling;
   const classes = Math.min(config.sampling.classes, card.classNames.length);
   const labels = Array.from({ length: classes * perClass }, (_, i) => i % classes);
-  const pixels = await sampleImages(weights, card, decoder, { labels, seed: config.seed, steps, guidance, precision: config.precision });
+  const { seed, precision } = config;
+  const pixels = await sampleImages(weights, card, decoder, { labels, seed, steps, guidance, precision, signal });
   const { data, width, height, channels } = contactSheet(pixels, classes, Math.max(1, Math.floor(SHOWN_EDGE / pixels.width)));
   const png = encode({ data, width, height, channels, depth: 8 });
   await fs.mkdir(path.join(out, 'samples'), { recursive: true });

@@ -12,7 +12,7 @@ export interface MetricsWindow {
   gradNorm: number;
 }
 
-/** Counters of a run; plain JSON. */
+/** Counters of a run; plain JSON, never changed in place. */
 export interface RunRecord {
   /** Optimizer steps, counted from 1 after the first. */
   step: number;
@@ -38,21 +38,26 @@ export const newRecord = (): RunRecord => ({
   window: emptyWindow(),
 });
 
-/** Counts a step. */
-export function countStep(record: RunRecord, report: StepReport, samples: number): void {
-  record.step++;
-  record.position += samples;
-  record.badInARow = report.outcome === 'not finite' ? record.badInARow + 1 : 0;
-  if (Number.isFinite(report.gradNorm)) record.norms = [...record.norms, report.gradNorm].slice(-NORM_HISTORY);
-  if (report.outcome !== 'applied') {
-    record.skipped++;
-    return;
-  }
-  const { window } = record;
-  window.steps++;
-  window.loss += report.loss;
-  window.balance += report.balance;
-  window.gradNorm += report.gradNorm;
+/** The record after a step. */
+export function countStep(record: RunRecord, { outcome, loss, balance, gradNorm }: StepReport, samples: number): RunRecord {
+  const { window, norms } = record;
+  const applied = outcome === 'applied';
+  return {
+    ...record,
+    step: record.step + 1,
+    position: record.position + samples,
+    badInARow: outcome === 'not finite' ? record.badInARow + 1 : 0,
+    norms: Number.isFinite(gradNorm) ? [...norms, gradNorm].slice(-NORM_HISTORY) : norms,
+    skipped: record.skipped + (applied ? 0 : 1),
+    window: applied
+      ? {
+          steps: window.steps + 1,
+          loss: window.loss + loss,
+          balance: window.balance + balance,
+          gradNorm: window.gradNorm + gradNorm,
+        }
+      : window,
+  };
 }
 
 /**

@@ -15,6 +15,8 @@ export interface SampleOptions {
   precision?: Precision;
   /** Number of the first sample; the noise of a sample depends on seed and number only (default 0). */
   first?: number;
+  /** Ends the sampling with its reason before the next step of the solver. */
+  signal?: AbortSignal | undefined;
 }
 
 /** Samples at once: more need memory and are not faster. */
@@ -28,7 +30,7 @@ export async function sampleImages(
   options: SampleOptions,
 ): Promise<Pixels> {
   const { config } = card;
-  const { seed, guidance, precision = 'f32', first = 0 } = options;
+  const { seed, guidance, precision = 'f32', first = 0, signal } = options;
   const forward = compile(
     (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => {
       const read = Object.fromEntries(Object.entries(weights).map(([name, parameter]) => [name, parameter.read()]));
@@ -46,9 +48,12 @@ export async function sampleImages(
       const guided = classifierFreeGuidance((x, t, y) => forward.run(x, t, y), { labels, nullLabel: config.numClasses, scale: guidance });
       const model = objective(card.objectiveOptions as ObjectiveOptions).model(guided);
       const solver = card.objective === 'flow' ? 'euler' : 'ddim';
-      const x = await finish(sample(model, noise, { solver, steps: options.steps }));
-      parts.push(await decoder.decode(x));
-      tf.dispose([labels, noise, x]);
+      try {
+        const x = await finish(sample(model, noise, { solver, steps: options.steps, ...(signal && { signal }) }));
+        parts.push(await decoder.decode(x).finally(() => x.dispose()));
+      } finally {
+        tf.dispose([labels, noise]);
+      }
     }
   } finally {
     forward.dispose();

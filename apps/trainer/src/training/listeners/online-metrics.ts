@@ -1,0 +1,18 @@
+/** Samples of the average against real images, every so often. */
+import type { Evaluator } from '../evaluation.js';
+import type { Run } from '../run.js';
+import type { Listener } from './listener.js';
+
+export function onlineMetrics(run: Run, every: number, evaluator: Evaluator): Listener {
+  return {
+    name: 'online metrics',
+    every,
+    fatal: true,
+    async run({ evaluation }) {
+      const { step } = run.record;
+      const { scalars, summary } = await evaluator.evaluate(step, run.state.emas[0].averages.parameters, run.signal);
+      Object.assign(evaluation, scalars);
+      run.progress.log(`step ${step}: ${summary}`);
+    },
+  };
+}

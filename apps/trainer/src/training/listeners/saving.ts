@@ -1,0 +1,100 @@
+/** The checkpoints of a run: saved every so often and at its end, restored when it goes on or back. */
+import path from 'node:path';
+import { OutputError, outputError } from '../../errors.js';
+import { CheckpointWriter, listCheckpoints, restoreLatest } from '../checkpoints.js';
+import type { Run } from '../run.js';
+import type { RunRecord } from '../run-record.js';
+import type { Listener } from './listener.js';
+
+export class Saving {
+  private readonly writer: CheckpointWriter;
+  private savedStep = -1;
+  /** The newest save that failed, and how many have failed in a row. */
+  private failed: { error: unknown; reason: string; failures: number } | undefined;
+
+  constructor(private readonly run: Run) {
+    this.writer = new CheckpointWriter(run.out, run.config.checkpoints, (error, failures) => this.onFailure(error, failures));
+  }
+
+  /** Saves every so often; ends the run after too many failures, which come in while it goes on. */
+  get listeners(): [failures: Listener, checkpoints: Listener] {
+    const { every } = this.run.config.checkpoints;
+    return [
+      { name: 'failures to save', every: 1, fatal: true, run: () => this.checkFailures() },
+      { name: 'checkpoint', every, fatal: true, run: () => this.save() },
+    ];
+  }
+
+  /**
+   * Puts the newest whole checkpoint into the state.
+   * @returns its record, and the fingerprint of its data; undefined if there is none
+   */
+  async restore(): Promise<{ record: RunRecord; data: string } | undefined> {
+    await this.settle();
+    const { out, state, progress } = this.run;
+    const manifest = await restoreLatest(out, state, (message) => progress.log(message));
+    if (manifest === undefined) return undefined;
+    const { lossHistory, ...record } = manifest.record;
+    if (lossHistory !== undefined) state.objective.timestepSampler?.restore(lossHistory);
+    this.savedStep = record.step;
+    return { record, data: manifest.data };
+  }
+
+  /**
+   * Makes sure that the last step is saved, on disk.
+   * @param onSave called when it has not been saved yet
+   * @throws OutputError if it cannot be
+   */
+  async finish(onSave: () => Promise<void>): Promise<void> {
+    const { step } = this.run.record;
+    const isSaved = (): boolean => this.savedStep === step;
+    if (!isSaved()) {
+      await this.save();
+      await onSave();
+    }
+    await this.settle();
+    if (!isSaved()) {
+      await this.save();
+      await this.settle();
+    }
+    if (!isSaved()) throw await this.notSaved(`The last checkpoint, of step ${step}, could not be saved.`);
+  }
+
+  /** Waits until nothing is being written. */
+  settle(): Promise<void> {
+    return this.writer.settle();
+  }
+
+  private async save(): Promise<void> {
+    const { state, card, record, source } = this.run;
+    const lossHistory = state.objective.timestepSampler?.lossHistory;
+    const saved: RunRecord = { ...record, ...(lossHistory && { lossHistory }) };
+    await this.writer.save(state, { ...card, step: record.step }, saved, source.fingerprint);
+    this.savedStep = record.step;
+  }
+
+  private onFailure(error: unknown, failures: number): void {
+    const { out, progress } = this.run;
+    const reason = (outputError(error, path.join(out, 'checkpoints')) as Error).message;
+    progress.log(`WARNING: the checkpoint could not be saved (${failures} in a row): ${reason}`);
+    this.savedStep = -1;
+    this.failed = { error, reason, failures };
+  }
+
+  private async checkFailures(): Promise<void> {
+    const failures = this.failed?.failures ?? 0;
+    if (failures >= this.run.config.faults.maxFailedSaves)
+      throw await this.notSaved(`${failures} checkpoints in a row could not be saved.`);
+  }
+
+  /** The error that ends a run whose saves fail: what happened, why, what is left of the run, and how to go on. */
+  private async notSaved(what: string): Promise<OutputError> {
+    const { error, reason } = this.failed!;
+    const [newest] = await listCheckpoints(this.run.out);
+    const next =
+      newest === undefined
+        ? 'Nothing of this run is saved yet: the same command with --resume starts it again at step 0.'
+        : `${newest} is the newest one saved: the same command with --resume goes on from there.`;
+    return new OutputError(`${what} ${reason} ${next}`, { cause: error });
+  }
+}

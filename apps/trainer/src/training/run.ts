@@ -1,0 +1,34 @@
+/** What the parts of a training run share. */
+import type { ModelCard } from '@dit-moe/dit';
+import type { TrainConfig } from '../config/schema.js';
+import type { DataSource } from '../data/source.js';
+import type { Progress } from '../run/progress.js';
+import type { RunRecord } from './run-record.js';
+import type { TrainingState } from './state.js';
+
+export interface Run {
+  /** Run folder. */
+  readonly out: string;
+  readonly config: TrainConfig;
+  readonly card: ModelCard;
+  readonly source: DataSource;
+  readonly state: TrainingState;
+  readonly progress: Progress;
+  /** Aborted when the run shall end after the current step, with a checkpoint. */
+  readonly signal: AbortSignal;
+  /** What the run knows beside its tensors, and saves with them. */
+  record: RunRecord;
+  /** Since the last line of metrics; the clock is not resumed. */
+  timing: Timing;
+}
+
+export interface Timing {
+  /** Milliseconds in steps. */
+  busyMs: number;
+  /** Of these, waiting for data. */
+  waitedMs: number;
+  /** Samples in the steps. */
+  images: number;
+}
+
+export const newTiming = (): Timing => ({ busyMs: 0, waitedMs: 0, images: 0 });
