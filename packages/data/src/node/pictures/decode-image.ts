@@ -3,7 +3,8 @@
  * statistics were made with. Deliberate differences: 16-bit grey keeps its high byte (Pillow makes everything above 255 white), and
  * broken files are refused.
  */
-import sharp, { type SharpOptions } from 'sharp';
+import { optionalPackage } from '@dit-moe/tensor-ops';
+import type { SharpOptions } from 'sharp';
 import type { Picture } from '../../pictures/picture.js';
 import { ImageError } from './image-error.js';
 
@@ -26,12 +27,14 @@ export interface DecodeOptions {
  * @param file the whole file: PNG, JPEG, WebP, GIF (first frame), TIFF or AVIF
  * @param image how the image is called in errors
  * @throws ImageError if it is empty, truncated, damaged, too large, or no image
+ * @throws MissingPackageError without the package sharp
  */
 export async function decodeImage(file: Uint8Array, image: string, options: DecodeOptions = {}): Promise<Picture> {
   const { applyOrientation = false, maxPixels = MAX_IMAGE_PIXELS } = options;
   if (file.length > MAX_IMAGE_BYTES) throw new ImageError(image, `it has ${file.length} bytes; at most ${MAX_IMAGE_BYTES} are decoded.`);
   const format = recognise(file);
   if (typeof format === 'string') throw new ImageError(image, format);
+  const { default: sharp } = await optionalPackage('sharp', 'decodes image files', () => import('sharp'));
   const settings: SharpOptions = { failOn: 'error', limitInputPixels: maxPixels, ignoreIcc: true, autoOrient: applyOrientation };
   try {
     if (format.cmyk) {
