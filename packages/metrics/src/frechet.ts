@@ -1,13 +1,13 @@
 /**
  * Frechet distance of two Gaussians (Heusel et al. 2017): `|m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^1/2`, without complex
- * arithmetic. The eigenvalues of `S1 S2` are those of the symmetric `L^T S2 L` with `S1 = L L^T`, whose root's trace needs none
- * of them; if neither covariance is positive definite, `L` has as many columns as `S1` has rank.
+ * arithmetic. The eigenvalues of `S1 S2` are those of the symmetric `L^T S2 L` with `S1 = L L^T`, of which the roots are
+ * added; if neither covariance is positive definite, `L` has as many columns as `S1` has rank.
  */
 import { MetricError } from './errors.js';
 import type { Features } from './features.js';
 import { pivotedCholesky } from './linear-algebra/cholesky.js';
+import { matrixTraceSqrt, productTraceSqrt, productTransposed, sumOfSingularValues } from './linear-algebra/decompositions.js';
 import { type Matrix, matrix, trace } from './linear-algebra/matrix.js';
-import { matrixTraceSqrt, productTraceSqrt, productTransposed, singularValues } from './linear-algebra/runtime.js';
 import { type Moments, momentsOf } from './moments.js';
 
 /** A distance with its parts: `distance = max(0, meanTerm + traceA + traceB - 2 traceSqrt)`. */
@@ -67,7 +67,7 @@ export function frechetDistanceOf(a: Features, b: Features): FrechetDistance {
   if (a.dimension !== b.dimension) throw new MetricError('frechetDistance', `the sets have ${a.dimension} and ${b.dimension} dimensions.`);
   if (Math.min(a.count, b.count) > a.dimension) return frechetDistance(momentsOf(a), momentsOf(b));
   const [x, y] = [centred(a), centred(b)];
-  const traceSqrt = singularValues(productTransposed(x.rows, y.rows)).reduce((sum, value) => sum + value, 0);
+  const traceSqrt = sumOfSingularValues(productTransposed(x.rows, y.rows));
   return assemble(x.mean, y.mean, x.trace, y.trace, traceSqrt, 'features');
 }
 

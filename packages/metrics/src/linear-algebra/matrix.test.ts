@@ -1,6 +1,6 @@
 import { randomNormal } from '@dit-moe/tensor-ops';
 import { expect, test } from 'vitest';
-import { type Matrix, matrix, multiply, multiplyTransposed, transpose } from './matrix.js';
+import { type Matrix, matrix, multiplyTransposed, transpose } from './matrix.js';
 
 const noise = (rows: number, columns: number, index: number): Matrix =>
   matrix(rows, columns, Float64Array.from(randomNormal({ seed: 3, purpose: 'matrix', index }, rows * columns)));
@@ -30,13 +30,9 @@ test.each([
   [7, 5, 2],
   [20, 391, 130],
   [4, 260, 257],
-])('products of %i x %i with an inner dimension of %i, with either operand transposed', (m, n, inner) => {
+])('products of %i x %i with an inner dimension of %i', (m, n, inner) => {
   const [a, b] = [noise(m, inner, 0), noise(inner, n, 1)];
-  const expected = byDefinition(a, b);
-  expectSame(multiply(a, b), expected);
-  expectSame(multiply(transpose(a), b, { a: true }), expected);
-  expectSame(multiply(a, transpose(b), { b: true }), expected);
-  expectSame(multiply(transpose(a), transpose(b), { a: true, b: true }), expected);
+  expectSame(multiplyTransposed(a, transpose(b)), byDefinition(a, b));
 });
 
 test('a symmetric product and one of a triangular operand leave nothing out', () => {

@@ -1,12 +1,8 @@
 /** Dense row-major float64 matrices, as far as the metrics need them. */
-import { ShapeError } from '@dit-moe/tensor-ops';
+import { type Float64Matrix, ShapeError } from '@dit-moe/tensor-ops';
 
 /** A row-major matrix. */
-export interface Matrix {
-  readonly rows: number;
-  readonly columns: number;
-  readonly data: Float64Array;
-}
+export type Matrix = Float64Matrix;
 
 /** A matrix of zeros, or around `data`. */
 export function matrix(rows: number, columns: number, data: Float64Array = new Float64Array(rows * columns)): Matrix {
@@ -34,27 +30,14 @@ export interface ProductStructure {
   upper?: boolean;
 }
 
-/** `a b^T`. */
-export function multiplyTransposed(a: Matrix, b: Matrix, structure: ProductStructure = {}): Matrix {
-  return multiply(a, b, { b: true }, structure);
-}
-
-/** Part of the inner dimension that is summed at once, and columns of the right operand of which that part stays in cache (400 kB). */
+/** Part of the inner dimension that is summed at once, and rows of the right operand of which that part stays in cache (400 kB). */
 const SLICE = 128;
 const STRIP = 384;
 
-/** `a b`, either of them transposed first (default neither). */
-export function multiply(
-  a: Matrix,
-  b: Matrix,
-  transposed: { a?: boolean; b?: boolean } = {},
-  { symmetric = false, upper = false }: ProductStructure = {},
-): Matrix {
-  const left = linesOf(a, transposed.a !== true);
-  const right = linesOf(b, transposed.b === true);
-  if (left.length !== right.length)
-    throw new ShapeError('multiply', `operands with an inner dimension of ${left.length}`, [b.rows, b.columns]);
-  const [m, n, inner] = [left.count, right.count, left.length];
+/** `a b^T`. */
+export function multiplyTransposed(a: Matrix, b: Matrix, { symmetric = false, upper = false }: ProductStructure = {}): Matrix {
+  if (a.columns !== b.columns) throw new ShapeError('multiplyTransposed', `operands with ${a.columns} columns`, [b.rows, b.columns]);
+  const [m, n, inner] = [a.rows, b.rows, a.columns];
   const result = matrix(m, n);
   const x = doubles(3 * Math.min(SLICE, inner));
   const y = doubles(x.length * Math.ceil(Math.min(STRIP, n) / 3));
@@ -62,11 +45,11 @@ export function multiply(
     for (let from = 0; from < inner; from += SLICE) {
       const to = Math.min(inner, from + SLICE);
       const end = Math.min(n, strip + STRIP);
-      for (let j = strip, at = 0; j < end; j += 3, at += 3 * (to - from)) pack(right, j, from, to, y, at);
+      for (let j = strip, at = 0; j < end; j += 3, at += 3 * (to - from)) pack(b, j, from, to, y, at);
       for (let i = symmetric ? strip : 0; i < m; i += 3) {
         const start = upper ? Math.max(from, i) : from;
         if (start >= to) break;
-        pack(left, i, start, to, x, 0);
+        pack(a, i, start, to, x, 0);
         addTiles(x, y, start - from, to - from, result, i, strip, symmetric ? Math.min(end, i + 3) : end);
       }
     }
@@ -79,34 +62,18 @@ export function multiply(
  * A plain array of doubles, without holes. Once any buffer of the process was transferred, V8 tests at every access of a typed array whether
  * its buffer is still there, which costs a fifth of the time of a product; plain arrays have no such test.
  */
-export function doubles(length: number): number[] {
+function doubles(length: number): number[] {
   const values: number[] = [];
   while (values.length < length) values.push(0.5); // a fraction, so that they are never stored as integers
   return values;
 }
 
-/** Rows or columns of a matrix: where their entries are. */
-interface Lines {
-  data: Float64Array;
-  count: number;
-  length: number;
-  /** Distance of lines, and of entries of a line. */
-  line: number;
-  entry: number;
-}
-
-function linesOf({ rows, columns, data }: Matrix, byRows: boolean): Lines {
-  return byRows
-    ? { data, count: rows, length: columns, line: columns, entry: 1 }
-    : { data, count: columns, length: rows, line: 1, entry: columns };
-}
-
-/** Entries `from` to `to` of three lines from `first` on, side by side; in place of lines that are not there, the last one again. */
-function pack({ data, count, line, entry }: Lines, first: number, from: number, to: number, target: number[], at: number): void {
-  let p = first * line + from * entry;
-  const second = Math.min(1, count - 1 - first) * line;
-  const third = Math.min(2, count - 1 - first) * line;
-  for (let k = from, q = at; k < to; k++, p += entry, q += 3) {
+/** Entries `from` to `to` of three rows from `first` on, side by side; in place of rows that are not there, the last one again. */
+function pack({ data, rows, columns }: Matrix, first: number, from: number, to: number, target: number[], at: number): void {
+  let p = first * columns + from;
+  const second = Math.min(1, rows - 1 - first) * columns;
+  const third = Math.min(2, rows - 1 - first) * columns;
+  for (let k = from, q = at; k < to; k++, p++, q += 3) {
     target[q] = data[p];
     target[q + 1] = data[p + second];
     target[q + 2] = data[p + third];
@@ -114,7 +81,7 @@ function pack({ data, count, line, entry }: Lines, first: number, from: number, 
 }
 
 /**
- * Adds products of packed lines, from entry `start` to `length`, to columns `from` to `to` of rows `i` to `i + 3`. 3 x 3 sums at once, as
+ * Adds products of packed rows, from entry `start` to `length`, to columns `from` to `to` of rows `i` to `i + 3`. 3 x 3 sums at once, as
  * many as fit the processor's registers: every loaded value is used three times.
  */
 function addTiles(x: number[], y: number[], start: number, length: number, result: Matrix, i: number, from: number, to: number): void {

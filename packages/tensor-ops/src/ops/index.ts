@@ -3,6 +3,7 @@ export { after } from './after.js';
 export { type AttentionOptions, attention } from './attention.js';
 export { type ConvolutionOptions, conv2d, type Padding, packFilter } from './convolution.js';
 export { customGradient, customGradientWithExtra, type ForwardPass, type Gradient } from './custom-gradient.js';
+export { type Float64Matrix, type Float64Runtime, float64Runtime } from './float64.js';
 export { fused } from './fused.js';
 export { gatedResidual } from './gated-residual.js';
 export { NoGradientError, valueAndGrads } from './gradients.js';
