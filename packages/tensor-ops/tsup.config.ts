@@ -9,6 +9,7 @@ export default defineConfig(
       'node/index': 'src/node/index.ts',
       'io/index': 'src/io/index.ts',
       'io/node/index': 'src/io/node/index.ts',
+      'settings/index': 'src/settings/index.ts',
     },
     { noExternal: bundled, esbuildPlugins: [bundleTfjs] },
   ),

@@ -1,0 +1,3 @@
+export * from './nearest.js';
+export * from './parse.js';
+export * from './setting.js';
