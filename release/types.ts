@@ -1,0 +1,52 @@
+/**
+ * Writes the type declarations of all packages from one TypeScript program: `packages/x/src/a.ts` to `packages/x/dist/a.d.ts`, with maps into
+ * the shipped sources. One program per package (or per entry, as tsup does it) would check the lowest packages again for every other.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import ts from 'typescript';
+import { entries, packages, root } from './packages.js';
+
+const { config } = ts.readConfigFile(path.join(root, 'tsconfig.json'), ts.sys.readFile);
+const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root);
+const rootNames = packages.flatMap((one) => entries(one).map(({ source }) => path.join(root, one.folder, source)));
+const program = ts.createProgram({
+  rootNames,
+  options: { ...options, noEmit: false, declaration: true, emitDeclarationOnly: true, declarationMap: true, outDir: root, rootDir: root },
+});
+
+const written: string[] = [];
+const { diagnostics } = program.emit(undefined, (file, text) => {
+  const target = file.replace(/\/src\//, '/dist/');
+  // The map lies one folder beside its source in both places, so that its relative path needs the other name.
+  const content = file.endsWith('.map')
+    ? text.replaceAll(/"sources":\["([^"]+)"\]/g, (_, source: string) => `"sources":["${sourceFrom(target, source)}"]`)
+    : text;
+  fs.mkdirSync(path.dirname(target), { recursive: true });
+  fs.writeFileSync(target, content);
+  written.push(target);
+});
+
+/** Path of a source from its declaration map in `dist`. */
+function sourceFrom(target: string, source: string): string {
+  const beside = path.dirname(target.replace(/\/dist\//, '/src/'));
+  return path.relative(path.dirname(target), path.join(beside, path.basename(source)));
+}
+
+const problems = [...ts.getPreEmitDiagnostics(program), ...diagnostics];
+if (problems.length > 0) {
+  const host = { getCanonicalFileName: (x: string) => x, getCurrentDirectory: () => root, getNewLine: () => '\n' };
+  console.error(ts.formatDiagnostics(problems, host));
+  process.exit(1);
+}
+// A path out of the package would not exist for whoever installs it.
+const leaks = written.filter(
+  (file) =>
+    file.endsWith('.d.ts') &&
+    /from ["'](\.\.\/)+(packages|apps|node_modules)\b|["'](\.\.\/)+[\w-]+\/src\//.test(fs.readFileSync(file, 'utf8')),
+);
+if (leaks.length > 0) {
+  console.error(`Declarations that name files outside of their package; annotate the type:\n${leaks.join('\n')}`);
+  process.exit(1);
+}
+console.log(`${written.filter((file) => file.endsWith('.d.ts')).length} declarations of ${packages.length} packages`);
