@@ -19,6 +19,7 @@ export async function makeLatents(folder: string, count: number, shardSize = cou
     kind: 'folder',
     count,
     classNames: Array.from({ length: CLASSES }, (_, i) => `class ${i}`),
+    endings: new Set(),
     key: String,
     label: (i) => i % CLASSES,
     read: async () => picture,

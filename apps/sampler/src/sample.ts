@@ -1,5 +1,5 @@
 /** Images from a model: each depends on the model, the settings, the seed and its number, not on its batch. */
-import type { Pixels } from '@dit-moe/data';
+import { joinPixels, type Pixels } from '@dit-moe/data';
 import {
   classifierFreeGuidance,
   finish,
@@ -200,11 +200,5 @@ export async function sampleImages(
     }
     options.onImages?.(Math.min(images.length, start + options.batch));
   }
-  const data = new Uint8Array(parts.reduce((sum, part) => sum + part.data.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    data.set(part.data, at);
-    at += part.data.length;
-  }
-  return { ...parts[0], count: images.length, data };
+  return joinPixels(parts);
 }

@@ -1,8 +1,9 @@
-export { checkBatch, type PixelBatches, rebatch } from './pictures/batches.js';
+export { type PixelBatches, rebatch } from './pictures/batches.js';
+export { contactSheet, zoomTo } from './pictures/contact-sheet.js';
 export * from './pictures/crop.js';
-export * from './pictures/imagenet.js';
+export { imagenetClasses } from './pictures/imagenet.js';
 export { npzImageShape, npzImages, npzLabels } from './pictures/npz-images.js';
-export * from './pictures/picture.js';
-export * from './pictures/pixels.js';
+export { checkPixels, flipped, joinPixels, type Pixels, pictureAt, pictureOf, slicePixels } from './pictures/pixels.js';
+export { encodePng } from './pictures/png.js';
 export { type Filter, resize, type Window } from './pictures/resample.js';
-export * from './pictures/rounding.js';
+export { imagesOfPixels, pixelRoundings, type Rounding, toPixels } from './pictures/rounding.js';

@@ -38,7 +38,7 @@ export { type Moments, momentsOf, StreamingMoments } from './moments.js';
 export { type OnlineEvaluation, type OnlineEvaluationOptions, type OnlineEvaluationResult, onlineEvaluation } from './online.js';
 export { pixelExtractor } from './pixel-extractor.js';
 export { randomRows } from './random-rows.js';
-export { type ResampleKernel, type ResampleOptions, resample } from './resample.js';
+export { type ResampleKernel, resample } from './resample.js';
 export type { DistancePrecision, TileOptions } from './squared-distances.js';
 export {
   hasStatistics,

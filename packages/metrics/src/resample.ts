@@ -1,4 +1,4 @@
-/** Separable resampling by weight matrices: averages of boxes, and the antialiased bicubic filter of Pillow and of jax.image.resize. */
+/** Separable resampling by weight matrices: averages of boxes, and the antialiased bicubic filter of jax.image.resize. */
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Weight of the pixel `[left, left + 1]` for an output pixel whose filter has this centre and width. */
@@ -43,36 +43,25 @@ export function resampleWeights(from: number, to: number, kernel: ResampleKernel
   return weights;
 }
 
-export interface ResampleOptions {
-  /** Rounds to whole numbers in 0 ... 255 after each direction, as Pillow does with 8-bit images (default false). */
-  rounded?: boolean;
-}
-
 /**
- * Resizes images, width first, as Pillow does up to version 12 (13 begins with the cheaper direction, which rounds otherwise).
+ * Resizes images in float32, on the device; `resize` of `@dit-moe/data` is Pillow's for 8 bits.
  *
  * @param images `[B, H, W, C]`, 0 ... 255
  * @returns `[B, height, width, C]`, float32
  */
-export function resample(
-  images: tf.Tensor4D,
-  [height, width]: readonly [number, number],
-  kernel: ResampleKernel,
-  { rounded = false }: ResampleOptions = {},
-): tf.Tensor4D {
+export function resample(images: tf.Tensor4D, [height, width]: readonly [number, number], kernel: ResampleKernel): tf.Tensor4D {
   return tf.tidy(() => {
     const [batch, rows, columns, channels] = images.shape;
-    const settle = (x: tf.Tensor): tf.Tensor => (rounded ? tf.clipByValue(tf.floor(tf.add(x, 0.5)), 0, 255) : x);
     let x: tf.Tensor = tf.cast(images, 'float32');
     if (columns !== width) {
       const weights = tf.tensor2d(resampleWeights(columns, width, kernel), [width, columns]);
       const flat = tf.reshape(tf.transpose(x, [0, 1, 3, 2]), [-1, columns]) as tf.Tensor2D; // [B H C, W]
-      x = tf.transpose(tf.reshape(settle(tf.matMul(flat, weights, false, true)), [batch, rows, channels, width]), [0, 1, 3, 2]);
+      x = tf.transpose(tf.reshape(tf.matMul(flat, weights, false, true), [batch, rows, channels, width]), [0, 1, 3, 2]);
     }
     if (rows !== height) {
       const weights = tf.tensor2d(resampleWeights(rows, height, kernel), [height, rows]);
       const flat = tf.reshape(tf.transpose(x, [0, 2, 3, 1]), [-1, rows]) as tf.Tensor2D; // [B W C, H]
-      x = tf.transpose(tf.reshape(settle(tf.matMul(flat, weights, false, true)), [batch, width, channels, height]), [0, 3, 1, 2]);
+      x = tf.transpose(tf.reshape(tf.matMul(flat, weights, false, true), [batch, width, channels, height]), [0, 3, 1, 2]);
     }
     return x as tf.Tensor4D;
   });

@@ -171,11 +171,11 @@ describe('evaluate', () => {
     await fs.writeFile(at('text.json'), '{}');
     await expect(evaluate('text.json')).rejects.toMatchObject({
       exitCode: 7,
-      message: expect.stringMatching(/neither a folder nor an .npz/),
+      message: expect.stringMatching(/text.json: expected a folder of images, a .tar file/),
     });
     await writeImages('broken', 4, 10);
     await fs.writeFile(at('broken/cat/0.png'), 'not an image');
-    const message = expect.stringMatching(/broken\/cat\/0.png cannot be decoded/);
+    const message = expect.stringMatching(/cat\/0.png: it is not an image but text/);
     await expect(evaluate('broken', 'real')).rejects.toMatchObject({ exitCode: 7, message });
   });
 

@@ -1,5 +1,6 @@
 /** `evaluate`: samples against a reference, with a record of everything that the numbers depend on. */
 import path from 'node:path';
+import { ImageError, ImageSourceError } from '@dit-moe/data/node';
 import {
   type CollectedFeatures,
   collectFeatures,
@@ -91,7 +92,8 @@ export async function evaluateCommand(samplesPath: string, referencePath: string
     console.log(flags.json ? JSON.stringify(record) : formatRecord(record));
     return exitCodes.ok;
   } catch (error) {
-    if (error instanceof MetricError || error instanceof FormatError) throw new EvaluationError(error.message, { cause: error });
+    if (error instanceof MetricError || error instanceof FormatError || error instanceof ImageError || error instanceof ImageSourceError)
+      throw new EvaluationError(error.message, { cause: error });
     throw error;
   }
 }

@@ -1,10 +1,9 @@
 /** `sample`: images of chosen classes, as one picture and on request as single files. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { contactSheet, type Pixels, pictureAt } from '@dit-moe/data';
+import { contactSheet, encodePng, type Pixels, pictureAt, zoomTo } from '@dit-moe/data';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
-import { encode } from 'fast-png';
 import { exitCodes, OutputError, UsageError } from '../errors.js';
 import type { OpenOptions } from '../open-model.js';
 import { createProgress } from '../progress.js';
@@ -124,18 +123,18 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
     backend: `${backend.name} ${backend.version}`,
     ...(flags.init !== undefined && { init: flags.init, strength, ...(flags.mask !== undefined && { mask: flags.mask }) }),
   };
-  const write = async (target: string, { data, width, height, channels }: Pixels, more: object) => {
+  const write = async (target: string, picture: Pixels, more: object) => {
     try {
       await fs.mkdir(path.dirname(target), { recursive: true });
       const text = { Software: 'dit-moe-sampler', Comment: JSON.stringify({ ...settings, ...more }) };
-      await writeFileAtomically(target, encode({ data, width, height, channels, depth: 8, text }));
+      await writeFileAtomically(target, encodePng(picture, text));
     } catch (cause) {
       throw new OutputError(`Cannot write ${target}: ${(cause as Error).message}`, { cause });
     }
   };
   if (flags.raw !== undefined)
     await writeRaw(flags.raw, [images.length, model.card.config.inChannels, ...model.card.config.inputSize], raw);
-  const sheet = contactSheet(pixels, columns, Math.max(1, Math.floor(SHEET_CELL / pixels.width)));
+  const sheet = contactSheet(pixels, columns, zoomTo(SHEET_CELL, pixels));
   await write(flags.out, sheet, { images });
   if (flags.each !== undefined) {
     for (const [i, image] of images.entries())

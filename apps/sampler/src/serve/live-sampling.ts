@@ -1,8 +1,7 @@
 /** Sampling that can be watched: every step as an event. Runs in the server and in the browser. */
-import { pictureAt } from '@dit-moe/data';
+import { encodePng, pictureAt } from '@dit-moe/data';
 import type { SolverName } from '@dit-moe/diffusion';
 import { ditSizes, hasExperts, type ModelCard, nullLabelOf } from '@dit-moe/dit';
-import { encode } from 'fast-png';
 import type { OpenModel, RoutedBatch } from '../model.js';
 import { sampleBatch, settingsOf } from '../sample.js';
 import { type ModelInfo, type SampleEvent, type SampleRequest, toBase64 } from './protocol.js';
@@ -57,12 +56,11 @@ export async function sampleLive(
   });
   const pixels = await model.space.decode(x).finally(() => x.dispose());
   const pngs = images.map((image, i) => {
-    const { data, width, height, channels } = pictureAt(pixels, i);
     const text = {
       Software: 'dit-moe-sampler',
       Comment: JSON.stringify({ model: request.model, step: model.card.step, ...settings, ...image }),
     };
-    return toBase64(encode({ data, width, height, channels, depth: 8, text }));
+    return toBase64(encodePng(pictureAt(pixels, i), text));
   });
   emit({ type: 'done', images: pngs, height: pixels.height, width: pixels.width, seconds: (performance.now() - started) / 1000 });
 }

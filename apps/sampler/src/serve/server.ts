@@ -1,9 +1,9 @@
 /** The HTTP server: the page, and the API of `openapi.ts`. */
 import http, { type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
-import { contactSheet } from '@dit-moe/data';
+import { contactSheet, encodePng, joinPixels, pictureOf } from '@dit-moe/data';
 import { ArgumentError } from '@dit-moe/tensor-ops';
-import { decode, encode } from 'fast-png';
+import { decode } from 'fast-png';
 import { type AccessRules, checkBinding, checkOrigin, checkToken } from './access.js';
 import { HttpError } from './http-error.js';
 import { sampleLive } from './live-sampling.js';
@@ -148,12 +148,11 @@ async function sample(request: IncomingMessage, response: ServerResponse, option
 
 /** One picture of all images. */
 function joined(images: readonly string[]): Uint8Array {
-  const pictures = images.map((image) => decode(fromBase64(image)));
-  const { width, height, channels } = pictures[0];
-  const data = new Uint8Array(pictures.length * pictures[0].data.length);
-  for (const [i, { data: pixels }] of pictures.entries()) data.set(pixels as Uint8Array, i * pixels.length);
-  const sheet = contactSheet({ data, count: pictures.length, height, width, channels }, Math.ceil(Math.sqrt(pictures.length)));
-  return encode({ data: sheet.data, width: sheet.width, height: sheet.height, channels: sheet.channels, depth: 8 });
+  const pictures = images.map((image) => {
+    const { data, width, height, channels } = decode(fromBase64(image));
+    return pictureOf(data as Uint8Array, width, height, channels);
+  });
+  return encodePng(contactSheet(joinPixels(pictures), Math.ceil(Math.sqrt(pictures.length))));
 }
 
 async function readRequest(request: IncomingMessage, store: ModelStore): Promise<SampleRequest> {

@@ -1,9 +1,8 @@
 /** `demo`: trains on the digits that come with this package, samples 20 images of each class, and checks them. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { contactSheet, type Pixels, pictureAt } from '@dit-moe/data';
+import { contactSheet, encodePng, type Pixels, pictureAt } from '@dit-moe/data';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { encode } from 'fast-png';
 import { resolveConfig } from '../config/resolve.js';
 import { loadImageFolder } from '../data/images.js';
 import { recognisedShare } from '../demo/recognise.js';
@@ -13,8 +12,7 @@ import { type TrainFlags, trainCommand } from './train.js';
 
 const PER_CLASS = 20;
 
-const writePng = (file: string, { data, width, height, channels }: Pixels) =>
-  writeFileAtomically(file, encode({ data, width, height, channels, depth: 8 }));
+const writePng = (file: string, picture: Pixels) => writeFileAtomically(file, encodePng(picture));
 
 /** Runs `demo` and returns the exit code. The images are left in `<out>/digits/<class>/`. */
 export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 'data'> & { out: string }): Promise<number> {

@@ -1,7 +1,7 @@
 /** `train-vae`: trains a small autoencoder on images, for those without published weights or with pictures of another kind. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { contactSheet, imagesOfPixels, type Pixels, pictureAt } from '@dit-moe/data';
+import { contactSheet, encodePng, imagesOfPixels, joinPixels, type Pixels, slicePixels, zoomTo } from '@dit-moe/data';
 import { ImageError, ImageSourceError, openImages, preprocessImage } from '@dit-moe/data/node';
 import { permutation } from '@dit-moe/tensor-ops';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
@@ -9,7 +9,6 @@ import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { Autoencoder, type AutoencoderConfig, AutoencoderTrainer, measureScaling, stableDiffusionConfig } from '@dit-moe/vae';
 import { saveAutoencoder } from '@dit-moe/vae/node';
 import * as tf from '@tensorflow/tfjs-core';
-import { encode } from 'fast-png';
 import { DataError, exitCodes, OutputError, outputError, UsageError } from '../errors.js';
 import { formatDuration } from '../run/progress.js';
 
@@ -38,6 +37,8 @@ const MEASURED = 64;
 /** How often the average of the weights is made anew in a run, whatever its length. */
 const EMA_WINDOWS = 20;
 const WARMUP_STEPS = 50;
+/** Small pictures are enlarged to about this edge. */
+const SHOWN_EDGE = 64;
 const PRINT_EVERY = 50;
 /** Fewer than Stable Diffusion's 32, because the channels are fewer. */
 const NORM_GROUPS = 8;
@@ -49,8 +50,8 @@ export async function trainVaeCommand(flags: TrainVaeFlags): Promise<number> {
   if (flags.channels % NORM_GROUPS !== 0) throw new UsageError(`--channels ${flags.channels}: expected a multiple of ${NORM_GROUPS}.`);
   if (await holdsAutoencoder(out)) throw new OutputError(`${out} holds an autoencoder already. Choose another folder, or remove it.`);
   const log = (line: string): void => void process.stderr.write(`${line}\n`);
-  const { pixels, skipped } = await readImages(flags.images, size);
-  log(`${pixels.length} images of ${size} x ${size} pixels${skipped > 0 ? `, ${skipped} could not be read` : ''}`);
+  const { pictures, skipped } = await readImages(flags.images, size);
+  log(`${pictures.length} images of ${size} x ${size} pixels${skipped > 0 ? `, ${skipped} could not be read` : ''}`);
   const backend = await startBackend(flags.backend, flags.threads, log);
   log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}`);
   const levels = Math.log2(downscale) + 1;
@@ -77,14 +78,14 @@ export async function trainVaeCommand(flags: TrainVaeFlags): Promise<number> {
   let report = { loss: Number.NaN, reconstruction: Number.NaN, kl: Number.NaN };
   try {
     const orders = new Map<number, (position: number) => number>();
-    const imageOf = (sample: number): Uint8Array => {
-      const epoch = Math.floor(sample / pixels.length);
-      if (!orders.has(epoch)) orders.set(epoch, permutation({ seed, purpose: 'autoencoder.order', epoch }, pixels.length));
-      return pixels[orders.get(epoch)!(sample % pixels.length)];
+    const imageOf = (sample: number): Pixels => {
+      const epoch = Math.floor(sample / pictures.length);
+      if (!orders.has(epoch)) orders.set(epoch, permutation({ seed, purpose: 'autoencoder.order', epoch }, pictures.length));
+      return pictures[orders.get(epoch)!(sample % pictures.length)];
     };
     for (let step = 0; step < steps && !stop.signal.aborted; step++) {
       const samples = Array.from({ length: batch }, (_, i) => step * batch + i);
-      const images = tensorOf(samples.map(imageOf), size);
+      const images = tensorOf(samples.map(imageOf));
       // A linear rise, then half a cosine down.
       const rate = flags.learningRate * Math.min(1, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + Math.cos((Math.PI * step) / steps));
       report = await trainer.step(images, samples, rate).finally(() => images.dispose());
@@ -97,15 +98,19 @@ export async function trainVaeCommand(flags: TrainVaeFlags): Promise<number> {
       );
     }
     const weights = trainer.weights();
-    const measured = pixels.slice(0, MEASURED);
-    const images = tensorOf(measured, size);
+    const measured = pictures.slice(0, MEASURED);
+    const images = tensorOf(measured);
     const scaled = { ...config, ...(await measureScaling(weights, config, images).finally(() => images.dispose())) };
     try {
       await saveAutoencoder(out, weights, scaled);
-      const error = await drawReconstructions(path.join(out, 'reconstructions.png'), new Autoencoder(weights, scaled), measured, size);
+      const error = await drawReconstructions(
+        path.join(out, 'reconstructions.png'),
+        new Autoencoder(weights, scaled),
+        joinPixels(measured),
+      );
       const result = {
         out: path.resolve(out),
-        images: pixels.length,
+        images: pictures.length,
         skipped,
         steps: done,
         reconstruction: report.reconstruction,
@@ -133,47 +138,42 @@ const holdsAutoencoder = (folder: string): Promise<boolean> =>
     () => false,
   );
 
-async function readImages(location: string, size: number): Promise<{ pixels: Uint8Array[]; skipped: number }> {
+async function readImages(location: string, size: number): Promise<{ pictures: Pixels[]; skipped: number }> {
   const source = await openImages(location).catch((error: unknown) => {
     throw error instanceof ImageSourceError ? new DataError(error.message, { cause: error }) : error;
   });
   try {
     const order = permutation({ seed: 0, purpose: 'autoencoder.images', epoch: 0 }, source.count);
-    const pixels: Uint8Array[] = [];
+    const pictures: Pixels[] = [];
     let skipped = 0;
     let reason = '';
     for (let i = 0; i < Math.min(source.count, MAX_IMAGES); i++) {
       const index = order(i);
       try {
-        pixels.push((await preprocessImage(await source.read(index), source.key(index), { size }, index)).data);
+        pictures.push(await preprocessImage(await source.read(index), source.key(index), { size }, index));
       } catch (error) {
         if (!(error instanceof ImageError)) throw error;
         skipped++;
         reason = error.message;
       }
     }
-    if (pixels.length === 0) throw new DataError(`No image of ${location} can be read; the last is ${reason}`);
-    return { pixels, skipped };
+    if (pictures.length === 0) throw new DataError(`No image of ${location} can be read; the last is ${reason}`);
+    return { pictures, skipped };
   } finally {
     await source.close();
   }
 }
 
-function joined(pictures: readonly Uint8Array[], size: number): Pixels {
-  return { data: new Uint8Array(Buffer.concat(pictures)), count: pictures.length, height: size, width: size, channels: 3 };
-}
-
 /** `[B, 3, size, size]` in [-1, 1]. */
-function tensorOf(pictures: readonly Uint8Array[], size: number): tf.Tensor {
+function tensorOf(pictures: readonly Pixels[]): tf.Tensor {
   return tf.tidy(() => {
-    const pixels = tf.tensor(joined(pictures, size).data, [pictures.length, size, size, 3], 'int32');
-    return tf.transpose(imagesOfPixels(pixels), [0, 3, 1, 2]);
+    const { data, count, height, width, channels } = joinPixels(pictures);
+    return tf.transpose(imagesOfPixels(tf.tensor(data, [count, height, width, channels], 'int32')), [0, 3, 1, 2]);
   });
 }
 
 /** Pictures above what becomes of them, in pairs of rows. Frees the autoencoder. @returns mean difference of the pixels, 0..255 */
-async function drawReconstructions(file: string, autoencoder: Autoencoder, pictures: readonly Uint8Array[], size: number): Promise<number> {
-  const originals = joined(pictures, size);
+async function drawReconstructions(file: string, autoencoder: Autoencoder, originals: Pixels): Promise<number> {
   const { scalingFactor, shiftFactor, latentChannels } = autoencoder.config;
   const moments = await autoencoder.encodePixels(originals);
   const latents = tf.tidy(() => {
@@ -184,10 +184,10 @@ async function drawReconstructions(file: string, autoencoder: Autoencoder, pictu
   tf.dispose([moments, latents]);
   autoencoder.dispose();
   const columns = Math.min(8, originals.count);
-  const rows: Uint8Array[] = [];
+  const rows: Pixels[] = [];
   for (let from = 0; from + columns <= Math.min(originals.count, 4 * columns); from += columns)
-    for (const side of [originals, decoded]) for (let i = 0; i < columns; i++) rows.push(pictureAt(side, from + i).data);
-  const { data, width, height, channels } = contactSheet(joined(rows, size), columns, Math.max(1, Math.floor(64 / size)));
-  await writeFileAtomically(file, encode({ data, width, height, channels }));
+    for (const side of [originals, decoded]) rows.push(slicePixels(side, from, from + columns));
+  const sheet = contactSheet(joinPixels(rows), columns, zoomTo(SHOWN_EDGE, originals));
+  await writeFileAtomically(file, encodePng(sheet));
   return originals.data.reduce((sum, v, i) => sum + Math.abs(v - decoded.data[i]), 0) / originals.data.length;
 }

@@ -1,9 +1,9 @@
 /** A data set that needs no download: coloured shapes on coloured grounds, the same for the same seed on every machine. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { encodePng, pictureOf } from '@dit-moe/data';
 import { randomUniform } from '@dit-moe/tensor-ops';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { encode } from 'fast-png';
 
 /** Whether a point is inside, in the shape's own coordinates: centre 0, radius 1. */
 type Inside = (x: number, y: number) => boolean;
@@ -78,7 +78,7 @@ export async function writeShapes(folder: string, options: { perClass: number; s
     for (let i = 0; i < perClass; i++) {
       const data = drawShape(name, size, seed, i);
       const file = path.join(folder, name, `${String(i).padStart(5, '0')}.png`);
-      await writeFileAtomically(file, encode({ data, width: size, height: size, channels: 3, depth: 8 }));
+      await writeFileAtomically(file, encodePng(pictureOf(data, size, size)));
     }
   }
 }

@@ -1,11 +1,10 @@
 /** Samples of a running training with fixed seeds, so that pictures of different steps can be compared. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { contactSheet } from '@dit-moe/data';
+import { contactSheet, encodePng, zoomTo } from '@dit-moe/data';
 import type { ModelCard } from '@dit-moe/dit';
 import type { Parameter } from '@dit-moe/tensor-ops';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { encode } from 'fast-png';
 import type { TrainConfig } from '../config/schema.js';
 import type { Decoder } from './decoder.js';
 import { sampleImages } from './sample.js';
@@ -27,9 +26,9 @@ export async function previewSamples(
   const labels = Array.from({ length: classes * perClass }, (_, i) => i % classes);
   const { seed, precision } = config;
   const pixels = await sampleImages(weights, card, decoder, { labels, seed, steps, guidance, precision, signal });
-  const { data, width, height, channels } = contactSheet(pixels, classes, Math.max(1, Math.floor(SHOWN_EDGE / pixels.width)));
-  const png = encode({ data, width, height, channels, depth: 8 });
+  const sheet = contactSheet(pixels, classes, zoomTo(SHOWN_EDGE, pixels));
+  const png = encodePng(sheet);
   await fs.mkdir(path.join(out, 'samples'), { recursive: true });
   await writeFileAtomically(path.join(out, 'samples', `step-${String(card.step).padStart(8, '0')}.png`), png);
-  return { png, width, height };
+  return { png, width: sheet.width, height: sheet.height };
 }

@@ -1,5 +1,5 @@
 /** Samples from the averaged weights, for previews, online metrics and the demo. */
-import type { Pixels } from '@dit-moe/data';
+import { joinPixels, type Pixels } from '@dit-moe/data';
 import { classifierFreeGuidance, finish, type ObjectiveOptions, objective, sample } from '@dit-moe/diffusion';
 import { dit, type ModelCard } from '@dit-moe/dit';
 import { compile, type Parameter, type Precision, randomNormalBatch } from '@dit-moe/tensor-ops';
@@ -58,5 +58,5 @@ export async function sampleImages(
   } finally {
     forward.dispose();
   }
-  return { ...parts[0], count: options.labels.length, data: Buffer.concat(parts.map(({ data }) => data)) };
+  return joinPixels(parts);
 }

@@ -12,6 +12,7 @@ export * from './cache/write-latents.js';
 export * from './pictures/decode-image.js';
 export * from './pictures/image-error.js';
 export * from './pictures/preprocess.js';
+export { decodedImages } from './sources/decoded.js';
 export { openImageFolder } from './sources/image-folder.js';
 export { type ImageSource, ImageSourceError } from './sources/image-source.js';
 export { openImages } from './sources/open.js';

@@ -3,11 +3,11 @@
  * while the shorter side is at least twice the size wanted, then bicubic, then the cut.
  */
 import { ArgumentError, randomUniform } from '@dit-moe/tensor-ops';
-import type { Picture } from './picture.js';
+import type { Pixels } from './pixels.js';
 import { resize } from './resample.js';
 
 /** The central square, `size` x `size`. */
-export function centerCrop(picture: Picture, size: number): Picture {
+export function centerCrop(picture: Pixels, size: number): Pixels {
   return cut(picture, size, size, (free) => Math.floor(free / 2));
 }
 
@@ -22,7 +22,7 @@ export interface CropStream {
 export const RANDOM_CROP = { least: 0.8, most: 1 } as const;
 
 /** A random square of a random scale, `size` x `size`. */
-export function randomCrop(picture: Picture, size: number, { seed, index }: CropStream): Picture {
+export function randomCrop(picture: Pixels, size: number, { seed, index }: CropStream): Pixels {
   const [scale, y, x] = randomUniform({ seed, purpose: 'image.crop', index }, 3) as unknown as [number, number, number];
   const [smallest, largest] = [Math.ceil(size / RANDOM_CROP.most), Math.ceil(size / RANDOM_CROP.least)];
   const shorter = smallest + Math.floor(scale * (largest - smallest + 1));
@@ -36,7 +36,7 @@ export const randomFlip = ({ seed, index }: CropStream): boolean => randomUnifor
  * @param shorter what the shorter side becomes
  * @param begin where the cut begins if `free` pixels are left over
  */
-function cut(picture: Picture, size: number, shorter: number, begin: (free: number, axis: 'x' | 'y') => number): Picture {
+function cut(picture: Pixels, size: number, shorter: number, begin: (free: number, axis: 'x' | 'y') => number): Pixels {
   if (!Number.isInteger(size) || size < 1) throw new ArgumentError('crop: size', 'a positive integer', size);
   let halved = picture;
   while (Math.min(halved.width, halved.height) >= 2 * shorter)

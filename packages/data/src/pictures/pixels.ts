@@ -1,57 +1,79 @@
-/** Samples in [-1, 1] as 8-bit pixels, and many of them in one picture. */
+/** The one type of picture: what files are decoded to, crops give, autoencoders take, samplers return and metrics read. */
 import { ArgumentError } from '@dit-moe/tensor-ops';
-import type * as tf from '@tensorflow/tfjs-core';
 
-/** 8-bit pictures of one size, pixel by pixel with the channels last. */
+/** 8-bit pictures of one size, row by row, the channels of a pixel together; a single picture has `count` 1. */
 export interface Pixels {
+  /** `[count, height, width, channels]`, 0..255. */
   data: Uint8Array;
   count: number;
   height: number;
   width: number;
+  /** 1 (grey) or 3 (RGB). */
   channels: number;
 }
 
+/** A single picture of its bytes, `[height, width, channels]`. */
+export const pictureOf = (data: Uint8Array, width: number, height: number, channels = 3): Pixels => ({
+  ...{ data, count: 1, height, width, channels },
+});
+
 /**
- * Pixels of samples: `round(127.5 (x + 1))`, clipped to 0..255.
- * @param x `[B, C, H, W]`, -1 black, 1 white
+ * The pictures, if they are some.
+ * @throws ArgumentError if the number of bytes does not fit, or there are neither 1 nor 3 channels
  */
-export async function toPixels(x: tf.Tensor): Promise<Pixels> {
-  const [count, channels, height, width] = x.shape as [number, number, number, number];
-  const values = await x.data();
-  const plane = height * width;
-  const data = new Uint8Array(values.length);
-  for (let b = 0; b < count; b++)
-    for (let c = 0; c < channels; c++)
-      for (let i = 0; i < plane; i++)
-        data[(b * plane + i) * channels + c] = Math.min(255, Math.max(0, Math.round(127.5 * (values[(b * channels + c) * plane + i] + 1))));
-  return { data, count, height, width, channels };
+export function checkPixels(pixels: Pixels): Pixels {
+  const { data, count, height, width, channels } = pixels;
+  if (![count, height, width].every((n) => Number.isSafeInteger(n) && n > 0) || data.length !== count * height * width * channels)
+    throw new ArgumentError('pixels', `bytes of [${count}, ${height}, ${width}, ${channels}]`, `${data.length} bytes`);
+  if (channels !== 1 && channels !== 3) throw new ArgumentError('pixels: channels', '1 (grey) or 3 (RGB)', channels);
+  return pixels;
 }
 
-/** One of several pictures. */
-export function pictureAt(pixels: Pixels, index: number): Pixels {
+/** Pictures `from` up to before `to`; a view, not a copy. */
+export function slicePixels(pixels: Pixels, from: number, to: number): Pixels {
   const size = pixels.height * pixels.width * pixels.channels;
-  return { ...pixels, count: 1, data: pixels.data.slice(index * size, (index + 1) * size) };
+  return { ...pixels, count: to - from, data: pixels.data.subarray(from * size, to * size) };
+}
+
+/** One of several pictures, copied. */
+export function pictureAt(pixels: Pixels, index: number): Pixels {
+  const { data, ...one } = slicePixels(pixels, index, index + 1);
+  return { ...one, data: data.slice() };
 }
 
 /**
- * All pictures in rows of `columns`, each enlarged `zoom` times without smoothing, with a white line of `zoom` pixels between them.
- * @throws ArgumentError unless `columns` and `zoom` are positive integers
+ * All pictures of some batches in one, in their order.
+ * @throws ArgumentError if there are none, or not of one size
  */
-export function contactSheet(pixels: Pixels, columns: number, zoom = 1): Pixels {
-  for (const [name, value] of Object.entries({ columns, zoom }))
-    if (!Number.isInteger(value) || value < 1) throw new ArgumentError(`contactSheet: ${name}`, 'a positive integer', value);
-  const { count, height, width, channels } = pixels;
-  const rows = Math.ceil(count / columns);
-  const [cellHeight, cellWidth] = [(height + 1) * zoom, (width + 1) * zoom];
-  const sheet = { count: 1, height: rows * cellHeight - zoom, width: columns * cellWidth - zoom, channels };
-  const data = new Uint8Array(sheet.height * sheet.width * channels).fill(255);
-  for (let b = 0; b < count; b++) {
-    const [top, left] = [Math.floor(b / columns) * cellHeight, (b % columns) * cellWidth];
-    for (let y = 0; y < height * zoom; y++)
-      for (let x = 0; x < width * zoom; x++)
-        for (let c = 0; c < channels; c++)
-          data[((top + y) * sheet.width + left + x) * channels + c] =
-            pixels.data[((b * height + Math.floor(y / zoom)) * width + Math.floor(x / zoom)) * channels + c];
+export function joinPixels(parts: readonly Pixels[]): Pixels {
+  const [first] = parts;
+  if (first === undefined) throw new ArgumentError('joinPixels: parts', 'at least one batch of pictures', 'none');
+  if (parts.length === 1) return first;
+  const data = new Uint8Array(parts.reduce((sum, part) => sum + part.data.length, 0));
+  let [at, count] = [0, 0];
+  for (const part of parts) {
+    const { height, width, channels } = part;
+    if (height !== first.height || width !== first.width || channels !== first.channels)
+      throw new ArgumentError(
+        'joinPixels: parts',
+        `pictures of ${first.width} x ${first.height} x ${first.channels}`,
+        `${width} x ${height} x ${channels}`,
+      );
+    data.set(part.data, at);
+    at += part.data.length;
+    count += part.count;
   }
-  return { ...sheet, data };
+  return { ...first, count, data };
+}
+
+/** The pictures mirrored left to right. */
+export function flipped(pixels: Pixels): Pixels {
+  const { data, width, channels } = pixels;
+  const out = new Uint8Array(data.length);
+  for (let from = 0; from < data.length; from += channels) {
+    const column = (from / channels) % width;
+    const to = from + (width - 1 - 2 * column) * channels;
+    for (let c = 0; c < channels; c++) out[to + c] = data[from + c];
+  }
+  return { ...pixels, data: out };
 }

@@ -3,7 +3,8 @@
  * were made with it: windows of a filter widened when shrinking, weights rounded to 22 fractional bits, and 8 bits after the
  * horizontal pass as after the vertical one.
  */
-import type { Picture } from './picture.js';
+import { ArgumentError } from '@dit-moe/tensor-ops';
+import { joinPixels, type Pixels, slicePixels } from './pixels.js';
 import { RESAMPLE_WASM } from './resample-wasm.js';
 
 /** `box`: mean of the covered pixels; `bicubic`: a = -0.5 (Catmull-Rom), as Pillow's. */
@@ -64,9 +65,16 @@ function weights(filter: Filter, input: number, output: number, from: number, co
 }
 
 /**
- * The part `window` of `picture` resized to `width` x `height` (default: all of it). Only what the window needs is computed.
+ * The part `window` of RGB pictures resized to `width` x `height` (default: all of it). Only what the window needs is computed.
+ * @throws ArgumentError if they have other than 3 channels
  */
-export function resize(picture: Picture, width: number, height: number, filter: Filter, window?: Window): Picture {
+export function resize(pixels: Pixels, width: number, height: number, filter: Filter, window?: Window): Pixels {
+  if (pixels.channels !== 3) throw new ArgumentError('resize: channels', '3 (RGB)', pixels.channels);
+  const pictures = Array.from({ length: pixels.count }, (_, i) => slicePixels(pixels, i, i + 1));
+  return joinPixels(pictures.map((picture) => resizeOne(picture, width, height, filter, window)));
+}
+
+function resizeOne(picture: Pixels, width: number, height: number, filter: Filter, window?: Window): Pixels {
   const { left, top, width: columns, height: rows } = window ?? { left: 0, top: 0, width, height };
   const down = height === picture.height ? undefined : weights(filter, picture.height, height, top, rows);
   const across = width === picture.width ? undefined : weights(filter, picture.width, width, left, columns);
@@ -77,14 +85,13 @@ export function resize(picture: Picture, width: number, height: number, filter: 
   if (down !== undefined) for (let y = 0; y < rows; y++) down.first[y] -= firstRow;
   return {
     data: passes(source, across, down, { stride: 3 * picture.width, height: lastRow - firstRow, columns, rows }),
-    width: columns,
-    height: rows,
+    ...{ count: 1, width: columns, height: rows, channels: 3 },
   };
 }
 
-const rowsOf = ({ data, width }: Picture, from: number, to: number): Uint8Array => data.subarray(3 * width * from, 3 * width * to);
+const rowsOf = ({ data, width }: Pixels, from: number, to: number): Uint8Array => data.subarray(3 * width * from, 3 * width * to);
 
-function cutColumns(picture: Picture, left: number, columns: number, from: number, to: number): Uint8Array {
+function cutColumns(picture: Pixels, left: number, columns: number, from: number, to: number): Uint8Array {
   const { data, width } = picture;
   if (columns === width) return rowsOf(picture, from, to);
   const out = new Uint8Array(3 * columns * (to - from));

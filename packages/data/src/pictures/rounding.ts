@@ -1,5 +1,6 @@
 /** Between 8-bit pixels and the numbers in [-1, 1] that autoencoders take and give. Projects round differently, and metrics notice. */
 import * as tf from '@tensorflow/tfjs-core';
+import type { Pixels } from './pixels.js';
 
 /**
  * Rules from x in [-1, 1] to 0..255, by the project that uses them:
@@ -23,3 +24,18 @@ const whole = (x: tf.Tensor): tf.Tensor => tf.cast(x, 'int32');
 
 /** Pixels 0..255 as numbers in [-1, 1]: `v / 127.5 - 1`, as ADM's and DiT's data loaders. */
 export const imagesOfPixels = (pixels: tf.Tensor): tf.Tensor => tf.sub(tf.div(tf.cast(pixels, 'float32'), 127.5), 1);
+
+/**
+ * Pictures of samples, on every backend by the same float32 arithmetic.
+ * @param x `[B, C, H, W]`, -1 black, 1 white; not disposed
+ * @param rounding default `dit`, as the reference's sampling scripts
+ */
+export async function toPixels(x: tf.Tensor, rounding: Rounding = 'dit'): Promise<Pixels> {
+  const [count, channels, height, width] = x.shape as [number, number, number, number];
+  const rounded = tf.tidy(() => pixelRoundings[rounding](tf.transpose(x, [0, 2, 3, 1])));
+  try {
+    return { data: Uint8Array.from(await rounded.data()), count, height, width, channels };
+  } finally {
+    rounded.dispose();
+  }
+}

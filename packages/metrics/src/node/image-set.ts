@@ -1,18 +1,18 @@
-/** A set of images by its path: an .npz file, a folder of images, or a folder with `samples.npz`. */
+/** A set of images by its path: an .npz file, a folder with `samples.npz`, or whatever training reads, decoded as for training. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { PixelBatches } from '@dit-moe/data';
 import { npzImageShape, npzImages, npzLabels } from '@dit-moe/data';
+import { decodedImages, openImages } from '@dit-moe/data/node';
 import { openNpz } from '@dit-moe/tensor-ops/io/node';
 import { MetricError } from '../errors.js';
 import { hasStatistics, type ReferenceStatistics, readStatistics } from '../statistics/reference-statistics.js';
-import { decodeImages, listImages } from './image-folder.js';
 
 /** What lies at a path: images, statistics, or both. */
 export interface ImageSet {
   /** The file or folder. */
   path: string;
-  kind: 'npz' | 'folder';
+  kind: 'npz' | 'folder' | 'webdataset' | 'parquet';
   /** Number of images; 0 if there are statistics only. */
   count: number;
   /** Height and width, if all are known to have them. */
@@ -20,33 +20,47 @@ export interface ImageSet {
   /** The images from the first on, as often as asked for. */
   images(): PixelBatches;
   statistics?: ReferenceStatistics;
-  /** Class of each image: `arr_1`, or the subfolder. */
+  /** Class of each image, if all have one: `arr_1`, or the source's. */
   labels?: number[];
   /** Ends of lossy formats among the files. */
   lossy: string[];
   close(): Promise<void>;
 }
 
+const LOSSY: ReadonlySet<string> = new Set(['jpg', 'jpeg', 'webp', 'avif']);
+
 /** Of `dit-moe-sampler merge`. */
 const MERGED = 'samples.npz';
 
 /**
  * Opens a set of images or reference statistics; nothing but headers, statistics and labels is read.
- * @throws MetricError, FormatError if there is nothing usable
+ * @throws MetricError, FormatError, ImageSourceError if there is nothing usable
  */
 export async function openImageSet(location: string): Promise<ImageSet> {
   const stat = await fs.stat(location).catch(() => {
     throw new MetricError('images', `there is no file or folder ${location}.`);
   });
-  if (!stat.isDirectory()) return openNpzSet(location);
+  if (!stat.isDirectory()) return location.endsWith('.npz') ? openNpzSet(location) : openSourceSet(location);
   const merged = path.join(location, MERGED);
   if ((await fs.stat(merged).catch(() => undefined)) !== undefined) return openNpzSet(merged);
-  const { files, labels, lossy } = await listImages(location);
-  return { path: location, kind: 'folder', count: files.length, images: () => decodeImages(files), labels, lossy, close: async () => {} };
+  return openSourceSet(location);
+}
+
+async function openSourceSet(location: string): Promise<ImageSet> {
+  const source = await openImages(location);
+  const labels = Array.from({ length: source.count }, (_, i) => source.label(i));
+  return {
+    path: location,
+    kind: source.kind,
+    count: source.count,
+    images: () => decodedImages(source),
+    ...(labels.every((label) => label >= 0) && { labels }),
+    lossy: [...source.endings].filter((ending) => LOSSY.has(ending)).map((ending) => `.${ending}`),
+    close: () => source.close(),
+  };
 }
 
 async function openNpzSet(file: string): Promise<ImageSet> {
-  if (!file.endsWith('.npz')) throw new MetricError('images', `${file} is neither a folder nor an .npz file.`);
   const { arrays, close } = await openNpz(file);
   try {
     const statistics = hasStatistics(arrays) ? await readStatistics(arrays) : undefined;

@@ -1,3 +1,2 @@
-export { decodeImages, type ImageFiles, listImages } from './image-folder.js';
 export { type ImageSet, openImageSet } from './image-set.js';
 export { type NetworkName, networks, type OpenNetwork, type OpenNetworkOptions, openNetwork, weightsFolder } from './networks.js';

@@ -31,7 +31,7 @@ const network: VisionNetwork = {
   title: 'CLIP',
   activation: 'quick-gelu',
   epsilon: 1e-5,
-  resample: {},
+  resize: 'float',
   mean: [0.48145466, 0.4578275, 0.40821073],
   deviation: [0.26862954, 0.26130258, 0.27577711],
   normalised: true,

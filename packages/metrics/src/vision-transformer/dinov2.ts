@@ -44,7 +44,7 @@ const network: VisionNetwork = {
   title: 'DINOv2',
   activation: 'gelu',
   epsilon: 1e-6,
-  resample: { rounded: true },
+  resize: 'pillow',
   mean: [0.485, 0.456, 0.406],
   deviation: [0.229, 0.224, 0.225],
   normalised: false,

@@ -1,9 +1,10 @@
 /** From a state dict to an extractor: what DINOv2 and CLIP have in common; `dinov2.ts` and `clip.ts` hold what differs. */
+import { resize } from '@dit-moe/data';
 import { compile } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { MetricError } from '../errors.js';
 import type { FeatureExtractor } from '../feature-extractor.js';
-import { type ResampleOptions, resample } from '../resample.js';
+import { resample } from '../resample.js';
 import { interpolatePositions } from './interpolate-positions.js';
 import type { StateDict } from './state-dict.js';
 import { type VisionBlock, type VisionConfig, type VisionWeights, visionTransformer } from './vision-transformer.js';
@@ -40,7 +41,8 @@ export interface VisionNetwork extends Omit<VisionConfig, 'heads'> {
   title: string;
   /** Side of the input; without it that of the weights, else positions are interpolated. */
   side?: number;
-  resample: ResampleOptions;
+  /** Bicubic as Pillow's, in 8 bits after each direction, or as `jax.image.resize`, without rounding. */
+  resize: 'pillow' | 'float';
   /** Of the pixels in 0 ... 1, per channel. */
   mean: readonly number[];
   deviation: readonly number[];
@@ -58,7 +60,7 @@ export async function loadVisionExtractor(dict: StateDict, names: VisionNames, n
     const width = weights.classToken.size;
     const step = compile(
       (images: tf.Tensor) => {
-        const pixels = tf.div(resample(images as tf.Tensor4D, [side, side], 'bicubic', network.resample), 255);
+        const pixels = tf.div(resample(images as tf.Tensor4D, [side, side], 'bicubic'), 255);
         const x = tf.div(tf.sub(pixels, tf.tensor1d([...network.mean])), tf.tensor1d([...network.deviation])) as tf.Tensor4D;
         const token = visionTransformer(weights, { ...network, heads: width / HEAD_SIZE }, x);
         return { pool: network.normalised ? (tf.div(token, tf.norm(token, 2, 1, true)) as tf.Tensor2D) : token };
@@ -67,7 +69,10 @@ export async function loadVisionExtractor(dict: StateDict, names: VisionNames, n
     );
     return {
       description: `${network.title} ViT, ${weights.blocks.length} blocks of ${width}, ${side} px by antialiased bicubic`,
-      extract: async (images) => (await step.run(images)) as { pool: tf.Tensor2D },
+      async extract(images) {
+        const input = network.resize === 'pillow' ? await resizedAsPillow(images, side) : tf.clone(images);
+        return (await step.run(input).finally(() => input.dispose())) as { pool: tf.Tensor2D };
+      },
       dispose() {
         step.dispose();
         dict.dispose();
@@ -77,6 +82,12 @@ export async function loadVisionExtractor(dict: StateDict, names: VisionNames, n
     dict.dispose();
     throw error;
   }
+}
+
+async function resizedAsPillow(images: tf.Tensor4D, side: number): Promise<tf.Tensor4D> {
+  const [count, height, width, channels] = images.shape;
+  const { data } = resize({ data: Uint8Array.from(await images.data()), count, height, width, channels }, side, side, 'bicubic');
+  return tf.tensor4d(data, [count, side, side, channels], 'int32');
 }
 
 async function load(

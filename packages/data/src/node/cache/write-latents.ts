@@ -8,12 +8,12 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { ArgumentError, DitMoeError } from '@dit-moe/tensor-ops';
 import { TEMPORARY_PREFIX } from '@dit-moe/tensor-ops/io/node';
-import { flipped, type Picture } from '../../pictures/picture.js';
+import { flipped, type Pixels } from '../../pictures/pixels.js';
 import { ImageError } from '../pictures/image-error.js';
 import { preprocessImage } from '../pictures/preprocess.js';
 import type { ImageSource } from '../sources/image-source.js';
 import { agreeOnHeader, LatentCacheError, type LatentsHeader, numShards, shardName } from './header.js';
-import { inOrder } from './in-order.js';
+import { inOrder } from '../in-order.js';
 import { LatentShard, type ShardContent, type SkippedImage, writeShard } from './shard.js';
 
 /** Share of unusable images above which a run is given up: more are a wrong folder rather than a few bad files. */
@@ -135,7 +135,7 @@ async function findShard(folder: string, header: LatentsHeader, shard: number): 
   return open;
 }
 
-type Prepared = { index: number; picture: Picture } | SkippedImage;
+type Prepared = { index: number; picture: Pixels } | SkippedImage;
 
 /** `undefined` if the signal stopped it. */
 async function encodeShard(

@@ -5,7 +5,7 @@
  */
 import { optionalPackage } from '@dit-moe/tensor-ops';
 import type { SharpOptions } from 'sharp';
-import type { Picture } from '../../pictures/picture.js';
+import { type Pixels, pictureOf } from '../../pictures/pixels.js';
 import { ImageError } from './image-error.js';
 
 /** Enough for any photograph; a file of a few bytes can claim far more and exhaust the memory. */
@@ -29,7 +29,7 @@ export interface DecodeOptions {
  * @throws ImageError if it is empty, truncated, damaged, too large, or no image
  * @throws MissingPackageError without the package sharp
  */
-export async function decodeImage(file: Uint8Array, image: string, options: DecodeOptions = {}): Promise<Picture> {
+export async function decodeImage(file: Uint8Array, image: string, options: DecodeOptions = {}): Promise<Pixels> {
   const { applyOrientation = false, maxPixels = MAX_IMAGE_PIXELS } = options;
   if (file.length > MAX_IMAGE_BYTES) throw new ImageError(image, `it has ${file.length} bytes; at most ${MAX_IMAGE_BYTES} are decoded.`);
   const format = recognise(file);
@@ -40,11 +40,11 @@ export async function decodeImage(file: Uint8Array, image: string, options: Deco
     if (format.cmyk) {
       const pipeline = sharp(file, settings).pipelineColourspace('cmyk').toColourspace('cmyk');
       const { data, info } = await pipeline.raw().toBuffer({ resolveWithObject: true });
-      return { data: info.channels === 4 ? rgbOfCmyk(data) : data, width: info.width, height: info.height };
+      return pictureOf(info.channels === 4 ? rgbOfCmyk(data) : data, info.width, info.height);
     }
     const { data, info } = await sharp(file, settings).toColourspace('srgb').removeAlpha().raw().toBuffer({ resolveWithObject: true });
     if (info.channels !== 3) throw new Error(`it decodes to ${info.channels} channels`);
-    return { data, width: info.width, height: info.height };
+    return pictureOf(data, info.width, info.height);
   } catch (error) {
     throw new ImageError(image, explain(error as Error, maxPixels), { cause: error });
   }

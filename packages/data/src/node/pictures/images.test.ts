@@ -3,19 +3,20 @@ import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
 import loadWabt from 'wabt';
 import { RESAMPLE_WASM } from '../../pictures/resample-wasm.js';
-import { centerCrop, flipped, type Picture, randomCrop, randomFlip, resize } from '../../index.js';
+import { centerCrop, flipped, type Pixels, pictureOf, randomCrop, randomFlip, resize } from '../../index.js';
 import { decodeImage, ImageError, preprocessImage } from '../index.js';
 
 /** A picture of a smooth pattern. */
-const pattern = (width: number, height: number): Picture => ({
-  width,
-  height,
-  data: Uint8Array.from({ length: 3 * width * height }, (_, i) => {
-    const [x, y] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width)];
-    return 127 + 120 * Math.sin(x / 9 + (i % 3)) * Math.cos(y / 7);
-  }),
-});
-const encode = ({ data, width, height }: Picture) => sharp(data, { raw: { width, height, channels: 3 } });
+const pattern = (width: number, height: number): Pixels =>
+  pictureOf(
+    Uint8Array.from({ length: 3 * width * height }, (_, i) => {
+      const [x, y] = [Math.floor(i / 3) % width, Math.floor(i / 3 / width)];
+      return 127 + 120 * Math.sin(x / 9 + (i % 3)) * Math.cos(y / 7);
+    }),
+    width,
+    height,
+  );
+const encode = ({ data, width, height }: Pixels) => sharp(data, { raw: { width, height, channels: 3 } });
 
 describe('crops', () => {
   test('the WebAssembly module is that of its source', async () => {
@@ -40,8 +41,15 @@ describe('crops', () => {
     }
   });
 
+  test("Pillow's bicubic, to the pixel", () => {
+    // PIL.Image.fromarray(numpy.arange(64, dtype=uint8).reshape(8, 8) * 4 % 251).resize((5, 3), BICUBIC)
+    const grey = Uint8Array.from({ length: 64 }, (_, i) => (i * 4) % 251);
+    const { data } = resize(pictureOf(Uint8Array.from({ length: 192 }, (_, i) => grey[Math.floor(i / 3)]), 8, 8), 5, 3, 'bicubic');
+    expect([...data.filter((_, i) => i % 3 === 0)]).toEqual([30, 37, 43, 49, 56, 113, 120, 126, 132, 143, 196, 203, 209, 219, 172]);
+  });
+
   test('a constant picture stays constant under every filter and size', () => {
-    const flat: Picture = { width: 37, height: 29, data: new Uint8Array(3 * 37 * 29).fill(201) };
+    const flat = pictureOf(new Uint8Array(3 * 37 * 29).fill(201), 37, 29);
     for (const filter of ['box', 'bicubic'] as const)
       for (const [width, height] of [
         [5, 80],

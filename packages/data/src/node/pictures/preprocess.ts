@@ -1,6 +1,6 @@
 /** From an image file to the pixels that an autoencoder is given. */
 import { centerCrop, randomCrop } from '../../pictures/crop.js';
-import type { Picture } from '../../pictures/picture.js';
+import type { Pixels } from '../../pictures/pixels.js';
 import { decodeImage } from './decode-image.js';
 
 /** How pictures become squares; part of a latent cache's header. */
@@ -22,7 +22,7 @@ export interface Preprocessing {
  * @param index global index of the sample, for random crops
  * @throws ImageError naming the image and the reason
  */
-export async function preprocessImage(file: Uint8Array, image: string, options: Preprocessing, index = 0): Promise<Picture> {
+export async function preprocessImage(file: Uint8Array, image: string, options: Preprocessing, index = 0): Promise<Pixels> {
   const { size, crop = 'center', seed = 0, applyOrientation = false } = options;
   const picture = await decodeImage(file, image, { applyOrientation });
   return crop === 'center' ? centerCrop(picture, size) : randomCrop(picture, size, { seed, index });

@@ -26,6 +26,7 @@ export async function openImageFolder(folder: string): Promise<ImageSource> {
     kind: 'folder',
     count: files.length,
     classNames,
+    endings: new Set(files.map((file) => path.extname(file).slice(1).toLowerCase())),
     key: (index) => files[index],
     label: (index) => labels[index],
     async read(index) {

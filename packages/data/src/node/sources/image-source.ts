@@ -7,6 +7,8 @@ export interface ImageSource {
   readonly location: string;
   readonly kind: 'folder' | 'webdataset' | 'parquet';
   readonly count: number;
+  /** Endings of the image files, such as `jpg`, where they are known. */
+  readonly endings: ReadonlySet<string>;
   /** Name of each class by its number; empty if the source has none. */
   readonly classNames: readonly string[];
   /** A name that is unique in the source and the same on every machine. */

@@ -73,6 +73,7 @@ export async function openParquet(files: readonly string[], options: ParquetOpti
     kind: 'parquet',
     count: rows,
     classNames,
+    endings: new Set(),
     key,
     label: (index) => labels[index],
     async read(index) {

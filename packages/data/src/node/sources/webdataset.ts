@@ -15,6 +15,7 @@ interface Sample {
   offset: number;
   size: number;
   label: number;
+  ending: string;
 }
 
 /** Longest label or JSON record that is read. */
@@ -48,6 +49,7 @@ export async function openWebDataset(shards: readonly string[]): Promise<ImageSo
     kind: 'webdataset',
     count: samples.length,
     classNames: [],
+    endings: new Set(samples.map(({ ending }) => ending)),
     key: (index) => keyOf(samples[index]),
     label: (index) => samples[index].label,
     async read(index) {
@@ -64,7 +66,7 @@ export async function openWebDataset(shards: readonly string[]): Promise<ImageSo
 
 async function* samplesOf(file: FileSource, shard: number): AsyncGenerator<Sample> {
   let key: string | undefined;
-  let image: { offset: number; size: number } | undefined;
+  let image: { offset: number; size: number; ending: string } | undefined;
   let plain = false;
   let label = -1;
   const finished = (): Sample[] => (key === undefined || image === undefined ? [] : [{ shard, key, label, ...image }]);
@@ -76,9 +78,10 @@ async function* samplesOf(file: FileSource, shard: number): AsyncGenerator<Sampl
       [key, image, plain, label] = [name.slice(0, dot), undefined, false, -1];
     }
     const extension = name.slice(dot + 1).toLowerCase();
-    if (imageExtensions.has(extension.slice(extension.lastIndexOf('.') + 1))) {
+    const ending = extension.slice(extension.lastIndexOf('.') + 1);
+    if (imageExtensions.has(ending)) {
       // `png` is the image, whatever else (`mask.png`) lies beside it.
-      if (image === undefined || (!plain && !extension.includes('.'))) image = { offset, size };
+      if (image === undefined || (!plain && !extension.includes('.'))) image = { offset, size, ending };
       plain ||= !extension.includes('.');
     } else if (extension === 'cls' || extension === 'json') {
       if (size > MAX_LABEL_BYTES) throw new FormatError(file.name, `the label ${name} has ${size} bytes.`);
