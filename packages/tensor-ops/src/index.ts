@@ -1,3 +1,4 @@
+export * from './collectives/index.js';
 export * from './compile.js';
 export * from './errors.js';
 export * from './ops/index.js';

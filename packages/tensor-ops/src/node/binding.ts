@@ -4,6 +4,7 @@
  * It takes the place of tfjs-node's native addon (which is tied to libtensorflow 2.9), and differs from it in that every
  * attribute type can be set, bfloat16 and float16 tensors can exist, errors are typed, and an op can run on another thread.
  */
+import { joined } from '../io/protobuf.js';
 import { DataType, type OpAttribute } from '../tensorflow-backend.js';
 import { Attr, BindingConstants } from './binding-constants.js';
 import { type CApi, memoryView, type Pointer } from './c-api.js';
@@ -43,6 +44,8 @@ export interface ContextOptions {
   interOpThreads: number;
   /** Take GPU memory as needed instead of all of it at the start. */
   gpuMemoryGrowth: boolean;
+  /** Further fields of `ConfigProto`, for a member of a cluster. */
+  clusterConfig?: Uint8Array;
 }
 
 const encoder = new TextEncoder();
@@ -50,21 +53,26 @@ const encoder = new TextEncoder();
 /** Ops that are, or may contain, products of matrices. */
 const MULTIPLIES = /MatMul|Conv|Einsum|PartitionedCall/;
 
+/** TensorFlow's status code of what was ended on purpose. */
+const ABORTED = 10;
+
 /** An op that is being put together. */
 export type Op = Pointer;
 
 export class TensorFlowBinding extends BindingConstants {
   readonly TF_Version: string;
-  readonly devices: readonly Device[];
+  devices: readonly Device[] = [];
   readonly api: CApi;
   readonly context: Pointer;
   private readonly status: Pointer;
   private readonly handles = new Map<number, Pointer>();
   private nextId = 1;
   /** Device that new tensors are copied to, or '' for the host. */
-  private readonly uploadDevice: string;
+  private uploadDevice = '';
   private readonly outputs = new BigUint64Array(1024);
   private readonly numOutputs = new Int32Array(1);
+  /** `ConfigProto` of the context. */
+  readonly config: Uint8Array;
   private pendingRuns = 0;
   private lastRunEnded: (() => void) | undefined;
   private shutDown: Promise<void> | undefined;
@@ -75,13 +83,62 @@ export class TensorFlowBinding extends BindingConstants {
     this.TF_Version = api.TF_Version();
     this.status = api.TF_NewStatus();
     const contextOptions = api.TFE_NewContextOptions();
-    const config = configProto(options);
-    api.TFE_ContextOptionsSetConfig(contextOptions, config, config.length, this.status);
+    this.config = joined(configProto(options), options.clusterConfig ?? new Uint8Array(0));
+    api.TFE_ContextOptionsSetConfig(contextOptions, this.config, this.config.length, this.status);
     this.context = api.TFE_NewContext(contextOptions, this.status);
     api.TFE_DeleteContextOptions(contextOptions);
     this.check('TFE_NewContext');
+    this.findDevices();
+  }
+
+  private findDevices(): void {
     this.devices = this.listDevices();
     this.uploadDevice = this.devices.find((d) => d.type === 'GPU')?.name ?? '';
+  }
+
+  /**
+   * Makes the context a member of a cluster. Parameters and compiled steps that exist already are lost.
+   * @param serverDef `ServerDef` around {@link config}
+   * @throws TensorFlowError if the server cannot be started or the others do not come in time; the context cannot be used then
+   */
+  async enableCollectives(serverDef: Uint8Array): Promise<void> {
+    // Waits for the others, so it must not hold the event loop.
+    await this.called('TFE_EnableCollectiveOps', (status, done) =>
+      this.api.TFE_EnableCollectiveOps.async(this.context, serverDef, serverDef.length, status, done),
+    );
+    this.findDevices();
+  }
+
+  /** Ends all collectives that wait, here and on the other ranks, with `message`. */
+  abortCollectives(message: string): void {
+    const status = this.api.TF_NewStatus();
+    this.api.TF_SetStatus(status, ABORTED, message);
+    this.api.TFE_AbortCollectiveOps(this.context, status);
+    this.api.TF_DeleteStatus(status);
+  }
+
+  /** Ends the collectives of the other ranks with `message`. */
+  reportToCluster(message: string): void {
+    this.api.TFE_ReportErrorToCluster(this.context, ABORTED, message, this.status);
+    this.check('TFE_ReportErrorToCluster');
+  }
+
+  /** Waits at a barrier of the coordination service. */
+  waitAtBarrier(name: string, timeoutMs: number): Promise<void> {
+    return this.called('TFE_WaitAtBarrier', (status, done) =>
+      this.api.TFE_WaitAtBarrier.async(this.context, name, timeoutMs, status, done),
+    );
+  }
+
+  /** Calls a C function on a thread of the libuv pool. */
+  private async called(name: string, call: (status: Pointer, done: (error: Error | null) => void) => void): Promise<void> {
+    const status = this.api.TF_NewStatus();
+    try {
+      await new Promise<void>((resolve, reject) => call(status, (error) => (error ? reject(error) : resolve())));
+      this.check(name, undefined, status);
+    } finally {
+      this.api.TF_DeleteStatus(status);
+    }
   }
 
   isUsingGpuDevice(): boolean {

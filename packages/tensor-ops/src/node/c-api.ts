@@ -85,6 +85,10 @@ const signatures = {
   ],
   TF_FunctionSetAttrValueProto: ['void', [P, 'str', 'void *', 'size_t', P]],
   TF_DeleteFunction: ['void', [P]],
+  TFE_EnableCollectiveOps: ['void', [P, 'void *', 'size_t', P]],
+  TFE_AbortCollectiveOps: ['void', [P, P]],
+  TFE_WaitAtBarrier: ['void', [P, 'str', 'int64', P]],
+  TFE_ReportErrorToCluster: ['void', [P, 'int', 'str', P]],
   malloc: [P, ['size_t']],
 } as const satisfies Record<string, readonly [string, readonly string[]]>;
 

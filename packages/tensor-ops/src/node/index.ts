@@ -1,5 +1,6 @@
 export * from './array-job.js';
 export type { Device } from './binding.js';
+export * from './cluster/index.js';
 export {
   cacheDirectory,
   type FindOptions,

@@ -6,7 +6,9 @@ import util from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError } from '../errors.js';
 import { optionalPackage } from '../optional-package.js';
-import type { Device } from './binding.js';
+import type { Device, TensorFlowBinding } from './binding.js';
+import type { Cluster } from './cluster/index.js';
+import { clusterConfig, serverDef } from './cluster/server-def.js';
 import { registerGradients } from './gradients.js';
 import { type FoundLibrary, findLibtensorflow } from './library/index.js';
 import { RuntimeStartError } from './tensorflow-error.js';
@@ -22,6 +24,8 @@ export interface TensorFlowOptions {
   fetch?: boolean;
   /** Receives one line per slow stage, such as the download. */
   onProgress?: (message: string) => void;
+  /** The cluster that this process has joined (default: it computes alone). To be given at the first start of the process. */
+  cluster?: Cluster;
 }
 
 /** The running TensorFlow runtime. */
@@ -56,6 +60,7 @@ let threadPool: number | undefined;
  * @throws RuntimeStartError if it runs already with other thread or memory options, or ran with other `threads`
  * @throws MissingPackageError without the package koffi, which calls into libtensorflow
  * @throws LibraryLoadError, LibraryError if libtensorflow cannot be found, fetched or loaded
+ * @throws TensorFlowError if TensorFlow's server of a cluster cannot be started; the process must be started anew then
  */
 export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<TensorFlowRuntime> {
   const threads = options.threads ?? threadPool ?? os.availableParallelism();
@@ -66,6 +71,8 @@ export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<Te
   const gpuMemoryGrowth = options.gpuMemoryGrowth ?? true;
   const key = JSON.stringify({ threads, interOpThreads, gpuMemoryGrowth });
   if (starting !== undefined) {
+    if (options.cluster !== undefined)
+      throw new RuntimeStartError('The TensorFlow runtime runs already; a cluster is joined when it starts.');
     const asked = options.threads !== undefined || options.interOpThreads !== undefined || options.gpuMemoryGrowth !== undefined;
     if (asked && key !== startedWith) {
       throw new RuntimeStartError(`The TensorFlow runtime already runs with ${startedWith}; it cannot be started again with ${key}.`);
@@ -95,16 +102,18 @@ async function start(
 ): Promise<TensorFlowRuntime> {
   await optionalPackage('koffi', 'calls into libtensorflow', () => import('koffi'));
   const { loadCApi } = await import('./c-api.js');
-  const { TensorFlowBinding } = await import('./binding.js');
+  const { TensorFlowBinding: Binding } = await import('./binding.js');
   const library = await findLibtensorflow({ fetch: options.fetch ?? true, onProgress: options.onProgress });
   // Hides TensorFlow's own informational lines; warnings and errors stay.
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
   const api = loadCApi(library.directory);
-  const binding = new TensorFlowBinding(api, {
+  const binding = new Binding(api, {
     intraOpThreads: context.threads,
     interOpThreads: context.interOpThreads,
     gpuMemoryGrowth: context.gpuMemoryGrowth,
+    ...(options.cluster && { clusterConfig: clusterConfig(options.cluster.rank, options.cluster.size) }),
   });
+  if (options.cluster !== undefined) await join(options.cluster, binding);
   threadPool = context.threads;
   await registerGradients();
   provideUtil();
@@ -128,6 +137,16 @@ async function start(
       return binding.shutdown();
     },
   };
+}
+
+/** Makes the context a member of the cluster, and lends the cluster its calls. */
+async function join(cluster: Cluster, binding: TensorFlowBinding): Promise<void> {
+  await binding.enableCollectives(serverDef(cluster.addresses, cluster.rank, binding.config));
+  cluster.attach({
+    abort: (message) => binding.abortCollectives(message),
+    report: (message) => binding.reportToCluster(message),
+    barrier: (name, timeoutMs) => binding.waitAtBarrier(name, timeoutMs),
+  });
 }
 
 /** tfjs-node 4.22 calls two functions of `node:util` that Node warns of from 22 on; 23 removed one of them. */

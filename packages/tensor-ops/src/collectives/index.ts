@@ -1,0 +1,2 @@
+export { alone, type Collectives, type Reduction } from './collectives.js';
+export { type Bucket, GradientBuckets, type GradientBucketsOptions } from './gradient-buckets.js';

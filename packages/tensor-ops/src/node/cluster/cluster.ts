@@ -1,0 +1,111 @@
+/**
+ * The processes that train together, and the runtime's part in it. Fail-stop: when one process fails, all end with a sentence that says
+ * which and why, the launcher starts them again, and they go on from the last checkpoint. Weights in memory are not to be used after an
+ * error, since the step that failed may have run in part.
+ */
+import os from 'node:os';
+import type { Collectives } from '../../collectives/index.js';
+import { DitMoeError } from '../../errors.js';
+import { TensorFlowError } from '../tensorflow-error.js';
+import type { Launch } from './launch-info.js';
+import { refuseOpenPort } from './open-port.js';
+import { freePort, type RendezvousOptions, rendezvous } from './rendezvous.js';
+import { TensorFlowCollectives } from './tensorflow-collectives.js';
+
+/** Another process of the cluster has failed, is gone, or did not come to a collective. */
+export class PeerError extends DitMoeError {
+  static override readonly code = 'E_PEER';
+}
+
+/** What the runtime does for a cluster; it attaches itself when it starts. */
+export interface ClusterRuntime {
+  /** Ends every collective that waits, here and on the others. */
+  abort(message: string): void;
+  /** Ends the others' collectives with this process's own words. */
+  report(message: string): void;
+  /** Waits until all ranks have come to the barrier of this name, at most `timeoutMs`. */
+  barrier(name: string, timeoutMs: number): Promise<void>;
+}
+
+export interface JoinOptions extends Omit<RendezvousOptions, 'port'> {
+  /** Open TensorFlow's server although the internet may reach this machine (default false). */
+  acceptOpenPort?: boolean;
+}
+
+/** How long a step may take before this process gives up on the others (default of {@link Cluster.guard}). */
+const STEP_TIMEOUT_MS = 600_000;
+
+/** Status codes with which TensorFlow ends a collective whose other members are gone. */
+const PEER_STATUS = new Set(['CANCELLED', 'DEADLINE_EXCEEDED', 'ABORTED', 'UNAVAILABLE', 'FAILED_PRECONDITION', 'INTERNAL']);
+
+/**
+ * Meets the other processes and returns the cluster, to be given to `useTensorFlow({ cluster })` before any tensor, parameter or step
+ * exists.
+ *
+ * @throws OpenPortError if the internet may reach this machine, unless that is accepted
+ * @throws RendezvousError if somebody is missing or runs something else
+ */
+export async function joinCluster(launch: Launch, options: JoinOptions): Promise<Cluster> {
+  if (options.acceptOpenPort !== true) refuseOpenPort(os.networkInterfaces());
+  const own = launch.addresses?.[launch.rank];
+  const port = own === undefined ? await freePort() : Number(own.slice(own.lastIndexOf(':') + 1));
+  return new Cluster(launch, await rendezvous(launch, { ...options, port }));
+}
+
+/** A cluster that this process is a member of. */
+export class Cluster {
+  readonly rank: number;
+  readonly size: number;
+  /** Rank on this machine: chooses the GPU. */
+  readonly localRank: number;
+  /** Collectives over all ranks, inside compiled steps and outside. */
+  readonly collectives: Collectives;
+  private runtime: ClusterRuntime | undefined;
+
+  constructor(
+    readonly launch: Launch,
+    /** `host:port` of TensorFlow's server of every rank. */
+    readonly addresses: readonly string[],
+  ) {
+    this.rank = launch.rank;
+    this.size = launch.size;
+    this.localRank = launch.localRank;
+    this.collectives = TensorFlowCollectives.of(launch.rank, launch.size);
+  }
+
+  /** Called by the runtime that runs in this cluster. */
+  attach(runtime: ClusterRuntime): void {
+    this.runtime = runtime;
+  }
+
+  /**
+   * Runs a step that contains collectives, with a watchdog: TensorFlow notices a process that is gone or frozen, but not one that never
+   * comes to the collective.
+   *
+   * @param timeoutMs after which all waiting collectives are ended (default 10 minutes)
+   * @throws PeerError if another process failed, is gone, or did not come in time
+   */
+  async guard<T>(what: string, run: () => Promise<T>, timeoutMs = STEP_TIMEOUT_MS): Promise<T> {
+    const late = `rank ${this.rank} waited ${Math.round(timeoutMs / 1000)} s for the others in ${what}`;
+    const watchdog = setTimeout(() => this.runtime?.abort(late), timeoutMs);
+    try {
+      return await run();
+    } catch (error) {
+      if (TensorFlowError.isInstance(error) && PEER_STATUS.has(error.status))
+        throw new PeerError(`Another process of the cluster failed during ${what}: ${error.message}`, { where: what, cause: error });
+      throw error;
+    } finally {
+      clearTimeout(watchdog);
+    }
+  }
+
+  /** Tells the others why this process ends; their collectives end with these words. */
+  report(reason: string): void {
+    this.runtime?.report(`rank ${this.rank}: ${reason}`);
+  }
+
+  /** Waits until all ranks are here. @throws PeerError naming who did not come in time */
+  barrier(name: string, timeoutMs = STEP_TIMEOUT_MS): Promise<void> {
+    return this.guard(`the barrier ${name}`, async () => this.runtime?.barrier(name, timeoutMs), 2 * timeoutMs);
+  }
+}

@@ -1,0 +1,74 @@
+/** Processes on this machine as a cluster: the collectives' numbers, and what the others see when one fails. */
+import { describe, expect, test } from 'vitest';
+import { runRanks } from './ranks.js';
+
+interface Numbers {
+  shape: number[];
+  values: number[];
+}
+type Results = Record<'sum' | 'max' | 'min' | 'scatter' | 'gather' | 'exchange' | 'halfGather' | 'scalar', Numbers>;
+interface Report {
+  rank: number;
+  devices: string[];
+  eager: Results;
+  compiled: Results;
+  again: Results;
+  hashes: string[];
+  gradient: number[][];
+  groups: Record<'near' | 'all', Numbers>;
+  refused: string[];
+}
+
+/** What `all` of the program gives on `rank`, by plain arithmetic. */
+function expected(rank: number, size: number, scale: number): Results {
+  const rows = Array.from({ length: size }, (_, r) => Array.from({ length: 2 * size }, (_, i) => scale * (r + 1) + i));
+  const over = (f: (values: number[]) => number) => rows[0].map((_, i) => f(rows.map((row) => row[i])));
+  const sum = over((values) => values.reduce((a, b) => a + b, 0));
+  const numbers = (values: number[], shape = [values.length]): Numbers => ({ shape, values });
+  return {
+    sum: numbers(sum),
+    max: numbers(over((values) => Math.max(...values))),
+    min: numbers(over((values) => Math.min(...values))),
+    scatter: numbers(sum.slice(2 * rank, 2 * rank + 2)),
+    gather: numbers(rows.flat()),
+    exchange: numbers(
+      rows.flatMap((row) => row.slice(2 * rank, 2 * rank + 2)),
+      [size, 2],
+    ),
+    // The numbers are whole and below 256, which bfloat16 holds.
+    halfGather: numbers(rows.flat()),
+    scalar: { shape: [], values: [(size * (size - 1)) / 2] },
+  };
+}
+
+test.each([2, 3])('collectives of %i processes: numbers, groups, gradients, the same bits everywhere', async (size) => {
+  const results = await runRanks('collectives.ts', [], size);
+  for (const { code, stderr } of results) expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
+  const reports = results.map(({ result }) => result as Report);
+  for (const { rank, devices, eager, compiled, again, hashes, gradient, groups, refused } of reports) {
+    expect(devices[0]).toBe(`/job:worker/replica:0/task:${rank}/device:CPU:0`);
+    expect(eager).toEqual(expected(rank, size, 10));
+    expect(compiled).toEqual(expected(rank, size, 10));
+    expect(again).toEqual(expected(rank, size, 20));
+    expect(hashes).toEqual([reports[0].hashes[0], reports[0].hashes[0]]);
+    // Row r of the result of exchange came from rank r, where it was weighed with that rank's row for us.
+    expect(gradient).toEqual(Array.from({ length: size }, (_, r) => [0, 1].map((i) => 3 * (r + 1) + 2 * rank + i)));
+    const near = Array.from({ length: size }, (_, r) => (r % 2 === rank % 2 ? 2 ** r : 0)).reduce((a, b) => a + b);
+    expect(groups).toEqual({ near: { shape: [], values: [near] }, all: { shape: [], values: [2 ** size - 1] } });
+    expect(refused).toEqual(Array(5).fill('E_ARGUMENT'));
+  }
+});
+
+describe('when one process fails, the other ends with a sentence', () => {
+  test.each([
+    ['is killed', 'kill', /failed during step 3/],
+    ['says why it stops', 'report', /rank 1: the disk is full/],
+    ['does not come', 'absent', /rank 0 waited 2 s for the others in step 3/],
+    ['stands still', 'stop', /failed during step 3/],
+    ['leaves without a word', 'exit', /failed during step 3/],
+  ])('%s', async (_, fault, message) => {
+    const [first] = await runRanks('fault.ts', [fault], 2);
+    expect(first.result).toMatchObject({ code: 'E_PEER', message: expect.stringMatching(message), steps: 3 });
+    expect(first.code).toBe(9);
+  });
+});
