@@ -106,6 +106,16 @@ export class Parameter {
     else this.backend.raw('AssignAddVariableOp', [this.resource!, delta], { dtype: { type: DataType[this.dtype] } }, 0);
   }
 
+  /**
+   * Adds `values` `[N]` in place at int32 `indices` `[N]` of a vector; equal indices add up, in no fixed order on a GPU.
+   * @throws ShapeError if the parameter is no vector
+   */
+  addAt(indices: tf.Tensor, values: tf.Tensor): void {
+    if (this.shape.length !== 1) throw new ShapeError(`Parameter ${this.name}`, 'a vector', this.shape);
+    if (this.backend !== undefined) this.backend.raw('ResourceScatterAdd', [this.resource!, indices, values], {}, 0);
+    else tf.tidy(() => this.add(tf.scatterND(tf.expandDims(indices, 1), values, [this.shape[0]])));
+  }
+
   /** Copies the value to the host as float32 or int32. */
   async data(): Promise<Float32Array | Int32Array> {
     const value = tf.tidy(() => {

@@ -3,7 +3,7 @@
  * pure functions of weights and input. Images and latents are channels-first at the edges as in the rest of the project, and
  * channels-last inside.
  */
-import { roundMaps, ShapeError, silu, unroundMaps } from '@dit-moe/tensor-ops';
+import { roundMaps, ShapeError, silu, widen } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AutoencoderConfig, downscale } from './config.js';
 import { autoencoderLayers, type PassOptions } from './layers.js';
@@ -40,7 +40,7 @@ export function encodeChannelsLast(
     if (level < config.blockOutChannels.length - 1) h = convolve(`${block}.downsamplers.0.conv`, h, 2);
     trace(block, h);
   }
-  return unroundMaps(encoderEnd(h));
+  return widen(encoderEnd(h));
 }
 
 /**
@@ -86,7 +86,7 @@ export function decodeChannelsLast(
     if (level < config.blockOutChannels.length - 1) h = enlarge(`${block}.upsamplers.0.conv`, h);
     trace(block, h);
   }
-  return unroundMaps(convolve('decoder.conv_out', silu(norm('decoder.conv_norm_out', h))));
+  return widen(convolve('decoder.conv_out', silu(norm('decoder.conv_norm_out', h))));
 }
 
 /**

@@ -3,7 +3,7 @@
  * budget, strips or tiles for large pictures, and 8-bit pixels in and out.
  */
 import { imagesOfPixels, type Pixels, pixelRoundings, type Rounding } from '@dit-moe/data';
-import { ArgumentError, type CompiledStep, compile, DataType, type Precision, packFilter, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { ArgumentError, type CompiledStep, compile, type Precision, packFilter, roundMaps, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { decodeChannelsLast, encodeChannelsLast, type PassOptions, padImages, unscaleLatents } from './autoencoder.js';
 import { type AutoencoderConfig, downscale } from './config.js';
@@ -216,10 +216,10 @@ const precisionHere = (asked: Precision): Precision => (asked === 'bf16' && tens
 /** Weights in the forms that inference multiplies with; those given are disposed of. */
 function prepareWeights(weights: AutoencoderWeights, precision: Precision): Record<string, tf.Tensor> {
   const prepared: Record<string, tf.Tensor> = {};
-  const backend = tensorFlowBackend();
   const fastest = (weight: tf.Tensor): tf.Tensor => {
     if (precision === 'f32') return weight.rank === 4 ? packFilter(weight) : tf.clone(weight);
-    return weight.rank === 1 ? tf.clone(weight) : backend!.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0];
+    const rounded = weight.rank === 1 ? weight : roundMaps(weight);
+    return rounded === weight ? tf.clone(weight) : rounded;
   };
   for (const [name, weight] of Object.entries(weights)) {
     if (/upsamplers\.0\.conv\.weight$/.test(name)) {

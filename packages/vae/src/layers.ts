@@ -1,5 +1,5 @@
 /** The layers of AutoencoderKL as functions of channels-last feature maps, by the names of their weights. */
-import { attention, conv2d, groupNorm, isRounded, linear, type Precision, roundMaps, silu, unroundMaps } from '@dit-moe/tensor-ops';
+import { attention, conv2d, groupNorm, isRounded, linear, type Precision, roundMaps, silu, widen } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AutoencoderConfig } from './config.js';
 import { convolveDoubled, phaseFilters, phases } from './upsampling.js';
@@ -77,7 +77,7 @@ export function autoencoderLayers(weights: AutoencoderWeights, config: Autoencod
   /** Attention between all positions, one head. */
   const attend = (name: string, x: tf.Tensor): tf.Tensor => {
     const [batch, height, width, channels] = x.shape as [number, number, number, number];
-    const tokens = tf.reshape(unroundMaps(norm(`${name}.group_norm`, x)), [batch, 1, height * width, channels]);
+    const tokens = tf.reshape(widen(norm(`${name}.group_norm`, x)), [batch, 1, height * width, channels]);
     const map = (part: string, y: tf.Tensor): tf.Tensor =>
       linear(y, weights[`${name}.${part}.weight`], weights[`${name}.${part}.bias`], { precision });
     const queriesPerChunk = Math.max(1, Math.floor(MAX_SCORES / (batch * height * width)));

@@ -3,7 +3,7 @@
  * F(2, 3) along the columns of an image (Lavin and Gray 2016). Two rows of the output come from four convolutions of 1 x 3 taps instead of
  * six; what they see and what becomes of their outputs are sums of rows.
  */
-import { after, conv2d, stackMaps, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { after, conv2d, padMaps, stackMaps, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Fewest channels with which the products saved are more than the sums added, measured on an AMD processor (Zen 4). */
@@ -44,7 +44,11 @@ export function convolveWinograd(
   const rows = height + above + below - 2;
   const pairs = Math.ceil(rows / 2);
   // Of an odd number of rows the last pair has one that is cut off in the end.
-  const padded = padRows(tf.reshape(x, [batch, height, width * channels]), above, below + 2 * pairs - rows);
+  const padded = padMaps(tf.reshape(x, [batch, height, width * channels]), [
+    [0, 0],
+    [above, below + 2 * pairs - rows],
+    [0, 0],
+  ]);
   const [firsts, seconds] = tf.unstack(tf.reshape(padded, [batch, pairs + 1, 2, width * channels]), 2) as [tf.Tensor, tf.Tensor];
   /** Every row but the last, or but the first; a slice of the first axis is no copy, so that of one image is made there. */
   const shifted = (y: tf.Tensor, from: 0 | 1): tf.Tensor =>
@@ -64,18 +68,4 @@ export function convolveWinograd(
   const second = tf.add(product(tf.sub(after(d3, first), d1), 3, bias), difference);
   const whole = tf.reshape(stackMaps([first, second], 2), [batch, 2 * pairs, width, bias.shape[0]]);
   return rows % 2 === 0 ? whole : tf.slice(whole, [0, 0, 0, 0], [-1, rows, -1, -1]);
-}
-
-/** Zeros above and below `[B, H, N]`, of either type. */
-function padRows(x: tf.Tensor, above: number, below: number): tf.Tensor {
-  const zeros = tf.tensor2d(
-    [
-      [0, 0],
-      [above, below],
-      [0, 0],
-    ],
-    [3, 2],
-    'int32',
-  );
-  return tensorFlowBackend()!.raw('Pad', [x, zeros])[0];
 }

@@ -7,13 +7,13 @@ import {
   type CompiledStep,
   clipByGlobalNorm,
   compile,
-  DataType,
   Ema,
   GradientAccumulator,
   globalNorm,
   mean,
   type Parameter,
   ParameterSet,
+  roundMaps,
   tensorFlowBackend,
   valueAndGrads,
 } from '@dit-moe/tensor-ops';
@@ -94,7 +94,7 @@ export class TrainingState {
         const weight = parameter.read();
         // Rounded once per step instead of at each use.
         const rounded = config.precision === 'bf16' && backend?.bf16Products === true && isMatrix(name);
-        return [name, rounded ? backend.raw('Cast', [weight], { DstT: { type: DataType.bfloat16 } })[0] : weight];
+        return [name, rounded ? roundMaps(weight) : weight];
       }),
     );
     const { x: noisy, t } = this.objective.noisy(x, noise, drawn);

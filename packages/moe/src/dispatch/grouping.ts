@@ -4,7 +4,18 @@
  * Every dispatcher says for each row which slot of the plan it serves, and for each slot which row has its result. Tokens go to rows
  * and results come back by gathers, in both directions of the gradient, so nothing is scattered and two runs are bit-equal.
  */
-import { ArgumentError, argsort, bincount, invertPermutation, oneHot, tensorFlowBackend, toFloat } from '@dit-moe/tensor-ops';
+import {
+  ArgumentError,
+  argsort,
+  bincount,
+  firstRows,
+  invertPermutation,
+  oneHot,
+  rangeTo,
+  reshapeRows,
+  takeRows,
+  toFloat,
+} from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { RoutingPlan } from '../plan.js';
 
@@ -55,15 +66,11 @@ function sorted(plan: Assignments, byScore = false) {
   let order = argsort(flat);
   if (byScore) {
     const first = argsort(tf.neg(tf.reshape(weights, [-1])));
-    order = take(first, argsort(take(flat, first)));
+    order = takeRows(first, argsort(takeRows(flat, first)));
   }
   return { flat, order, inverse: invertPermutation(order), counts: bincount(flat, numExperts), slots };
 }
 
-const take = (x: tf.Tensor, indices: tf.Tensor): tf.Tensor => {
-  const backend = tensorFlowBackend();
-  return backend === undefined ? tf.gather(x, indices as tf.Tensor1D) : backend.raw('GatherV2', [x, indices, tf.scalar(0, 'int32')])[0];
-};
 const int = (x: tf.Tensor): tf.Tensor => tf.cast(x, 'int32');
 /** `a` where `condition` (0 or 1) holds, else `b`. */
 const choose = (condition: tf.Tensor, a: tf.Tensor, b: tf.Tensor | number): tf.Tensor => tf.add(b, tf.mul(condition, tf.sub(a, b)));
@@ -79,7 +86,7 @@ export const slices: Dispatcher = (plan, { rowMultiple = 1 }) => {
   // Empty slots sort behind the last expert.
   const total = tf.sum(counts);
   const rowOfSlot = int(tf.minimum(toFloat(inverse), toFloat(total)));
-  return { layout: 'slices', slotOfRow: firstOf(order, total), rowOfSlot, counts, rowsFull: true, slotsFull: false };
+  return { layout: 'slices', slotOfRow: firstRows(order, total), rowOfSlot, counts, rowsFull: true, slotsFull: false };
 };
 
 /**
@@ -105,16 +112,9 @@ function roundedSlices({ indices, numExperts, full }: Assignments, multiple: num
     const counts = int(tf.add(sizes, tf.mul(last, tf.sub(rows, total))));
     return { layout: 'slices', slotOfRow: slotOf(order), rowOfSlot, counts, rowsFull: false, slotsFull: true };
   }
-  const slotOfRow = slotOf(firstOf(order, int(total)));
+  const slotOfRow = slotOf(firstRows(order, int(total)));
   const inside = int(tf.minimum(toFloat(rowOfSlot), total));
   return { layout: 'slices', slotOfRow, rowOfSlot: inside, counts: int(sizes), rowsFull: false, slotsFull: false };
-}
-
-/** The first entries; off the TensorFlow runtime their number is read to the host. */
-function firstOf(x: tf.Tensor, count: tf.Tensor): tf.Tensor {
-  const backend = tensorFlowBackend();
-  if (backend === undefined) return tf.slice(x, [0], [count.dataSync()[0]]);
-  return backend.raw('Slice', [x, tf.tensor1d([0], 'int32'), tf.reshape(count, [1])])[0];
 }
 
 /**
@@ -123,9 +123,7 @@ function firstOf(x: tf.Tensor, count: tf.Tensor): tf.Tensor {
  */
 export const padded: Dispatcher = (plan) => {
   const { counts, ...rest } = sorted(plan);
-  const most = tf.maximum(tf.max(toFloat(counts)), 1);
-  const rows = tensorFlowBackend() === undefined ? most.dataSync()[0] : most;
-  return batch(plan, { counts, ...rest }, rows);
+  return batch(plan, { counts, ...rest }, tf.maximum(tf.max(toFloat(counts)), 1));
 };
 
 export interface CapacityOptions {
@@ -163,15 +161,14 @@ function batch({ numExperts, full }: Assignments, order: ReturnType<typeof sorte
   const { slots } = order;
   const counts = toFloat(order.counts);
   const start = tf.cumsum(counts, 0, true); // [E]
-  const backend = tensorFlowBackend();
-  const position = typeof rows === 'number' ? tf.range(0, rows) : backend!.raw('Range', [tf.scalar(0), rows, tf.scalar(1)])[0]; // [C]
+  const position = rangeTo(rows); // [C]
   const sortedAt = tf.minimum(tf.add(tf.expandDims(start, 1), tf.expandDims(position, 0)), slots - 1); // [E, C]
   const taken = toFloat(tf.less(tf.expandDims(position, 0), tf.expandDims(counts, 1)));
-  const flatten = (x: tf.Tensor): tf.Tensor => backend?.raw('Reshape', [x, tf.tensor1d([-1], 'int32')])[0] ?? tf.reshape(x, [-1]);
-  const slotOfRow = int(choose(flatten(taken), toFloat(take(order.order, int(flatten(sortedAt)))), slots));
+  const flatten = (x: tf.Tensor): tf.Tensor => reshapeRows(x, [-1]);
+  const slotOfRow = int(choose(flatten(taken), toFloat(takeRows(order.order, int(flatten(sortedAt)))), slots));
 
   const expert = toFloat(order.flat); // [S]
-  const rank = tf.sub(toFloat(order.inverse), take(tf.concat([start, tf.tensor1d([0])]), order.flat));
+  const rank = tf.sub(toFloat(order.inverse), takeRows(tf.concat([start, tf.tensor1d([0])]), order.flat));
   const fits = tf.mul(toFloat(tf.less(rank, rows)), toFloat(tf.less(expert, numExperts)));
   const none = tf.mul(rows, numExperts);
   const rowOfSlot = int(choose(fits, tf.add(tf.mul(expert, rows), rank), none));

@@ -1,8 +1,7 @@
 /** From tokens to rows and back, each with a gradient that consists of gathers. */
-import { customGradient, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { castLike, customGradient, firstColumns, joinRows, reshapeRows, rowCount, takeRows, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Grouping } from './grouping.js';
-import type { DispatchMath } from './math.js';
 
 /** A grouping with what follows from it. */
 export interface Rows extends Grouping {
@@ -31,28 +30,25 @@ export const withRowTensors = (rows: Rows, tensors: readonly tf.Tensor[]): Rows 
 });
 
 /** `x` with a row of zeros behind it, where empty places point. */
-function withZero(math: DispatchMath, x: tf.Tensor, full: boolean): tf.Tensor {
+function withZero(x: tf.Tensor, full: boolean): tf.Tensor {
   if (full) return x;
   const zero = tf.zeros([1, ...x.shape.slice(1)]);
-  return math.join([x, math.like(zero, x)]);
+  return joinRows([x, castLike(zero, x)]);
 }
 
 /**
  * The tokens in the order of the rows; empty rows are zero.
  *
- * @param round whether to give rows in the precision of products
+ * @param round what the tokens become first
  */
-export function toRows(math: DispatchMath, x: tf.Tensor, rows: Rows, round: boolean): tf.Tensor {
+export function toRows(x: tf.Tensor, rows: Rows, round: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
   return customGradient(
     [x],
-    ([x]) => {
-      const source = round ? math.round(x) : x;
-      return { value: math.take(withZero(math, source, rows.rowsFull), rows.tokenOfRow), saved: rowTensors(rows) };
-    },
+    ([x]) => ({ value: takeRows(withZero(round(x), rows.rowsFull), rows.tokenOfRow), saved: rowTensors(rows) }),
     (dRows, saved) => {
-      const { index, columns } = slotColumns(math, withRowTensors(rows, saved));
-      const ofSlot = math.take(withZero(math, dRows, rows.slotsFull), index);
-      return [tf.sum(math.reshape(ofSlot, [rows.tokens, columns, x.shape[1]!]), 1)];
+      const { index, columns } = slotColumns(withRowTensors(rows, saved));
+      const ofSlot = takeRows(withZero(dRows, rows.slotsFull), index);
+      return [tf.sum(reshapeRows(ofSlot, [rows.tokens, columns, x.shape[1]!]), 1)];
     },
   );
 }
@@ -64,25 +60,23 @@ export function toRows(math: DispatchMath, x: tf.Tensor, rows: Rows, round: bool
  * @param weights `[N, m]`
  * @returns `[N, D]`
  */
-export function combine(math: DispatchMath, results: tf.Tensor, weights: tf.Tensor, rows: Rows): tf.Tensor {
+export function combine(results: tf.Tensor, weights: tf.Tensor, rows: Rows): tf.Tensor {
   const width = results.shape[1]!;
   return customGradient(
     [results, weights],
     ([results, weights]) => {
-      const { index, columns, slot } = slotColumns(math, rows);
-      const ofSlot = math.reshape(math.take(withZero(math, results, rows.slotsFull), index), [rows.tokens, columns, width]);
+      const { index, columns, slot } = slotColumns(rows);
+      const ofSlot = reshapeRows(takeRows(withZero(results, rows.slotsFull), index), [rows.tokens, columns, width]);
       const weight =
-        slot === undefined
-          ? tf.expandDims(weights, 2)
-          : math.reshape(math.take(tf.reshape(weights, [-1]), slot), [rows.tokens, columns, 1]);
+        slot === undefined ? tf.expandDims(weights, 2) : reshapeRows(takeRows(tf.reshape(weights, [-1]), slot), [rows.tokens, columns, 1]);
       return { value: tf.sum(tf.mul(ofSlot, weight), 1), saved: [results, weights, ...rowTensors(rows)] };
     },
     (dy, [results, weights, ...indices]) => {
       const { tokenOfRow, slotOfRow, rowOfSlot } = withRowTensors(rows, indices);
-      const dOfRow = math.take(withZero(math, dy, rows.rowsFull), tokenOfRow); // [R, D]
-      const weightOfRow = math.take(withZero(math, tf.reshape(weights, [-1, 1]), rows.rowsFull), slotOfRow); // [R, 1]
+      const dOfRow = takeRows(withZero(dy, rows.rowsFull), tokenOfRow); // [R, D]
+      const weightOfRow = takeRows(withZero(tf.reshape(weights, [-1, 1]), rows.rowsFull), slotOfRow); // [R, 1]
       const dWeightOfRow = tf.sum(tf.mul(results, dOfRow), 1, true); // [R, 1]
-      const dWeights = math.take(withZero(math, dWeightOfRow, rows.slotsFull), rowOfSlot);
+      const dWeights = takeRows(withZero(dWeightOfRow, rows.slotsFull), rowOfSlot);
       return [tf.mul(dOfRow, weightOfRow), tf.reshape(dWeights, weights.shape)];
     },
   );
@@ -93,18 +87,15 @@ export function combine(math: DispatchMath, results: tf.Tensor, weights: tf.Tens
  * belong to if not all in order. With up to E slots per token most are empty; on the TensorFlow runtime only as many columns are
  * gathered as some token fills.
  */
-function slotColumns(math: DispatchMath, rows: Rows): { index: tf.Tensor; columns: number; slot?: tf.Tensor } {
+function slotColumns(rows: Rows): { index: tf.Tensor; columns: number; slot?: tf.Tensor } {
   const { rowOfSlot, tokens, slots } = rows;
-  const backend = tensorFlowBackend();
-  if (backend === undefined || rows.slotsFull || slots < 3) return { index: rowOfSlot, columns: slots };
+  if (tensorFlowBackend() === undefined || rows.slotsFull || slots < 3) return { index: rowOfSlot, columns: slots };
   const row = tf.reshape(tf.cast(rowOfSlot, 'float32'), [tokens, slots]);
   const { values, indices } = tf.topk(tf.neg(row), slots, true); // filled slots first
-  const none = tf.cast(backend.raw('Size', [rows.slotOfRow])[0], 'float32');
+  const none = rowCount(rows.slotOfRow);
   const filled = tf.sum(tf.cast(tf.less(row, none), 'float32'), 1);
   const columns = tf.cast(tf.maximum(tf.max(filled), 1), 'int32');
-  const size = math.join([tf.tensor1d([tokens], 'int32'), tf.reshape(columns, [1])]);
-  const cut = (x: tf.Tensor): tf.Tensor =>
-    math.reshape(tf.cast(backend.raw('Slice', [x, tf.tensor1d([0, 0], 'int32'), size])[0], 'int32'), [-1]);
+  const cut = (x: tf.Tensor): tf.Tensor => reshapeRows(tf.cast(firstColumns(x, columns), 'int32'), [-1]);
   const firstSlot = tf.mul(tf.expandDims(tf.range(0, tokens), 1), slots);
   return { index: cut(tf.neg(values)), columns: -1, slot: cut(tf.add(tf.cast(indices, 'float32'), firstSlot)) };
 }

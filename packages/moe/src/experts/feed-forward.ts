@@ -5,13 +5,21 @@ import {
   fused,
   geluActivation,
   geluActivationGradients,
+  joinRows,
+  type Products,
+  partsOf,
+  reshapeRows,
   ShapeError,
+  splitRows,
+  stackRows,
   swigluActivation,
   swigluActivationGradients,
+  tensorFlowBackend,
+  unstackRows,
+  widen,
 } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Grouping } from '../dispatch/grouping.js';
-import type { DispatchMath } from '../dispatch/math.js';
 
 /** SwiGLU experts of hidden width `H`: `(silu(x Wg) * (x Wu)) Wd`. */
 export interface SwigluExperts {
@@ -115,7 +123,7 @@ export interface ExpertRunner {
 /** Runs experts on the rows of a grouping. */
 export function expertRunner(
   kind: FeedForwardExperts['kind'],
-  math: DispatchMath,
+  math: Products,
   { layout, counts, slotsFull }: Pick<Grouping, 'layout' | 'counts' | 'slotsFull'>,
   numExperts: number,
 ): ExpertRunner {
@@ -126,17 +134,19 @@ export function expertRunner(
 }
 
 /** All experts in one batched product. */
-function batchRunner(activation: Activation, math: DispatchMath, numExperts: number): ExpertRunner {
+function batchRunner(activation: Activation, math: Products, numExperts: number): ExpertRunner {
   const { parts } = activation;
-  const perExpert = (x: tf.Tensor): tf.Tensor => math.reshape(x, [numExperts, -1, x.shape.at(-1)!]); // [E, C, .]
-  const flat = (x: tf.Tensor): tf.Tensor => math.reshape(x, [-1, x.shape.at(-1)!]);
-  const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(math.widen(x), tf.expandDims(bias, -2)));
-  const separate = (x: tf.Tensor): tf.Tensor[] => (parts === 1 ? [x] : math.unstack(x, 1));
-  const together = (xs: readonly tf.Tensor[]): tf.Tensor => (parts === 1 ? xs[0] : math.stack(xs, 1)); // [E, P, C, H]
+  const perExpert = (x: tf.Tensor): tf.Tensor => reshapeRows(x, [numExperts, -1, x.shape.at(-1)!]); // [E, C, .]
+  const flat = (x: tf.Tensor): tf.Tensor => reshapeRows(x, [-1, x.shape.at(-1)!]);
+  const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(widen(x), tf.expandDims(bias, -2)));
+  const separate = (x: tf.Tensor): tf.Tensor[] => (parts === 1 ? [x] : unstackRows(x, 1));
+  const together = (xs: readonly tf.Tensor[]): tf.Tensor => (parts === 1 ? xs[0] : stackRows(xs, 1)); // [E, P, C, H]
   /** Rows for every part: broadcast where the backend can. */
   const forParts = (x: tf.Tensor): tf.Tensor => {
     if (parts === 1) return perExpert(x);
-    return math.native ? math.reshape(x, [numExperts, 1, -1, x.shape.at(-1)!]) : math.stack(Array<tf.Tensor>(parts).fill(perExpert(x)), 1);
+    return tensorFlowBackend() !== undefined
+      ? reshapeRows(x, [numExperts, 1, -1, x.shape.at(-1)!])
+      : stackRows(Array<tf.Tensor>(parts).fill(perExpert(x)), 1);
   };
   return {
     forward(rows, { up, down, upBias, downBias }) {
@@ -151,12 +161,12 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
       const [value, ...dParts] = activation.gradients(...separate(after(hidden, dOutput)), math.product(d, down, false, true));
       const dHidden = together(dParts);
       const dRounded = math.round(dHidden);
-      const dRowsOfParts = math.widen(math.product(dRounded, up, false, true));
+      const dRowsOfParts = widen(math.product(dRounded, up, false, true));
       return {
         dRows: [flat(parts === 1 ? dRowsOfParts : tf.sum(dRowsOfParts, 1))],
         grads: {
-          up: math.widen(math.product(forParts(rows), dRounded, true)),
-          down: math.widen(math.product(math.round(value), d, true)),
+          up: widen(math.product(forParts(rows), dRounded, true)),
+          down: widen(math.product(math.round(value), d, true)),
           ...(upBias && { upBias: tf.sum(dHidden, -2) }),
           ...(downBias && { downBias: tf.sum(dFlat, 1) }),
         },
@@ -170,31 +180,31 @@ function batchRunner(activation: Activation, math: DispatchMath, numExperts: num
  * runs on blocks of rows: in float32 on each expert's, while they are in the cache; in bfloat16 on all at once, as one fused kernel, which
  * costs less than to widen them.
  */
-function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tensor, numExperts: number, fuse: typeof fused): ExpertRunner {
+function sliceRunner(activation: Activation, math: Products, counts: tf.Tensor, numExperts: number, fuse: typeof fused): ExpertRunner {
   const { parts } = activation;
-  const sizes = math.sliceSizes(counts);
-  const { experts } = sizes;
-  const split = (x: tf.Tensor): tf.Tensor[] => math.split(x, sizes);
-  const toBlocks = (slices: tf.Tensor[]): tf.Tensor[] => (math.low ? [math.join(slices)] : slices);
+  const slicing = partsOf(counts);
+  const experts = slicing.present;
+  const split = (x: tf.Tensor): tf.Tensor[] => splitRows(x, slicing);
+  const toBlocks = (slices: tf.Tensor[]): tf.Tensor[] => (math.low ? [joinRows(slices)] : slices);
   const toSlices = (blocks: tf.Tensor[]): tf.Tensor[] => (math.low ? split(blocks[0]) : blocks);
   /** Entries of each expert, one per part. */
   const perExpert = (x: tf.Tensor, inner: number): tf.Tensor[][] => {
-    const all = math.unstack(math.reshape(x, [numExperts * parts, ...x.shape.slice(x.rank - inner)]));
+    const all = unstackRows(reshapeRows(x, [numExperts * parts, ...x.shape.slice(x.rank - inner)]));
     return Array.from({ length: numExperts }, (_, e) => all.slice(e * parts, (e + 1) * parts));
   };
-  const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(math.widen(x), bias));
+  const biased = (x: tf.Tensor, bias: tf.Tensor | undefined) => (bias === undefined ? x : tf.add(widen(x), bias));
   /** One entry for each expert; those without tokens get zeros. */
   const stacked = (entries: readonly tf.Tensor[][], like: tf.Tensor): tf.Tensor => {
     const byExpert = new Map(experts.map((expert, i) => [expert, entries[i]]));
     const nothing = entries.length < numExperts ? entries[0].map((entry) => tf.zerosLike(entry)) : undefined;
     const all = Array.from({ length: numExperts }, (_, e) => byExpert.get(e) ?? nothing!);
-    return math.widen(math.reshape(math.stack(all.flat()), like.shape));
+    return widen(reshapeRows(stackRows(all.flat()), like.shape));
   };
   return {
     forward(rows, { up, down, upBias, downBias }) {
       if (experts.length === 0) return { outputs: [], hidden: [] };
-      const [ups, downs] = [perExpert(up, 2), math.unstack(down)];
-      const [upBiases, downBiases] = [upBias && perExpert(upBias, 1), downBias && math.unstack(downBias)];
+      const [ups, downs] = [perExpert(up, 2), unstackRows(down)];
+      const [upBiases, downBiases] = [upBias && perExpert(upBias, 1), downBias && unstackRows(downBias)];
       const slices = split(rows);
       const hidden = Array.from({ length: parts }, (_, p) =>
         toBlocks(experts.map((e, i) => biased(math.product(slices[i], ups[e][p]), upBiases?.[e]?.[p]))),
@@ -221,7 +231,7 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
           grads: Object.fromEntries(given.map(([name, weight]) => [name, tf.zeros(weight!.shape)])) as unknown as ExpertTensors,
         };
       }
-      const [ups, downs] = [perExpert(up, 2), math.unstack(down)];
+      const [ups, downs] = [perExpert(up, 2), unstackRows(down)];
       const [slices, dSlices] = [split(rows), split(math.round(dOutput))];
       const dValues = toBlocks(dSlices.map((d, i) => math.product(d, downs[experts[i]], false, true)));
       const kept = hidden.map((h) => after(h, dOutput));
@@ -242,7 +252,7 @@ function sliceRunner(activation: Activation, math: DispatchMath, counts: tf.Tens
         );
       return {
         dRows: experts.map((e, i) =>
-          dParts.map((d, p) => math.widen(math.product(d[i], ups[e][p], false, true))).reduce((a, b) => tf.add(a, b)),
+          dParts.map((d, p) => widen(math.product(d[i], ups[e][p], false, true))).reduce((a, b) => tf.add(a, b)),
         ),
         grads: {
           up: stacked(

@@ -5,7 +5,7 @@
  * parameters, so that `update` belongs inside a compiled step, costs a few small ops for all layers together, and the state can be
  * saved in a checkpoint. Counts are float32: exact up to 2^24 in each cell, so reset at least every 16 million samples.
  */
-import { ArgumentError, oneHot, Parameter, ShapeError, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { ArgumentError, oneHot, Parameter, ShapeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { countedIndices, finiteTokens, type Routing } from '../plan.js';
 import { type RoutingSnapshot, snapshotOf } from './snapshot.js';
@@ -93,7 +93,8 @@ export class RoutingTelemetry {
       );
       const expert = tf.add(tf.cast(counted, 'float32'), firstExpert);
       const index = tf.cast(tf.mul(tf.add(tf.mul(expert, cells), cell), valid), 'int32');
-      addAt(this.parameters.counts, tf.reshape(index, [-1]), tf.reshape(valid, [-1]));
+      // Sums of ones are exact, so their order does not matter.
+      this.parameters.counts.addAt(tf.reshape(index, [-1]), tf.reshape(valid, [-1]));
 
       const mask = tf.sum(oneHot(counted, numExperts), 2) as tf.Tensor3D; // [L, N, E]
       this.parameters.coActivation.add(tf.matMul(tf.transpose(mask, [0, 2, 1]), mask));
@@ -153,15 +154,4 @@ function entropy(logits: tf.Tensor, finite: tf.Tensor): tf.Tensor {
   const total = tf.sum(weights, -1, true);
   const nats = tf.sub(tf.log(total), tf.div(tf.sum(tf.mul(weights, shifted), -1, true), total));
   return tf.where(tf.cast(finite, 'bool'), nats, tf.zerosLike(nats));
-}
-
-/** `parameter[indices[i]] += values[i]`. Sums of ones are exact, so their order does not matter. */
-function addAt(parameter: Parameter, indices: tf.Tensor, values: tf.Tensor): void {
-  const backend = tensorFlowBackend();
-  if (backend !== undefined && parameter.resource !== undefined) {
-    backend.raw('ResourceScatterAdd', [parameter.resource, indices, values], {}, 0);
-    return;
-  }
-  const rows = tf.expandDims(indices, 1);
-  parameter.add(tf.scatterND(rows, values, parameter.shape as [number]));
 }

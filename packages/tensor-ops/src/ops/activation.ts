@@ -3,8 +3,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { after } from './after.js';
 import { customGradient } from './custom-gradient.js';
+import { stackRows, unstackRows } from './dynamic-rows.js';
 import { fused } from './fused.js';
-import { castTo, matMul, type Precision, stack, toF32, toProductType, unstack, usesBf16 } from './raw-math.js';
+import { castLike, products, widen } from './products.js';
+import type { Precision } from './raw-math.js';
 import { isRounded } from './rounded-maps.js';
 
 /** `x * sigmoid(x)` (swish with beta 1). Of a raw bfloat16 `x` it is bfloat16, and made for steps compiled with `rewrite`. */
@@ -35,8 +37,8 @@ const tanhGate = (x: tf.Tensor): tf.Tensor => tf.sigmoid(tf.mul(2 * TANH_SCALE, 
  * @returns one tensor of the shape and type of `x`
  */
 export function geluActivation(x: tf.Tensor): tf.Tensor[] {
-  const h = widened(x);
-  return [like(tf.mul(h, tanhGate(h)), x)];
+  const h = widen(x);
+  return [castLike(tf.mul(h, tanhGate(h)), x)];
 }
 
 /**
@@ -46,12 +48,12 @@ export function geluActivation(x: tf.Tensor): tf.Tensor[] {
  * @returns two tensors of the shape and type of `x`
  */
 export function geluActivationGradients(x: tf.Tensor, dActivation: tf.Tensor): tf.Tensor[] {
-  const [h, d] = [widened(x), widened(dActivation)];
+  const [h, d] = [widen(x), widen(dActivation)];
   const g = tanhGate(h);
   // d (x g) = g + x g (1 - g) 2 u'
   const slope = tf.mul(2 * TANH_SCALE, tf.add(1, tf.mul(3 * TANH_CUBIC, tf.square(h))));
   const dInput = tf.mul(d, tf.add(g, tf.mul(tf.mul(h, tf.mul(g, tf.sub(1, g))), slope)));
-  return [tf.mul(h, g), dInput].map((value) => like(value, x));
+  return [tf.mul(h, g), dInput].map((value) => castLike(value, x));
 }
 
 /** The exact form of GELU. */
@@ -90,32 +92,25 @@ export function gelu(x: tf.Tensor, approximate: 'tanh' | 'none' = 'tanh'): tf.Te
  * @returns `[N, D]`
  */
 export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options: { precision?: Precision } = {}): tf.Tensor {
-  const backend = tensorFlowBackend();
-  const low = backend !== undefined && usesBf16(backend, gateUp, options.precision);
-  const product = (a: tf.Tensor, b: tf.Tensor, transposeA = false, transposeB = false): tf.Tensor => {
-    if (backend !== undefined) return matMul(backend, a, b, transposeA, transposeB);
-    return tf.matMul((transposeA ? tf.transpose(a) : a) as tf.Tensor2D, (transposeB ? tf.transpose(b) : b) as tf.Tensor2D);
-  };
-  const rounded = (a: tf.Tensor): tf.Tensor => (backend === undefined ? a : toProductType(backend, a, low));
-  const both = (w: tf.Tensor): tf.Tensor[] => (backend !== undefined ? unstack(backend, w) : tf.unstack(w));
+  const { round, product } = products(gateUp, options.precision);
   return customGradient(
     [x, gateUp, down],
     (inputs) => {
-      const [x, gateUp, down] = inputs.map(rounded);
-      const [gate, up] = both(gateUp).map((w) => product(x, w));
-      const value = widened(product(fused(swigluActivation, [gate, up])[0], down));
+      const [x, gateUp, down] = inputs.map(round);
+      const [gate, up] = unstackRows(gateUp).map((w) => product(x, w));
+      const value = widen(product(fused(swigluActivation, [gate, up])[0], down));
       return { value, saved: [x, gateUp, down, gate, up] };
     },
     (dy, [x, gateUp, down, gate, up]) => {
-      const d = rounded(dy);
+      const d = round(dy);
       const keptParts = [after(gate, dy), after(up, dy)];
       const [activation, dGate, dUp] = fused(swigluActivationGradients, [...keptParts, product(d, down, false, true)]);
-      const [wGate, wUp] = both(gateUp);
+      const [wGate, wUp] = unstackRows(gateUp);
       const parts = [product(x, dGate, true), product(x, dUp, true)];
       return [
-        tf.add(widened(product(dGate, wGate, false, true)), widened(product(dUp, wUp, false, true))),
-        widened(backend !== undefined ? stack(backend, parts) : tf.stack(parts)),
-        widened(product(activation, d, true)),
+        tf.add(widen(product(dGate, wGate, false, true)), widen(product(dUp, wUp, false, true))),
+        widen(stackRows(parts)),
+        widen(product(activation, d, true)),
       ];
     },
   );
@@ -129,8 +124,8 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
  * @returns one tensor of the shape and type of `gate`
  */
 export function swigluActivation(gate: tf.Tensor, up: tf.Tensor): tf.Tensor[] {
-  const g = widened(gate);
-  return [like(tf.mul(tf.mul(g, tf.sigmoid(g)), widened(up)), gate)];
+  const g = widen(gate);
+  return [castLike(tf.mul(tf.mul(g, tf.sigmoid(g)), widen(up)), gate)];
 }
 
 /**
@@ -140,19 +135,10 @@ export function swigluActivation(gate: tf.Tensor, up: tf.Tensor): tf.Tensor[] {
  * @returns three tensors of the shape and type of `gate`
  */
 export function swigluActivationGradients(gate: tf.Tensor, up: tf.Tensor, dActivation: tf.Tensor): tf.Tensor[] {
-  const [g, u, d] = [widened(gate), widened(up), widened(dActivation)];
+  const [g, u, d] = [widen(gate), widen(up), widen(dActivation)];
   const s = tf.sigmoid(g);
   const gated = tf.mul(g, s);
   // d silu(g) = s + g s (1 - s) = s + gs - gs s
   const dGate = tf.mul(tf.mul(d, u), tf.add(s, tf.sub(gated, tf.mul(gated, s))));
-  return [tf.mul(gated, u), dGate, tf.mul(d, gated)].map((x) => like(x, gate));
+  return [tf.mul(gated, u), dGate, tf.mul(d, gated)].map((x) => castLike(x, gate));
 }
-
-const widened = (x: tf.Tensor): tf.Tensor => {
-  const backend = tensorFlowBackend();
-  return backend === undefined ? x : toF32(backend, x);
-};
-const like = (x: tf.Tensor, other: tf.Tensor): tf.Tensor => {
-  const backend = tensorFlowBackend();
-  return backend === undefined ? x : castTo(backend, x, backend.dtypeOf(other));
-};

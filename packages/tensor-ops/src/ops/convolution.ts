@@ -7,7 +7,7 @@ import { ShapeError } from '../errors.js';
 import { type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
 import { customGradient } from './custom-gradient.js';
 import { concat, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
-import { isRounded } from './rounded-maps.js';
+import { isRounded, padMaps } from './rounded-maps.js';
 
 /** `same` and `valid` as TensorFlow defines them, or `[[top, bottom], [left, right]]` zeros. */
 export type Padding = 'same' | 'valid' | Zeros;
@@ -161,10 +161,7 @@ function convolveRounded(
   padding: 'SAME' | Zeros,
 ): tf.Tensor {
   // The runtime takes a `Pad` into the convolution behind it.
-  const padded =
-    padding === 'SAME' || padding.flat().every((n) => n === 0)
-      ? x
-      : backend.raw('Pad', [x, tf.tensor2d([[0, 0], [...padding[0]], [...padding[1]], [0, 0]], [4, 2], 'int32')])[0];
+  const padded = padding === 'SAME' || padding.flat().every((n) => n === 0) ? x : padMaps(x, [[0, 0], ...padding, [0, 0]]);
   const y = backend.raw('Conv2D', [padded, toProductType(backend, filter, true)], {
     strides: { ints: [1, stride, stride, 1] },
     padding: { string: padding === 'SAME' ? 'SAME' : 'VALID' },

@@ -3,8 +3,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError } from '../errors.js';
 import { DataType, type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
 import { customGradient } from './custom-gradient.js';
+import { widen } from './products.js';
 import { batchMatMul } from './raw-math.js';
-import { isRounded, roundMaps, unroundMaps } from './rounded-maps.js';
+import { isRounded, roundMaps } from './rounded-maps.js';
 
 export interface GroupNormOptions {
   /** `[C]` (default: none). */
@@ -33,7 +34,7 @@ export function groupNorm(x: tf.Tensor, groups: number, options: GroupNormOption
   const backend = tensorFlowBackend();
   if (backend !== undefined && isRounded(x)) {
     if (batch === 1) return normalizeRounded(backend, x, groups, { scale, bias, epsilon });
-    return roundMaps(groupNorm(unroundMaps(x), groups, options));
+    return roundMaps(groupNorm(widen(x), groups, options));
   }
 
   /** Mean over space: `[B, 1, C]`. As a matrix product it reads memory as fast as the runtime can; its reductions do not. */

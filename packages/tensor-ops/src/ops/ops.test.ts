@@ -5,7 +5,9 @@
 import '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { compile } from '../compile.js';
 import { useTensorFlow } from '../node/index.js';
+import { Parameter } from '../parameter.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import * as ops from './index.js';
 import { type Case, cases, evaluate, fill } from './testing/cases.js';
@@ -117,6 +119,43 @@ describe('attention keeps no probabilities', () => {
   });
 });
 
+test('one recording serves every number of rows, with products of either type', () => {
+  tf.setBackend('tensorflow');
+  const step = compile((x: tf.Tensor, counts: tf.Tensor) => {
+    const total = tf.sum(counts);
+    const parts = ops.partsOf(counts);
+    const { round, product } = ops.products(x, 'bf16');
+    const rows = round(ops.firstRows(x, total));
+    const twice = ops.splitRows(rows, parts).map((part, i) => product(part, round(tf.mul(tf.eye(2), i + 1))));
+    return {
+      sum: tf.sum(ops.widen(ops.joinRows(twice))),
+      count: ops.rowCount(rows),
+      range: tf.sum(ops.rangeTo(tf.cast(total, 'float32'))),
+    };
+  });
+  const backend = tensorFlowBackend()!;
+  const chosen = backend.bf16Products;
+  const x = tf.ones([6, 2]);
+  for (const low of [false, true]) {
+    backend.bf16Products = low;
+    for (const counts of [
+      [1, 2],
+      [0, 5],
+      [0, 0],
+      [6, 0],
+    ] as const) {
+      const { sum, count, range } = step.runSync(x, tf.tensor1d([...counts], 'int32'));
+      const rows = counts[0] + counts[1];
+      expect(sum.dataSync()[0]).toBe(2 * (counts[0] + 2 * counts[1]));
+      expect(count.dataSync()[0]).toBe(rows);
+      expect(range.dataSync()[0]).toBe(rows === 0 ? 0 : (rows * (rows - 1)) / 2);
+    }
+  }
+  backend.bf16Products = chosen;
+  expect(step.traces).toBe(1);
+  step.dispose();
+});
+
 describe('on the TensorFlow runtime', () => {
   const bf16Cases: [string, Case][] = [
     ['linear', { shapes: [[4, 16], [16, 8], [8]], run: (x, w, b) => ops.linear(x, w, b, { precision: 'bf16' }) }],
@@ -178,6 +217,48 @@ describe.each(['cpu', 'wasm', 'tensorflow'])('without gradients on %s', (backend
     expect(ops.invertPermutation(ops.argsort(x)).arraySync()).toEqual([3, 1, 4, 0, 2]);
     expect(ops.bincount(x, 5).arraySync()).toEqual([1, 2, 0, 2, 0]);
     expect(ops.topK(tf.tensor1d([1, 4, 4, 2]), 3).indices.arraySync()).toEqual([1, 2, 3]);
+  });
+
+  test('rows by number: taken, counted, cut, joined and split', async () => {
+    await tf.setBackend(backend);
+    const before = tf.memory().numTensors;
+    tf.tidy(() => {
+      const x = tf.tensor2d([0, 1, 2, 3, 4, 5], [3, 2]);
+      const two = tf.scalar(2, 'int32');
+      expect(ops.takeRows(x, tf.tensor1d([2, 0, 2], 'int32')).arraySync()).toEqual([
+        [4, 5],
+        [0, 1],
+        [4, 5],
+      ]);
+      expect(ops.firstRows(x, two).dataSync()).toEqual(Float32Array.of(0, 1, 2, 3));
+      expect(ops.firstColumns(x, tf.scalar(1, 'int32')).dataSync()).toEqual(Float32Array.of(0, 2, 4));
+      expect(ops.firstRows(tf.tensor1d([7, 8, 9], 'int32'), two).dataSync()).toEqual(Int32Array.of(7, 8));
+      expect(ops.rowCount(x).dataSync()[0]).toBe(3);
+      expect(ops.rangeTo(tf.scalar(3)).dataSync()).toEqual(Float32Array.of(0, 1, 2));
+      expect(ops.rangeTo(2).dataSync()).toEqual(Float32Array.of(0, 1));
+      const parts = ops.partsOf(tf.tensor1d([1, 0, 2], 'int32'));
+      const split = ops.splitRows(x, parts);
+      expect(parts.present.map((part, i) => [part, Array.from(split[i].dataSync())]).filter(([, rows]) => (rows as []).length > 0)).toEqual(
+        [
+          [0, [0, 1]],
+          [2, [2, 3, 4, 5]],
+        ],
+      );
+      expect(ops.joinRows(split).arraySync()).toEqual(x.arraySync());
+      expect(
+        ops.splitRows(tf.zeros([0, 2]), ops.partsOf(tf.tensor1d([0, 0], 'int32'))).flatMap((part) => Array.from(part.dataSync())),
+      ).toEqual([]);
+      const stacked = ops.stackRows(ops.unstackRows(x, 1), 1);
+      expect(ops.reshapeRows(stacked, [-1, 3]).arraySync()).toEqual([
+        [0, 1, 2],
+        [3, 4, 5],
+      ]);
+      const counts = new Parameter('counts', tf.zeros([3]));
+      counts.addAt(tf.tensor1d([2, 0, 2], 'int32'), tf.tensor1d([1, 2, 3]));
+      expect(counts.read().dataSync()).toEqual(Float32Array.of(2, 0, 4));
+      counts.dispose();
+    });
+    expect(tf.memory().numTensors).toBe(before);
   });
 
   // torch.nn.functional.interpolate of the same image.

@@ -2,7 +2,7 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { compile } from '../compile.js';
 import { useTensorFlow } from '../node/index.js';
-import { conv2d, groupNorm, isRounded, type Padding, roundMaps, silu, stackMaps, unroundMaps } from './index.js';
+import { conv2d, groupNorm, isRounded, type Padding, roundMaps, silu, stackMaps, widen } from './index.js';
 
 beforeAll(() => useTensorFlow());
 
@@ -29,12 +29,12 @@ describe('feature maps in bfloat16', () => {
     test.each(layers)(`%s of ${batch} stays there and is near float32, compiled with fused ops as well`, async (_, layer) => {
       const x = tf.add(tf.randomNormal([batch, 6, 4, 8], 0, 1, 'float32', 5), tf.range(-4, 4));
       const rounded = roundMaps(x);
-      const exact = layer(unroundMaps(rounded));
+      const exact = layer(widen(rounded));
       const found = layer(rounded);
       expect([isRounded(x), isRounded(found), isRounded(exact)]).toEqual([false, true, false]);
       expect(found.shape).toEqual(exact.shape);
-      expect(distance(unroundMaps(found), exact)).toBeLessThan(0.01);
-      const step = compile((y: tf.Tensor) => unroundMaps(layer(roundMaps(y))), { rewrite: true });
+      expect(distance(widen(found), exact)).toBeLessThan(0.01);
+      const step = compile((y: tf.Tensor) => widen(layer(roundMaps(y))), { rewrite: true });
       expect(distance(await step.run(x), exact)).toBeLessThan(0.01);
       expect(distance(step.runSync(x), exact)).toBeLessThan(0.01);
       step.dispose();
@@ -45,7 +45,7 @@ describe('feature maps in bfloat16', () => {
     await tf.setBackend('cpu');
     const x = tf.ones([2]);
     expect(roundMaps(x)).toBe(x);
-    expect(unroundMaps(x)).toBe(x);
+    expect(widen(x)).toBe(x);
     await tf.setBackend(here);
   });
 });

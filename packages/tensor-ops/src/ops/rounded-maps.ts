@@ -4,7 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { DataType, tensorFlowBackend } from '../tensorflow-backend.js';
-import { castTo, stack, toF32 } from './raw-math.js';
+import { castTo, stack } from './raw-math.js';
 
 /** Whether `x` is a raw bfloat16 tensor of the TensorFlow runtime. */
 export const isRounded = (x: tf.Tensor): boolean => tensorFlowBackend()?.dtypeOf(x) === DataType.bfloat16;
@@ -15,8 +15,11 @@ export function roundMaps(x: tf.Tensor): tf.Tensor {
   return backend === undefined ? x : castTo(backend, x, DataType.bfloat16);
 }
 
-/** `x` in float32, whatever it is in. */
-export const unroundMaps = (x: tf.Tensor): tf.Tensor => (isRounded(x) ? toF32(tensorFlowBackend()!, x) : x);
+/** `x` with zeros before and after the entries of every axis, whatever it is in. */
+export const padMaps = (x: tf.Tensor, zeros: readonly (readonly [number, number])[]): tf.Tensor =>
+  isRounded(x)
+    ? tensorFlowBackend()!.raw('Pad', [x, tf.tensor2d(zeros.flat(), [zeros.length, 2], 'int32')])[0]
+    : tf.pad(x, zeros as [number, number][]);
 
 /** Tensors of one shape and type along a new axis, whatever they are in. */
 export const stackMaps = (parts: tf.Tensor[], axis: number): tf.Tensor =>

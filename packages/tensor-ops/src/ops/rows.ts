@@ -5,13 +5,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { customGradient } from './custom-gradient.js';
+import { takeRows } from './dynamic-rows.js';
 import { oneHot } from './one-hot.js';
-import { gather } from './raw-math.js';
-
-const take = (x: tf.Tensor, indices: tf.Tensor): tf.Tensor => {
-  const backend = tensorFlowBackend();
-  return backend === undefined ? tf.gather(x, indices as tf.Tensor1D) : gather(backend, x, indices);
-};
 
 /** Sums rows of `dy` into `count` rows by `indices`: the gradient of a gather. */
 export function segmentSum(dy: tf.Tensor, indices: tf.Tensor, count: number): tf.Tensor {
@@ -36,7 +31,7 @@ export function gatherRows(x: tf.Tensor, indices: tf.Tensor): tf.Tensor {
   const count = x.shape[0];
   return customGradient(
     [x],
-    ([x]) => ({ value: take(x, indices), saved: [indices] }),
+    ([x]) => ({ value: takeRows(x, indices), saved: [indices] }),
     (dy, [indices]) => [segmentSum(dy, indices, count)],
   );
 }
@@ -51,8 +46,8 @@ export function gatherRows(x: tf.Tensor, indices: tf.Tensor): tf.Tensor {
 export function permuteRows(x: tf.Tensor, permutation: tf.Tensor, inverse: tf.Tensor): tf.Tensor {
   return customGradient(
     [x],
-    ([x]) => ({ value: take(x, permutation), saved: [inverse] }),
-    (dy, [inverse]) => [take(dy, inverse)],
+    ([x]) => ({ value: takeRows(x, permutation), saved: [inverse] }),
+    (dy, [inverse]) => [takeRows(dy, inverse)],
   );
 }
 
