@@ -16,6 +16,7 @@ export * from './objectives.js';
 export * from './paths.js';
 export * from './predictions.js';
 export * from './respacing.js';
+export * from './settings.js';
 export * from './solvers/ddim.js';
 export * from './solvers/dormand-prince.js';
 export * from './solvers/dpm-solver.js';

@@ -29,6 +29,7 @@ export { type DitOptions, type DitOutput, type DitWeights, dit, ditWithGuidance 
 export { positionEmbedding, timestepEmbedding } from './embeddings.js';
 export { dropLabels } from './labels.js';
 export { type Flavour, preset, presetSizes } from './presets.js';
+export { ditSettings, moeSettings, parseDitConfig } from './settings.js';
 export type { WeightStream } from './upcycle/model-weights.js';
 export { type ReduceOptions, reduceExperts } from './upcycle/reduce-experts.js';
 export { type UpcycleOptions, upcycle } from './upcycle/upcycle.js';

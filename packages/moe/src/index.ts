@@ -50,5 +50,6 @@ export { replay } from './select/replay.js';
 export { type Candidates, type Selection, type Selector, scoresAt } from './select/selector.js';
 export { ThresholdEstimate, threshold } from './select/threshold.js';
 export { type TokenChoiceOptions, tokenChoice } from './select/token-choice.js';
+export { routerSettings } from './settings.js';
 export { type Heatmap, heatmap, type LayerSnapshot, type RoutingSnapshot, snapshotLines } from './telemetry/snapshot.js';
 export { RoutingTelemetry, type TelemetryBatch, type TelemetryConfig } from './telemetry/telemetry.js';

@@ -1,0 +1,85 @@
+/** The objective's settings in files; the trainer's configuration and the model card are composed of these. */
+import {
+  either,
+  type FieldsOf,
+  flag,
+  integer,
+  list,
+  number,
+  object,
+  optional,
+  parseSettings,
+  variants,
+  word,
+} from '@dit-moe/tensor-ops/settings';
+import { type DdpmObjectiveOptions, type FlowObjectiveOptions, type ObjectiveOptions, objective } from './objectives.js';
+import type { TimeSampling } from './time-sampling.js';
+
+const times = object(
+  {
+    distribution: optional(word(['logit-normal', 'uniform'], 'logit-normal (default) prefers the middle of the path')),
+    mean: optional(number('of the logit-normal distribution (default 0)')),
+    deviation: optional(number('of the logit-normal distribution (default 1)', { above: 0 })),
+    stratified: optional(flag('one time per stratum of equal probability in every batch: smaller variance of the loss (default false)')),
+    shift: optional(number('above 1: noisier times, for larger images (default 1)', { above: 0 })),
+  } satisfies FieldsOf<TimeSampling>,
+  'how times are drawn (default: logit-normal)',
+);
+
+export const flowFields = {
+  path: optional(word(['linear', 'gvp', 'vp'], 'from data to noise: linear (default, a rectified flow), or the curved ones of SiT')),
+  prediction: optional(word(['velocity', 'noise', 'score', 'start'], 'what the model gives (default velocity; start is the clean sample)')),
+  weighting: optional(word(['none', 'velocity', 'likelihood'], 'weight of the error of noise and score models over time (default none)')),
+  cosine: optional(number('weight of the cosine of the velocity (default 0; LightningDiT: 1)', { least: 0 })),
+  contrast: optional(number('weight of contrastive flow matching (default 0; 0.05 in its paper)', { least: 0 })),
+  times: optional(times),
+} satisfies FieldsOf<FlowObjectiveOptions>;
+
+export const ddpmFields = {
+  schedule: optional(
+    either(
+      [word(['linear', 'cosine', 'squaredcos_cap_v2']), list(number('beta of a step', { above: 0, below: 1 }), undefined, { least: 1 })],
+      'variance added in each step: by name (default linear, as DiT), or the numbers themselves',
+    ),
+  ),
+  steps: optional(integer('timesteps in training (default 1000)', { least: 1 })),
+  meanType: optional(
+    word(
+      ['epsilon', 'start', 'previous', 'velocity'],
+      'what the model gives: the noise (epsilon, default, as DiT), the clean sample, that of the step before, or v',
+    ),
+  ),
+  varianceType: optional(
+    word(
+      ['learned-range', 'learned', 'fixed-large', 'fixed-small'],
+      'variance of a step back: learned between its bounds (learned-range, default, as DiT), learned, or one of the bounds',
+    ),
+  ),
+  loss: optional(
+    word(
+      ['mse', 'rescaled-mse', 'kl', 'rescaled-kl'],
+      'squared error (mse, default, with the variational term if the variance is learned), or the variational bound',
+    ),
+  ),
+  minSnr: optional(number('limit of the weight of nearly clean samples (min-SNR; 5 in its paper; default: none)', { above: 0 })),
+  timesteps: optional(
+    word(
+      ['uniform', 'loss-second-moment'],
+      'uniform (default); loss-second-moment: timesteps of large losses are drawn more often and weigh less',
+    ),
+  ),
+} satisfies FieldsOf<DdpmObjectiveOptions>;
+
+export const objectiveSettings = variants('kind', { flow: flowFields, ddpm: ddpmFields }, 'what the model is trained for');
+
+/**
+ * An objective's options from JSON.
+ * @param what they are called in errors
+ * @throws SettingsError on unknown fields, wrong words, numbers out of range
+ * @throws ArgumentError if fields do not fit each other, see {@link objective}
+ */
+export function parseObjective(json: unknown, what = 'The objective'): ObjectiveOptions {
+  const options: ObjectiveOptions = parseSettings(objectiveSettings, json, what);
+  objective(options);
+  return options;
+}

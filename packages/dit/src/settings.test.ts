@@ -1,0 +1,65 @@
+import { SettingsError } from '@dit-moe/tensor-ops/settings';
+import { expect, test } from 'vitest';
+import type { DitConfig } from './config.js';
+import { preset } from './presets.js';
+import { ditSettings, parseDitConfig } from './settings.js';
+
+const whole: Required<DitConfig> = {
+  ...{
+    inputSize: [8, 4],
+    patchSize: 2,
+    inChannels: 3,
+    hiddenSize: 16,
+    depth: 2,
+    numHeads: 2,
+    mlpRatio: 4,
+    numClasses: 5,
+    learnSigma: true,
+  },
+  ...{ nullLabel: 2, qkNorm: true, norm: 'rms', rotary: true, mlp: 'swiglu', positionGrid: [2, 2], timestepFrequencies: 'diffusers' },
+  moe: {
+    ...{ numExperts: 4, topK: 2, scoreFunction: 'sigmoid', groups: { count: 2, keep: 1 }, normalizeTopK: true, weightScale: 2.5 },
+    ...{ experts: 'gelu', expertRatio: 1, sharedRatio: 0, balanceAlpha: 0, layers: [1], balanceOver: 'image' },
+  },
+};
+
+test('what a configuration may hold is read as it is', () => {
+  const json = JSON.parse(JSON.stringify(whole));
+  expect(parseDitConfig(json)).toEqual(whole);
+  expect(parseDitConfig({ ...json, nullLabel: false, moe: { ...json.moe, layers: { every: 2 } } })).toMatchObject({
+    moe: { layers: { every: 2 } },
+  });
+  for (const name of ['S/2', 'XL/2-8E2A', 'G/2-16E2A']) expect(parseDitConfig(preset(name))).toEqual(preset(name));
+});
+
+test.each<[object, string]>([
+  [{ norm: 'rsm' }, 'norm: expected layer or rms, found "rsm". Did you mean rms?'],
+  [{ hidenSize: 8 }, 'hidenSize: is not a setting. Did you mean hiddenSize?'],
+  [{ moe: { ...whole.moe, topk: 2 } }, 'moe.topk: is not a setting. Did you mean moe.topK?'],
+  [{ depth: undefined }, 'depth: expected an integer of at least 1, found nothing.'],
+  [{ moe: { ...whole.moe, layers: 'deephalf' } }, 'Did you mean deepHalf?'],
+])('%j is refused', (change, message) => {
+  expect(() => parseDitConfig({ ...whole, ...change }, 'model.json')).toThrow(SettingsError);
+  expect(() => parseDitConfig({ ...whole, ...change }, 'model.json')).toThrow(message);
+});
+
+test('fields that do not fit each other are refused', () => {
+  expect(() => parseDitConfig({ ...whole, hiddenSize: 15 })).toThrow(/hiddenSize: expected a multiple of numHeads 2/);
+  expect(() => parseDitConfig({ ...whole, moe: { ...whole.moe, topK: 5 } })).toThrow(/topK: expected at most numExperts 4/);
+});
+
+test('every setting has a description', () => {
+  const { properties, required } = ditSettings.schema as { properties: Record<string, { description: string }>; required: string[] };
+  for (const [name, { description }] of Object.entries(properties)) expect(description, name).toMatch(/\w/);
+  expect(required).toEqual([
+    'inputSize',
+    'patchSize',
+    'inChannels',
+    'hiddenSize',
+    'depth',
+    'numHeads',
+    'mlpRatio',
+    'numClasses',
+    'learnSigma',
+  ]);
+});
