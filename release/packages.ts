@@ -52,3 +52,14 @@ export function entries({ manifest }: Package): Entry[] {
     typeof target === 'string' ? [] : [{ specifier: manifest.name + key.slice(1), source: target['@dit-moe/source']! }],
   );
 }
+
+/** Address of the repository: `repository.url` of the root's package.json, the one place where it stands. */
+export function repositoryUrl(): string {
+  const { repository } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8')) as { repository?: { url?: string } };
+  if (repository?.url === undefined) {
+    throw new Error(
+      'The address of the repository is not known, and npm needs it for links and provenance: add "repository": { "type": "git", "url": "https://..." } to package.json.',
+    );
+  }
+  return repository.url.replace(/^git\+/, '').replace(/(\.git)?\/?$/, '');
+}
