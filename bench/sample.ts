@@ -6,13 +6,12 @@
  * forward pass of its fastest variant for both halves of the batch; the update of the latents is not charged to it.
  */
 import os from 'node:os';
-import { type ModelCard, preset, weightSpecs } from '@dit-moe/dit';
+import { finish } from '@dit-moe/diffusion';
+import { loadDit, type ModelCard, preset, weightSpecs } from '@dit-moe/dit';
+import { Pipeline, roughSpace } from '@dit-moe/pipeline';
 import { type Precision, randomNormal } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
-import { latentPreview } from '../apps/sampler/src/image-space.js';
-import { type OpenModel, prepareModel } from '../apps/sampler/src/model.js';
-import { sampleBatch } from '../apps/sampler/src/sample.js';
 import { type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
 import { ditVariants, fastestVariant } from './harness/fastest-variant.js';
 import { interleave, type Timer, timer } from './harness/measure.js';
@@ -80,19 +79,11 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
 }
 
 /** The published size with random weights. */
-function randomModel(precision: Precision): Promise<OpenModel> {
+async function randomModel(precision: Precision): Promise<Pipeline> {
   const config = preset('S/2-8E2A');
   const classNames = Array.from({ length: config.numClasses }, (_, label) => String(label));
   const card: ModelCard = { config, objective: 'flow', timeScale: 1000, classNames, step: 0 };
   const normals = randomNormal({ seed: 1, purpose: 'bench', index: 0 }, NORMALS).map((v) => v * WEIGHT_STD);
-  const space = {
-    scale: 1,
-    channels: 3,
-    decode: latentPreview,
-    preview: latentPreview,
-    encode: async (x: tf.Tensor) => tf.clone(x),
-    dispose() {},
-  };
   async function* weights(): AsyncGenerator<[string, { shape: readonly number[]; data: Float32Array }]> {
     for (const [weight, { shape }] of Object.entries(weightSpecs(config))) {
       const data = new Float32Array(tf.util.sizeFromShape(shape));
@@ -100,12 +91,14 @@ function randomModel(precision: Precision): Promise<OpenModel> {
       yield [weight, { shape, data }];
     }
   }
-  return prepareModel(card, space, { weights }, precision);
+  return new Pipeline(await loadDit({ weights }, card, precision), roughSpace());
 }
 
-async function sampleSteps(model: OpenModel, interval?: [number, number]): Promise<void> {
+async function sampleSteps(pipeline: Pipeline, interval?: [number, number]): Promise<void> {
   const images = Array.from({ length: BATCH }, (_, index) => ({ label: index * 100, index }));
-  const x = await sampleBatch(model, images, { solver: 'euler', steps: TIMED_STEPS, guidance: 4, seed: 0, ...(interval && { interval }) });
+  const x = await finish(
+    pipeline.solve({ images, solver: 'euler', steps: TIMED_STEPS, guidance: 4, seed: 0, ...(interval && { interval }) }),
+  );
   await x.data();
   x.dispose();
 }

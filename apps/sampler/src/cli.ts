@@ -13,7 +13,7 @@ import { type RoutingFlags, routingCommand } from './commands/routing.js';
 import { type SampleFlags, sampleCommand } from './commands/sample.js';
 import { type ServeFlags, serveCommand } from './commands/serve.js';
 import { solverTable } from './commands/solvers.js';
-import { exitCodes, SamplerError } from './errors.js';
+import { exitCodeOf, exitCodes, SamplerError } from './errors.js';
 import { count, seed, seeds, share, withBackend, withModelOptions, withSampling } from './options.js';
 
 let code: number = exitCodes.ok;
@@ -190,8 +190,7 @@ try {
   if (error instanceof CommanderError) code = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
   else if (DitMoeError.isInstance(error)) {
     console.error(`error: ${error.message}`);
-    const codes: Record<string, number> = { E_BACKEND: exitCodes.backend, E_ARGUMENT: exitCodes.usage };
-    code = error instanceof SamplerError ? error.exitCode : (codes[error.code] ?? exitCodes.failure);
+    code = error instanceof SamplerError ? error.exitCode : (exitCodeOf[error.code] ?? exitCodes.failure);
   } else {
     console.error(error);
     code = exitCodes.failure;

@@ -4,6 +4,25 @@ import { DitMoeError } from '@dit-moe/tensor-ops';
 /** Exit codes of `dit-moe-sampler`; also listed in `--help`. */
 export const exitCodes = { ok: 0, failure: 1, usage: 2, output: 4, backend: 5, model: 6, evaluation: 7 } as const;
 
+/** Exit codes of the packages' errors. */
+export const exitCodeOf: Readonly<Record<string, number>> = {
+  E_ARGUMENT: exitCodes.usage,
+  E_BACKEND: exitCodes.backend,
+  ...Object.fromEntries(
+    [
+      'E_AUTOENCODER_MISMATCH',
+      'E_AUTOENCODER_WEIGHTS',
+      'E_FORBIDDEN_GLOBAL',
+      'E_FORMAT',
+      'E_HUB',
+      'E_MODEL_MISMATCH',
+      'E_NO_AUTOENCODER',
+      'E_UNSUPPORTED_CHECKPOINT',
+      'E_WEIGHTS_MISMATCH',
+    ].map((code) => [code, exitCodes.model]),
+  ),
+};
+
 /** An error that says which exit code it means. */
 export abstract class SamplerError extends DitMoeError {
   abstract readonly exitCode: number;

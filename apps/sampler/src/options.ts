@@ -59,7 +59,7 @@ export const withModelOptions = (command: Command): Command =>
     .addOption(new Option('--precision <kind>', 'of matrix products').choices(['f32', 'bf16']).default('f32'))
     .option(
       '--vae <name>',
-      'autoencoder of models of latents: sd-vae-ft-ema (default), sd-vae-ft-mse, owner/name on the hub, a folder, or none',
+      "autoencoder of models of latents: a name such as sd-vae-ft-ema, owner/name on the hub, a folder, or none (default: the model's own, else sd-vae-ft-ema)",
     )
     .addOption(new Option('--objective <kind>', 'how a file that does not say so was trained').choices(['flow', 'ddpm']))
     .addOption(new Option('--time-scale <x>', 'of such flow models: what t in [0, 1] is multiplied with (default: 1)').argParser(number));
@@ -74,13 +74,27 @@ export const withModel = (command: Command): Command =>
 export const withSampling = (command: Command): Command =>
   withModel(command)
     .addOption(new Option('--seed <n>', 'an image depends on the seed and its number only').argParser(seed).default(0))
-    .addOption(new Option('--solver <name>', 'see "dit-moe-sampler solvers"').choices(Object.keys(solvers)).default('euler'))
+    .addOption(
+      new Option('--solver <name>', 'see "dit-moe-sampler solvers" (default: euler for flow models, ddpm for Gaussian ones)').choices(
+        Object.keys(solvers),
+      ),
+    )
     .addOption(new Option('--steps <n>', "solver steps (default: the solver's own)").argParser(count))
     .addOption(new Option('--grid <name>', "where the steps lie (default: the solver's own)").choices(['uniform', 'karras', 'exponential']))
     .addOption(new Option('--shift <x>', 'above 1: more steps of the uniform grid near noise').argParser(number))
     .addOption(new Option('--eta <x>', 'fresh noise of ddim and the DPM-Solver++ SDEs').argParser(number))
     .option('--spacing <text>', 'timesteps of ddpm and ddim for Gaussian models, such as ddim50 or 250')
     .option('--clip', 'clip predicted clean images to [-1, 1]')
-    .addOption(new Option('--guidance <scale>', 'classifier-free guidance; 1 for none').argParser(number).default(2))
+    .addOption(
+      new Option(
+        '--guidance <scale>',
+        'classifier-free guidance; 1 for none (default: 2 for flow models, 1.5 for Gaussian ones, 1 for those without a null label)',
+      ).argParser(number),
+    )
+    .addOption(
+      new Option('--guided-channels <n>', "leading channels that guidance changes (default: the model's; 3 of Gaussian models)").argParser(
+        count,
+      ),
+    )
     .addOption(new Option('--interval <from,to>', 'times in which guidance applies, 1 is noise').argParser(interval))
     .addOption(new Option('--batch <n>', 'images at once').argParser(count).default(64));

@@ -159,3 +159,16 @@ export function nullLabelOf({ numClasses, nullLabel = true }: DitConfig): number
   if (numClasses === 0 || nullLabel === false) return undefined;
   return nullLabel === true ? numClasses : nullLabel;
 }
+
+/**
+ * The model for inputs of another size: its positions are interpolated from those that it was trained with.
+ * @param inputSize height and width in pixels or latents, multiples of the patch size
+ */
+export function withInputSize(config: DitConfig, inputSize: readonly [number, number]): DitConfig {
+  const {
+    inputSize: [height, width],
+    patchSize,
+    positionGrid = [height / patchSize, width / patchSize],
+  } = config;
+  return { ...config, inputSize, positionGrid };
+}

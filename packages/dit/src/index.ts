@@ -22,7 +22,16 @@ export {
 } from './checkpoints/model-card.js';
 export { loadParameters, type ModelFile, type ReadModelOptions, readModel } from './checkpoints/read-model.js';
 export { type ImportedAdam, importAdam, restoreAdam } from './checkpoints/torch-optimizer.js';
-export { type DitConfig, type DitSizes, ditSizes, hasExperts, type MoeConfig, type MoeLayers, nullLabelOf } from './config.js';
+export {
+  type DitConfig,
+  type DitSizes,
+  ditSizes,
+  hasExperts,
+  type MoeConfig,
+  type MoeLayers,
+  nullLabelOf,
+  withInputSize,
+} from './config.js';
 export { type DescribeOptions, describe, type MemoryUse, type ModelDescription } from './describe.js';
 export { distillationLoss } from './distillation.js';
 export { type DitOptions, type DitOutput, type DitWeights, dit, ditWithGuidance } from './dit.js';
@@ -30,6 +39,7 @@ export { positionEmbedding, timestepEmbedding } from './embeddings.js';
 export { dropLabels } from './labels.js';
 export { type Flavour, preset, presetSizes } from './presets.js';
 export { ditSettings, moeSettings, parseDitConfig } from './settings.js';
+export { type BlendedLabel, type ChosenExperts, loadDit, type TrainedDit, trainedDit } from './trained-dit.js';
 export type { WeightStream } from './upcycle/model-weights.js';
 export { type ReduceOptions, reduceExperts } from './upcycle/reduce-experts.js';
 export { type UpcycleOptions, upcycle } from './upcycle/upcycle.js';

@@ -2,18 +2,18 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import type { SampleSettings } from '@dit-moe/pipeline';
+import type { OpenPipelineOptions, PipelineFile } from '@dit-moe/pipeline/node';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { exitCodes, UsageError } from '../errors.js';
 import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.js';
 import { hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
 import { isDone, missingShards, writeShard } from '../generate/shards.js';
 import { workerShare } from '../generate/share.js';
-import type { DescribedModel, OpenOptions } from '../open-model.js';
 import { createProgress } from '../progress.js';
-import { type SampleSettings, sampleBatch, settingsOf } from '../sample.js';
-import { type BackendFlags, startModel } from '../start-model.js';
+import { type BackendFlags, startPipeline } from '../start-pipeline.js';
 
-export interface GenerateFlags extends SampleSettings, OpenOptions, BackendFlags {
+export interface GenerateFlags extends Partial<SampleSettings>, OpenPipelineOptions, BackendFlags {
   out: string;
   images: number;
   shardSize: number;
@@ -30,18 +30,17 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
   const share = workerShare(flags.part, flags.parts, process.env);
   const listFile = await labelFile(flags.labels);
   let sha256 = '';
-  const { backend, model } = await startModel(location, flags, async (file) => {
+  const { backend, pipeline, settings } = await startPipeline(location, flags, async (file) => {
     sha256 = await hashWeights(file);
   });
-  const { card } = model;
+  const { card } = pipeline;
   const { inputSize, numClasses } = card.config;
   const list = listFile === undefined ? undefined : parseLabelList(listFile, card.classNames, flags.images);
   // Kept as numbers, whatever the file calls the classes.
   const listText = list?.join('\n');
   const policy = (list === undefined ? flags.labels : 'list') as LabelPolicy;
-  const settings = settingsOf(flags);
   const { seed, ...others } = settings;
-  const { scale, channels } = model.space;
+  const { scale, channels } = pipeline.space;
   const manifest: Manifest = {
     format: 1,
     images: flags.images,
@@ -79,15 +78,14 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
     async function* pixels(): AsyncGenerator<Uint8Array> {
       for (let start = from; start < to; start += flags.batch) {
         const images = labels.slice(start - from, start - from + flags.batch).map((label, i) => ({ label, index: start + i }));
-        const x = await sampleBatch(model, images, settings);
-        const { data } = await model.space.decode(x).finally(() => x.dispose());
+        const { data } = await pipeline.sample({ ...settings, images, batch: images.length });
         yield data;
         progress.update((made += images.length));
       }
     }
     await writeShard(flags.out, manifest, shard, pixels());
   }
-  model.dispose();
+  pipeline.dispose();
   const seconds = (performance.now() - started) / 1000;
   const left = (await missingShards(flags.out, manifest)).length;
   const result = { out: path.resolve(flags.out), part: share, images: total, shards: open.length, missingShards: left, seconds, manifest };
@@ -108,7 +106,7 @@ async function labelFile(labels: string): Promise<string | undefined> {
 }
 
 /** SHA-256 over the weights, the same for every format of file. */
-async function hashWeights(file: DescribedModel): Promise<string> {
+async function hashWeights(file: PipelineFile): Promise<string> {
   const hash = createHash('sha256');
   for await (const [name, { data }] of file.weights())
     hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));

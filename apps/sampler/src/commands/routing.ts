@@ -1,20 +1,21 @@
 /** `routing`: what the experts of a model have specialised in, as figures, a page and numbers. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { finish } from '@dit-moe/diffusion';
 import { ditSizes } from '@dit-moe/dit';
+import type { SampleSettings } from '@dit-moe/pipeline';
+import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
 import { exitCodes, ModelError, OutputError } from '../errors.js';
-import type { OpenOptions } from '../open-model.js';
 import { createProgress } from '../progress.js';
 import { evenness, RoutingCounter, specialisation } from '../routing/counts.js';
 import { drawFigures } from '../routing/figures.js';
 import { routingPage } from '../routing/page.js';
-import { type SampleSettings, sampleBatch, settingsOf } from '../sample.js';
-import { type BackendFlags, startModel } from '../start-model.js';
+import { type BackendFlags, startPipeline } from '../start-pipeline.js';
 import { parseClasses } from './sample.js';
 
-export interface RoutingFlags extends SampleSettings, OpenOptions, BackendFlags {
+export interface RoutingFlags extends Partial<SampleSettings>, OpenPipelineOptions, BackendFlags {
   classes?: string;
   count: number;
   batch: number;
@@ -28,20 +29,19 @@ const CSS_DPI = 96;
 
 /** Runs `routing` and returns the exit code. */
 export async function routingCommand(location: string, flags: RoutingFlags): Promise<number> {
-  const { backend, model } = await startModel(location, flags);
-  const { card } = model;
+  const { backend, pipeline, settings } = await startPipeline(location, flags);
+  const { card } = pipeline;
   if (card.config.moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
   const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
   const counter = new RoutingCounter(card.config.moe.numExperts, ditSizes(card.config).grid, card.classNames);
   const progress = createProgress('images', labels.length);
   for (let start = 0; start < labels.length; start += flags.batch) {
     const images = labels.slice(start, start + flags.batch).map((label, i) => ({ label, index: start + i }));
-    const x = await sampleBatch(model, images, flags, { onRouting: (routing) => counter.add(routing) });
+    const x = await finish(pipeline.solve({ ...settings, images, onRouting: (routing) => counter.add(routing) }));
     x.dispose();
     progress.update(start + images.length);
   }
-  model.dispose();
-  const settings = settingsOf(flags);
+  pipeline.dispose();
   const { counts } = counter;
   const summary = counts.layers.map(({ load, byClass, byPosition, byTime }, layer) => ({
     layer,

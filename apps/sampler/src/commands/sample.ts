@@ -2,18 +2,19 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { contactSheet, encodePng, type Pixels, pictureAt, zoomTo } from '@dit-moe/data';
+import { type ImageRequest, type Pipeline, type SampleSettings, type StartPicture, strengthOf } from '@dit-moe/pipeline';
+import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import * as tf from '@tensorflow/tfjs-core';
+import type * as tf from '@tensorflow/tfjs-core';
 import { exitCodes, OutputError, UsageError } from '../errors.js';
-import type { OpenOptions } from '../open-model.js';
+import { readPicture } from '../picture-file.js';
 import { createProgress } from '../progress.js';
 import { readNoise, writeRaw } from '../raw-samples.js';
-import { readReference } from '../reference-image.js';
-import { type ImageRequest, type SampleSettings, sampleImages, settingsOf } from '../sample.js';
-import { type BackendFlags, startModel } from '../start-model.js';
+import { type BackendFlags, startPipeline } from '../start-pipeline.js';
 import { terminalPreview } from '../terminal-preview.js';
 
-export interface SampleFlags extends SampleSettings, OpenOptions, BackendFlags {
+export interface SampleFlags extends Partial<SampleSettings>, OpenPipelineOptions, BackendFlags {
+  seed: number;
   classes?: string;
   count: number;
   batch: number;
@@ -88,40 +89,56 @@ function requests(flags: SampleFlags, classNames: readonly string[]): { images: 
 
 /** Edge in pixels up to which small images are enlarged in the sheet. */
 const SHEET_CELL = 32;
-const DEFAULT_STRENGTH = 0.6;
+
+/** The picture of `--init` with `--mask` and `--strength`, in the model's size. */
+async function startPicture(
+  { card, space }: Pipeline,
+  init: string,
+  { mask, strength }: Pick<SampleFlags, 'mask' | 'strength'>,
+): Promise<StartPicture> {
+  const [height, width] = card.config.inputSize;
+  if (height !== width) throw new UsageError('--init: only for models of square pictures.');
+  const read = (option: string, file: string) => readPicture(option, file, height * space.scale);
+  return { picture: await read('--init', init), strength, ...(mask !== undefined && { mask: await read('--mask', mask) }) };
+}
 
 /** Runs `sample` and returns the exit code. */
 export async function sampleCommand(location: string, flags: SampleFlags): Promise<number> {
   if (flags.init === undefined && (flags.mask !== undefined || flags.strength !== undefined))
     throw new UsageError('--mask and --strength: they need the picture of --init.');
-  const { backend, model } = await startModel(location, flags);
-  const { images, columns } = requests(flags, model.card.classNames);
-  const noise = flags.noise === undefined ? undefined : await readNoise(flags.noise, model.card, images.length);
-  // With a mask the new part starts from noise alone, unless it is to resemble the old one.
-  const strength = flags.strength ?? (flags.mask === undefined ? DEFAULT_STRENGTH : 1);
-  const reference = flags.init === undefined ? undefined : await readReference(model, { init: flags.init, mask: flags.mask, strength });
+  const { backend, pipeline, settings: sampling } = await startPipeline(location, flags);
+  const { card } = pipeline;
+  const { images, columns } = requests(flags, card.classNames);
+  const noise = flags.noise === undefined ? undefined : await readNoise(flags.noise, card, images.length);
+  const init = flags.init === undefined ? undefined : await startPicture(pipeline, flags.init, flags);
   const started = performance.now();
   const progress = createProgress('images', images.length);
   const raw: Float32Array[] = [];
-  const pixels = await sampleImages(model, images, flags, {
+  const run = pipeline.sample({
+    ...sampling,
+    images,
     batch: noise === undefined ? flags.batch : images.length,
-    reference,
+    init,
     noise,
-    onImages: (done) => progress.update(done),
     ...(flags.raw !== undefined && { onSamples: async (x: tf.Tensor) => void raw.push(Float32Array.from(await x.data())) }),
   });
+  for await (const { step, steps, to } of run) if (step === steps) progress.update(to);
+  const pixels = await run;
   noise?.start.dispose();
-  tf.dispose([...(reference === undefined ? [] : [reference.clean]), ...(reference?.mask === undefined ? [] : [reference.mask])]);
-  model.dispose();
+  pipeline.dispose();
   const seconds = (performance.now() - started) / 1000;
   const settings = {
     model: location,
-    step: model.card.step,
-    ...settingsOf(flags),
+    step: card.step,
+    ...sampling,
     weights: flags.weights ?? 'ema',
     precision: flags.precision,
     backend: `${backend.name} ${backend.version}`,
-    ...(flags.init !== undefined && { init: flags.init, strength, ...(flags.mask !== undefined && { mask: flags.mask }) }),
+    ...(flags.init !== undefined && {
+      init: flags.init,
+      strength: strengthOf(init!),
+      ...(flags.mask !== undefined && { mask: flags.mask }),
+    }),
   };
   const write = async (target: string, picture: Pixels, more: object) => {
     try {
@@ -132,15 +149,14 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
       throw new OutputError(`Cannot write ${target}: ${(cause as Error).message}`, { cause });
     }
   };
-  if (flags.raw !== undefined)
-    await writeRaw(flags.raw, [images.length, model.card.config.inChannels, ...model.card.config.inputSize], raw);
+  if (flags.raw !== undefined) await writeRaw(flags.raw, [images.length, card.config.inChannels, ...card.config.inputSize], raw);
   const sheet = contactSheet(pixels, columns, zoomTo(SHEET_CELL, pixels));
   await write(flags.out, sheet, { images });
   if (flags.each !== undefined) {
     for (const [i, image] of images.entries())
       await write(
         flags.interpolate === undefined
-          ? path.join(flags.each, model.card.classNames[image.label], `${String(i % columns).padStart(3, '0')}.png`)
+          ? path.join(flags.each, card.classNames[image.label!], `${String(i % columns).padStart(3, '0')}.png`)
           : path.join(flags.each, String(image.index).padStart(3, '0'), `${String(i % columns).padStart(3, '0')}.png`),
         pictureAt(pixels, i),
         image,

@@ -1,17 +1,17 @@
 /** `serve`: the page and its API, or a folder in which the page runs without a server. */
 import path from 'node:path';
+import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
 import { exitCodes, OutputError } from '../errors.js';
-import type { OpenOptions } from '../open-model.js';
 import { checkBinding } from '../serve/access.js';
 import { ModelStore } from '../serve/model-store.js';
 import { readPage } from '../serve/page-files.js';
 import { createServer } from '../serve/server.js';
 import { solverChoices } from '../serve/solver-choices.js';
 import { exportStatic } from '../serve/static-export.js';
-import { type BackendFlags, startFor } from '../start-model.js';
+import { type BackendFlags, startFor } from '../start-pipeline.js';
 import type { PageConfig } from '../web/engine.js';
 
-export interface ServeFlags extends OpenOptions, BackendFlags {
+export interface ServeFlags extends OpenPipelineOptions, BackendFlags {
   host: string;
   port: number;
   allowHost: string[];

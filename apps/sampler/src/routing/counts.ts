@@ -2,7 +2,7 @@
  * How often each expert is chosen: by class, by place in the image, by time, and together with which others, per layer. This is
  * the analysis of DiT-MoE (Fei et al. 2024, section 3.4), whose experts specialise by place and time, hardly by class.
  */
-import type { RoutedBatch } from '../model.js';
+import type { RoutedBatch } from '@dit-moe/pipeline';
 
 /** Counts of one layer; all tables have a row for each expert. */
 export interface LayerCounts {

@@ -1,15 +1,15 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { finish } from '@dit-moe/diffusion';
+import type { RoutedBatch } from '@dit-moe/pipeline';
+import { openPipeline } from '@dit-moe/pipeline/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { decode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { RoutedBatch } from '../model.js';
-import { openModel } from '../open-model.js';
-import { sampleBatch } from '../sample.js';
+import { tinyCard, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { bundleCli } from '../testing/run-cli.js';
-import { tinyCard, writeTinyModel } from '../testing/tiny-model.js';
 import { columnShares, evenness, RoutingCounter, specialisation } from './counts.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'routing-'));
@@ -83,13 +83,13 @@ describe('numbers', () => {
 
 test('watching the routers changes no image and leaves no tensor', async () => {
   const before = tf.memory().numTensors;
-  const opened = await openModel(model);
+  const opened = await openPipeline(model);
   const images = [0, 1, 2].map((label, index) => ({ label, index }));
   const settings = { solver: 'euler', steps: 3, guidance: 2, seed: 1 } as const;
   const seen: RoutedBatch[] = [];
   const [watched, plain] = [
-    await sampleBatch(opened, images, settings, { onRouting: (routing) => seen.push(routing) }),
-    await sampleBatch(opened, images, settings),
+    await finish(opened.solve({ ...settings, images, onRouting: (routing) => seen.push(routing) })),
+    await finish(opened.solve({ ...settings, images })),
   ];
   expect(await watched.data()).toEqual(await plain.data());
   tf.dispose([watched, plain]);

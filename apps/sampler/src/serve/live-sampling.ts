@@ -2,8 +2,7 @@
 import { encodePng, pictureAt } from '@dit-moe/data';
 import type { SolverName } from '@dit-moe/diffusion';
 import { ditSizes, hasExperts, type ModelCard, nullLabelOf } from '@dit-moe/dit';
-import type { OpenModel, RoutedBatch } from '../model.js';
-import { sampleBatch, settingsOf } from '../sample.js';
+import { type Pipeline, type RoutedBatch, samplingDefaults } from '@dit-moe/pipeline';
 import { type ModelInfo, type SampleEvent, type SampleRequest, toBase64 } from './protocol.js';
 
 /** What there is to say of a model before it is opened. */
@@ -24,7 +23,7 @@ export function modelInfo(id: string, name: string, card: ModelCard, scale: numb
     experts: moe?.numExperts ?? 0,
     topK: moe?.topK ?? 0,
     guided: nullLabelOf(config) !== undefined,
-    solver: card.objective === 'flow' ? 'euler' : 'ddim',
+    defaults: samplingDefaults(card),
   };
 }
 
@@ -34,31 +33,34 @@ export function modelInfo(id: string, name: string, card: ModelCard, scale: numb
  * awaited after every step
  */
 export async function sampleLive(
-  model: OpenModel,
+  pipeline: Pipeline,
   request: SampleRequest,
   options: { signal?: AbortSignal; emit: (event: SampleEvent) => void; ready?: () => boolean; pause?: () => Promise<void> },
 ): Promise<void> {
   const { signal, emit, ready = () => true, pause } = options;
   const started = performance.now();
   const images = request.labels.map((label, index) => ({ label, index }));
-  const settings = settingsOf({ ...request, solver: request.solver as SolverName });
+  const settings = pipeline.settings({ ...request, solver: request.solver as SolverName | undefined });
   let routing: RoutedBatch | undefined;
-  const x = await sampleBatch(model, images, settings, {
+  const run = pipeline.sample({
+    ...settings,
+    images,
+    batch: images.length,
     signal,
-    ...(model.card.config.moe !== undefined && { onRouting: (latest: RoutedBatch) => (routing = latest) }),
-    async onStep({ step, steps, time, clean }) {
-      await pause?.();
-      if (!ready()) return;
-      const { data, height, width, channels } = await model.space.preview(clean);
-      const experts = routing === undefined ? {} : { experts: toBase64(conditionalExperts(routing, images.length)) };
-      emit({ type: 'step', step, steps, time, pixels: toBase64(data), height, width, channels, ...experts });
-    },
+    ...(pipeline.card.config.moe !== undefined && { onRouting: (latest: RoutedBatch) => (routing = latest) }),
   });
-  const pixels = await model.space.decode(x).finally(() => x.dispose());
+  for await (const { step, steps, time, preview } of run) {
+    await pause?.();
+    if (!ready()) continue;
+    const { data, height, width, channels } = await preview();
+    const experts = routing === undefined ? {} : { experts: toBase64(conditionalExperts(routing, images.length)) };
+    emit({ type: 'step', step, steps, time, pixels: toBase64(data), height, width, channels, ...experts });
+  }
+  const pixels = await run;
   const pngs = images.map((image, i) => {
     const text = {
       Software: 'dit-moe-sampler',
-      Comment: JSON.stringify({ model: request.model, step: model.card.step, ...settings, ...image }),
+      Comment: JSON.stringify({ model: request.model, step: pipeline.card.step, ...settings, ...image }),
     };
     return toBase64(encodePng(pictureAt(pixels, i), text));
   });

@@ -4,8 +4,8 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { bundleCli, type Running } from '../testing/run-cli.js';
-import { writeTinyModel } from '../testing/tiny-model.js';
 import { buildWeb } from '../web/build.js';
 
 const CLIENTS = 200;

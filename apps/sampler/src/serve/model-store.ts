@@ -1,10 +1,8 @@
 /** The fixed list of models that a server offers; one is open at a time. */
 import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
-import { isOfPixels } from '../image-space.js';
-import { NO_AUTOENCODER } from '../latent-space.js';
-import type { OpenModel } from '../model.js';
-import { type OpenOptions, openModel, openWeights } from '../open-model.js';
+import { isOfPixels, type Pipeline } from '@dit-moe/pipeline';
+import { NO_AUTOENCODER, type OpenPipelineOptions, openPipeline, openPipelineFile } from '@dit-moe/pipeline/node';
 import { modelInfo } from './live-sampling.js';
 import type { ModelInfo } from './protocol.js';
 
@@ -12,22 +10,22 @@ import type { ModelInfo } from './protocol.js';
 const LATENT_SCALE = 8;
 
 export class ModelStore {
-  private open: { id: string; model: OpenModel } | undefined;
+  private open: { id: string; pipeline: Pipeline } | undefined;
 
   private constructor(
     readonly models: readonly ModelInfo[],
     readonly cards: readonly ModelCard[],
     private readonly locations: ReadonlyMap<string, string>,
-    readonly options: OpenOptions,
+    readonly options: OpenPipelineOptions,
   ) {}
 
   /** Reads the descriptions of all models. */
-  static async create(given: readonly string[], options: OpenOptions): Promise<ModelStore> {
+  static async create(given: readonly string[], options: OpenPipelineOptions): Promise<ModelStore> {
     const locations = new Map<string, string>();
     const models: ModelInfo[] = [];
     const cards: ModelCard[] = [];
     for (const location of given) {
-      const { card, close } = await openWeights(location, options);
+      const { card, close } = await openPipelineFile(location, options);
       await close();
       const name = path.basename(path.resolve(location)).replace(/\.(safetensors|pt)$/, '');
       let id = name;
@@ -50,16 +48,16 @@ export class ModelStore {
   }
 
   /** Opens a model, closing the one before; only one caller at a time. */
-  async get(id: string): Promise<OpenModel> {
-    if (this.open?.id === id) return this.open.model;
+  async get(id: string): Promise<Pipeline> {
+    if (this.open?.id === id) return this.open.pipeline;
     this.dispose();
-    const model = await openModel(this.locations.get(id)!, this.options);
-    this.open = { id, model };
-    return model;
+    const pipeline = await openPipeline(this.locations.get(id)!, this.options);
+    this.open = { id, pipeline };
+    return pipeline;
   }
 
   dispose(): void {
-    this.open?.model.dispose();
+    this.open?.pipeline.dispose();
     this.open = undefined;
   }
 }

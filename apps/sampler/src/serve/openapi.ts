@@ -12,9 +12,17 @@ export const sampleRequestSchema = z.strictObject({
     .max(limits.images)
     .describe('class of each image; image `i` has the noise of (seed, i)'),
   seed: z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER).default(0),
-  solver: z.enum(Object.keys(solvers) as [string, ...string[]]).default('euler'),
+  solver: z
+    .enum(Object.keys(solvers) as [string, ...string[]])
+    .optional()
+    .describe("default: the model's"),
   steps: z.number().int().min(1).max(limits.steps).optional().describe("default: the solver's own"),
-  guidance: z.number().min(-limits.guidance).max(limits.guidance).default(2).describe('classifier-free guidance scale; 1 for none'),
+  guidance: z
+    .number()
+    .min(-limits.guidance)
+    .max(limits.guidance)
+    .optional()
+    .describe("classifier-free guidance scale; 1 for none (default: the model's)"),
   interval: z
     .tuple([z.number().min(0).max(1), z.number().min(0).max(1)])
     .refine(([from, to]) => from <= to, 'expected [from, to] with from <= to')
@@ -36,7 +44,7 @@ const modelSchema = z.object({
   experts: z.number().int(),
   topK: z.number().int(),
   guided: z.boolean().describe('whether other guidance scales than 1 are possible'),
-  solver: z.string().describe('solver to begin with'),
+  defaults: z.object({ solver: z.string(), steps: z.number().int(), guidance: z.number() }).describe('unless a request says otherwise'),
 });
 const eventSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('queued'), position: z.number().int() }),

@@ -1,4 +1,5 @@
 /** What page and server say to each other; also what the page and the model inside the browser do. */
+import type { SamplingDefaults } from '@dit-moe/pipeline';
 
 /** A model that can be chosen. */
 export interface ModelInfo {
@@ -21,8 +22,8 @@ export interface ModelInfo {
   topK: number;
   /** Whether it can be guided: other scales than 1. */
   guided: boolean;
-  /** Solver to begin with. */
-  solver: string;
+  /** How it is sampled unless a request says otherwise. */
+  defaults: SamplingDefaults;
 }
 
 /** What to sample. */
@@ -31,10 +32,11 @@ export interface SampleRequest {
   /** Class of each image; image `i` has the noise of (seed, i). */
   labels: number[];
   seed: number;
-  solver: string;
+  /** Default: the model's, as for the other settings. */
+  solver?: string;
   /** Default: the solver's own. */
   steps?: number;
-  guidance: number;
+  guidance?: number;
   /** Times in which guidance applies, 1 is noise (default: all). */
   interval?: [number, number];
 }

@@ -3,13 +3,12 @@ import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { openPipeline } from '@dit-moe/pipeline/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { decode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { openModel } from '../open-model.js';
-import { sampleImages } from '../sample.js';
-import { tinyCard, writeTinyModel } from '../testing/tiny-model.js';
+import { tinyCard, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { checkBinding } from './access.js';
 import { ModelStore } from './model-store.js';
 import { fromBase64, limits, type SampleEvent } from './protocol.js';
@@ -100,15 +99,10 @@ describe('sampling', () => {
     expect(experts.length).toBe(2 * 4 * 2);
     expect(Math.max(...experts)).toBeLessThan(3);
     const done = all[3] as Extract<SampleEvent, { type: 'done' }>;
-    const model = await openModel(file);
+    const pipeline = await openPipeline(file);
     const settings = { solver: 'euler', steps: 3, guidance: 3, seed: 4 } as const;
-    const expected = await sampleImages(
-      model,
-      [2, 0].map((label, index) => ({ label, index })),
-      settings,
-      { batch: 2 },
-    );
-    model.dispose();
+    const expected = await pipeline.sample({ ...settings, labels: [2, 0] });
+    pipeline.dispose();
     const found = done.images.map((png) => decode(fromBase64(png)));
     expect(Uint8Array.from(found.flatMap(({ data }) => [...data]))).toEqual(expected.data);
     expect(JSON.parse(found[1].text['Comment'])).toMatchObject({ ...settings, label: 0, index: 1, model: 'tiny' });
@@ -272,7 +266,7 @@ describe('the page and the description', () => {
       experts: 3,
       topK: 2,
       guided: true,
-      solver: 'euler',
+      defaults: { solver: 'euler', steps: 50, guidance: 2 },
     });
   });
 });

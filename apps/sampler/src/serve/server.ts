@@ -174,7 +174,8 @@ async function readRequest(request: IncomingMessage, store: ModelStore): Promise
   if (model === undefined) throw new HttpError(400, 'E_REQUEST', 'model: there is no such model; see /api/models');
   if (result.data.labels.some((label) => label >= model.classNames.length))
     throw new HttpError(400, 'E_REQUEST', `labels: expected 0 to ${model.classNames.length - 1} for this model`);
-  if (!model.guided && result.data.guidance !== 1) throw new HttpError(400, 'E_REQUEST', 'guidance: this model cannot be guided; give 1');
+  if (!model.guided && (result.data.guidance ?? 1) !== 1)
+    throw new HttpError(400, 'E_REQUEST', 'guidance: this model cannot be guided; give 1');
   return result.data;
 }
 

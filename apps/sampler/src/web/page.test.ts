@@ -13,8 +13,8 @@ import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode } from 'fast-png';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { tinyCard, writeTinyLatentModel, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { bundleCli, type Running } from '../testing/run-cli.js';
-import { tinyCard, writeTinyLatentModel, writeTinyModel } from '../testing/tiny-model.js';
 import { buildWeb } from './build.js';
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';

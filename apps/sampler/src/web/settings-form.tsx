@@ -91,16 +91,17 @@ function Field({ id, label, hint, children }: { id: string; label: string; hint?
   );
 }
 
-/** What to begin with for a model: its first classes, its own solver. */
-const ofModel = ({ id, classNames, solver, guided }: ModelInfo) => ({
+/** What to begin with for a model: its first classes, its own settings. */
+const ofModel = ({ id, classNames, defaults }: ModelInfo) => ({
   model: id,
   classes: [...classNames.slice(0, 10).keys()].join(', '),
-  solver,
-  guidance: guided ? '2' : '1',
+  solver: defaults.solver,
+  steps: String(defaults.steps),
+  guidance: String(defaults.guidance),
 });
 
 export function SettingsForm({ models, solvers, running, onSample, onStop }: SettingsFormProps) {
-  const [fields, setFields] = useState<Fields>({ ...ofModel(models[0]), count: '1', seed: '0', steps: '25', from: '0', to: '1' });
+  const [fields, setFields] = useState<Fields>({ ...ofModel(models[0]), count: '1', seed: '0', from: '0', to: '1' });
   const [error, setError] = useState('');
   const model = models.find(({ id }) => id === fields.model)!;
   const set = (change: Partial<Fields>): void => setFields((before) => ({ ...before, ...change }));

@@ -2,12 +2,11 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { contactSheet, encodePng, type Pixels, pictureAt } from '@dit-moe/data';
+import { pipelineOf, pixelSpace } from '@dit-moe/pipeline';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { resolveConfig } from '../config/resolve.js';
 import { loadImageFolder } from '../data/images.js';
 import { recognisedShare } from '../demo/recognise.js';
-import { openDecoder } from '../training/decoder.js';
-import { sampleImages } from '../training/sample.js';
 import { type TrainFlags, trainCommand } from './train.js';
 
 const PER_CLASS = 20;
@@ -19,14 +18,11 @@ export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 
   const config = resolveConfig({ preset: 'digits', overrides: flags.set });
   return trainCommand({ ...flags, preset: 'digits' }, async ({ state, card }) => {
     const labels = card.classNames.flatMap((_, label) => Array<number>(PER_CLASS).fill(label));
-    const { steps, guidance } = config.sampling;
+    const { solver, steps, guidance } = config.sampling;
+    const pipeline = pipelineOf(card, state.emas[0].averages.parameters, pixelSpace(card.config.inChannels));
     // Another seed than the previews', so that these are images nobody has looked at.
-    const pixels = await sampleImages(state.emas[0].averages.parameters, card, await openDecoder(card, undefined), {
-      labels,
-      seed: config.seed + 1,
-      steps,
-      guidance,
-    });
+    const pixels = await pipeline.sample({ labels, seed: config.seed + 1, solver, steps, guidance });
+    pipeline.dispose();
     const folder = path.join(flags.out, 'digits');
     for (const [i, label] of labels.entries()) {
       const directory = path.join(folder, card.classNames[label]);

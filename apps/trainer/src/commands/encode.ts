@@ -13,6 +13,7 @@ import {
   TooManySkippedError,
   writeLatents,
 } from '@dit-moe/data/node';
+import { placeOf } from '@dit-moe/pipeline/node';
 import { DitMoeError, type Precision } from '@dit-moe/tensor-ops';
 import { FormatError } from '@dit-moe/tensor-ops/io';
 import { HubError } from '@dit-moe/tensor-ops/io/node';
@@ -159,7 +160,7 @@ function headerOf(flags: EncodeFlags, source: ImageSource, { autoencoder, config
     format: 'dit-moe-latents',
     version: 1,
     autoencoder: {
-      name: flags.vae,
+      name: placeOf(flags.vae),
       encoderHash: encoderHash!,
       scalingFactor: config.scalingFactor,
       shiftFactor: config.shiftFactor,

@@ -1,4 +1,5 @@
 /** Everything that determines a run, as one validated object. Texts given to `describe` reach editors through the JSON schema. */
+import { type SolverName, solvers } from '@dit-moe/diffusion';
 import { z } from 'zod';
 
 const positive = z.number().int().positive();
@@ -115,9 +116,13 @@ const sampling = z.strictObject({
   every: positive.default(10_000).describe('steps between previews'),
   perClass: positive.default(4),
   classes: positive.default(10).describe('previews show the first so many classes'),
-  steps: positive.default(50),
-  guidance: z.number().default(1.5),
-  vae: z.string().optional().describe('autoencoder that decodes latents, as `encode --vae`; without it previews show false colours'),
+  solver: z
+    .enum(Object.keys(solvers) as [SolverName, ...SolverName[]])
+    .optional()
+    .describe('default: euler for flow models, ddpm for Gaussian ones, as `sample`'),
+  steps: positive.optional().describe("solver steps (default: the solver's own)"),
+  guidance: z.number().optional().describe('classifier-free guidance (default: 2 for flow models, 1.5 for Gaussian ones)'),
+  vae: z.string().optional().describe('autoencoder that decodes latents, as `encode --vae`; without it previews are rough'),
 });
 
 const evaluation = z.strictObject({

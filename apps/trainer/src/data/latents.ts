@@ -3,6 +3,7 @@
  * one sample would repeat its noise in every epoch).
  */
 import { createHash } from 'node:crypto';
+import { placeOf } from '@dit-moe/pipeline/node';
 import { randomNormal } from '@dit-moe/tensor-ops';
 import { LatentCache, LatentCacheError } from '@dit-moe/data/node';
 import { DataError } from '../errors.js';
@@ -27,13 +28,13 @@ export async function openLatents(folder: string, options: { flip: boolean; seed
     throw new DataError(`${folder} has no mirrored latents. Encode again with both, or train with --set data.flip=false.`);
   }
   const [channels, height, width] = [header.momentsShape[0] / 2, header.momentsShape[1], header.momentsShape[2]];
-  const { scalingFactor, shiftFactor, encoderHash } = header.autoencoder;
+  const { scalingFactor, shiftFactor, encoderHash, name } = header.autoencoder;
   const { names: classNames, labelOf } = classesOf(folder, header.classNames, labels);
   const length = channels * height * width;
   return {
     ...{ count: cache.count, channels, height, width, classNames },
     skipped: cache.skipped.map(({ key, reason }) => ({ file: key, reason })),
-    latents: { scalingFactor, shiftFactor, downsampling: header.preprocessing.size / width, vae: encoderHash },
+    latents: { scalingFactor, shiftFactor, downsampling: header.preprocessing.size / width, vae: encoderHash, autoencoder: placeOf(name) },
     fingerprint: createHash('sha256').update(JSON.stringify(header)).update(new Uint8Array(labels.buffer)).digest('hex'),
     async read(requests, out) {
       const moments = await cache.read(

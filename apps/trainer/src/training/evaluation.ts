@@ -1,7 +1,6 @@
 /** Online metrics: a few samples with fixed seeds against real images, comparable within a run only. */
 
 import type { Pixels } from '@dit-moe/data';
-import type { ModelCard } from '@dit-moe/dit';
 import {
   disposeInception,
   inceptionExtractor,
@@ -10,14 +9,12 @@ import {
   onlineEvaluation,
   pixelExtractor,
 } from '@dit-moe/metrics';
-import type { Parameter } from '@dit-moe/tensor-ops';
+import type { ImageSpace, Pipeline } from '@dit-moe/pipeline';
 import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
 import type { TrainConfig } from '../config/schema.js';
 import type { DataSource } from '../data/source.js';
 import { UsageError } from '../errors.js';
-import type { Decoder } from './decoder.js';
-import { sampleImages } from './sample.js';
 
 /** Real images that are compared with; more make the reference steadier and the start slower. */
 const REAL_IMAGES = 5_000;
@@ -25,12 +22,8 @@ const REAL_IMAGES = 5_000;
 const BATCH = 64;
 
 export interface Evaluator {
-  /** Samples the averaged weights and compares; the signal ends it with its reason between steps of the solver. */
-  evaluate(
-    step: number,
-    weights: Readonly<Record<string, Parameter>>,
-    signal?: AbortSignal,
-  ): Promise<{ scalars: Record<string, number>; summary: string }>;
+  /** Samples and compares; the signal ends it with its reason between steps of the solver. */
+  evaluate(step: number, signal?: AbortSignal): Promise<{ scalars: Record<string, number>; summary: string }>;
   dispose(): void;
 }
 
@@ -38,28 +31,22 @@ export interface Evaluator {
  * Prepares the metrics of a run; the features of the real images are computed once.
  * @throws UsageError if the samples cannot be compared with images
  */
-export async function openEvaluator(
-  config: TrainConfig,
-  card: ModelCard,
-  source: DataSource,
-  decoder: Decoder,
-  signal?: AbortSignal,
-): Promise<Evaluator> {
+export async function openEvaluator(config: TrainConfig, pipeline: Pipeline, source: DataSource, signal?: AbortSignal): Promise<Evaluator> {
   const { every, samples, inception } = config.evaluation!;
-  if (!decoder.faithful)
+  if (!pipeline.space.faithful)
     throw new UsageError('Online metrics compare images: give the autoencoder of the latents, such as --set sampling.vae=sd-vae-ft-mse.');
   const extractor = inception === undefined ? pixelExtractor() : await openInception(inception);
   const options = { every, count: samples, batch: BATCH, extract: extractor.extract, feature: 'pool' as const };
   let online: OnlineEvaluation;
   try {
-    online = await onlineEvaluation(realImages(source, decoder), options, signal);
+    online = await onlineEvaluation(realImages(source, pipeline.space), options, signal);
   } catch (error) {
     extractor.dispose();
     throw error;
   }
   return {
-    async evaluate(step, weights, signal) {
-      const { scalars, summary } = await online.evaluate(step, (count) => generated(config, card, decoder, weights, count, signal), signal);
+    async evaluate(step, signal) {
+      const { scalars, summary } = await online.evaluate(step, (count) => generated(config, pipeline, count, signal), signal);
       return { scalars, summary };
     },
     dispose: () => extractor.dispose(),
@@ -80,7 +67,7 @@ async function openInception(location: string) {
 }
 
 /** Real images, evenly spread over the records. */
-async function* realImages(source: DataSource, decoder: Decoder): AsyncGenerator<Pixels> {
+async function* realImages(source: DataSource, space: ImageSpace): AsyncGenerator<Pixels> {
   const count = Math.min(source.count, REAL_IMAGES);
   const length = source.channels * source.height * source.width;
   for (let start = 0; start < count; start += BATCH) {
@@ -93,28 +80,13 @@ async function* realImages(source: DataSource, decoder: Decoder): AsyncGenerator
     const out = new Float32Array(n * length);
     await source.read(requests, out);
     const x = tf.tensor(out, [n, source.channels, source.height, source.width]);
-    yield await decoder.decode(x).finally(() => x.dispose());
+    yield await space.decode(x).finally(() => x.dispose());
   }
 }
 
-async function* generated(
-  config: TrainConfig,
-  card: ModelCard,
-  decoder: Decoder,
-  weights: Readonly<Record<string, Parameter>>,
-  count: number,
-  signal: AbortSignal | undefined,
-): AsyncGenerator<Pixels> {
-  const { steps, guidance } = config.sampling;
-  const labels = Array.from({ length: count }, (_, i) => i % card.classNames.length);
+async function* generated(config: TrainConfig, pipeline: Pipeline, count: number, signal: AbortSignal | undefined): AsyncGenerator<Pixels> {
+  const { solver, steps, guidance } = config.sampling;
+  const labels = Array.from({ length: count }, (_, i) => i % pipeline.card.classNames.length);
   // Other numbers than the previews', which come from the start of the same seed's sequence.
-  yield await sampleImages(weights, card, decoder, {
-    labels,
-    seed: config.seed,
-    first: 2 ** 32,
-    steps,
-    guidance,
-    precision: config.precision,
-    signal,
-  });
+  yield await pipeline.sample({ labels, seed: config.seed, first: 2 ** 32, solver, steps, guidance, signal });
 }

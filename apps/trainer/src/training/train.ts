@@ -1,6 +1,8 @@
 /** A training run from start, or from its last checkpoint, to its end or to a signal. */
 import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
+import { type Pipeline, pipelineOf } from '@dit-moe/pipeline';
+import { NO_AUTOENCODER, openSpace, placeOf } from '@dit-moe/pipeline/node';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { modelConfig, objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
@@ -10,7 +12,6 @@ import { CheckpointError, outputError, TrainerError } from '../errors.js';
 import type { Progress } from '../run/progress.js';
 import { openRunFolder } from '../run/run-folder.js';
 import { sweepTemporaries } from './checkpoints.js';
-import { openDecoder } from './decoder.js';
 import { openEvaluator } from './evaluation.js';
 import { loadInitialWeights } from './initial-weights.js';
 import { type Listener, tell } from './listeners/listener.js';
@@ -95,8 +96,8 @@ async function trainIn(config: TrainConfig, options: TrainOptions, source: DataS
     const state = new TrainingState(card.config, config, teacher);
     opened.unshift(() => (finished ? undefined : state.dispose()));
     const run: Run = { ...{ out, config, card, source, state, progress, signal }, record: newRecord(), timing: newTiming() };
-    const decoder = open(await openDecoder(card, config.sampling.vae));
-    const evaluator = config.evaluation && open(await openEvaluator(config, card, source, decoder, signal));
+    const pipeline = open(await openRunPipeline(run));
+    const evaluator = config.evaluation && open(await openEvaluator(config, pipeline, source, signal));
     const saving = new Saving(run);
     opened.unshift(() => saving.settle());
     const resumed = options.resume && (await resume(run, saving, options.acceptDataChange === true));
@@ -109,7 +110,7 @@ async function trainIn(config: TrainConfig, options: TrainOptions, source: DataS
     const listeners: Listener[] = [
       failures,
       ...(evaluator === undefined ? [] : [onlineMetrics(run, config.evaluation!.every, evaluator)]),
-      ...[log, histograms(run, metrics), previews(run, metrics, decoder), checkpoints, report],
+      ...[log, histograms(run, metrics), previews(run, metrics, pipeline), checkpoints, report],
     ];
     for await (const event of trainLoop(run, async () => (await saving.restore())?.record)) {
       if (event.kind === 'rolled back') for (const { rewind } of listeners) await rewind?.();
@@ -128,8 +129,14 @@ async function trainIn(config: TrainConfig, options: TrainOptions, source: DataS
   }
 }
 
+/** Makes pictures of the first average, as `sample` does; without an autoencoder in the configuration, rough ones of latents. */
+async function openRunPipeline({ card, config, state }: Run): Promise<Pipeline> {
+  const space = await openSpace(card, config.sampling.vae ?? NO_AUTOENCODER, { encoder: false });
+  return pipelineOf(card, state.emas[0].averages.parameters, space, config.precision);
+}
+
 function cardOf(config: TrainConfig, source: DataSource): ModelCard {
-  const { objective } = config;
+  const { objective, sampling } = config;
   return {
     config: modelConfig(config, source),
     objective: objective.kind,
@@ -137,7 +144,9 @@ function cardOf(config: TrainConfig, source: DataSource): ModelCard {
     timeScale: objective.kind === 'flow' ? objective.timeScale : 1,
     classNames: source.classNames,
     step: 0,
-    ...(source.latents !== undefined && { latents: source.latents }),
+    ...(source.latents !== undefined && {
+      latents: { ...source.latents, ...(sampling.vae !== undefined && { autoencoder: placeOf(sampling.vae) }) },
+    }),
   };
 }
 

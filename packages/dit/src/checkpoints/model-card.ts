@@ -18,6 +18,11 @@ export interface ModelCard {
   objectiveOptions?: object;
   /** Of a flow model: its timestep is t times this (1 in the reference, which gives t as it is). */
   timeScale: number;
+  /**
+   * Leading channels that classifier-free guidance changes (default: 3 of `ddpm` models, as DiT and DiT-MoE sample theirs, and all of flow
+   * models).
+   */
+  guidedChannels?: number;
   /** Names of the classes in the order of their labels. */
   classNames: readonly string[];
   /** Training steps taken. */
@@ -34,8 +39,10 @@ export interface LatentSpace {
   shiftFactor: number;
   /** Pixels per latent and side. */
   downsampling: number;
-  /** sha256 of the autoencoder's weights. */
+  /** sha256 of the weights of the autoencoder's encoder. */
   vae: string;
+  /** What the autoencoder was opened by, a name or a path, so that it is found again. */
+  autoencoder?: string;
 }
 
 /** A model is not what its user takes it for; every difference is listed. */

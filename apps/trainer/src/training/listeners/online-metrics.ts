@@ -10,7 +10,7 @@ export function onlineMetrics(run: Run, every: number, evaluator: Evaluator): Li
     fatal: true,
     async run({ evaluation }) {
       const { step } = run.record;
-      const { scalars, summary } = await evaluator.evaluate(step, run.state.emas[0].averages.parameters, run.signal);
+      const { scalars, summary } = await evaluator.evaluate(step, run.signal);
       Object.assign(evaluation, scalars);
       run.progress.log(`step ${step}: ${summary}`);
     },

@@ -1,5 +1,5 @@
 /** What is drawn of a run: distributions of its weights, and samples. */
-import type { Decoder } from '../decoder.js';
+import type { Pipeline } from '@dit-moe/pipeline';
 import { weightHistograms } from '../histograms.js';
 import type { MetricsLog } from '../metrics-log.js';
 import { previewSamples } from '../preview.js';
@@ -15,22 +15,15 @@ export function histograms(run: Run, metrics: MetricsLog): Listener {
   };
 }
 
-export function previews(run: Run, metrics: MetricsLog, decoder: Decoder): Listener {
-  const { out, config, card, state, signal } = run;
+export function previews(run: Run, metrics: MetricsLog, pipeline: Pipeline): Listener {
+  const { out, config, signal } = run;
   return {
     name: 'samples',
     every: config.sampling.every,
     fatal: false,
     async run() {
       const { step } = run.record;
-      const { png, width, height } = await previewSamples(
-        out,
-        state.emas[0].averages.parameters,
-        config,
-        { ...card, step },
-        decoder,
-        signal,
-      );
+      const { png, width, height } = await previewSamples(out, pipeline, config, step, signal);
       await metrics.summaries(step, [{ tag: 'samples', png, width, height }]);
     },
   };

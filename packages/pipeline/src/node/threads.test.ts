@@ -1,6 +1,6 @@
 import type { ModelCard } from '@dit-moe/dit';
 import { expect, test } from 'vitest';
-import { threadsOf } from './start-model.js';
+import { threadsOf } from './open-pipeline.js';
 
 const card = (hiddenSize: number, inChannels = 3) => ({ config: { hiddenSize, inChannels } }) as ModelCard;
 

@@ -1,0 +1,117 @@
+/**
+ * A trained model on the device: what its card says of time, precision and labels is done inside, so that its users speak of the path's
+ * time and of classes only. It needs no diffusion: any solver, or a loss, may ask it.
+ */
+import { type CompiledStep, compile, type Parameter, type Precision } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import type { ModelCard } from './checkpoints/model-card.js';
+import { loadParameters, type ModelFile } from './checkpoints/read-model.js';
+import { type DitConfig, nullLabelOf } from './config.js';
+import { type DitOutput, dit } from './dit.js';
+
+/** A label on the way from one class to another. */
+export interface BlendedLabel {
+  from: number;
+  to: number;
+  /** 0: `from`, 1: `to`. */
+  share: number;
+}
+
+/** Experts that the routers of one evaluation chose, per layer with experts: int32 `[tokens of the batch, k]`, best first. */
+export type ChosenExperts = tf.Tensor[];
+
+export interface TrainedDit {
+  readonly card: ModelCard;
+  /**
+   * The model as one function inside a compiled step or `tf.tidy`.
+   * @param x `[B, C, H, W]`
+   * @param t float32 `[B]`: of a flow the time on its path in [0, 1], of Gaussian diffusion the training timestep
+   * @param y labels, int32 `[B]`
+   */
+  apply(x: tf.Tensor, t: tf.Tensor, y: tf.Tensor): DitOutput;
+  /** What {@link apply} predicts, by one compiled step; the caller owns it. */
+  predict(x: tf.Tensor, t: tf.Tensor, y: tf.Tensor): Promise<tf.Tensor>;
+  /** {@link predict} with what the routers chose; a compiled step of its own. */
+  predictWithRouting(x: tf.Tensor, t: tf.Tensor, y: tf.Tensor): Promise<{ output: tf.Tensor; experts: ChosenExperts }>;
+  /** {@link predict} for labels between classes: label `i` is `labels[i]`, label `labels.length` none. The embeddings are mixed. */
+  blend(labels: readonly BlendedLabel[]): { predict: TrainedDit['predict']; dispose(): void };
+  /** Frees the compiled steps, and the weights if {@link loadDit} brought them. */
+  dispose(): void;
+}
+
+const LABEL_TABLE = 'labelEmbedding.table';
+
+/**
+ * A model of weights that are on the device, such as the averages of a training; they stay the caller's and may change between calls.
+ * @param precision of matrix products (default `f32`)
+ */
+export function trainedDit(card: ModelCard, parameters: Readonly<Record<string, Parameter>>, precision: Precision = 'f32'): TrainedDit {
+  const weights = () => Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.read()]));
+  const evaluate = (config: DitConfig, x: tf.Tensor, t: tf.Tensor, y: tf.Tensor, more: Record<string, tf.Tensor> = {}): DitOutput =>
+    dit({ ...weights(), ...more }, config, x, card.objective === 'flow' ? tf.mul(t, card.timeScale) : t, y, { precision });
+  const steps: CompiledStep<tf.Tensor[], tf.Tensor | tf.Tensor[]>[] = [];
+  const compiled = <I extends tf.Tensor[], O extends tf.Tensor | tf.Tensor[]>(
+    name: string,
+    step: (...inputs: I) => O,
+  ): CompiledStep<I, O> => {
+    const made = compile(step, { name });
+    steps.push(made as never);
+    return made;
+  };
+  const plain = compiled('denoiser', (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => evaluate(card.config, x, t, y).output);
+  const routed = compiled('denoiser with routing', (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor): tf.Tensor[] => {
+    const { output, routing } = evaluate(card.config, x, t, y);
+    return [output, ...routing.map(({ indices }) => indices)];
+  });
+  return {
+    card,
+    apply: (x, t, y) => evaluate(card.config, x, t, y),
+    predict: (x, t, y) => plain.run(x, t, y),
+    async predictWithRouting(x, t, y) {
+      const [output, ...experts] = (await routed.run(x, t, y)) as [tf.Tensor, ...tf.Tensor[]];
+      return { output, experts };
+    },
+    blend(labels) {
+      const nullLabel = nullLabelOf(card.config);
+      const table = tf.tidy(() => {
+        const all = parameters[LABEL_TABLE].read();
+        const row = (label: number): tf.Tensor => tf.slice(all, [label, 0], [1, -1]);
+        const mixed = labels.map(({ from, to, share }) => tf.add(tf.mul(row(from), 1 - share), tf.mul(row(to), share)));
+        return tf.concat([...mixed, ...(nullLabel === undefined ? [] : [row(nullLabel)])], 0);
+      });
+      const config = { ...card.config, numClasses: labels.length, nullLabel: nullLabel !== undefined };
+      const step = compile(
+        (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) => evaluate(config, x, t, y, { [LABEL_TABLE]: rows }).output,
+        { name: 'denoiser between classes' },
+      );
+      return {
+        predict: (x, t, y) => step.run(x, t, y, table),
+        dispose() {
+          step.dispose();
+          table.dispose();
+        },
+      };
+    },
+    dispose() {
+      for (const step of steps) step.dispose();
+    },
+  };
+}
+
+/**
+ * Brings a model's weights to the device, one tensor at a time.
+ * @param card what the model is, see `cardOf`; its configuration may have another size than the file's
+ * @param precision `bf16` keeps the matrices as bfloat16: half the memory, faster on machines with bfloat16 products (default `f32`)
+ * @throws WeightsMismatchError naming the weights that are missing or of another shape
+ */
+export async function loadDit(file: Pick<ModelFile, 'weights'>, card: ModelCard, precision: Precision = 'f32'): Promise<TrainedDit> {
+  const parameters = await loadParameters(file, { precision });
+  const model = trainedDit(card, parameters, precision);
+  return {
+    ...model,
+    dispose() {
+      model.dispose();
+      for (const parameter of Object.values(parameters)) parameter.dispose();
+    },
+  };
+}

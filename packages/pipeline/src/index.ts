@@ -1,0 +1,10 @@
+export { AutoencoderMismatchError, autoencoderOf, checkAutoencoder, DEFAULT_AUTOENCODER } from './autoencoder.js';
+export { guidedChannels, type SamplingDefaults, samplingDefaults } from './conventions.js';
+export { type FetchPipelineOptions, fetchPipeline } from './fetch-pipeline.js';
+export { type ImageSpace, isOfPixels, latentPreview, latentSpace, NoAutoencoderError, pixelSpace, roughSpace } from './image-space.js';
+export type { ImageRequest } from './images.js';
+export { Pipeline, pipelineOf, type SampleRequest } from './pipeline.js';
+export { type StartPicture, strengthOf } from './reference.js';
+export { type SampleProgress, Sampling } from './sampling.js';
+export { checkGuidance, type SampleSettings, settingsFor } from './settings.js';
+export type { RoutedBatch } from './solve.js';

@@ -1,0 +1,96 @@
+/** Opens a trained model: our own runs, published checkpoints of DiT and DiT-MoE, folders of diffusers, the Hugging Face hub. */
+import { cardOf, loadDit, type ModelCard, type ModelFile, type Training, withInputSize } from '@dit-moe/dit';
+import { type OpenModelOptions, openModel, threadsFor } from '@dit-moe/dit/node';
+import { ArgumentError, type Precision } from '@dit-moe/tensor-ops';
+import { startBackend } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs-core';
+import { isOfPixels } from '../image-space.js';
+import { Pipeline } from '../pipeline.js';
+import { openSpace } from './open-space.js';
+
+/** How to open a model; one whose file does not say how it was trained needs that besides. */
+export interface OpenPipelineOptions extends OpenModelOptions, Training {
+  /** Of matrix products (default `f32`); `bf16` keeps the matrices as bfloat16: half the memory. */
+  precision?: Precision;
+  /** Autoencoder for models of latents: a name, a folder, a file, or `none` for rough pictures (default: the one that belongs to the model). */
+  vae?: string;
+  /** Height and width of the pictures in pixels (default: what the model was trained for). */
+  size?: readonly [number, number];
+}
+
+/** A model on the disk with its description, before any weight is read. */
+export interface PipelineFile extends ModelFile {
+  card: ModelCard;
+  /**
+   * Brings it to the current backend; the file stays open.
+   * @throws WeightsMismatchError if weights are missing or of another shape
+   * @throws ArgumentError if the size does not fit the model's patches
+   * @throws AutoencoderMismatchError and others, see `openSpace`
+   */
+  load(): Promise<Pipeline>;
+}
+
+/**
+ * Opens a model without bringing it to a device.
+ * @param location see `openModel` of `@dit-moe/dit/node`
+ * @throws ArgumentError if it does not say how it was trained and the caller does not, either
+ * @throws as `openModel`
+ */
+export async function openPipelineFile(location: string, options: OpenPipelineOptions = {}): Promise<PipelineFile> {
+  const { objective, timeScale, precision, vae, size } = options;
+  const file = await openModel(location, options);
+  try {
+    const own = cardOf(file, { objective, timeScale });
+    const card = { ...own, classNames: allNames(own.classNames, own.config.numClasses) };
+    return {
+      ...file,
+      card,
+      async load() {
+        const space = await openSpace(card, vae);
+        try {
+          const config = size === undefined ? card.config : resized(card, size, space.scale);
+          return new Pipeline(await loadDit(file, { ...card, config }, precision), space);
+        } catch (error) {
+          space.dispose();
+          throw error;
+        }
+      },
+    };
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/**
+ * Opens a model, ready to make pictures. Without a backend of TensorFlow.js, the best one is started: the TensorFlow runtime, or
+ * WebAssembly, with the threads that suit the model.
+ * @throws as {@link openPipelineFile} and `PipelineFile.load`
+ */
+export async function openPipeline(location: string, options: OpenPipelineOptions = {}): Promise<Pipeline> {
+  const file = await openPipelineFile(location, options);
+  try {
+    if (!hasBackend()) await startBackend('auto', threadsOf([file.card]));
+    return await file.load();
+  } finally {
+    await file.close();
+  }
+}
+
+const hasBackend = (): boolean => tf.engine().backendName !== undefined && tf.engine().backendName !== '';
+
+/** Threads that suit all of the models. An autoencoder's ops are long enough to be split, whatever its model is. */
+export function threadsOf(cards: readonly ModelCard[]): ReturnType<typeof threadsFor> {
+  return cards.every(isOfPixels) ? threadsFor({ hiddenSize: Math.max(...cards.map(({ config }) => config.hiddenSize)) }) : undefined;
+}
+
+/** Names for all classes: numbers where there are none. */
+const allNames = (names: readonly string[], numClasses: number): string[] =>
+  Array.from({ length: Math.max(1, numClasses) }, (_, label) => names[label] ?? String(label));
+
+function resized({ config }: ModelCard, [height, width]: readonly [number, number], scale: number): ModelCard['config'] {
+  const step = scale * config.patchSize;
+  if (height % step !== 0 || width % step !== 0)
+    throw new ArgumentError('size', `multiples of ${step} for this model`, `${height}x${width}`);
+  return withInputSize(config, [height / scale, width / scale]);
+}

@@ -1,0 +1,104 @@
+/** One batch from noise to samples: labels, guidance, objective and solver put together. */
+import { classifierFreeGuidance, levels, type SolverRun, type StepNoise, sample, solvers, stepNoise } from '@dit-moe/diffusion';
+import { nullLabelOf, type TrainedDit } from '@dit-moe/dit';
+import { ArgumentError } from '@dit-moe/tensor-ops';
+import * as tf from '@tensorflow/tfjs-core';
+import { diffusionModel, guidedChannels } from './conventions.js';
+import { type ImageRequest, modelLabels, startNoise } from './images.js';
+import type { Reference } from './reference.js';
+import type { SampleSettings } from './settings.js';
+
+/** What the routers of one evaluation chose. */
+export interface RoutedBatch {
+  /** Experts of every token, image by image, best first, per layer with experts: `[B * tokens * k]`. */
+  layers: Int32Array[];
+  /** Labels of the images, `[B]`; the null label for unconditional ones. */
+  labels: Int32Array;
+  /** Time of the evaluation. */
+  time: number;
+}
+
+export interface SolveOptions {
+  /** Ends the sampling with the signal's reason before the next step. */
+  signal?: AbortSignal;
+  /** Sees what the routers chose in every evaluation. */
+  onRouting?: (routing: RoutedBatch) => void;
+  reference?: Reference;
+  /** Numbers to use instead of drawn ones: the start `[B, C, h, w]` and those of each step. */
+  noise?: { start: tf.Tensor; steps?: StepNoise };
+}
+
+/** Samples one batch: yields a state per solver step and returns samples `[B, C, h, w]` in the model's space, which the caller owns. */
+export async function* solve(
+  model: TrainedDit,
+  images: readonly ImageRequest[],
+  settings: SampleSettings,
+  { signal, onRouting, reference, noise: given }: SolveOptions = {},
+): SolverRun {
+  const { solver, steps, guidance, interval, seed, grid, shift, eta, spacing, clip } = settings;
+  const { card } = model;
+  const { inChannels, inputSize } = card.config;
+  const nullLabel = nullLabelOf(card.config);
+  const shape = [inChannels, ...inputSize];
+  const indices = images.map(({ index }) => index);
+  const own = modelLabels(card, images);
+  const isBlended = images.some(({ label, toward }) => toward !== undefined && toward.label !== label);
+  const noise = given === undefined ? startNoise(images, seed, shape) : tf.clone(given.start);
+  const blended = isBlended
+    ? model.blend(images.map(({ toward }, i) => ({ from: own[i], to: toward?.label ?? own[i], share: toward?.share ?? 0 })))
+    : undefined;
+  const labels = tf.tensor1d(blended === undefined ? own : images.map((_, i) => i), 'int32');
+  let start = noise;
+  try {
+    const conditional = blended?.predict ?? (onRouting === undefined ? model.predict : watched(model, onRouting));
+    const denoiser = classifierFreeGuidance(conditional, {
+      labels,
+      nullLabel: blended === undefined ? (nullLabel ?? 0) : images.length,
+      channels: settings.guidedChannels ?? guidedChannels(card),
+      scale: guidance,
+      ...(interval !== undefined && { interval }),
+    });
+    const diffusion = diffusionModel(card, denoiser);
+    let places: readonly number[] | undefined;
+    let transform: ((clean: tf.Tensor) => tf.Tensor) | undefined;
+    if (reference !== undefined) {
+      const { clean, strength, mask } = reference;
+      if (steps === undefined) throw new ArgumentError('sample: solver', 'one with a number of steps, to start from a picture', solver);
+      const all = levels(diffusion.path, { steps, grid: grid ?? solvers[solver].grid, ...(shift !== undefined && { shift }) });
+      // Like all steps of the way from noise, without those above the place where the picture comes in.
+      const first = Math.min(strength, diffusion.path.start);
+      places = [first, ...all.map(({ t }) => t).filter((t) => t < first)];
+      const { alpha, sigma } = diffusion.path.level(first);
+      start = tf.tidy(() => tf.add(tf.mul(clean, alpha), tf.mul(noise, sigma)));
+      // With the known part's clean sample fixed, it follows its path from its own noise exactly.
+      if (mask !== undefined) transform = (predicted) => tf.add(tf.mul(predicted, mask), tf.mul(clean, tf.sub(1, mask)));
+    }
+    return yield* sample(diffusion, start, {
+      solver,
+      ...(steps !== undefined && { steps }),
+      ...((places ?? grid) !== undefined && { grid: places ?? grid }),
+      ...(shift !== undefined && places === undefined && { shift }),
+      ...(eta !== undefined && { eta }),
+      ...(spacing !== undefined && { spacing }),
+      ...(clip !== undefined && { clip }),
+      ...(transform !== undefined && { transform }),
+      noise: given?.steps ?? stepNoise(seed, indices, shape),
+      signal,
+    });
+  } finally {
+    if (start !== noise) start.dispose();
+    tf.dispose([noise, labels]);
+    blended?.dispose();
+  }
+}
+
+/** The model's prediction, with what its routers chose told to somebody. */
+function watched(model: TrainedDit, onRouting: (routing: RoutedBatch) => void): TrainedDit['predict'] {
+  return async (x, t, y) => {
+    const { output, experts } = await model.predictWithRouting(x, t, y);
+    const [times, labels, ...layers] = await Promise.all([t, y, ...experts].map((tensor) => tensor.data()));
+    tf.dispose(experts);
+    onRouting({ layers: layers as Int32Array[], labels: labels as Int32Array, time: times[0] });
+    return output;
+  };
+}
