@@ -14,9 +14,10 @@ import {
   diffusionLosses,
   diffusionTables,
   GaussianDiffusion,
+  type GaussianPrediction,
   LossSecondMomentSampler,
   type LossType,
-  type MeanType,
+  learnsVariance,
   priorBits,
   respacedTimesteps,
   type SolverRun,
@@ -28,7 +29,7 @@ import { onDevice } from './reference-model.js';
 
 export const area = 'dit-moe/diffusion';
 
-const meanTypes: Record<string, MeanType> = { EPSILON: 'epsilon', START_X: 'start', PREVIOUS_X: 'previous' };
+const predictions: Record<string, GaussianPrediction> = { EPSILON: 'noise', START_X: 'start', PREVIOUS_X: 'previous' };
 // The reference reads LEARNED as LEARNED_RANGE; our `learned` is guided-diffusion's, the log variance itself.
 const varianceTypes: Record<string, VarianceType> = {
   LEARNED: 'learned-range',
@@ -38,6 +39,8 @@ const varianceTypes: Record<string, VarianceType> = {
 };
 const lossTypes: Record<string, LossType> = { MSE: 'mse', RESCALED_MSE: 'rescaled-mse', KL: 'kl', RESCALED_KL: 'rescaled-kl' };
 const camel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
+// Where the layout does not say it, the model learns its variance.
+const learned = ({ varianceType = 'learned-range' }: GaussianDiffusion) => learnsVariance(varianceType);
 const values = async (tensor: tf.Tensor) => (await tensor.data()) as Float32Array;
 
 export async function* run(folder: string): AsyncGenerator<Comparison> {
@@ -84,13 +87,13 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     });
   const constantsOf = (meanType: string): Record<string, number> => (meanType === 'START_X' ? toy.constants_start_x : toy.constants);
   const denoiser = (diffusion: GaussianDiffusion, meanType = 'EPSILON') => {
-    return (x: tf.Tensor, t: tf.Tensor) => predict(x, t, constantsOf(meanType), diffusion.learnsVariance);
+    return (x: tf.Tensor, t: tf.Tensor) => predict(x, t, constantsOf(meanType), learned(diffusion));
   };
   const process = (name: string, meanType = 'EPSILON', varianceType = 'LEARNED_RANGE') =>
     new GaussianDiffusion({
       schedule: toy.main_schedule,
       ...(name === 'respaced' && { spacing: toy.loss_respacing }),
-      meanType: meanTypes[meanType],
+      prediction: predictions[meanType],
       varianceType: varianceTypes[varianceType],
     });
   const steps = (name: string) => (recorded.has(`t_${name}`) ? input(`t_${name}`) : input('t_T1000'));
@@ -142,11 +145,11 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     const [kind, meanType, varianceType, type] = prefix.split('/') as [string, string, string, string];
     const diffusion = process(kind, meanType, varianceType);
     const t = steps(kind);
-    const names = diffusion.learnsVariance ? ['a', 'b', 'd', 'c', 'e'] : ['a', 'b', 'd'];
+    const names = learned(diffusion) ? ['a', 'b', 'd', 'c', 'e'] : ['a', 'b', 'd'];
     const lossOf = (...constants: tf.Tensor[]) => {
       const x = diffusion.addNoise(clean, t, noise);
       const named = Object.fromEntries(names.map((name, i) => [name, constants[i]]));
-      const output = predict(x, diffusion.modelTimes(t, x.shape[0]), named, diffusion.learnsVariance);
+      const output = predict(x, diffusion.modelTimes(t, x.shape[0]), named, learned(diffusion));
       return diffusionLosses(diffusion, output, clean, t, noise, lossTypes[type]);
     };
     const constants = names.map((name) => tf.scalar(constantsOf(meanType)[name]));
@@ -176,7 +179,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
   for (const prefix of new Set([...ancestral.keys()].map((name) => name.slice(0, name.lastIndexOf('/'))))) {
     const [schedule, varianceType, clip] = prefix.split('/') as [BetaSchedule, string, string];
     const diffusion = new GaussianDiffusion({ schedule, spacing: toy.loop_respacing, varianceType: varianceTypes[varianceType] });
-    const states = await collect(ddpm(diffusion, denoiser(diffusion), start, slices('p_noises'), { clip: clip === 'clip' }));
+    const states = await collect(ddpm(diffusion, denoiser(diffusion), start, { noise: slices('p_noises'), clip: clip === 'clip' }));
     for (const field of ['sample', 'pred_xstart'] as const)
       if (ancestral.has(`${prefix}/${field}`)) yield against('p_sample_loop', ancestral)(`${prefix}/${field}`, states[field]);
   }
@@ -200,14 +203,14 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     tf.tidy(() => tf.mul(tf.mul(-0.5, tf.sub(x, 0.25)), tf.reshape(tf.add(1, tf.div(t, 1000)), [-1, 1, 1, 1])));
   const loops = new GaussianDiffusion({ schedule: toy.main_schedule, spacing: toy.loop_respacing });
   const implicitLoops = new GaussianDiffusion({ schedule: toy.main_schedule, spacing: toy.ddim_respacing });
-  const guided = await collect(ddpm(loops, denoiser(loops), start, slices('p_noises'), { clip: true, gradient }));
+  const guided = await collect(ddpm(loops, denoiser(loops), start, { noise: slices('p_noises'), clip: true, gradient }));
   yield conditioned('p_sample_loop.sample', guided.sample);
   yield conditioned(
     'ddim_eta0.sample',
     (await collect(ddim(implicitLoops, denoiser(implicitLoops), start, { clip: true, gradient }))).sample,
   );
   const transform = (x: tf.Tensor) => tf.tanh(tf.mul(0.8, x));
-  const transformed = await collect(ddpm(loops, denoiser(loops), start, slices('p_noises'), { clip: true, transform }));
+  const transformed = await collect(ddpm(loops, denoiser(loops), start, { noise: slices('p_noises'), clip: true, transform }));
   yield conditioned('denoised_fn.sample', transformed.sample.slice(-start.size));
 
   // Bits per dimension
@@ -217,7 +220,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     const diffusion = new GaussianDiffusion({
       schedule,
       spacing: toy.bpd_respacing,
-      meanType: meanTypes[meanType],
+      prediction: predictions[meanType],
       varianceType: varianceTypes[varianceType],
     });
     const found = await bitsPerDimension(diffusion, denoiser(diffusion, meanType), clean, slices('bpd_noises'), { clip: true });

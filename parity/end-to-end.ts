@@ -28,7 +28,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
       const spec = method === 'ddpm' ? String(steps) : `ddim${steps}`;
       const diffusion = new GaussianDiffusion({ spacing: spec });
       const options = { clip: clip === 'clip' };
-      return method === 'ddpm' ? ddpm(diffusion, model, z, noise, options) : ddim(diffusion, model, z, options);
+      return method === 'ddpm' ? ddpm(diffusion, model, z, { ...options, noise }) : ddim(diffusion, model, z, options);
     });
   }
   for (const [id, start] of cases) {

@@ -5,6 +5,7 @@
  * constant, Jensen-Shannon). `cosine` and `squaredcos_cap_v2` are the names of one schedule in ADM and in DiT.
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
+import { checkWord } from './words.js';
 
 /** Schedules defined for any number of steps. */
 export type BetaSchedule = 'linear' | 'cosine' | 'squaredcos_cap_v2';
@@ -22,10 +23,9 @@ const MAX_BETA = 0.999;
  * @throws ArgumentError on an unknown name or if `steps` is not a positive integer
  */
 export function betaSchedule(name: BetaSchedule, steps: number): Float64Array {
+  checkWord('betaSchedule: name', name, ['linear', 'cosine', 'squaredcos_cap_v2']);
   if (name === 'linear') return betasBetween('linear', 0.1 / steps, 20 / steps, steps);
-  if (name === 'cosine' || name === 'squaredcos_cap_v2')
-    return betasForAlphaBar((s) => Math.cos(((s + 0.008) / 1.008) * (Math.PI / 2)) ** 2, steps);
-  throw new ArgumentError('betaSchedule: name', 'linear, cosine or squaredcos_cap_v2', name);
+  return betasForAlphaBar((s) => Math.cos(((s + 0.008) / 1.008) * (Math.PI / 2)) ** 2, steps);
 }
 
 /**
@@ -43,6 +43,7 @@ export function betasForAlphaBar(alphaBar: (fraction: number) => number, steps: 
  */
 export function betasBetween(shape: BetaShape, start: number, end: number, steps: number): Float64Array {
   checkSteps(steps);
+  checkWord('betasBetween: shape', shape, ['linear', 'quad', 'warmup10', 'warmup50', 'const', 'jsd']);
   switch (shape) {
     case 'linear':
       return linspace(start, end, steps);
@@ -58,8 +59,6 @@ export function betasBetween(shape: BetaShape, start: number, end: number, steps
       return new Float64Array(steps).fill(end);
     case 'jsd':
       return Float64Array.from({ length: steps }, (_, i) => 1 / (steps - i));
-    default:
-      throw new ArgumentError('betasBetween: shape', 'linear, quad, warmup10, warmup50, const or jsd', shape);
   }
 }
 

@@ -2,7 +2,7 @@
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
-import { type CleanOptions, GaussianDiffusion, type GaussianDiffusionOptions, type MeanType } from './gaussian-diffusion.js';
+import { type CleanOptions, GaussianDiffusion, type GaussianDiffusionOptions } from './gaussian-diffusion.js';
 import { gaussianPath } from './gaussian-path.js';
 import { flowPath, type NoiseLevel, type Path, type PathName } from './paths.js';
 import { firstChannels } from './per-sample.js';
@@ -41,12 +41,15 @@ export function flowModel(denoiser: Denoiser, { path = 'linear', prediction = 'v
   return { denoiser, prediction, path: flowPath(path, start, prediction === 'velocity' && path !== 'vp' ? 0 : EPSILON) };
 }
 
-const predictions: Record<MeanType, Prediction | undefined> = { epsilon: 'noise', start: 'start', velocity: 'v', previous: undefined };
-
-/** A model trained as Gaussian diffusion; it is told training timesteps. `options.spacing` is left to the sampler. */
+/**
+ * A model trained as Gaussian diffusion; it is told training timesteps. `options.spacing` is left to the sampler.
+ *
+ * Its output has the shape of `x`, or twice the channels if it learned a variance: by that alone it is known which (or say `varianceType`).
+ */
 export function gaussianModel(denoiser: Denoiser, options: Omit<GaussianDiffusionOptions, 'spacing'> = {}): DiffusionModel {
   const diffusion = new GaussianDiffusion(options);
-  return { denoiser, prediction: predictions[diffusion.meanType], path: gaussianPath(diffusion), gaussian: options };
+  const prediction = diffusion.prediction === 'previous' ? undefined : diffusion.prediction;
+  return { denoiser, prediction, path: gaussianPath(diffusion), gaussian: options };
 }
 
 /** Changes to the predicted clean sample, and classifier guidance. */
@@ -73,8 +76,7 @@ export async function predictClean(
   step: number,
   { gradient, transform, clip }: PredictionOptions = {},
 ): Promise<tf.Tensor> {
-  if (prediction === undefined)
-    throw new ArgumentError('solver', 'ddpm or ddim for a model of the previous step’s mean (meanType "previous")', 'another solver');
+  if (prediction === undefined) throw new ArgumentError('solver', 'ddpm or ddim for a model of the previous step’s mean', 'another solver');
   const [ofX, ofOutput] = cleanWeights(prediction, level);
   const output = await evaluate(denoiser, x, level, step);
   let slope: tf.Tensor | undefined;

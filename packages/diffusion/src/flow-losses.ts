@@ -8,6 +8,7 @@ import type { FlowOptions } from './diffusion-model.js';
 import { type PathName, pathLevels } from './paths.js';
 import { firstChannels, meanPerSample, perSample } from './per-sample.js';
 import { checkTimesInRange } from './times-in-range.js';
+import { checkWord } from './words.js';
 
 /** Each `[B]`. */
 export interface FlowLosses {
@@ -84,10 +85,8 @@ export function flowLosses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor
  * @throws ArgumentError on an unknown prediction or weighting, or terms of the velocity for another prediction
  */
 export function checkFlowLossOptions({ prediction = 'velocity', weighting = 'none', cosine = 0, contrast = 0 }: FlowLossOptions): void {
-  if (!['velocity', 'noise', 'score', 'start'].includes(prediction))
-    throw new ArgumentError('flow: prediction', 'velocity, noise, score or start', prediction);
-  if (!['none', 'velocity', 'likelihood'].includes(weighting))
-    throw new ArgumentError('flow: weighting', 'none, velocity or likelihood', weighting);
+  checkWord('flow: prediction', prediction, ['velocity', 'noise', 'score', 'start']);
+  checkWord('flow: weighting', weighting, ['none', 'velocity', 'likelihood']);
   if (!(cosine >= 0 && contrast >= 0)) throw new ArgumentError('flow: cosine, contrast', 'numbers >= 0', [cosine, contrast]);
   if ((cosine > 0 || contrast > 0) && prediction !== 'velocity')
     throw new ArgumentError('flow: cosine, contrast', 'a model of the velocity', prediction);

@@ -10,14 +10,20 @@ import * as tf from '@tensorflow/tfjs-core';
 import { type BetaSchedule, betaSchedule } from './beta-schedules.js';
 import { type DiffusionTables, diffusionTables } from './diffusion-tables.js';
 import { gvpLevel, gvpPlace, type NoiseLevel } from './paths.js';
+import type { Prediction } from './predictions.js';
 import { respacedBetas, respacedTimesteps } from './respacing.js';
 import { checkTimesInRange } from './times-in-range.js';
+import { checkWord } from './words.js';
 
-/** What the model predicts: the noise, the clean sample, the mean of the previous step, or `v = sqrt(a) noise - sqrt(1 - a) clean`. */
-export type MeanType = 'epsilon' | 'start' | 'previous' | 'velocity';
+/** What a Gaussian model predicts: noise, clean sample and v as flow models do, or the mean of the previous step. */
+export type GaussianPrediction = Extract<Prediction, 'noise' | 'start' | 'v'> | 'previous';
 
 /** Variance of a reverse step. Learned ones double the model's output channels (axis 1): mean first, then variance. */
-export type VarianceType = 'learned-range' | 'learned' | 'fixed-large' | 'fixed-small';
+export type VarianceType = (typeof VARIANCE_TYPES)[number];
+const VARIANCE_TYPES = ['learned-range', 'learned', 'fixed-large', 'fixed-small'] as const;
+
+/** Whether a model gives its variance in the second half of its channels. */
+export const learnsVariance = (type: VarianceType): boolean => type === 'learned' || type === 'learned-range';
 
 export interface GaussianDiffusionOptions {
   /** Named schedule (default `linear`), or the betas themselves. */
@@ -26,9 +32,9 @@ export interface GaussianDiffusionOptions {
   steps?: number;
   /** Steps to keep for sampling, see `respacedTimesteps` (default: all). */
   spacing?: string;
-  /** Default `epsilon`, as in DiT. */
-  meanType?: MeanType;
-  /** Default `learned-range`, as in DiT. */
+  /** Default `noise`, as in DiT. */
+  prediction?: GaussianPrediction;
+  /** Default: by the model's output, `learned-range` if it has twice the channels, else `fixed-large`: the two kinds of DiT's models. */
   varianceType?: VarianceType;
 }
 
@@ -58,24 +64,22 @@ export class GaussianDiffusion {
   readonly steps: number;
   /** The training timestep of each step: what the model sees. */
   readonly timesteps: readonly number[];
-  readonly meanType: MeanType;
-  readonly varianceType: VarianceType;
+  readonly prediction: GaussianPrediction;
+  /** Undefined: by the model's output. */
+  readonly varianceType: VarianceType | undefined;
 
-  /** @throws ArgumentError on an unknown schedule or a spacing that cannot be had */
+  /** @throws ArgumentError on an unknown word or a spacing that cannot be had */
   constructor(options: GaussianDiffusionOptions = {}) {
-    const { schedule = 'linear', steps = 1000, spacing, meanType = 'epsilon', varianceType = 'learned-range' } = options;
+    const { schedule = 'linear', steps = 1000, spacing, prediction = 'noise', varianceType } = options;
+    checkWord('GaussianDiffusion: prediction', prediction, ['noise', 'start', 'v', 'previous']);
+    if (varianceType !== undefined) checkWord('GaussianDiffusion: varianceType', varianceType, VARIANCE_TYPES);
     const trained = diffusionTables(typeof schedule === 'string' ? betaSchedule(schedule, steps) : schedule);
     const count = trained.betas.length;
     this.timesteps = spacing === undefined ? Array.from({ length: count }, (_, i) => i) : respacedTimesteps(count, spacing);
     this.tables = spacing === undefined ? trained : diffusionTables(respacedBetas(trained.alphasCumprod, this.timesteps));
     this.steps = this.timesteps.length;
-    this.meanType = meanType;
+    this.prediction = prediction;
     this.varianceType = varianceType;
-  }
-
-  /** Whether the model gives a variance in the second half of its channels. */
-  get learnsVariance(): boolean {
-    return this.varianceType === 'learned' || this.varianceType === 'learned-range';
   }
 
   /** Step `t` as a level of the path of `gaussianModel`. */
@@ -152,9 +156,9 @@ export class GaussianDiffusion {
 
   /** What the model should predict. */
   target(clean: tf.Tensor, x: tf.Tensor, t: Timestep, noise: tf.Tensor): tf.Tensor {
-    if (this.meanType === 'epsilon') return noise;
-    if (this.meanType === 'start') return clean;
-    if (this.meanType === 'previous') return this.posterior(clean, x, t).mean;
+    if (this.prediction === 'noise') return noise;
+    if (this.prediction === 'start') return clean;
+    if (this.prediction === 'previous') return this.posterior(clean, x, t).mean;
     const { sqrtAlphasCumprod, sqrtOneMinusAlphasCumprod } = this.tables;
     return this.mix(
       sqrtAlphasCumprod,
@@ -167,16 +171,20 @@ export class GaussianDiffusion {
 
   /**
    * Splits the model's output into its prediction and, if the variance is learned, its variance part.
-   * @throws ShapeError if the output does not have the channels of `x` (twice as many with learned variance)
+   * @throws ShapeError if the output has neither the channels of `x` nor, with learned variance, twice as many
    */
   split(output: tf.Tensor, x: tf.Tensor): { prediction: tf.Tensor; variance?: tf.Tensor } {
-    const expected = [...x.shape];
-    if (this.learnsVariance) expected[1] *= 2;
-    if (!tf.util.arraysEqual(output.shape, expected))
-      throw new ShapeError(`model output (${this.varianceType})`, `[${expected}]`, output.shape);
-    if (!this.learnsVariance) return { prediction: output };
+    const doubled = x.shape.map((size, axis) => (axis === 1 ? 2 * size : size));
+    const { varianceType } = this;
+    const learned = varianceType === undefined ? tf.util.arraysEqual(output.shape, doubled) : learnsVariance(varianceType);
+    const expected = learned ? doubled : x.shape;
+    if (!tf.util.arraysEqual(output.shape, expected)) {
+      const either = varianceType === undefined ? `[${x.shape}] or [${doubled}]` : `[${expected}]`;
+      throw new ShapeError(`model output${varianceType === undefined ? '' : ` (${varianceType})`}`, either, output.shape);
+    }
+    if (!learned) return { prediction: output };
     const [prediction, variance] = tf.split(output, 2, 1);
-    return { prediction: prediction, variance: variance };
+    return { prediction, variance };
   }
 
   /**
@@ -189,15 +197,15 @@ export class GaussianDiffusion {
     let clean = this.cleanFrom(prediction, x, t);
     if (options.transform !== undefined) clean = options.transform(clean);
     if (options.clip) clean = tf.clipByValue(clean, -1, 1);
-    const mean = this.meanType === 'previous' ? prediction : this.posterior(clean, x, t).mean;
+    const mean = this.prediction === 'previous' ? prediction : this.posterior(clean, x, t).mean;
     return { mean, clean, ...this.reverseVariance(variance, x, t) };
   }
 
   private cleanFrom(prediction: tf.Tensor, x: tf.Tensor, t: Timestep): tf.Tensor {
     const { posteriorMeanCoef1, posteriorMeanCoef2, sqrtAlphasCumprod, sqrtOneMinusAlphasCumprod } = this.tables;
-    if (this.meanType === 'epsilon') return this.cleanFromNoise(x, t, prediction);
-    if (this.meanType === 'start') return prediction;
-    if (this.meanType === 'velocity')
+    if (this.prediction === 'noise') return this.cleanFromNoise(x, t, prediction);
+    if (this.prediction === 'start') return prediction;
+    if (this.prediction === 'v')
       return this.mix(
         sqrtAlphasCumprod,
         x,
@@ -214,20 +222,21 @@ export class GaussianDiffusion {
     );
   }
 
-  private reverseVariance(variance: tf.Tensor | undefined, x: tf.Tensor, t: Timestep): { variance: tf.Tensor; logVariance: tf.Tensor } {
+  private reverseVariance(learned: tf.Tensor | undefined, x: tf.Tensor, t: Timestep): { variance: tf.Tensor; logVariance: tf.Tensor } {
     const tables = this.tables;
-    if (this.varianceType === 'fixed-large')
-      return { variance: this.lookup(tables.fixedLargeVariance, t, x), logVariance: this.lookup(tables.fixedLargeLogVariance, t, x) };
-    if (this.varianceType === 'fixed-small')
-      return { variance: this.lookup(tables.posteriorVariance, t, x), logVariance: this.lookup(tables.posteriorLogVarianceClipped, t, x) };
-    let logVariance = variance!;
-    if (this.varianceType === 'learned-range') {
-      const fraction = tf.mul(tf.add(variance!, 1), 0.5);
-      logVariance = tf.add(
-        tf.mul(fraction, this.lookup(tables.logBetas, t, x)),
-        tf.mul(tf.sub(1, fraction), this.lookup(tables.posteriorLogVarianceClipped, t, x)),
-      );
+    if (learned === undefined) {
+      const [variance, logVariance] =
+        this.varianceType === 'fixed-small'
+          ? [tables.posteriorVariance, tables.posteriorLogVarianceClipped]
+          : [tables.fixedLargeVariance, tables.fixedLargeLogVariance];
+      return { variance: this.lookup(variance, t, x), logVariance: this.lookup(logVariance, t, x) };
     }
+    if (this.varianceType === 'learned') return { variance: tf.exp(learned), logVariance: learned };
+    const fraction = tf.mul(tf.add(learned, 1), 0.5);
+    const logVariance = tf.add(
+      tf.mul(fraction, this.lookup(tables.logBetas, t, x)),
+      tf.mul(tf.sub(1, fraction), this.lookup(tables.posteriorLogVarianceClipped, t, x)),
+    );
     return { variance: tf.exp(logVariance), logVariance };
   }
 

@@ -7,9 +7,11 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { CleanOptions, GaussianDiffusion, Timestep } from './gaussian-diffusion.js';
 import { discretizedLogLikelihood, normalKl } from './likelihood.js';
 import { meanPerSample } from './per-sample.js';
+import { checkWord } from './words.js';
 
 /** `mse` is DiT's; `rescaled-mse` weighs the variational term by steps / 1000; `kl` is the bound itself in bits per dimension, `rescaled-kl` times the steps. */
 export type LossType = 'mse' | 'rescaled-mse' | 'kl' | 'rescaled-kl';
+export const LOSS_TYPES: readonly LossType[] = ['mse', 'rescaled-mse', 'kl', 'rescaled-kl'];
 
 /** Each `[B]`. */
 export interface DiffusionLosses {
@@ -36,6 +38,7 @@ export function diffusionLosses(
   noise: tf.Tensor,
   type: LossType = 'mse',
 ): DiffusionLosses {
+  checkWord('diffusionLosses: type', type, LOSS_TYPES);
   const x = diffusion.addNoise(clean, t, noise);
   if (type === 'kl' || type === 'rescaled-kl') {
     const { bits } = variationalTerm(diffusion, output, clean, x, t);
@@ -88,6 +91,6 @@ export function minSnrWeights(diffusion: GaussianDiffusion, gamma = 5): Float64A
   return alphasCumprod.map((a) => {
     const snr = a / (1 - a);
     const limited = Math.min(snr, gamma);
-    return diffusion.meanType === 'epsilon' ? limited / snr : diffusion.meanType === 'velocity' ? limited / (snr + 1) : limited;
+    return diffusion.prediction === 'noise' ? limited / snr : diffusion.prediction === 'v' ? limited / (snr + 1) : limited;
   });
 }

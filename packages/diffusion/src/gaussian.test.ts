@@ -67,13 +67,35 @@ describe('a model that knows the truth', () => {
     const start = batch(9);
     const before = tf.memory().numTensors;
     const fresh = (step: number) => batch(step + 10);
-    const run = method === 'ddpm' ? ddpm(diffusion, model, start, fresh) : ddim(diffusion, model, start, { eta: 0.5, noise: fresh });
+    const run =
+      method === 'ddpm' ? ddpm(diffusion, model, start, { noise: fresh }) : ddim(diffusion, model, start, { eta: 0.5, noise: fresh });
     const end = await finish(run);
     const found = await end.data();
     end.dispose();
     expect(tf.memory().numTensors).toBe(before);
     for (const [i, x] of found.entries()) expect(x).toBeCloseTo(values(24, 1)[i], 4);
   });
+
+  test.each(['ddpm', 'ddim'] as const)(
+    '%s: the model’s output may itself be the clean sample or the result, and states live',
+    async (method) => {
+      const given = batch(1);
+      const before = tf.memory().numTensors;
+      for (const prediction of ['start', 'previous'] as const) {
+        const process = new GaussianDiffusion({ prediction, varianceType: 'fixed-large', spacing: '5' });
+        const options = { noise: (step: number) => batch(step + 10) };
+        const run = (method === 'ddpm' ? ddpm : ddim)(process, () => given.clone(), given, options);
+        const end = await finish(run, async ({ x, clean: predicted }) => {
+          expect((await x.data()).length).toBe(24);
+          const shown = await predicted.data();
+          if (prediction === 'start') expect([...shown]).toEqual([...values(24, 1)]);
+        });
+        if (prediction === 'previous' && method === 'ddpm') expect([...(await end.data())]).toEqual([...values(24, 1)]);
+        end.dispose();
+      }
+      expect(tf.memory().numTensors).toBe(before);
+    },
+  );
 
   test('its losses vanish, and so do all terms of its bound but the first step', async () => {
     const { loss } = diffusionLosses(diffusion, batch(3), clean(), tf.tensor1d([7, 19], 'int32'), batch(3));
@@ -141,7 +163,7 @@ test('a sampler of timesteps goes on from the history of another, which then cha
 });
 
 test('min-SNR weights limit the weight of nearly clean samples', () => {
-  const diffusion = new GaussianDiffusion({ meanType: 'epsilon' });
+  const diffusion = new GaussianDiffusion({ prediction: 'noise' });
   const weights = minSnrWeights(diffusion);
   const { alphasCumprod } = diffusion.tables;
   for (const t of [0, 300, 999]) {
@@ -157,8 +179,27 @@ test('times outside the schedule are refused', () => {
   expect(() => diffusion.modelTimes(tf.tensor1d([-1, 2], 'int32'), 2)).toThrow(/found -1/);
 });
 
+test('without a word about it, a variance is learned if the output has twice the channels', () => {
+  const t = tf.tensor1d([3, 500], 'int32');
+  const [plain, doubled] = [batch(1), tf.concat([batch(1), batch(4)], 1)];
+  for (const [output, varianceType] of [
+    [plain, 'fixed-large'],
+    [doubled, 'learned-range'],
+  ] as const) {
+    const [found, told] = [new GaussianDiffusion(), new GaussianDiffusion({ varianceType })].map((d) => d.reverseStep(output, batch(2), t));
+    for (const field of ['mean', 'logVariance', 'variance', 'clean'] as const)
+      expect([...found[field].dataSync()]).toEqual([...told[field].dataSync()]);
+  }
+});
+
+test('words are checked, and the nearest known one is named', () => {
+  expect(() => new GaussianDiffusion({ varianceType: 'fixedSmall' as 'fixed-small' })).toThrow(/varianceType.*Did you mean fixed-small\?/);
+  expect(() => new GaussianDiffusion({ prediction: 'epsilon' as 'noise' })).toThrow(/prediction: expected noise, start, v, previous/);
+  expect(() => betaSchedule('linaer' as 'linear', 10)).toThrow(/Did you mean linear\?/);
+});
+
 test('mismatched shapes are refused by name', () => {
   const diffusion = new GaussianDiffusion();
-  expect(() => diffusion.reverseStep(batch(1), batch(2), tf.tensor1d([1, 2], 'int32'))).toThrow(/\[2,6,2,2\]/);
+  expect(() => diffusion.reverseStep(tf.zeros([2, 4, 2, 2]), batch(2), tf.tensor1d([1, 2], 'int32'))).toThrow(/\[2,3,2,2\] or \[2,6,2,2\]/);
   expect(() => diffusion.addNoise(batch(1), tf.tensor1d([1], 'int32'), batch(2))).toThrow(/t \[2\]/);
 });

@@ -1,6 +1,7 @@
 /** Where a solver's steps lie between noise and clean data. */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import { logRatio, type NoiseLevel, type Path } from './paths.js';
+import { checkWord } from './words.js';
 
 /**
  * - `uniform`: evenly in what the model is told, time or timestep, shifted towards noise or data on request
@@ -29,6 +30,7 @@ const [LARGEST_RATIO, SMALLEST_RATIO, RHO] = [80, 0.002, 7];
  */
 export function levels(path: Path, { steps, grid = 'uniform', shift = 1 }: GridOptions): NoiseLevel[] {
   if (typeof grid !== 'string') return grid.map((t, i) => path.level(checkFalling(t, grid[i - 1], path)));
+  checkWord('levels: grid', grid, ['uniform', 'karras', 'exponential']);
   if (!Number.isInteger(steps) || steps < 1) throw new ArgumentError('levels: steps', 'a positive integer', steps);
   if (!(shift > 0 && shift < Number.POSITIVE_INFINITY)) throw new ArgumentError('levels: shift', 'a positive number', shift);
   if (shift !== 1 && grid !== 'uniform') throw new ArgumentError('levels: shift', 'no shift for this grid', `${grid} and ${shift}`);
@@ -46,14 +48,12 @@ function places(path: Path, steps: number, grid: GridName, shift: number): numbe
   };
   if (grid === 'uniform') return path.uniform(steps, shift);
   if (grid === 'exponential') return spread(steps, 1 / (2 * steps), Math.log, Math.exp);
-  if (grid === 'karras')
-    return spread(
-      LARGEST_RATIO,
-      SMALLEST_RATIO,
-      (ratio) => ratio ** (1 / RHO),
-      (root) => root ** RHO,
-    );
-  throw new ArgumentError('levels: grid', 'uniform, karras or exponential', grid);
+  return spread(
+    LARGEST_RATIO,
+    SMALLEST_RATIO,
+    (ratio) => ratio ** (1 / RHO),
+    (root) => root ** RHO,
+  );
 }
 
 function checkFalling(t: number, before: number | undefined, path: Path): number {

@@ -7,11 +7,18 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
 import { type DiffusionModel, flowModel, gaussianModel } from './diffusion-model.js';
 import { checkFlowLossOptions, type FlowLossOptions, flowLosses, flowNoisy } from './flow-losses.js';
-import { GaussianDiffusion, type GaussianDiffusionOptions } from './gaussian-diffusion.js';
-import { diffusionLosses, type LossType, minSnrWeights } from './gaussian-losses.js';
+import {
+  GaussianDiffusion,
+  type GaussianDiffusionOptions,
+  type GaussianPrediction,
+  learnsVariance,
+  type VarianceType,
+} from './gaussian-diffusion.js';
+import { diffusionLosses, LOSS_TYPES, type LossType, minSnrWeights } from './gaussian-losses.js';
 import { flowPath } from './paths.js';
 import { checkTimeSampling, sampleTimes, type TimeSampling, wantsNormal } from './time-sampling.js';
 import { LossSecondMomentSampler } from './timestep-samplers.js';
+import { checkWord } from './words.js';
 
 /** Terms of a loss by name, each `[B]`; `loss` is what is minimised, the others are for people. */
 export type LossTerms = { loss: tf.Tensor } & Record<string, tf.Tensor>;
@@ -41,6 +48,8 @@ export interface FlowObjectiveOptions extends FlowLossOptions {
 }
 
 export interface DdpmObjectiveOptions extends Omit<GaussianDiffusionOptions, 'spacing'> {
+  /** Default `learned-range`, as in DiT: the model needs twice the channels. */
+  varianceType?: VarianceType;
   /** Default `mse`, with the variational term if the variance is learned. */
   loss?: LossType;
   /** Limits the weight of nearly clean samples to this ratio of signal to noise (min-SNR; the paper's is 5; default: none). */
@@ -80,16 +89,17 @@ function flow(options: FlowObjectiveOptions): Parts {
 
 /** Gaussian diffusion; the defaults are the reference's: noise prediction, learned variance, 1000 linear steps. */
 function ddpm(options: DdpmObjectiveOptions): Parts {
-  const { loss: type = 'mse', minSnr, timesteps = 'uniform', ...gaussian } = options;
+  const { loss: type = 'mse', minSnr, timesteps = 'uniform', varianceType = 'learned-range', ...rest } = options;
+  const gaussian = { ...rest, varianceType };
   const diffusion = new GaussianDiffusion(gaussian);
   if (minSnr !== undefined && !(minSnr > 0)) throw new ArgumentError('objective ddpm: minSnr', 'a positive number', minSnr);
   if (minSnr !== undefined && (type === 'kl' || type === 'rescaled-kl'))
     throw new ArgumentError('objective ddpm: minSnr', 'a squared error as the loss', type);
-  if (!['uniform', 'loss-second-moment'].includes(timesteps))
-    throw new ArgumentError('objective ddpm: timesteps', 'uniform or loss-second-moment', timesteps);
+  checkWord('objective ddpm: loss', type, LOSS_TYPES);
+  checkWord('objective ddpm: timesteps', timesteps, ['uniform', 'loss-second-moment']);
   const weights = minSnr === undefined ? undefined : minSnrWeights(diffusion, minSnr);
   const parts: Parts = {
-    learnsVariance: diffusion.learnsVariance,
+    learnsVariance: learnsVariance(varianceType),
     draw: (batch) => randomIntegersBatch(batch, [], diffusion.steps),
     noisy: (clean, noise, drawn) => ({ x: diffusion.addNoise(clean, drawn, noise), t: diffusion.modelTimes(drawn, clean.shape[0]) }),
     losses(output, clean, noise, drawn) {
@@ -134,12 +144,24 @@ function lossAware(parts: Parts, sampler: LossSecondMomentSampler): Parts {
 export type ObjectiveOptions = ({ kind: 'flow' } & FlowObjectiveOptions) | ({ kind: 'ddpm' } & DdpmObjectiveOptions);
 
 /**
- * The objective that options describe.
- * @throws ArgumentError on an unknown kind or options out of range
+ * Options as they are named now: earlier configurations and model cards have `meanType`, with the words `epsilon` and `velocity`, for
+ * the `prediction` of Gaussian diffusion.
  */
-export function objective(options: ObjectiveOptions): Objective {
+export function currentObjective<T extends object>(options: T): Omit<T, 'meanType'> & { prediction?: GaussianPrediction } {
+  const { meanType, ...rest } = options as T & { meanType?: string };
+  if (meanType === undefined) return rest;
+  const words: Record<string, string> = { epsilon: 'noise', velocity: 'v' };
+  return { ...rest, prediction: (words[meanType] ?? meanType) as GaussianPrediction };
+}
+
+/**
+ * The objective that options describe.
+ * @throws ArgumentError on an unknown word or options out of range
+ */
+export function objective(written: ObjectiveOptions): Objective {
+  const options = currentObjective(written) as ObjectiveOptions;
   const { kind } = options;
-  if (kind !== 'flow' && kind !== 'ddpm') throw new ArgumentError('objective: kind', 'flow or ddpm', kind);
+  checkWord('objective: kind', kind, ['flow', 'ddpm']);
   const parts = kind === 'flow' ? flow(options) : ddpm(options);
   return {
     ...parts,

@@ -6,6 +6,7 @@
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
+import { checkWord } from './words.js';
 
 /** A point of a path. */
 export interface NoiseLevel {
@@ -67,12 +68,12 @@ const curves: Record<PathName, Curve> = {
 
 /** Levels at times `t` of any shape, for training. */
 export function pathLevels(name: PathName, t: tf.Tensor): Record<'alpha' | 'sigma' | 'dAlpha' | 'dSigma', tf.Tensor> {
+  checkWord('pathLevels: name', name, Object.keys(curves));
   if (name === 'linear') return { alpha: tf.sub(1, t), sigma: t, dAlpha: tf.scalar(-1), dSigma: tf.scalar(1) };
   if (name === 'gvp') {
     const [alpha, sigma] = [tf.cos(tf.mul(t, QUARTER)), tf.sin(tf.mul(t, QUARTER))];
     return { alpha, sigma, dAlpha: tf.mul(sigma, -QUARTER), dSigma: tf.mul(alpha, QUARTER) };
   }
-  if (name !== 'vp') throw new ArgumentError('pathLevels: name', Object.keys(curves).join(', '), name);
   const range = VP_LAST_BETA - VP_FIRST_BETA;
   const logAlpha = tf.mul(t, tf.sub(tf.mul(t, -0.25 * range), 0.5 * VP_FIRST_BETA));
   const alpha = tf.exp(logAlpha);
@@ -104,7 +105,7 @@ export function shifted(t: number, shift: number): number {
  * @throws ArgumentError on an unknown name or unless `0 <= end < start <= 1`
  */
 export function flowPath(name: PathName, start = 1, end = 0): Path {
-  if (!Object.hasOwn(curves, name)) throw new ArgumentError('flowPath: name', Object.keys(curves).join(', '), name);
+  checkWord('flowPath: name', name, Object.keys(curves));
   if (!(0 <= end && end < start && start <= 1)) throw new ArgumentError('flowPath: start, end', '0 <= end < start <= 1', [start, end]);
   return {
     start,

@@ -9,7 +9,8 @@ import type { NoiseLevel } from './paths.js';
  * - `noise`: the noise (Ho et al. 2020)
  * - `score`: the gradient of the log density, `-noise / sigma`
  * - `start`: the clean sample
- * - `v`: `alpha noise - sigma clean` (Salimans and Ho 2022)
+ * - `v`: `alpha noise - sigma clean` (Salimans and Ho 2022); on the GVP path, and so for Gaussian diffusion, the velocity by another
+ *   measure of time
  */
 export type Prediction = 'velocity' | 'noise' | 'score' | 'start' | 'v';
 

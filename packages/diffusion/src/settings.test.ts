@@ -7,13 +7,14 @@ const flow: Required<FlowObjectiveOptions> = {
   times: { distribution: 'logit-normal', mean: 0.5, deviation: 2, stratified: true, shift: 3 },
 };
 const ddpm: Required<DdpmObjectiveOptions> = {
-  ...{ schedule: 'cosine', steps: 10, meanType: 'epsilon', varianceType: 'fixed-large', loss: 'mse', minSnr: 5, timesteps: 'uniform' },
+  ...{ schedule: 'cosine', steps: 10, prediction: 'noise', varianceType: 'fixed-large', loss: 'mse', minSnr: 5, timesteps: 'uniform' },
 };
 
 test('what options may hold is read as it is', () => {
   expect(parseObjective({ kind: 'flow', ...flow })).toEqual({ kind: 'flow', ...flow });
   expect(parseObjective({ kind: 'ddpm', ...ddpm })).toEqual({ kind: 'ddpm', ...ddpm });
   expect(parseObjective({ kind: 'ddpm', schedule: [0.1, 0.2] })).toEqual({ kind: 'ddpm', schedule: [0.1, 0.2] });
+  expect(parseObjective({ kind: 'ddpm', meanType: 'velocity' })).toEqual({ kind: 'ddpm', prediction: 'v' });
 });
 
 test.each<[object, string]>([

@@ -12,7 +12,7 @@ import {
   variants,
   word,
 } from '@dit-moe/tensor-ops/settings';
-import { type DdpmObjectiveOptions, type FlowObjectiveOptions, type ObjectiveOptions, objective } from './objectives.js';
+import { currentObjective, type DdpmObjectiveOptions, type FlowObjectiveOptions, type ObjectiveOptions, objective } from './objectives.js';
 import type { TimeSampling } from './time-sampling.js';
 
 const times = object(
@@ -43,10 +43,10 @@ export const ddpmFields = {
     ),
   ),
   steps: optional(integer('timesteps in training (default 1000)', { least: 1 })),
-  meanType: optional(
+  prediction: optional(
     word(
-      ['epsilon', 'start', 'previous', 'velocity'],
-      'what the model gives: the noise (epsilon, default, as DiT), the clean sample, that of the step before, or v',
+      ['noise', 'start', 'v', 'previous'],
+      'what the model gives: the noise (default, as DiT), the clean sample, v, or the mean of the step before',
     ),
   ),
   varianceType: optional(
@@ -73,13 +73,14 @@ export const ddpmFields = {
 export const objectiveSettings = variants('kind', { flow: flowFields, ddpm: ddpmFields }, 'what the model is trained for');
 
 /**
- * An objective's options from JSON.
+ * An objective's options from JSON, also as earlier versions named them (see {@link currentObjective}).
  * @param what they are called in errors
  * @throws SettingsError on unknown fields, wrong words, numbers out of range
  * @throws ArgumentError if fields do not fit each other, see {@link objective}
  */
 export function parseObjective(json: unknown, what = 'The objective'): ObjectiveOptions {
-  const options: ObjectiveOptions = parseSettings(objectiveSettings, json, what);
+  const current = typeof json === 'object' && json !== null ? currentObjective(json) : json;
+  const options: ObjectiveOptions = parseSettings(objectiveSettings, current, what);
   objective(options);
   return options;
 }

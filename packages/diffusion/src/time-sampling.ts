@@ -1,6 +1,7 @@
 /** Times to train a flow model at, from random numbers that the caller draws: so a step can be compiled and repeated. */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
+import { checkWord } from './words.js';
 
 /** How times are spread in training. */
 export interface TimeSampling {
@@ -18,8 +19,7 @@ export interface TimeSampling {
 
 /** @throws ArgumentError on an unknown distribution, a mean that is not finite, or a deviation or shift that is not positive */
 export function checkTimeSampling({ distribution = 'logit-normal', mean = 0, deviation = 1, shift = 1 }: TimeSampling): void {
-  if (distribution !== 'logit-normal' && distribution !== 'uniform')
-    throw new ArgumentError('times: distribution', 'logit-normal or uniform', distribution);
+  checkWord('times: distribution', distribution, ['logit-normal', 'uniform']);
   if (!Number.isFinite(mean)) throw new ArgumentError('times: mean', 'a finite number', mean);
   for (const [name, value] of Object.entries({ deviation, shift }))
     if (!(value > 0 && value < Number.POSITIVE_INFINITY)) throw new ArgumentError(`times: ${name}`, 'a positive number', value);

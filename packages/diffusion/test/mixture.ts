@@ -87,7 +87,7 @@ export function exactFlow(options: FlowOptions = {}): DiffusionModel {
 
 /** The mixture's Gaussian model, with an output for the variance if it is learned. */
 export function exactGaussian(options: GaussianDiffusionOptions = {}): DiffusionModel {
-  const doubled = ['learned', 'learned-range'].includes(options.varianceType ?? 'learned-range');
+  const doubled = ['learned', 'learned-range', undefined].includes(options.varianceType);
   const model: DiffusionModel = gaussianModel(
     exactDenoiser(() => model, doubled),
     options,

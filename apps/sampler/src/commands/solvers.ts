@@ -3,7 +3,7 @@ import { type Solver, solvers } from '@dit-moe/diffusion';
 
 /** The table as text or JSON. */
 export function solverTable(json: boolean): string {
-  const all = Object.entries(solvers as Record<string, Solver>).map(([name, { run: _, ...solver }]) => ({ name, ...solver }));
+  const all = Object.entries(solvers as Record<string, Solver>).map(([name, solver]) => ({ name, ...solver }));
   if (json) return JSON.stringify(all);
   const rows = [
     ['name', 'kind', 'order', 'evaluations/step', 'steps', 'grid', ''],

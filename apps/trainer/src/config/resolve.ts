@@ -1,7 +1,7 @@
 /** How preset, file and command-line overrides become one configuration. */
 import fs from 'node:fs';
 import path from 'node:path';
-import type { ObjectiveOptions } from '@dit-moe/diffusion';
+import { currentObjective, type ObjectiveOptions } from '@dit-moe/diffusion';
 import { type DitConfig, preset as ditPreset } from '@dit-moe/dit';
 import YAML from 'yaml';
 import { z } from 'zod';
@@ -50,7 +50,7 @@ export function resolveConfig(sources: ConfigSources): TrainConfig {
   for (const override of sources.overrides ?? []) raw = merge(raw, parseOverride(override));
   if (sources.data !== undefined) raw = merge(raw, { data: { path: path.resolve(sources.data) } });
   if (isObject(raw) && typeof raw['ema'] === 'number') raw = { ...raw, ema: [raw['ema']] };
-  if (isObject(raw) && isObject(raw['objective'])) raw = { ...raw, objective: { kind: 'flow', ...raw['objective'] } };
+  if (isObject(raw) && isObject(raw['objective'])) raw = { ...raw, objective: { kind: 'flow', ...currentObjective(raw['objective']) } };
   if (isObject(raw) && raw['model'] === undefined)
     throw new UsageError('The configuration has no model. Start from --preset digits, or give a file that describes one.');
   const result = configSchema.safeParse(raw);

@@ -81,7 +81,7 @@ const ddpm = z.strictObject({
   learnSigma: learnSigma.describe('learn the variance in a second half of output channels (default true)'),
   schedule: z.enum(['linear', 'cosine', 'squaredcos_cap_v2']).optional(),
   steps: positive.optional().describe('default 1000'),
-  meanType: z.enum(['epsilon', 'start', 'velocity']).optional(),
+  prediction: z.enum(['noise', 'start', 'v']).optional().describe('default noise'),
   loss: z.enum(['mse', 'rescaled-mse', 'kl', 'rescaled-kl']).optional(),
   minSnr: z.number().positive().optional().describe("limit of the weight of nearly clean samples (min-SNR; its paper's is 5)"),
   timesteps: z

@@ -5,6 +5,7 @@
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import type { NoiseLevel, Path } from '../paths.js';
 import { velocityWeights } from '../predictions.js';
+import { checkWord } from '../words.js';
 import { trapezoid } from './euler.js';
 import { type Combination, type LinearStep, pairs } from './linear-steps.js';
 
@@ -65,9 +66,8 @@ export function sdeLevels(path: Path, steps: number, { form = DEFAULT_FORM, last
  */
 export function sdeSteps(levels: readonly NoiseLevel[], options: SdeOptions = {}): LinearStep[] {
   const { form = DEFAULT_FORM, norm = 1, lastStep = 'mean', heun = false } = options;
-  if (!Object.hasOwn(diffusionForms, form)) throw new ArgumentError('sde: form', Object.keys(diffusionForms).join(', '), form);
-  if (!['mean', 'euler', 'tweedie', 'none'].includes(lastStep))
-    throw new ArgumentError('sde: lastStep', 'mean, euler, tweedie or none', lastStep);
+  checkWord('sde: form', form, Object.keys(diffusionForms));
+  checkWord('sde: lastStep', lastStep, ['mean', 'euler', 'tweedie', 'none']);
   if (!(norm >= 0 && norm < Number.POSITIVE_INFINITY)) throw new ArgumentError('sde: norm', 'a number >= 0', norm);
   const diffusion = (level: NoiseLevel): number => norm * diffusionForms[form](level);
   if (!Number.isFinite(diffusion(levels[0])))

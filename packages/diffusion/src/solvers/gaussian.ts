@@ -9,21 +9,20 @@ import type { PredictionOptions } from '../diffusion-model.js';
 import type { GaussianDiffusion } from '../gaussian-diffusion.js';
 import { drawNoise, evaluate, type SolverOptions, type SolverRun, type StepNoise } from './solver.js';
 
-export interface GaussianSamplingOptions extends SolverOptions, PredictionOptions {}
+export interface GaussianSamplingOptions extends SolverOptions, PredictionOptions {
+  /** Of every step but the last; `ddpm` needs it, and `ddim` with a positive `eta`. */
+  noise?: StepNoise;
+}
 
 /**
  * Ancestral (DDPM) sampling.
  * @param model its output has twice the channels if the variance is learned; it sees training timesteps
  * @param start noise `[B, C, ...]`; not disposed
- * @param noise for every step but the last
+ * @throws ArgumentError without `noise`
  */
-export function ddpm(
-  diffusion: GaussianDiffusion,
-  model: Denoiser,
-  start: tf.Tensor,
-  noise: StepNoise,
-  options: GaussianSamplingOptions = {},
-): SolverRun {
+export function ddpm(diffusion: GaussianDiffusion, model: Denoiser, start: tf.Tensor, options: GaussianSamplingOptions): SolverRun {
+  const { noise } = options;
+  if (noise === undefined) throw new ArgumentError('ddpm: noise', 'a function that gives noise', 'undefined');
   return loop(diffusion, model, start, options, descending(diffusion.steps), (output, x, t, gradient, step) => {
     const reverse = diffusion.reverseStep(output, x, t, options);
     const mean = gradient === undefined ? reverse.mean : tf.add(reverse.mean, tf.mul(reverse.variance, gradient));
@@ -32,10 +31,9 @@ export function ddpm(
   });
 }
 
-/** With `eta` 0 (default) deterministic; with 1 as random as ancestral sampling, and `noise` is needed. */
 export interface DdimOptions extends GaussianSamplingOptions {
+  /** 0 (default): deterministic; 1: as random as ancestral sampling. */
   eta?: number;
-  noise?: StepNoise;
 }
 
 /**
@@ -106,7 +104,8 @@ async function* loop(
       const level = diffusion.level(t);
       outputs = [await evaluate(model, x, level, step + 1)];
       if (gradient !== undefined) outputs.push(await evaluate(gradient, x, level, step + 1));
-      const [next, predicted] = tf.tidy(() => update(outputs[0], x, t, outputs[1], step));
+      // What the model gave may be the result itself, such as the previous step's mean: the state gets a copy of its own.
+      const [next, predicted] = tf.tidy(() => update(outputs[0], x, t, outputs[1], step).map((result) => result.clone()));
       tf.dispose([x, ...outputs, ...(clean === undefined ? [] : [clean])]);
       [x, clean, outputs] = [next, predicted, []];
       yield { step: step + 1, steps: order.length, time: level.time, x, clean };

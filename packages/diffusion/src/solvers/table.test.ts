@@ -46,15 +46,15 @@ describe('Gaussian models', () => {
     const same = async (run: ReturnType<typeof sample>, reference: ReturnType<typeof sample>) =>
       expect(difference(await (await finish(run)).data(), await (await finish(reference)).data())).toBe(0);
     const process = (spacing: string) => new GaussianDiffusion({ spacing });
-    await same(sample(model, points(3), { solver: 'ddpm', steps: 20, noise }), ddpm(process('20'), model.denoiser, points(3), noise));
+    await same(sample(model, points(3), { solver: 'ddpm', steps: 20, noise }), ddpm(process('20'), model.denoiser, points(3), { noise }));
     await same(sample(model, points(3), { solver: 'ddim', spacing: 'ddim20' }), ddim(process('ddim20'), model.denoiser, points(3)));
   });
 
   test('every prediction leads to the same samples', async () => {
     const end = async (model: DiffusionModel) => (await finish(sample(model, points(32), { solver: 'dpm++2m', steps: 12 }))).data();
     const expected = await end(exactGaussian());
-    for (const meanType of ['start', 'velocity'] as const)
-      expect(difference(await end(exactGaussian({ meanType, varianceType: 'fixed-small' })), expected)).toBeLessThan(1e-3);
+    for (const prediction of ['start', 'v'] as const)
+      expect(difference(await end(exactGaussian({ prediction, varianceType: 'fixed-small' })), expected)).toBeLessThan(1e-3);
   });
 
   test('the path tells trained timesteps exactly', () => {
@@ -65,7 +65,7 @@ describe('Gaussian models', () => {
   });
 
   test('a model of the previous step’s mean is served by its own samplers only', async () => {
-    const model = gaussianModel((x) => tf.mul(x, 0.9), { meanType: 'previous', varianceType: 'fixed-small', steps: 50 });
+    const model = gaussianModel((x) => tf.mul(x, 0.9), { prediction: 'previous', steps: 50 });
     expect((await finish(sample(model, points(2), { solver: 'ddim', steps: 10 }))).shape).toEqual([2, 2]);
     await expect(finish(sample(model, points(2), { solver: 'euler', steps: 5 }))).rejects.toThrow(/ddpm or ddim/);
   });
@@ -197,12 +197,12 @@ describe('objectives', () => {
   });
 
   test('ddpm: the perfect model of noise, clean sample and v has no loss; min-SNR weighs the error', () => {
-    for (const meanType of ['epsilon', 'start', 'velocity', 'previous'] as const) {
-      const { draw, noisy, losses, learnsVariance } = objective({ kind: 'ddpm', meanType, varianceType: 'fixed-small' });
+    for (const prediction of ['noise', 'start', 'v', 'previous'] as const) {
+      const { draw, noisy, losses, learnsVariance } = objective({ kind: 'ddpm', prediction, varianceType: 'fixed-small' });
       expect(learnsVariance).toBe(false);
       const drawn = draw(batch);
       const { x } = noisy(clean(), noise(), drawn);
-      const target = new GaussianDiffusion({ meanType }).target(clean(), x, drawn, noise());
+      const target = new GaussianDiffusion({ prediction }).target(clean(), x, drawn, noise());
       expect(Math.max(...losses(target, clean(), noise(), drawn).loss.dataSync())).toBe(0);
     }
     const plain = objective({ kind: 'ddpm', varianceType: 'fixed-small' });
@@ -254,6 +254,17 @@ describe('objectives', () => {
     expect(objective({ kind: 'ddpm' }).observe).toBeUndefined();
   });
 
+  test('ddpm: options of earlier versions mean what they meant', () => {
+    for (const [meanType, prediction] of [
+      ['epsilon', 'noise'],
+      ['velocity', 'v'],
+      ['start', 'start'],
+    ] as const) {
+      const old = { kind: 'ddpm', meanType, steps: 100 } as Parameters<typeof objective>[0];
+      expect(objective(old).model((x) => x)).toMatchObject({ prediction, gaussian: { steps: 100 } });
+    }
+  });
+
   test('ddpm learns a variance by default, and its terms are named', () => {
     const { losses, learnsVariance } = objective({ kind: 'ddpm' });
     expect(learnsVariance).toBe(true);
@@ -271,6 +282,9 @@ describe('objectives', () => {
     [{ kind: 'flow', cosine: 1, prediction: 'noise' }, /velocity/],
     [{ kind: 'flow', path: 'straight' }, /linear, gvp, vp/],
     [{ kind: 'flow', prediction: 'v' }, /prediction/],
+    [{ kind: 'ddpm', prediction: 'velocity' }, /prediction/],
+    [{ kind: 'ddpm', loss: 'rescaled_mse' }, /loss.*Did you mean rescaled-mse\?/],
+    [{ kind: 'flow', path: 'liner' }, /Did you mean linear\?/],
   ])('%o is refused', (options, message) => {
     expect(() => objective(options as unknown as Parameters<typeof objective>[0])).toThrow(message);
   });

@@ -1,10 +1,11 @@
 /** Every solver by name, for flow models and Gaussian models alike, and the one function that runs them. */
-import { ArgumentError } from '@dit-moe/tensor-ops';
 import type * as tf from '@tensorflow/tfjs-core';
+import type { Denoiser } from '../denoiser.js';
 import type { DiffusionModel, PredictionOptions } from '../diffusion-model.js';
 import { GaussianDiffusion } from '../gaussian-diffusion.js';
 import { type GridName, type GridOptions, levels } from '../grids.js';
-import type { NoiseLevel } from '../paths.js';
+import type { NoiseLevel, Path } from '../paths.js';
+import { checkWord } from '../words.js';
 import { ddimSteps } from './ddim.js';
 import { type AdaptiveOptions, dormandPrince } from './dormand-prince.js';
 import { dpmSolverSteps } from './dpm-solver.js';
@@ -30,6 +31,7 @@ export interface SolveOptions
   spacing?: string;
 }
 
+/** A solver: what people choose it by, and how it runs. */
 export interface Solver {
   /** One line for people. */
   title: string;
@@ -43,64 +45,12 @@ export interface Solver {
   steps?: number;
   /** Default grid: the one with the smallest error at 10 to 20 evaluations, and the reference's for its own samplers. */
   grid: GridName;
-  run(model: DiffusionModel, start: tf.Tensor, options: SolveOptions): SolverRun;
-}
-
-type Steps = (levels: readonly NoiseLevel[], options: SolveOptions) => LinearStep[];
-
-/** The solvers of the reverse SDE, whose grid is their own unless one is asked for. */
-function reverseSde(evaluationsPerStep: number, steps: number, title: string, heun: boolean): Solver {
-  const plan: Steps = (at, options) => sdeSteps(at, { ...options, heun });
-  const solver = fixed('sde', 1, evaluationsPerStep, steps, 'uniform', title, plan);
-  return {
-    ...solver,
-    run(model, start, options) {
-      if (options.grid !== undefined || options.shift !== undefined) return solver.run(model, start, options);
-      return runSteps(model, start, plan(sdeLevels(model.path, options.steps ?? steps, options), options), options);
-    },
-  };
-}
-
-/** A solver whose steps are known beforehand. */
-function fixed(
-  kind: 'ode' | 'sde',
-  order: number,
-  evaluationsPerStep: number,
-  steps: number,
-  grid: GridName,
-  title: string,
-  plan: Steps,
-): Solver {
-  return {
-    title,
-    kind,
-    order,
-    evaluationsPerStep,
-    steps,
-    grid,
-    run(model, start, options) {
-      // A shift is one of the uniform grid.
-      const usual = options.shift === undefined ? grid : 'uniform';
-      const at = levels(model.path, { steps: options.steps ?? steps, grid: options.grid ?? usual, shift: options.shift });
-      return runSteps(model, start, plan(at, options), options);
-    },
-  };
-}
-
-/** DDPM and DDIM of Gaussian models: the reference's own loops, which know learned variances. */
-function ancestral(solver: Solver, sampler: 'ddpm' | 'ddim'): Solver {
-  return {
-    ...solver,
-    run(model, start, options) {
-      if (model.gaussian === undefined || (options.grid ?? 'uniform') !== 'uniform' || (options.shift ?? 1) !== 1)
-        return solver.run(model, start, options);
-      const diffusion = new GaussianDiffusion({ ...model.gaussian, spacing: options.spacing ?? String(options.steps ?? solver.steps) });
-      const { noise } = options;
-      if (sampler === 'ddim') return ddim(diffusion, model.denoiser, start, options);
-      if (noise === undefined) throw new ArgumentError('ddpm: noise', 'a function that gives noise', 'undefined');
-      return ddpm(diffusion, model.denoiser, start, noise, options);
-    },
-  };
+  /** The steps along given levels; undefined where the solver chooses. */
+  plan?(levels: readonly NoiseLevel[], options: SolveOptions): LinearStep[];
+  /** Its own levels where neither `grid` nor `shift` is asked for. */
+  levels?(path: Path, steps: number, options: SolveOptions): NoiseLevel[];
+  /** The reference's own loop for Gaussian models, which knows learned variances; it serves the uniform grid without a shift. */
+  gaussian?(diffusion: GaussianDiffusion, model: Denoiser, start: tf.Tensor, options: SolveOptions): SolverRun;
 }
 
 /**
@@ -108,33 +58,134 @@ function ancestral(solver: Solver, sampler: 'ddpm' | 'ddim'): Solver {
  * latter, and the same idea on the flow's path for the former.
  */
 export const solvers = {
-  euler: fixed('ode', 1, 1, 50, 'uniform', 'Euler; DiT-MoE’s sampler of flow models', (at) => eulerSteps(at)),
-  heun: fixed('ode', 2, 2, 25, 'exponential', 'Heun: Euler with a correction', (at) => heunSteps(at)),
+  euler: {
+    title: 'Euler; DiT-MoE’s sampler of flow models',
+    kind: 'ode',
+    order: 1,
+    evaluationsPerStep: 1,
+    steps: 50,
+    grid: 'uniform',
+    plan: (at) => eulerSteps(at),
+  },
+  heun: {
+    title: 'Heun: Euler with a correction',
+    kind: 'ode',
+    order: 2,
+    evaluationsPerStep: 2,
+    steps: 25,
+    grid: 'exponential',
+    plan: (at) => heunSteps(at),
+  },
   dopri5: {
     title: 'Dormand-Prince 5(4): chooses its steps by the tolerances',
     kind: 'ode',
     order: 5,
     evaluationsPerStep: 6,
     grid: 'uniform',
-    run: dormandPrince,
   },
-  ddpm: ancestral(
-    fixed('sde', 1, 1, 250, 'uniform', 'ancestral sampling; DiT-MoE’s sampler of Gaussian models', (at) => ddimSteps(at, 1)),
-    'ddpm',
-  ),
-  ddim: ancestral(
-    fixed('ode', 1, 1, 50, 'uniform', 'DDIM; eta above 0 draws noise anew', (at, { eta }) => ddimSteps(at, eta)),
-    'ddim',
-  ),
-  'dpm++2m': fixed('ode', 2, 1, 20, 'exponential', 'DPM-Solver++(2M)', (at) => dpmSolverSteps(at)),
-  'dpm++3m': fixed('ode', 2, 1, 20, 'exponential', 'DPM-Solver++(3M)', (at) => dpmSolverSteps(at, { order: 3 })),
-  'dpm++2m-sde': fixed('sde', 2, 1, 50, 'exponential', 'DPM-Solver++(2M) SDE', (at, { eta = 1 }) => dpmSolverSteps(at, { eta })),
-  'dpm++3m-sde': fixed('sde', 2, 1, 50, 'exponential', 'DPM-Solver++(3M) SDE', (at, { eta = 1 }) => dpmSolverSteps(at, { order: 3, eta })),
-  unipc: fixed('ode', 3, 1, 20, 'exponential', 'UniPC of order 2, B2(h)', (at) => uniPcSteps(at)),
-  'unipc-bh1': fixed('ode', 3, 1, 20, 'exponential', 'UniPC of order 2, B1(h)', (at) => uniPcSteps(at, { variant: 'bh1' })),
-  unipc3: fixed('ode', 3, 1, 20, 'exponential', 'UniPC of order 3, B2(h)', (at) => uniPcSteps(at, { order: 3 })),
-  'euler-maruyama': reverseSde(1, 250, 'Euler-Maruyama on the reverse SDE', false),
-  'sde-heun': reverseSde(2, 125, 'Heun on the reverse SDE', true),
+  ddpm: {
+    title: 'ancestral sampling; DiT-MoE’s sampler of Gaussian models',
+    kind: 'sde',
+    order: 1,
+    evaluationsPerStep: 1,
+    steps: 250,
+    grid: 'uniform',
+    plan: (at) => ddimSteps(at, 1),
+    gaussian: ddpm,
+  },
+  ddim: {
+    title: 'DDIM; eta above 0 draws noise anew',
+    kind: 'ode',
+    order: 1,
+    evaluationsPerStep: 1,
+    steps: 50,
+    grid: 'uniform',
+    plan: (at, { eta }) => ddimSteps(at, eta),
+    gaussian: ddim,
+  },
+  'dpm++2m': {
+    title: 'DPM-Solver++(2M)',
+    kind: 'ode',
+    order: 2,
+    evaluationsPerStep: 1,
+    steps: 20,
+    grid: 'exponential',
+    plan: (at) => dpmSolverSteps(at),
+  },
+  'dpm++3m': {
+    title: 'DPM-Solver++(3M)',
+    kind: 'ode',
+    order: 2,
+    evaluationsPerStep: 1,
+    steps: 20,
+    grid: 'exponential',
+    plan: (at) => dpmSolverSteps(at, { order: 3 }),
+  },
+  'dpm++2m-sde': {
+    title: 'DPM-Solver++(2M) SDE',
+    kind: 'sde',
+    order: 2,
+    evaluationsPerStep: 1,
+    steps: 50,
+    grid: 'exponential',
+    plan: (at, { eta = 1 }) => dpmSolverSteps(at, { eta }),
+  },
+  'dpm++3m-sde': {
+    title: 'DPM-Solver++(3M) SDE',
+    kind: 'sde',
+    order: 2,
+    evaluationsPerStep: 1,
+    steps: 50,
+    grid: 'exponential',
+    plan: (at, { eta = 1 }) => dpmSolverSteps(at, { order: 3, eta }),
+  },
+  unipc: {
+    title: 'UniPC of order 2, B2(h)',
+    kind: 'ode',
+    order: 3,
+    evaluationsPerStep: 1,
+    steps: 20,
+    grid: 'exponential',
+    plan: (at) => uniPcSteps(at),
+  },
+  'unipc-bh1': {
+    title: 'UniPC of order 2, B1(h)',
+    kind: 'ode',
+    order: 3,
+    evaluationsPerStep: 1,
+    steps: 20,
+    grid: 'exponential',
+    plan: (at) => uniPcSteps(at, { variant: 'bh1' }),
+  },
+  unipc3: {
+    title: 'UniPC of order 3, B2(h)',
+    kind: 'ode',
+    order: 3,
+    evaluationsPerStep: 1,
+    steps: 20,
+    grid: 'exponential',
+    plan: (at) => uniPcSteps(at, { order: 3 }),
+  },
+  'euler-maruyama': {
+    title: 'Euler-Maruyama on the reverse SDE',
+    kind: 'sde',
+    order: 1,
+    evaluationsPerStep: 1,
+    steps: 250,
+    grid: 'uniform',
+    plan: (at, options) => sdeSteps(at, { ...options, heun: false }),
+    levels: sdeLevels,
+  },
+  'sde-heun': {
+    title: 'Heun on the reverse SDE',
+    kind: 'sde',
+    order: 1,
+    evaluationsPerStep: 2,
+    steps: 125,
+    grid: 'uniform',
+    plan: (at, options) => sdeSteps(at, { ...options, heun: true }),
+    levels: sdeLevels,
+  },
 } as const satisfies Record<string, Solver>;
 export type SolverName = keyof typeof solvers;
 
@@ -144,9 +195,24 @@ export type SolverName = keyof typeof solvers;
  * @throws ArgumentError on an unknown solver, options outside of what it takes, or a stochastic solver without noise
  * @throws NotFiniteError if the model gives NaN or infinity
  */
-export function sample(model: DiffusionModel, start: tf.Tensor, { solver, ...options }: SolveOptions & { solver: SolverName }): SolverRun {
-  if (!Object.hasOwn(solvers, solver)) throw new ArgumentError('sample: solver', Object.keys(solvers).join(', '), solver);
-  return (solvers[solver] as Solver).run(model, start, options);
+export function sample(
+  model: DiffusionModel,
+  start: tf.Tensor,
+  { solver: name, ...options }: SolveOptions & { solver: SolverName },
+): SolverRun {
+  checkWord('sample: solver', name, Object.keys(solvers));
+  const solver: Solver = solvers[name];
+  if (solver.plan === undefined) return dormandPrince(model, start, options);
+  const { steps = solver.steps!, grid, shift } = options;
+  if (model.gaussian !== undefined && solver.gaussian !== undefined && (grid ?? 'uniform') === 'uniform' && (shift ?? 1) === 1) {
+    const diffusion = new GaussianDiffusion({ ...model.gaussian, spacing: options.spacing ?? String(steps) });
+    return solver.gaussian(diffusion, model.denoiser, start, options);
+  }
+  const own = grid === undefined && shift === undefined ? solver.levels : undefined;
+  // A shift is one of the uniform grid.
+  const usual = shift === undefined ? solver.grid : 'uniform';
+  const at = own?.(model.path, steps, options) ?? levels(model.path, { steps, grid: grid ?? usual, shift });
+  return runSteps(model, start, solver.plan(at, options), options);
 }
 
 /** What the reference does with its two kinds of models. */

@@ -4,6 +4,7 @@
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import type { NoiseLevel } from '../paths.js';
+import { checkWord } from '../words.js';
 import { stepWidths, usableOrder } from './dpm-solver.js';
 import { type LinearStep, pairs } from './linear-steps.js';
 
@@ -20,7 +21,7 @@ export interface UniPcOptions {
  */
 export function uniPcSteps(levels: readonly NoiseLevel[], { order = 2, variant = 'bh2' }: UniPcOptions = {}): LinearStep[] {
   if (![1, 2, 3].includes(order)) throw new ArgumentError('uniPc: order', '1, 2 or 3', order);
-  if (!['bh1', 'bh2'].includes(variant)) throw new ArgumentError('uniPc: variant', 'bh1 or bh2', variant);
+  checkWord('uniPc: variant', variant, ['bh1', 'bh2']);
   const widths = stepWidths(levels);
   return pairs(levels).map(([from, to], i) => {
     const h = widths[i];
