@@ -260,7 +260,7 @@ try {
   if (error instanceof CommanderError) code = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
   else if (DitMoeError.isInstance(error)) {
     console.error(`error: ${error.message}`);
-    const codes: Record<string, number> = { E_BACKEND: exitCodes.backend, E_ARGUMENT: exitCodes.usage };
+    const codes: Record<string, number> = { E_BACKEND: exitCodes.backend, E_ARGUMENT: exitCodes.usage, E_SETTINGS: exitCodes.usage };
     code = error instanceof TrainerError ? error.exitCode : (codes[error.code] ?? exitCodes.failure);
   } else {
     console.error(error);

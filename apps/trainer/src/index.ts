@@ -1,7 +1,7 @@
 export { learningRateAt } from './config/learning-rate.js';
 export { presets } from './config/presets.js';
-export { modelConfig, resolveConfig } from './config/resolve.js';
-export { configSchema, jsonSchema, type TrainConfig } from './config/schema.js';
+export { modelConfig, parseConfig, resolveConfig } from './config/resolve.js';
+export { jsonSchema, type TrainConfig, trainSettings } from './config/schema.js';
 export { openData } from './data/open.js';
 export type { DataSource } from './data/source.js';
 export * from './errors.js';

@@ -7,21 +7,26 @@ import YAML from 'yaml';
 import { learningRateAt } from './learning-rate.js';
 import { presets } from './presets.js';
 import { modelConfig, resolveConfig } from './resolve.js';
-import { configSchema, jsonSchema } from './schema.js';
+import { jsonSchema, trainSettings } from './schema.js';
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'config-'));
 afterAll(() => fs.rmSync(folder, { recursive: true }));
 
 test.each([
-  [['steps=many'], /number[\s\S]*at steps/],
-  [['stepz=3'], /stepz[\s\S]*Settings: .*steps, /],
-  [['model.moe.expert=3'], /Settings of model\.moe: numExperts, topK/],
-  [['objective.pth=linear'], /Settings of objective: kind, .*path/],
+  [['steps=many'], /steps: expected an integer of at least 1, found "many"/],
+  [['batchsize=3'], /batchsize: is not a setting\. Did you mean batchSize\?/],
+  [['model.norm=rsm'], /model\.norm: .* Did you mean rms\?/],
+  [['stepz=3'], /stepz: is not a setting\. Did you mean steps\?/],
+  [['qqq=3'], /qqq: is not a setting\. Settings: .*steps, /],
+  [['model.moe.expert=3'], /Did you mean model\.moe\.experts\?/],
+  [['model.moe.zzz=3'], /Settings of model\.moe: numExperts, topK/],
+  [['objective.pth=linear'], /Did you mean objective\.path\?/],
+  [['objective.kind=fow'], /objective\.kind: expected flow or ddpm/],
   [['optimizer.learningRate=-1'], /optimizer\.learningRate/],
-  [['batchSize=5', 'accumulation=2'], /multiple of accumulation/],
+  [['batchSize=5', 'accumulation=2'], /accumulation: expected a divisor of batchSize 5, found 2/],
   [['steps'], /key=value/],
   [['model=[1'], /not YAML/],
-  [['ema=[0.9,0.9]'], /twice/],
+  [['ema=[0.9,0.9]'], /ema: expected every rate once/],
   [['checkpoints.keep=1'], /checkpoints\.keep/],
 ])('%s is refused', (overrides, message) => {
   expect(() => resolveConfig({ preset: 'digits', overrides })).toThrow(message);
@@ -75,8 +80,26 @@ test('the paper and its code differ where they do, and have the published sizes'
 test('the schema for editors accepts what the presets say and names every setting', () => {
   const schema = jsonSchema() as { properties: Record<string, unknown>; additionalProperties: boolean };
   expect(schema.additionalProperties).toBe(false);
-  expect(Object.keys(schema.properties).sort()).toEqual(Object.keys(configSchema.shape).sort());
+  expect(Object.keys(schema.properties).sort()).toEqual(Object.keys(trainSettings.fields).sort());
   expect(JSON.stringify(schema)).toContain('bf16');
+});
+
+test('every setting has a description, however deep', () => {
+  type Node = { description?: string; properties?: Record<string, Node>; oneOf?: Node[]; anyOf?: Node[] };
+  const found: string[] = [];
+  let count = 0;
+  const visit = ({ properties = {}, oneOf = [], anyOf = [] }: Node, at: string): void => {
+    for (const [name, node] of Object.entries(properties)) {
+      count++;
+      // The word that tells the variants apart is described with them.
+      if (!/\w/.test(node.description ?? '') && `${at}.${name}` !== '.objective.kind') found.push(`${at}.${name}`);
+      visit(node, `${at}.${name}`);
+    }
+    for (const variant of [...oneOf, ...anyOf]) visit(variant, at);
+  };
+  visit(jsonSchema() as Node, '');
+  expect(found).toEqual([]);
+  expect(count).toBeGreaterThan(100);
 });
 
 test('the learning rate warms up, then stays or falls', () => {

@@ -3,11 +3,11 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { currentObjective, type ObjectiveOptions } from '@dit-moe/diffusion';
 import { type DitConfig, preset as ditPreset } from '@dit-moe/dit';
+import { nearest, parseSettings, SettingsError } from '@dit-moe/tensor-ops/settings';
 import YAML from 'yaml';
-import { z } from 'zod';
 import { UsageError } from '../errors.js';
 import { presets } from './presets.js';
-import { configSchema, jsonSchema, type TrainConfig } from './schema.js';
+import { type TrainConfig, trainSettings } from './schema.js';
 
 const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
 
@@ -35,44 +35,42 @@ export interface ConfigSources {
 
 /**
  * The configuration from preset, file and overrides, the later ones winning.
- * @throws UsageError naming the field, what was expected and what was found
+ * @throws UsageError if preset, file or an override cannot be read
+ * @throws SettingsError naming the field, what was expected and what was found
  */
 export function resolveConfig(sources: ConfigSources): TrainConfig {
   const { preset: inFile, ...file } = sources.file === undefined ? {} : readFile(sources.file);
   const name = sources.preset ?? inFile;
   let raw: unknown = {};
   if (name !== undefined) {
-    if (typeof name !== 'string' || !Object.hasOwn(presets, name))
-      throw new UsageError(`There is no preset "${name}"; choose one of ${Object.keys(presets).join(', ')}.`);
+    if (typeof name !== 'string' || !Object.hasOwn(presets, name)) {
+      const meant = nearest(String(name), Object.keys(presets));
+      const help = meant === undefined ? `Choose one of ${Object.keys(presets).join(', ')}.` : `Did you mean ${meant}?`;
+      throw new UsageError(`There is no preset "${name}". ${help}`);
+    }
     raw = presets[name];
   }
   raw = merge(raw, file);
   for (const override of sources.overrides ?? []) raw = merge(raw, parseOverride(override));
   if (sources.data !== undefined) raw = merge(raw, { data: { path: path.resolve(sources.data) } });
   if (isObject(raw) && typeof raw['ema'] === 'number') raw = { ...raw, ema: [raw['ema']] };
-  if (isObject(raw) && isObject(raw['objective'])) raw = { ...raw, objective: { kind: 'flow', ...currentObjective(raw['objective']) } };
   if (isObject(raw) && raw['model'] === undefined)
     throw new UsageError('The configuration has no model. Start from --preset digits, or give a file that describes one.');
-  const result = configSchema.safeParse(raw);
-  if (!result.success) throw new UsageError(`The configuration is not valid:\n${z.prettifyError(result.error)}${knownKeys(result.error)}`);
-  const config = result.data;
-  if (config.batchSize % config.accumulation !== 0)
-    throw new UsageError(`batchSize ${config.batchSize} must be a multiple of accumulation ${config.accumulation}.`);
-  if (new Set(config.ema).size < config.ema.length) throw new UsageError(`ema [${config.ema}] names a rate twice.`);
-  return config;
+  return parseConfig(raw);
 }
 
-/** What could have been meant by keys that do not exist. */
-function knownKeys({ issues }: z.ZodError): string {
-  const lines = issues.flatMap((issue) => {
-    if (issue.code !== 'unrecognized_keys') return [];
-    let schema: { properties?: Record<string, unknown>; anyOf?: unknown[]; oneOf?: unknown[] } = jsonSchema();
-    for (const key of issue.path) schema = (schema.properties?.[String(key)] ?? {}) as typeof schema;
-    const variants = [schema, ...(schema.anyOf ?? []), ...(schema.oneOf ?? [])] as (typeof schema)[];
-    const keys = [...new Set(variants.flatMap(({ properties }) => Object.keys(properties ?? {})))];
-    return [`  Settings${issue.path.length === 0 ? '' : ` of ${issue.path.join('.')}`}: ${keys.join(', ')}`];
-  });
-  return lines.map((line) => `\n${line}`).join('');
+/**
+ * A configuration from JSON, also of an earlier version, with everything that is left out.
+ * @throws SettingsError naming what is wrong
+ */
+export function parseConfig(json: unknown, what = 'The configuration'): TrainConfig {
+  const current = isObject(json) && isObject(json['objective']) ? { ...json, objective: currentObjective(json['objective']) } : json;
+  const config = parseSettings(trainSettings, current, what);
+  const { batchSize, accumulation, ema } = config;
+  if (batchSize % accumulation !== 0)
+    throw new SettingsError(what, [{ at: 'accumulation', expected: `a divisor of batchSize ${batchSize}`, found: accumulation }]);
+  if (new Set(ema).size < ema.length) throw new SettingsError(what, [{ at: 'ema', expected: 'every rate once', found: ema }]);
+  return config;
 }
 
 function readFile(file: string): Record<string, unknown> {

@@ -1,178 +1,202 @@
-/** Everything that determines a run, as one validated object. Texts given to `describe` reach editors through the JSON schema. */
-import { type SolverName, solvers } from '@dit-moe/diffusion';
-import { z } from 'zod';
+/** Everything that determines a run, as one validated object; the descriptions reach editors through the JSON schema. */
+import { ddpmFields, flowFields, type SolverName, solvers } from '@dit-moe/diffusion';
+import { ditSettings, moeSettings } from '@dit-moe/dit';
+import {
+  flag,
+  integer,
+  type JsonSchema,
+  list,
+  number,
+  object,
+  optional,
+  partial,
+  section,
+  text,
+  type ValueOf,
+  variants,
+  withDefault,
+  word,
+} from '@dit-moe/tensor-ops/settings';
 
-const positive = z.number().int().positive();
-const nonnegative = z.number().int().nonnegative();
-const share = z.number().min(0).max(1);
+const positive = (description: string) => integer(description, { least: 1 });
+const nonnegative = (description: string) => integer(description, { least: 0 });
+const share = (description: string) => number(description, { least: 0, most: 1 });
 
-const data = z.strictObject({
-  kind: z
-    .enum(['images', 'latents'])
-    .default('images')
-    .describe('images: a folder per class, WebDataset tar shards or parquet files; latents: what `encode` wrote'),
-  path: z.string().optional().describe('file or folder; --data sets it'),
-  size: positive.optional().describe('height and width in pixels (default: those of the first image); latents have their own'),
-  channels: z
-    .union([z.literal(1), z.literal(3)])
-    .default(3)
-    .describe('1 (grey) or 3 (RGB); latents have their own'),
-  flip: z.boolean().default(false).describe('mirror half of the images'),
-  memory: nonnegative.default(2048).describe('MiB of decoded images kept in memory; a larger set is decoded again in every epoch'),
-  prefetch: positive.default(2).describe('batches prepared ahead of the step'),
-  maxUnreadable: share.default(0.01).describe('share of images that may be unreadable before the run refuses to start'),
-});
+const data = section(
+  {
+    kind: withDefault(
+      word(['images', 'latents'], 'images: a folder per class, WebDataset tar shards or parquet files; latents: what `encode` wrote'),
+      'images',
+    ),
+    path: optional(text('file or folder; --data sets it')),
+    size: optional(positive('height and width in pixels (default: those of the first image); latents have their own')),
+    channels: withDefault(word([1, 3], '1 (grey) or 3 (RGB); latents have their own'), 3),
+    flip: withDefault(flag('mirror half of the images'), false),
+    memory: withDefault(nonnegative('MiB of decoded images kept in memory; a larger set is decoded again in every epoch'), 2048),
+    prefetch: withDefault(positive('batches prepared ahead of the step'), 2),
+    maxUnreadable: withDefault(share('share of images that may be unreadable before the run refuses to start'), 0.01),
+  },
+  'what is trained on',
+);
 
-const moe = z.strictObject({
-  numExperts: positive,
-  topK: positive,
-  expertRatio: z.number().positive().default(4).describe('hidden width of a routed expert as a multiple of hiddenSize'),
-  sharedRatio: z.number().nonnegative().default(2).describe('hidden width of the shared expert as a multiple of hiddenSize; 0 for none'),
-  balanceAlpha: z.number().nonnegative().default(0.01).describe('weight of the balance loss (0.005 in the paper, 0.01 in its code)'),
-  layers: z
-    .union([z.enum(['all', 'deepHalf', 'shallowHalf']), z.strictObject({ every: positive }), z.array(nonnegative).min(1)])
-    .optional()
-    .describe('blocks with experts; the others are dense (default all)'),
-  scoreFunction: z.enum(['softmax', 'sigmoid', 'identity']).optional(),
-  experts: z.enum(['swiglu', 'gelu']).optional(),
-  normalizeTopK: z.boolean().optional().describe('divide the weights of a token by their sum (default false, as DiT-MoE)'),
-  weightScale: z.number().positive().optional(),
-  balanceOver: z.enum(['batch', 'image']).default('batch').describe('balance over the tokens of the micro-batch, or within each image'),
-});
+/** The rest of the model follows from data and objective. */
+const { inputSize: _size, inChannels: _channels, numClasses: _classes, learnSigma: _sigma, moe: _moe, ...modelFields } = ditSettings.fields;
+const { expertRatio, sharedRatio, balanceAlpha, balanceOver } = moeSettings.fields;
+const model = object(
+  {
+    preset: optional(text('a published size such as S/2-8E2A; the other fields override it')),
+    ...partial(modelFields),
+    moe: optional(
+      object(
+        {
+          ...moeSettings.fields,
+          expertRatio: withDefault(expertRatio, 4),
+          sharedRatio: withDefault(sharedRatio, 2),
+          balanceAlpha: withDefault(balanceAlpha, 0.01),
+          balanceOver: withDefault(balanceOver, 'batch'),
+        },
+        'experts in place of dense feed-forward layers (default: none, or those of the preset)',
+      ),
+    ),
+  },
+  'the diffusion transformer; its inputs, outputs and classes follow from data and objective',
+);
 
-const model = z.strictObject({
-  preset: z.string().optional().describe('a published size such as S/2-8E2A; the other fields override it'),
-  patchSize: positive.optional(),
-  hiddenSize: positive.optional(),
-  depth: positive.optional(),
-  numHeads: positive.optional(),
-  mlpRatio: z.number().positive().optional(),
-  qkNorm: z.boolean().optional(),
-  norm: z.enum(['layer', 'rms']).optional(),
-  rotary: z.boolean().optional(),
-  mlp: z.enum(['gelu', 'swiglu']).optional(),
-  moe: moe.optional(),
-});
+const { varianceType: _variance, ...gaussianFields } = ddpmFields;
+const objective = variants(
+  'kind',
+  {
+    flow: {
+      timeScale: withDefault(number('the model sees t in [0, 1] times this (1 in the reference)', { above: 0 }), 1),
+      learnSigma: optional(
+        flag('twice the output channels, of which the second half is not used, as published flow models (default false)'),
+      ),
+      ...flowFields,
+    },
+    ddpm: {
+      learnSigma: optional(flag('learn the variance in a second half of output channels (default true)')),
+      ...gaussianFields,
+    },
+  },
+  "what the model is trained for: flow matching, whose defaults are the rectified flow of DiT-MoE, or Gaussian diffusion, whose defaults are DiT's",
+  'flow',
+);
 
-const learnSigma = z.boolean().optional();
-const flow = z.strictObject({
-  kind: z.literal('flow').describe('flow matching; the defaults are the rectified flow of DiT-MoE'),
-  timeScale: z.number().positive().default(1).describe('the model sees t in [0, 1] times this (1 in the reference)'),
-  learnSigma: learnSigma.describe(
-    'twice the output channels, of which the second half is not used, as published flow models (default false)',
-  ),
-  path: z.enum(['linear', 'gvp', 'vp']).optional(),
-  prediction: z.enum(['velocity', 'noise', 'score', 'start']).optional(),
-  weighting: z.enum(['none', 'velocity', 'likelihood']).optional().describe('of the error of noise and score models'),
-  cosine: z.number().nonnegative().optional().describe('weight of the cosine of the velocity (LightningDiT: 1)'),
-  contrast: z.number().nonnegative().optional().describe('weight of contrastive flow matching (0.05 in its paper)'),
-  times: z
-    .strictObject({
-      distribution: z.enum(['logit-normal', 'uniform']).optional(),
-      mean: z.number().optional(),
-      deviation: z.number().positive().optional(),
-      shift: z.number().positive().optional().describe('above 1: noisier times, for larger images'),
-    })
-    .optional()
-    .describe('how times are drawn (default: logit-normal)'),
-});
-const ddpm = z.strictObject({
-  kind: z.literal('ddpm').describe("Gaussian diffusion; the defaults are DiT's"),
-  learnSigma: learnSigma.describe('learn the variance in a second half of output channels (default true)'),
-  schedule: z.enum(['linear', 'cosine', 'squaredcos_cap_v2']).optional(),
-  steps: positive.optional().describe('default 1000'),
-  prediction: z.enum(['noise', 'start', 'v']).optional().describe('default noise'),
-  loss: z.enum(['mse', 'rescaled-mse', 'kl', 'rescaled-kl']).optional(),
-  minSnr: z.number().positive().optional().describe("limit of the weight of nearly clean samples (min-SNR; its paper's is 5)"),
-  timesteps: z
-    .enum(['uniform', 'loss-second-moment'])
-    .optional()
-    .describe('loss-second-moment: timesteps of large losses are drawn more often and weigh less (default uniform)'),
-});
-const objective = z.discriminatedUnion('kind', [flow, ddpm]);
+const optimizer = section(
+  {
+    learningRate: withDefault(number('the largest, after the warm-up (1e-4 in the paper)', { above: 0 }), 1e-4),
+    warmupSteps: withDefault(nonnegative('steps in which the learning rate rises from 0'), 0),
+    schedule: withDefault(
+      word(['constant', 'cosine', 'linear'], 'after the warm-up; cosine and linear fall to finalLearningRate at the last step'),
+      'constant',
+    ),
+    finalLearningRate: withDefault(number('at the last step, unless the schedule is constant', { least: 0 }), 0),
+    beta1: withDefault(number('decay of the average of the gradients', { least: 0, below: 1 }), 0.9),
+    beta2: withDefault(number('decay of the average of their squares', { least: 0, below: 1 }), 0.999),
+    epsilon: withDefault(number('added to the root of that average', { above: 0 }), 1e-8),
+    weightDecay: withDefault(
+      number('share of the weights that a step takes away, times the learning rate (0 in the paper)', { least: 0 }),
+      0,
+    ),
+    clipNorm: optional(number('largest norm of the whole gradient; larger ones are scaled down (default: none)', { above: 0 })),
+  },
+  'AdamW',
+);
 
-const optimizer = z.strictObject({
-  learningRate: z.number().positive().default(1e-4),
-  warmupSteps: nonnegative.default(0).describe('linear rise from 0'),
-  schedule: z
-    .enum(['constant', 'cosine', 'linear'])
-    .default('constant')
-    .describe('after the warm-up; the others fall to finalLearningRate'),
-  finalLearningRate: z.number().nonnegative().default(0),
-  beta1: z.number().min(0).lt(1).default(0.9),
-  beta2: z.number().min(0).lt(1).default(0.999),
-  epsilon: z.number().positive().default(1e-8),
-  weightDecay: z.number().nonnegative().default(0),
-  clipNorm: z.number().positive().optional().describe('largest norm of the whole gradient'),
-});
+const checkpoints = section(
+  {
+    every: withDefault(positive('steps between checkpoints'), 5_000),
+    keep: withDefault(
+      integer('newest whole checkpoints kept; at least 2, so that one that is damaged later has a predecessor', { least: 2 }),
+      2,
+    ),
+    milestoneEvery: optional(positive('checkpoints of steps divisible by this are kept for ever (default: none)')),
+  },
+  'what a run goes on from',
+);
 
-const checkpoints = z.strictObject({
-  every: positive.default(5_000).describe('steps between checkpoints'),
-  keep: positive.min(2).default(2).describe('newest checkpoints kept; at least 2, so that a damaged one has a predecessor'),
-  milestoneEvery: positive.optional().describe('checkpoints of these steps are kept for ever'),
-});
+const sampling = section(
+  {
+    every: withDefault(positive('steps between previews'), 10_000),
+    perClass: withDefault(positive('images of each class'), 4),
+    classes: withDefault(positive('previews show the first so many classes'), 10),
+    solver: optional(
+      word(
+        Object.keys(solvers) as SolverName[],
+        'default: euler for flow models, ddpm for Gaussian ones, as `sample`; also of online metrics',
+      ),
+    ),
+    steps: optional(positive("solver steps (default: the solver's own); also of online metrics")),
+    guidance: optional(
+      number('scale of classifier-free guidance, 1 for none (default: 2 for flow models, 1.5 for Gaussian ones); also of online metrics'),
+    ),
+    vae: optional(text('autoencoder that decodes latents, as `encode --vae`; without it previews are rough')),
+  },
+  'previews',
+);
 
-const sampling = z.strictObject({
-  every: positive.default(10_000).describe('steps between previews'),
-  perClass: positive.default(4),
-  classes: positive.default(10).describe('previews show the first so many classes'),
-  solver: z
-    .enum(Object.keys(solvers) as [SolverName, ...SolverName[]])
-    .optional()
-    .describe('default: euler for flow models, ddpm for Gaussian ones, as `sample`'),
-  steps: positive.optional().describe("solver steps (default: the solver's own)"),
-  guidance: z.number().optional().describe('classifier-free guidance (default: 2 for flow models, 1.5 for Gaussian ones)'),
-  vae: z.string().optional().describe('autoencoder that decodes latents, as `encode --vae`; without it previews are rough'),
-});
+const evaluation = object(
+  {
+    every: positive('steps between online metrics'),
+    samples: withDefault(integer('too few for a published FID; enough to see whether it falls', { least: 2 }), 1_000),
+    inception: optional(text("weights of FID's Inception network (default: compare pixels averaged to 8 x 8)")),
+  },
+  'online metrics: samples against real images (default: none)',
+);
 
-const evaluation = z.strictObject({
-  every: positive.describe('steps between online metrics'),
-  samples: positive.min(2).default(1_000).describe('too few for a published FID; enough to see whether it falls'),
-  inception: z.string().optional().describe("weights of FID's Inception network (default: compare pixels averaged to 8 x 8)"),
-});
+const faults = section(
+  {
+    rollBackAfter: withDefault(positive('steps in a row without a finite gradient, after which the last checkpoint is restored'), 3),
+    skipBatches: withDefault(nonnegative('batches passed over after that'), 10),
+    maxRollBacks: withDefault(nonnegative('restorations after which the run stops'), 3),
+    spikeFactor: optional(
+      number('skip a step whose gradient norm exceeds this times the median of recent ones (default: none)', { above: 1 }),
+    ),
+    maxFailedSaves: withDefault(positive('checkpoints in a row that could not be written, after which the run stops'), 3),
+  },
+  'what is borne before a run stops',
+);
 
-const faults = z.strictObject({
-  rollBackAfter: positive.default(3).describe('steps in a row without a finite gradient, after which the last checkpoint is restored'),
-  skipBatches: nonnegative.default(10).describe('batches passed over after that'),
-  maxRollBacks: nonnegative.default(3).describe('restorations after which the run stops'),
-  spikeFactor: z.number().gt(1).optional().describe('skip a step whose gradient norm exceeds this times the median of recent ones'),
-  maxFailedSaves: positive.default(3).describe('checkpoints in a row that could not be written, after which the run stops'),
-});
-
-const distillation = z.strictObject({
-  teacher: z.string().describe('run folder, checkpoint folder or safetensors file of a model for the same inputs'),
-  weight: share.default(0.5).describe('share of the teacher in the loss: 1 learns from the teacher only'),
-});
+const distillation = object(
+  {
+    teacher: text('run folder, checkpoint folder or safetensors file of a model for the same inputs'),
+    weight: withDefault(share('share of the teacher in the loss: 1 learns from the teacher only'), 0.5),
+  },
+  "the squared distance to a teacher's output in the loss (default: none)",
+);
 
 /** The configuration of a run, apart from folder, backend and threads. */
-export const configSchema = z.strictObject({
-  $schema: z.string().optional().describe('where an editor finds this schema'),
-  data: data.prefault({}),
+export const trainSettings = object({
+  $schema: optional(text('where an editor finds this schema')),
+  data,
   model,
-  initialWeights: z.string().optional().describe('start from the weights of this run, checkpoint or file: fine-tuning, upcycling'),
-  objective: objective.prefault({ kind: 'flow' }),
-  steps: positive.default(400_000),
-  batchSize: positive.default(256).describe('samples per optimizer step'),
-  accumulation: positive.default(1).describe('micro-batches per step; must divide batchSize'),
-  labelDropout: share.default(0.1).describe('share of labels replaced by the null label, for guidance'),
-  optimizer: optimizer.prefault({}),
-  ema: z
-    .array(z.number().min(0).max(0.999999))
-    .min(1)
-    .default([0.9999])
-    .describe('decays of the averages of the weights; the first one is previewed, all are saved'),
-  precision: z.enum(['f32', 'bf16']).default('f32').describe('of matrix products; weights, statistics, softmax and loss are f32'),
-  recompute: z.boolean().default(false).describe('recompute activations in the backward pass: one block in memory instead of all'),
-  seed: nonnegative.default(0),
-  logEvery: positive.default(50),
-  histogramEvery: positive.default(1_000).describe('steps between histograms of the weights for TensorBoard'),
-  checkpoints: checkpoints.prefault({}),
-  sampling: sampling.prefault({}),
-  evaluation: evaluation.optional(),
-  faults: faults.prefault({}),
-  distillation: distillation.optional(),
+  initialWeights: optional(text('start from the weights of this run, checkpoint or file: fine-tuning, upcycling')),
+  objective: withDefault(objective, { kind: 'flow', timeScale: 1 }),
+  steps: withDefault(positive('optimizer steps of the whole run'), 400_000),
+  batchSize: withDefault(positive('samples per optimizer step'), 256),
+  accumulation: withDefault(positive('micro-batches per step; must divide batchSize'), 1),
+  labelDropout: withDefault(share('share of labels replaced by the null label, for guidance'), 0.1),
+  optimizer,
+  ema: withDefault(
+    list(
+      number('decay', { least: 0, most: 0.999999 }),
+      'decays of the averages of the weights; the first one is previewed, all are saved',
+      { least: 1 },
+    ),
+    [0.9999],
+  ),
+  precision: withDefault(word(['f32', 'bf16'], 'of matrix products; weights, statistics, softmax and loss are f32'), 'f32'),
+  recompute: withDefault(flag('recompute activations in the backward pass: one block in memory instead of all'), false),
+  seed: withDefault(nonnegative('of weights, order, noise, times and samples'), 0),
+  logEvery: withDefault(positive('steps between lines of metrics, which hold the means over them'), 50),
+  histogramEvery: withDefault(positive('steps between histograms of the weights for TensorBoard'), 1_000),
+  checkpoints,
+  sampling,
+  evaluation: optional(evaluation),
+  faults,
+  distillation: optional(distillation),
 });
-export type TrainConfig = z.infer<typeof configSchema>;
+export type TrainConfig = ValueOf<typeof trainSettings>;
 
 /** The schema for editors (JSON Schema, draft 2020-12). */
-export const jsonSchema = (): object => z.toJSONSchema(configSchema, { io: 'input' });
+export const jsonSchema = (): JsonSchema => ({ $schema: 'https://json-schema.org/draft/2020-12/schema', ...trainSettings.schema });

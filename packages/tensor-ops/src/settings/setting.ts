@@ -225,6 +225,12 @@ export function object<const F extends Fields>(fields: F, description?: string):
   };
 }
 
+/** An object that may be left out: its fields then have their defaults, which all of them need. */
+export function section<const F extends Fields>(fields: F, description: string): ObjectSetting<F> {
+  const inner = object(fields, description);
+  return { ...inner, schema: { ...inner.schema, default: {} }, read: (value, at, problems) => inner.read(value ?? {}, at, problems) };
+}
+
 const mayBeMissing = (field: Setting<unknown>): boolean => 'optional' in field || 'default' in field.schema;
 
 /** One of several objects, told apart by the word in one of their fields. */
