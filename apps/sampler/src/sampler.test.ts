@@ -5,7 +5,7 @@ import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyModel } from '../../../packages/pipeline/src/testing/tiny-model.js';
-import { interpolation, parseClasses } from './commands/sample.js';
+import { classFolders, interpolation, parseClasses } from './commands/sample.js';
 import { terminalPreview } from './terminal-preview.js';
 import { bundleCli, type Running } from './testing/run-cli.js';
 
@@ -42,6 +42,20 @@ test('classes are names or numbers', () => {
   expect(parseClasses(undefined, tinyCard.classNames)).toEqual([0, 1, 2]);
   expect(parseClasses('cat, 0', tinyCard.classNames)).toEqual([2, 0]);
   for (const text of ['dog', '3', '-1', '', '1,']) expect(() => parseClasses(text, tinyCard.classNames)).toThrow(/--classes/);
+  // Folders named 1, 2, 3 and 10: 1 is the name of the first and the number of the second.
+  const numbers = ['1', '2', '3', '10'];
+  for (const text of ['1', '2', '3', '10,1'])
+    expect(() => parseClasses(text, numbers)).toThrow(/name of class number.*number of the class named.*=.*#/);
+  expect(parseClasses('0,10,=1,#1,=10', numbers)).toEqual([0, 3, 0, 1, 3]);
+  expect(parseClasses('1,0', ['0', '1'])).toEqual([1, 0]);
+  expect(parseClasses('tench, Tinca tinca', ['tench, Tinca tinca', 'goldfish'])).toEqual([0]);
+});
+
+test('class names never are paths, and classes of one name have folders of their own', () => {
+  const folders = classFolders(['../../outside', 'bus/truck', 'plain', 'crane', 'crane']);
+  for (const folder of folders) expect(path.dirname(path.join('each', folder))).toBe('each');
+  expect(new Set(folders).size).toBe(5);
+  expect(folders.slice(2)).toEqual(['plain', '3 crane', '4 crane']);
 });
 
 describe('the command line', () => {

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { contactSheet, encodePng, type Pixels, pictureAt, zoomTo } from '@dit-moe/data';
 import { type ImageRequest, type Pipeline, type SampleSettings, type StartPicture, strengthOf } from '@dit-moe/pipeline';
 import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
+import { safeFileName } from '@dit-moe/tensor-ops/io';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type * as tf from '@tensorflow/tfjs-core';
 import { exitCodes, OutputError, UsageError } from '../errors.js';
@@ -35,18 +36,32 @@ export interface SampleFlags extends Partial<SampleSettings>, OpenPipelineOption
   json: boolean;
 }
 
-/** Labels of `text`, a comma-separated list of class names or numbers; all classes without it. */
+/**
+ * Labels of `text`, a comma-separated list of class names or numbers; all classes without it. A name goes before a number; a number
+ * that is the name of one class and the number of another is refused, `#3` and `=3` say which is meant.
+ */
 export function parseClasses(text: string | undefined, classNames: readonly string[]): number[] {
   if (text === undefined) return classNames.map((_, label) => label);
-  return text.split(',').map((part) => {
-    const name = part.trim();
-    const label = classNames.includes(name) ? classNames.indexOf(name) : Number(name === '' ? Number.NaN : name);
-    if (!Number.isInteger(label) || label < 0 || label >= classNames.length)
-      throw new UsageError(
-        `--classes: there is no class "${name}"; expected names or numbers from 0 to ${classNames.length - 1} (${classNames.slice(0, 10).join(', ')}).`,
-      );
-    return label;
-  });
+  // Names may hold commas themselves: the whole list first.
+  const parts = classNames.includes(text.trim()) ? [text] : text.split(',');
+  return parts.map((part) => labelOf(part.trim(), classNames));
+}
+
+function labelOf(word: string, classNames: readonly string[]): number {
+  const named = classNames.indexOf(word);
+  const number = /^\d+$/.test(word) && Number(word) < classNames.length ? Number(word) : -1;
+  if (named >= 0 && number >= 0 && named !== number)
+    throw new UsageError(
+      `--classes: "${word}" is the name of class number ${named}, and the number of the class named "${classNames[number]}". Write =${word} for the name or #${word} for the number.`,
+    );
+  if (named >= 0) return named;
+  if (number >= 0) return number;
+  const [sign, rest] = [word.slice(0, 1), word.slice(1)];
+  if (sign === '=' && classNames.includes(rest)) return classNames.indexOf(rest);
+  if (sign === '#' && /^\d+$/.test(rest) && Number(rest) < classNames.length) return Number(rest);
+  throw new UsageError(
+    `--classes: there is no class "${word}"; expected names or numbers from 0 to ${classNames.length - 1} (${classNames.slice(0, 10).join(', ')}).`,
+  );
 }
 
 /**
@@ -85,6 +100,13 @@ function requests(flags: SampleFlags, classNames: readonly string[]): { images: 
   if (flags.seeds !== undefined) throw new UsageError('--seeds: only with --interpolate; use --seed.');
   const labels = classes.flatMap((label) => Array<number>(flags.count).fill(label));
   return { images: labels.map((label, index) => ({ label, index })), columns: flags.count };
+}
+
+/** A folder name for each class; classes of one name, such as ImageNet's two cranes, are told apart by their numbers. */
+export function classFolders(classNames: readonly string[]): string[] {
+  const uses = new Map<string, number>();
+  for (const name of classNames) uses.set(name, (uses.get(name) ?? 0) + 1);
+  return classNames.map((name, label) => safeFileName(uses.get(name) === 1 ? name : `${label} ${name}`));
 }
 
 /** Edge in pixels up to which small images are enlarged in the sheet. */
@@ -150,13 +172,14 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
     }
   };
   if (flags.raw !== undefined) await writeRaw(flags.raw, [images.length, card.config.inChannels, ...card.config.inputSize], raw);
+  const folders = classFolders(card.classNames);
   const sheet = contactSheet(pixels, columns, zoomTo(SHEET_CELL, pixels));
   await write(flags.out, sheet, { images });
   if (flags.each !== undefined) {
     for (const [i, image] of images.entries())
       await write(
         flags.interpolate === undefined
-          ? path.join(flags.each, card.classNames[image.label!], `${String(i % columns).padStart(3, '0')}.png`)
+          ? path.join(flags.each, folders[image.label!], `${String(i % columns).padStart(3, '0')}.png`)
           : path.join(flags.each, String(image.index).padStart(3, '0'), `${String(i % columns).padStart(3, '0')}.png`),
         pictureAt(pixels, i),
         image,

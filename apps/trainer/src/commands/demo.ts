@@ -3,6 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { contactSheet, encodePng, type Pixels, pictureAt } from '@dit-moe/data';
 import { pipelineOf, pixelSpace } from '@dit-moe/pipeline';
+import { safeFileName } from '@dit-moe/tensor-ops/io';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { resolveConfig } from '../config/resolve.js';
 import { loadImageFolder } from '../data/images.js';
@@ -25,7 +26,7 @@ export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 
     pipeline.dispose();
     const folder = path.join(flags.out, 'digits');
     for (const [i, label] of labels.entries()) {
-      const directory = path.join(folder, card.classNames[label]);
+      const directory = path.join(folder, safeFileName(card.classNames[label]));
       await fs.mkdir(directory, { recursive: true });
       await writePng(path.join(directory, `${String(i % PER_CLASS).padStart(3, '0')}.png`), pictureAt(pixels, i));
     }

@@ -5,6 +5,7 @@ export * from './npy.js';
 export * from './npz.js';
 export { ForbiddenGlobalError, MAX_PICKLE_BYTES, MAX_PICKLE_STACK, MAX_PICKLE_VALUES, PickleObject } from './pickle.js';
 export * from './protobuf.js';
+export { safeFileName } from './safe-file-name.js';
 export * from './safetensors.js';
 export { TorchFile, type TorchOptions } from './torch-reader.js';
 export * from './torch-state.js';

@@ -5,8 +5,11 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { ArgumentError } from '../../errors.js';
 
+/** Commits and hashes, which become names of folders and files: nothing else a hub answers does. */
 const COMMIT = /^[0-9a-f]{40}$/;
+const ETAG = /^[0-9a-f]{40,64}$/;
 
 /** Where the hub's libraries keep their files: `HF_HUB_CACHE`, else `HF_HOME`/hub, else `~/.cache/huggingface/hub`. */
 export function hubCacheFolder(): string {
@@ -24,10 +27,12 @@ export class CachedRepository {
   }
 
   blob(etag: string): string {
+    if (!ETAG.test(etag)) throw new ArgumentError('hub cache: hash', '40 to 64 hexadecimal digits', etag);
     return path.join(this.folder, 'blobs', etag);
   }
 
   snapshot(commit: string): string {
+    if (!COMMIT.test(commit)) throw new ArgumentError('hub cache: commit', '40 hexadecimal digits', commit);
     return path.join(this.folder, 'snapshots', commit);
   }
 

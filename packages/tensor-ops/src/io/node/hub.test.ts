@@ -169,3 +169,12 @@ test('names that would leave the cache are refused', async () => {
   await expect(downloadFromHub('a/b', ['../../x'], { cacheFolder })).rejects.toThrow(/relative paths/);
   await expect(downloadFromHub('a/b', ['x'], { cacheFolder, revision: '../..' })).rejects.toThrow(/branch, tag or commit/);
 });
+
+test.each(['../../../../../outside', '/tmp/x', 'a'.repeat(39), `${'a'.repeat(40)}/..`, '', 'A'.repeat(40)])(
+  'a commit that is none, %j, is refused before anything is written',
+  async (commit) => {
+    hub.commit = commit;
+    await expect(fetchAll()).rejects.toThrow(/gives no commit for main/);
+    expect(fs.readdirSync(cacheFolder, { recursive: true })).toEqual([]);
+  },
+);

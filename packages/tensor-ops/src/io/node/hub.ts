@@ -121,6 +121,7 @@ class HubDownload {
   /** The commit that a revision is now. */
   async commit(revision: string): Promise<string> {
     const { sha } = await this.hub.modelInfo({ name: this.repository, revision, additionalFields: ['sha'], ...this.access });
+    if (!/^[0-9a-f]{40}$/.test(sha)) throw new HubError(`${this.repository}: the hub gives no commit for ${revision}.`);
     return sha;
   }
 
