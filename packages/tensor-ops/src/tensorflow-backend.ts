@@ -92,6 +92,11 @@ export interface TensorFlowBackend {
   readonly stopped: boolean;
   /** Whether a step is being recorded now. */
   readonly recording: boolean;
+  /**
+   * Says that a small tensor whose values depend on data, such as the loads of experts, holds the sizes of parts of `whole`. While a step
+   * is recorded, shapes that follow from it have examples of such sizes in tfjs and in plans; the recorded step works for all values.
+   */
+  suggestParts(sizes: tf.Tensor, whole: number): void;
   /** `x` for ops that must not run before `before` is there; only while recording, see `after`. */
   identityAfter(x: tf.Tensor, before: tf.Tensor): tf.Tensor;
   /**

@@ -56,34 +56,34 @@ export class TrainingState {
     private readonly teacher?: Teacher,
   ) {
     this.parameters = ParameterSet.create(weightSpecs(model), config.seed).parameters;
-    const { beta1, beta2, epsilon, weightDecay, clipNorm } = config.optimizer;
+    const { beta1, beta2, epsilon, weightDecay } = config.optimizer;
     this.objective = objective(objectiveOptions(config.objective));
     this.optimizer = new AdamW(this.parameters, { beta1, beta2, epsilon, weightDecay });
     this.emas = config.ema.map((decay) => new Ema(this.parameters, decay));
     this.telemetry = openTelemetry(model, config.objective);
     this.accumulator = config.accumulation > 1 ? new GradientAccumulator(this.parameters) : undefined;
-    const names = Object.keys(this.parameters);
+    this.gradients = compile((...batch) => this.gradientStep(...batch), { name: 'gradients' });
+    this.update = compile((...given) => this.updateStep(...given), { name: 'update' });
+  }
 
-    this.gradients = compile(
-      (x, noise, drawn, y) => {
-        const { value, grads, extra } = this.lossAndGradients(x, noise, drawn, y);
-        value.dispose();
-        if (this.accumulator === undefined) return { ...extra, norm: globalNorm(grads), ...grads };
-        this.accumulator.add(grads, x.shape[0]);
-        return { ...extra, norm: this.accumulator.norm() };
-      },
-      { name: 'gradients' },
-    );
-    this.update = compile(
-      (learningRate, norm, ...given) => {
-        let grads = this.accumulator?.take() ?? Object.fromEntries(names.map((name, i) => [name, given[i]]));
-        if (clipNorm !== undefined) grads = clipByGlobalNorm(grads, clipNorm, norm);
-        this.optimizer.apply(grads, learningRate);
-        for (const ema of this.emas) ema.update();
-        return tf.scalar(0);
-      },
-      { name: 'update' },
-    );
+  /** First half of a step, over a micro-batch: losses, the gradient's norm and, unless they are accumulated, the gradients. */
+  gradientStep(...[x, noise, drawn, y]: tf.Tensor[]): Record<string, tf.Tensor> {
+    const { value, grads, extra } = this.lossAndGradients(x, noise, drawn, y);
+    value.dispose();
+    if (this.accumulator === undefined) return { ...extra, norm: globalNorm(grads), ...grads };
+    this.accumulator.add(grads, x.shape[0]);
+    return { ...extra, norm: this.accumulator.norm() };
+  }
+
+  /** Second half of a step: optimizer and averages. */
+  updateStep(...[learningRate, norm, ...given]: tf.Tensor[]): tf.Tensor {
+    const { clipNorm } = this.config.optimizer;
+    const names = Object.keys(this.parameters);
+    let grads = this.accumulator?.take() ?? Object.fromEntries(names.map((name, i) => [name, given[i]]));
+    if (clipNorm !== undefined) grads = clipByGlobalNorm(grads, clipNorm, norm);
+    this.optimizer.apply(grads, learningRate);
+    for (const ema of this.emas) ema.update();
+    return tf.scalar(0);
   }
 
   private lossAndGradients(x: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor, y: tf.Tensor) {

@@ -7,17 +7,32 @@ import { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kerne
 import type { BackendStep, ElementwiseChain, OpAttribute, TensorFlowBackend } from '../tensorflow-backend.js';
 import { DataType } from '../tensorflow-backend.js';
 import { hasFastBf16 } from './bf16-products.js';
-import type { TensorFlowBinding, TensorMetadata } from './binding.js';
-import { Recorder } from './recorder.js';
-import { StepFunction } from './step-function.js';
+import type { HostValues, TensorFlowBinding, TensorMetadata } from './binding.js';
+import { type FunctionOutputs, Recorder } from './recording/recorder.js';
+import { type Recording, StepFunction } from './step-function.js';
 import { TensorFlowError } from './tensorflow-error.js';
 
 /** The parts of tfjs-node's backend that its type declarations hide. */
 interface Internals {
   binding: Pick<TensorFlowBinding, 'createTensor' | 'deleteTensor' | 'tensorDataSync' | 'executeOp' | 'execute'>;
-  tensorMap: tf.DataStorage<{ id: number; dtype: number; shape: number[]; values: unknown; refCount: number }>;
-  getInputTensorIds(tensors: readonly tf.TensorInfo[]): number[];
+  tensorMap: tf.DataStorage<TensorData>;
 }
+
+/** A tensor as tfjs-node keeps it. */
+interface TensorData {
+  id: number;
+  dtype: number;
+  shape: number[];
+  /** Until an op first takes it. */
+  values: HostValues | null;
+  refCount: number;
+}
+
+/** What this backend does differently. */
+const nodeBackend = NodeJSKernelBackend.prototype as unknown as {
+  move(this: unknown, dataId: object, values: unknown, shape: number[], dtype: tf.DataType, refCount: number): void;
+  getInputTensorIds(this: unknown, tensors: readonly tf.TensorInfo[]): number[];
+};
 
 /** tfjs label of each TensorFlow data type that can come out of an op. */
 const labels: Partial<Record<number, tf.DataType>> = {
@@ -46,6 +61,9 @@ export class TensorFlowNodeBackend
   private recorder: Recorder | undefined;
   /** Whether chains become kernels: on a CPU only, no GPU was at hand to try it. */
   private fuses: boolean;
+  private readonly functions: FunctionOutputs = new Map();
+  /** Data of tensors that were made inside of the step that is being recorded. */
+  private madeInside = new WeakSet<object>();
   /** Fused kernels by chain and types of the inputs; they live as long as the runtime. */
   private readonly kernels = new Map<ElementwiseChain, Map<string, { func: string; results: DataType[] }>>();
 
@@ -65,12 +83,12 @@ export class TensorFlowNodeBackend
   }
 
   raw(op: string, inputs: readonly tf.Tensor[], attributes: Readonly<Record<string, OpAttribute>> = {}, numOutputs = 1): tf.Tensor[] {
-    const ids = this.internals.getInputTensorIds(inputs);
+    const ids = this.getInputTensorIds(inputs);
     return this.internals.binding.execute(op, attributes, ids, numOutputs).map((m) => this.createOutputTensor(m));
   }
 
   identityAfter(x: tf.Tensor, before: tf.Tensor): tf.Tensor {
-    const [id, first] = this.internals.getInputTensorIds([x, before]) as [number, number];
+    const [id, first] = this.getInputTensorIds([x, before]) as [number, number];
     return this.createOutputTensor(this.recorder!.identityAfter(id, first));
   }
 
@@ -89,7 +107,7 @@ export class TensorFlowNodeBackend
       };
       const step = this.compileStep(chain, inputs, { name: compute.name, xla: true });
       try {
-        tf.dispose(step.runSync(inputs));
+        this.tryKernel(step, types);
       } catch (error) {
         if (!(error instanceof TensorFlowError)) throw error;
         // This build of TensorFlow compiles nothing, which costs speed and changes no result.
@@ -103,7 +121,25 @@ export class TensorFlowNodeBackend
     const { func, results } = kernel;
     // The attribute keeps TensorFlow from inlining the function, which would undo the fusion.
     const attributes = { f: { func }, Tin: { types }, Tout: { types: results }, _XlaMustCompile: { bool: true } };
-    return this.raw('StatefulPartitionedCall', inputs, attributes, results.length);
+    return this.recorder!.callKernel(attributes, this.getInputTensorIds(inputs), results).map((m) => this.createOutputTensor(m));
+  }
+
+  /** Runs a kernel on one number per input: the tensors of the recording around it have no values. */
+  private tryKernel(step: BackendStep, types: readonly DataType[]): void {
+    const { recorder } = this;
+    const { binding } = this.internals;
+    this.recorder = undefined;
+    this.internals.binding = this.tensorFlow;
+    try {
+      tf.tidy(() => void step.runSync(types.map((type) => this.raw('Cast', [tf.zeros([1])], { DstT: { type } })[0])));
+    } finally {
+      this.recorder = recorder;
+      this.internals.binding = binding;
+    }
+  }
+
+  suggestParts(sizes: tf.Tensor, whole: number): void {
+    this.recorder?.suggestParts(this.getInputTensorIds([sizes])[0], whole);
   }
 
   dtypeOf(x: tf.Tensor): DataType {
@@ -115,36 +151,73 @@ export class TensorFlowNodeBackend
     inputs: readonly tf.Tensor[],
     options: { name: string; xla?: boolean; rewrite?: boolean },
   ): BackendStep {
-    const { tensorFlow } = this;
-    const inputIds = this.internals.getInputTensorIds(inputs);
-    const recorder = new Recorder(tensorFlow);
-    inputIds.forEach((id, i) => {
-      recorder.addInput(id, i);
-    });
-    let outputs: string[] = [];
+    const recording = this.record(step, inputs);
+    const returned = recording.outputs.map(({ dtype, dims, shape }) => ({ dtype, dims, shape }));
+    const fn = new StepFunction(this.tensorFlow, recording, options);
+    this.functions.set(fn.name, returned);
+    const wrap = (results: TensorMetadata[]): tf.Tensor[] => results.map((m) => this.createOutputTensor(m));
+    return {
+      functionName: fn.name,
+      runSync: (xs) => wrap(fn.runSync(this.getInputTensorIds(xs))),
+      run: async (xs) => wrap(await fn.run(this.getInputTensorIds(xs))),
+      dispose: () => {
+        this.functions.delete(fn.name);
+        fn.dispose();
+      },
+    };
+  }
+
+  /**
+   * Records a step; whoever takes the recording frees it.
+   * @param maxOverMean how uneven the examples of sizes that depend on data are (default 1: even)
+   */
+  record(step: (...inputs: tf.Tensor[]) => tf.Tensor[], inputs: readonly tf.Tensor[], maxOverMean = 1): Recording {
+    const inputIds = this.getInputTensorIds(inputs);
     // A fused kernel is recorded while the step around it is.
     const outer = { recorder: this.recorder, binding: this.internals.binding };
+    const recorder = new Recorder(this.tensorFlow, this.functions, maxOverMean, outer.recorder);
+    if (outer.recorder === undefined) this.madeInside = new WeakSet();
     this.recorder = recorder;
     this.internals.binding = recorder;
     try {
-      tf.tidy(() => {
-        outputs = recorder.outputNodes(this.internals.getInputTensorIds(step(...inputs)));
+      inputIds.forEach((id, i) => {
+        recorder.addInput(id, i);
       });
+      let outputs: Recording['outputs'] = [];
+      tf.tidy(() => {
+        outputs = recorder.outputs(this.getInputTensorIds(step(...inputs)));
+      });
+      return { recorder, outputs };
     } catch (error) {
       recorder.releaseCaptures();
+      recorder.free();
       throw error;
     } finally {
       this.internals.binding = outer.binding;
       this.recorder = outer.recorder;
     }
-    const fn = new StepFunction(tensorFlow, recorder, outputs, options);
-    const wrap = (results: TensorMetadata[]): tf.Tensor[] => results.map((m) => this.createOutputTensor(m));
-    return {
-      functionName: fn.name,
-      runSync: (xs) => wrap(fn.runSync(this.internals.getInputTensorIds(xs))),
-      run: async (xs) => wrap(await fn.run(this.internals.getInputTensorIds(xs))),
-      dispose: () => fn.dispose(),
-    };
+  }
+
+  /** Takes over values from tfjs, which go to TensorFlow when an op first needs them. */
+  override move(dataId: object, values: unknown, shape: number[], dtype: tf.DataType, refCount: number): void {
+    if (this.recording) this.madeInside.add(dataId);
+    nodeBackend.move.call(this, dataId, values, shape, dtype, refCount);
+  }
+
+  /**
+   * Ids of tensors, whose values go to TensorFlow now if they are still with tfjs: those made inside a step that is being recorded become
+   * constants of it, those from outside are uploaded, and become arguments.
+   */
+  getInputTensorIds(tensors: readonly tf.TensorInfo[]): number[] {
+    if (this.recording) {
+      for (const { dataId } of tensors) {
+        const data = this.internals.tensorMap.get(dataId) as TensorData | undefined;
+        if (data === undefined || data.values === null || this.madeInside.has(dataId)) continue;
+        data.id = this.tensorFlow.createTensor(data.shape, data.dtype, data.values);
+        data.values = null;
+      }
+    }
+    return nodeBackend.getInputTensorIds.call(this, tensors);
   }
 
   /** Wraps a TensorFlow tensor for tfjs; called by tfjs-node's kernels. */

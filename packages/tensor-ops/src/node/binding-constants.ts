@@ -4,6 +4,9 @@ import { DataType } from '../tensorflow-backend.js';
 /** `TF_AttrType` (tensorflow/c/tf_attrtype.h). */
 export const Attr = { string: 0, int: 1, float: 2, bool: 3, type: 4, shape: 5, resource: 9 } as const;
 
+/** Ids of tensors that exist in a recording only begin here. */
+export const FIRST_SYMBOLIC_ID = 2 ** 40;
+
 /** Base of everything that stands in for tfjs-node's native binding. */
 export class BindingConstants {
   readonly TF_FLOAT = DataType.float32;

@@ -4,11 +4,12 @@
  * It takes the place of tfjs-node's native addon (which is tied to libtensorflow 2.9), and differs from it in that every
  * attribute type can be set, bfloat16 and float16 tensors can exist, errors are typed, and an op can run on another thread.
  */
+import { RecordingError } from '../errors.js';
 import { joined } from '../io/protobuf.js';
 import { DataType, type OpAttribute } from '../tensorflow-backend.js';
-import { Attr, BindingConstants } from './binding-constants.js';
+import { Attr, BindingConstants, FIRST_SYMBOLIC_ID } from './binding-constants.js';
 import { type CApi, memoryView, type Pointer } from './c-api.js';
-import { untouchedZeroPages, withoutSignals } from './native-process.js';
+import { withoutSignals } from './native-process.js';
 import { attrValue, configProto } from './protobuf.js';
 import { readStrings, STRING_BYTES, writeStrings } from './strings.js';
 import { RuntimeStoppedError, TensorFlowError } from './tensorflow-error.js';
@@ -57,7 +58,7 @@ const MULTIPLIES = /MatMul|Conv|Einsum|PartitionedCall/;
 const ABORTED = 10;
 
 /** An op that is being put together. */
-export type Op = Pointer;
+type Op = Pointer;
 
 export class TensorFlowBinding extends BindingConstants {
   readonly TF_Version: string;
@@ -66,6 +67,7 @@ export class TensorFlowBinding extends BindingConstants {
   readonly context: Pointer;
   private readonly status: Pointer;
   private readonly handles = new Map<number, Pointer>();
+  private readonly variableShapes = new Map<number, readonly number[]>();
   private nextId = 1;
   /** Device that new tensors are copied to, or '' for the host. */
   private uploadDevice = '';
@@ -176,9 +178,10 @@ export class TensorFlowBinding extends BindingConstants {
 
   deleteTensor(id: number): void {
     // The shutdown freed it; its owner may dispose it all the same.
-    if (this.stopped) return;
+    if (this.stopped || id >= FIRST_SYMBOLIC_ID) return;
     this.api.TFE_DeleteTensorHandle(this.handle(id));
     this.handles.delete(id);
+    this.variableShapes.delete(id);
   }
 
   /** Copies a tensor to the host; float64, bfloat16 and float16 come as float32, int64 as pairs of int32. */
@@ -242,7 +245,9 @@ export class TensorFlowBinding extends BindingConstants {
     const op = this.newOp(name, inputs);
     try {
       this.setAttributes(op, name, attributes);
-      return this.run(op, name, numOutputs, inputs, attributes);
+      const results = this.run(op, name, numOutputs, inputs, attributes);
+      if (name === 'VarHandleOp') this.variableShapes.set(results[0].id, (attributes['shape'] as { shape: readonly number[] }).shape);
+      return results;
     } finally {
       this.api.TFE_DeleteOp(op);
     }
@@ -280,7 +285,7 @@ export class TensorFlowBinding extends BindingConstants {
   }
 
   /** A new op with its inputs; the caller deletes it. */
-  newOp(name: string, inputs: readonly number[]): Op {
+  private newOp(name: string, inputs: readonly number[]): Op {
     const { api } = this;
     if (this.stopped) throw new RuntimeStoppedError();
     const op = api.TFE_NewOp(this.context, name, this.status);
@@ -297,7 +302,7 @@ export class TensorFlowBinding extends BindingConstants {
     return op;
   }
 
-  setAttributes(op: Op, name: string, attributes: Readonly<Record<string, OpAttribute>>): void {
+  private setAttributes(op: Op, name: string, attributes: Readonly<Record<string, OpAttribute>>): void {
     const { api, status } = this;
     for (const key in attributes) {
       const attribute = attributes[key];
@@ -316,7 +321,7 @@ export class TensorFlowBinding extends BindingConstants {
     }
   }
 
-  setKernelAttributes(op: Op, name: string, attributes: readonly KernelAttribute[]): void {
+  private setKernelAttributes(op: Op, name: string, attributes: readonly KernelAttribute[]): void {
     const { api, status } = this;
     for (const { name: key, type, value } of attributes) {
       if (value === undefined) throw new TensorFlowError(name, 3, `attribute ${key} has no value`);
@@ -362,20 +367,7 @@ export class TensorFlowBinding extends BindingConstants {
     }
   }
 
-  /** Every attribute of an op, inferred ones too, as a serialized `NameAttrList`. */
-  serializeAttributes(op: Op, name: string): Uint8Array {
-    const { api } = this;
-    const buffer = api.TF_NewBuffer();
-    try {
-      api.TFE_OpAttrsSerialize(api.TFE_OpGetAttrs(op), buffer, this.status);
-      this.check(name);
-      return bufferBytes(buffer);
-    } finally {
-      api.TF_DeleteBuffer(buffer);
-    }
-  }
-
-  run(op: Op, name: string, numOutputs: number, inputs: readonly number[], attributes: unknown): TensorMetadata[] {
+  private run(op: Op, name: string, numOutputs: number, inputs: readonly number[], attributes: unknown): TensorMetadata[] {
     if (numOutputs > this.outputs.length)
       throw new TensorFlowError(name, 3, `${numOutputs} outputs; at most ${this.outputs.length} are possible`);
     this.numOutputs[0] = numOutputs;
@@ -397,28 +389,16 @@ export class TensorFlowBinding extends BindingConstants {
     return this.shapeOf(this.handle(id));
   }
 
+  /** Shape of the variable behind a handle; TensorFlow does not tell. */
+  variableShape(id: number): readonly number[] | undefined {
+    return this.variableShapes.get(id);
+  }
+
   /** A second id for the same tensor, with a life of its own. */
   share(id: number): number {
     const handle = this.api.TFE_TensorHandleCopySharingTensor(this.handle(id), this.status);
     this.check('TFE_TensorHandleCopySharingTensor');
     return this.register(handle);
-  }
-
-  /**
-   * Replaces a float tensor in host memory by zeros that take no memory. Recording wants shapes, not values, and holds the
-   * tensors of a whole step.
-   */
-  dropValues({ id, shape, dtype }: TensorMetadata): void {
-    const { api } = this;
-    const byteLength = shape.reduce((a, b) => a * b, (dtype === DataType.float32 ? 4 : 2) as number);
-    const { allocate, free } = untouchedZeroPages();
-    // munmap(address, length) frees them; TensorFlow's third argument is ignored.
-    const tensor = api.TF_NewTensor(dtype, BigInt64Array.from(shape, BigInt), shape.length, allocate(byteLength), byteLength, free, 0);
-    const handle = api.TFE_NewTensorHandle(tensor, this.status);
-    api.TF_DeleteTensor(tensor);
-    this.check('TFE_NewTensorHandle', () => `shape [${shape}]`);
-    api.TFE_DeleteTensorHandle(this.handle(id));
-    this.handles.set(id, handle);
   }
 
   /** Throws if the last call that took `status` failed. */
@@ -460,6 +440,10 @@ export class TensorFlowBinding extends BindingConstants {
   private handle(id: number): Pointer {
     const handle = this.handles.get(id);
     if (this.stopped) throw new RuntimeStoppedError();
+    if (id >= FIRST_SYMBOLIC_ID)
+      throw new RecordingError(
+        'A tensor that was made while a step was recorded has no values outside of that step. Return it from the step.',
+      );
     if (handle === undefined) throw new TensorFlowError('tensor', 5, `no tensor has the id ${id}; it was disposed`);
     return handle;
   }
@@ -501,7 +485,7 @@ export class TensorFlowBinding extends BindingConstants {
 }
 
 /** Copies the bytes of a `TF_Buffer` (struct: data pointer, length, deallocator). */
-function bufferBytes(buffer: Pointer): Uint8Array {
+export function bufferBytes(buffer: Pointer): Uint8Array {
   const header = new DataView(memoryView(buffer, 16).slice().buffer);
   const length = Number(header.getBigUint64(8, true));
   return length === 0 ? new Uint8Array(0) : memoryView(Number(header.getBigUint64(0, true)), length).slice();

@@ -20,6 +20,14 @@ const STACK_BYTES = 16 << 20;
 
 const P = 'uintptr_t';
 
+/** `TF_Output`, passed by value: one output of an operation in a graph. */
+export interface GraphOutput {
+  oper: Pointer;
+  index: number;
+}
+// Without a name: names are known process-wide, and a second copy of this package would declare it again.
+const outputStruct = koffi.struct({ oper: 'uintptr_t', index: 'int' });
+
 /** Arguments and result of each function; the name of the C function is the key. */
 const signatures = {
   TF_Version: ['str', []],
@@ -29,7 +37,6 @@ const signatures = {
   TF_GetCode: ['int', [P]],
   TF_Message: ['str', [P]],
   TF_NewBuffer: [P, []],
-  TF_NewBufferFromString: [P, ['void *', 'size_t']],
   TF_DeleteBuffer: ['void', [P]],
   TF_AllocateTensor: [P, ['int', 'void *', 'int', 'size_t']],
   TF_NewTensor: [P, ['int', 'void *', 'int', P, 'size_t', P, P]],
@@ -68,17 +75,22 @@ const signatures = {
   TFE_OpSetAttrShape: ['void', [P, 'str', 'void *', 'int', P]],
   TFE_OpSetAttrIntList: ['void', [P, 'str', 'void *', 'int']],
   TFE_OpSetAttrValueProto: ['void', [P, 'str', 'void *', 'size_t', P]],
-  TFE_OpGetAttrs: [P, [P]],
-  TFE_OpAttrsSerialize: ['void', [P, P, P]],
   TFE_Execute: ['void', [P, 'void *', 'void *', P]],
   TFE_ContextAddFunction: ['void', [P, P, P]],
   TFE_ContextRemoveFunction: ['void', [P, 'str', P]],
   TF_NewGraph: [P, []],
   TF_DeleteGraph: ['void', [P]],
-  TF_NewImportGraphDefOptions: [P, []],
-  TF_DeleteImportGraphDefOptions: ['void', [P]],
-  TF_GraphImportGraphDef: ['void', [P, P, P, P]],
-  TF_GraphOperationByName: [P, [P, 'str']],
+  TF_NewOperation: [P, [P, 'str', 'str']],
+  TF_AddInput: ['void', [P, 'TF_Output']],
+  TF_AddInputList: ['void', [P, 'void *', 'int']],
+  TF_AddControlInput: ['void', [P, P]],
+  TF_SetAttrValueProto: ['void', [P, 'str', 'void *', 'size_t', P]],
+  TF_FinishOperation: [P, [P, P]],
+  TF_GraphGetOpDef: ['void', [P, 'str', P, P]],
+  TF_OperationOutputType: ['int', ['TF_Output']],
+  TF_GraphGetTensorNumDims: ['int', [P, 'TF_Output', P]],
+  TF_GraphGetTensorShape: ['void', [P, 'TF_Output', 'void *', 'int', P]],
+  TF_GraphSetTensorShape: ['void', [P, 'TF_Output', 'void *', 'int', P]],
   TF_GraphToFunctionWithControlOutputs: [
     P,
     [P, 'str', 'uint8', 'int', P, 'int', 'void *', 'int', 'void *', P, 'int', 'void *', P, P, 'str', P],
@@ -97,9 +109,11 @@ type Argument<T extends string> = T extends 'str'
   ? string
   : T extends 'uintptr_t'
     ? Pointer
-    : T extends 'void *'
-      ? Pointer | NodeJS.ArrayBufferView | null
-      : number;
+    : T extends 'TF_Output'
+      ? GraphOutput
+      : T extends 'void *'
+        ? Pointer | NodeJS.ArrayBufferView | null
+        : number;
 type Arguments<A extends readonly string[]> = { -readonly [I in keyof A]: A[I] extends string ? Argument<A[I]> : never };
 
 /** A C function: callable, and on a thread of the libuv pool by `async(...args, callback)`. */
@@ -155,7 +169,11 @@ export function loadCApi(directory: string): CApi {
     let bound: unknown;
     for (const library of libraries) {
       try {
-        bound = library.func(name, result, args as unknown as string[]);
+        bound = library.func(
+          name,
+          result,
+          args.map((arg) => (arg === 'TF_Output' ? outputStruct : arg)),
+        );
         break;
       } catch {
         // The function is in the other library.

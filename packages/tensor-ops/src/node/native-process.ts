@@ -1,4 +1,4 @@
-/** Services of the C library: around loading libtensorflow, memory that takes no room, signals (Linux and macOS). */
+/** Services of the C library: around loading libtensorflow, signals (Linux and macOS). */
 import os from 'node:os';
 import koffi from 'koffi';
 
@@ -6,9 +6,6 @@ const darwin = process.platform === 'darwin';
 const RTLD_LAZY = 1;
 const RTLD_NOLOAD = darwin ? 0x10 : 4;
 const RTLD_NODELETE = darwin ? 0x80 : 0x1000;
-const PROT_READ_WRITE = 3;
-/** MAP_PRIVATE, MAP_ANONYMOUS and MAP_NORESERVE. */
-const MAP_UNTOUCHED = darwin ? 0x1042 : 0x4022;
 const STDERR = 2;
 const O_WRONLY = 1;
 
@@ -35,28 +32,6 @@ export function withoutStderr<T>(work: () => T): T {
     dup2(saved, STDERR);
     close(saved);
   }
-}
-
-/** Pages of zeros that take no memory as long as they are only read, and the address of the C function that frees them. */
-export interface ZeroPages {
-  allocate(byteLength: number): number;
-  readonly free: number;
-}
-
-let zeroPages: ZeroPages | undefined;
-
-/** Fresh mappings, as the C library hands them out: the kernel shows one shared page of zeros until something is written. */
-export function untouchedZeroPages(): ZeroPages {
-  if (zeroPages === undefined) {
-    const c = koffi.load(null);
-    const mmap = c.func('mmap', 'uintptr_t', ['uintptr_t', 'size_t', 'int', 'int', 'int', 'int64']);
-    const process = c.func('dlopen', 'uintptr_t', ['str', 'int'])(null, RTLD_LAZY) as number;
-    zeroPages = {
-      allocate: (byteLength) => mmap(0, byteLength, PROT_READ_WRITE, MAP_UNTOUCHED, -1, 0) as number,
-      free: c.func('dlsym', 'uintptr_t', ['uintptr_t', 'str'])(process, 'munmap') as number,
-    };
-  }
-  return zeroPages;
 }
 
 const SIG_SETMASK = 2;

@@ -1,8 +1,8 @@
 /**
- * The few TensorFlow messages that the runtime builds: AttrValue, TensorProto, NodeDef, GraphDef,
- * ConfigProto. Field numbers are from tensorflow/core/framework/*.proto and tensorflow/core/protobuf/config.proto.
+ * The few TensorFlow messages that the runtime builds: AttrValue, TensorProto, ConfigProto. Field numbers are from
+ * tensorflow/core/framework/*.proto and tensorflow/core/protobuf/config.proto.
  */
-import { bytesField, floatField, integerField, joined, readFields } from '../io/protobuf.js';
+import { bytesField, floatField, integerField, joined } from '../io/protobuf.js';
 import type { OpAttribute, TensorValue } from '../tensorflow-backend.js';
 
 const shapeBody = (shape: readonly number[]): Uint8Array => joined(...shape.map((d) => bytesField(2, integerField(1, d))));
@@ -36,31 +36,6 @@ export function attrValue(attribute: OpAttribute): Uint8Array {
   return list(...attribute.shapes.map((s) => bytesField(7, shapeBody(s))));
 }
 
-/** An entry of `NodeDef.attr`. */
-export function nodeAttribute(name: string, value: Uint8Array): Uint8Array {
-  return bytesField(5, bytesField(1, name), bytesField(2, value));
-}
-
-/** A `GraphDef.node` entry. `attributes` are encoded `NodeDef.attr` entries. */
-export function graphNode(name: string, op: string, inputs: readonly string[], attributes: Uint8Array, device = ''): Uint8Array {
-  return bytesField(
-    1,
-    bytesField(1, name),
-    bytesField(2, op),
-    ...inputs.map((i) => bytesField(3, i)),
-    ...(device === '' ? [] : [bytesField(4, device)]),
-    attributes,
-  );
-}
-
-/** The producer version of the graphs that we write; any recent one will do, this is TensorFlow 2.16's. */
-const GRAPH_PRODUCER_VERSION = 1882;
-
-/** A whole `GraphDef`. */
-export function graphDef(nodes: readonly Uint8Array[]): Uint8Array {
-  return joined(...nodes, bytesField(4, integerField(1, GRAPH_PRODUCER_VERSION)));
-}
-
 /** `ConfigProto` with thread counts (0: TensorFlow's choice) and GPU memory growth. */
 export function configProto(options: { intraOpThreads: number; interOpThreads: number; gpuMemoryGrowth: boolean }): Uint8Array {
   return joined(
@@ -72,12 +47,3 @@ export function configProto(options: { intraOpThreads: number; interOpThreads: n
 
 /** `ConfigProto` of a call whose function TensorFlow rewrites by one of its graph optimisers: `graph_options.rewrite_options.optimizers`. */
 export const rewriteConfig = (optimizer: string): Uint8Array => bytesField(10, bytesField(10, bytesField(100, optimizer)));
-
-/**
- * Turns a serialized `NameAttrList` (what `TFE_OpAttrsSerialize` returns: name = 1, map attr = 2) into `NodeDef.attr` entries
- * (field 5); map entries have the same encoding in both.
- */
-export function nodeAttributesOfNameAttrList(bytes: Uint8Array): Uint8Array {
-  const attributes = [...readFields(bytes, 'NameAttrList')].filter(({ field }) => field === 2);
-  return joined(...attributes.map(({ start, end }) => bytesField(5, bytes.subarray(start, end))));
-}

@@ -4,61 +4,61 @@ import type { TensorFlowBinding, TensorMetadata } from './binding.js';
 import type { Pointer } from './c-api.js';
 import { withoutSignals } from './native-process.js';
 import { attrValue, rewriteConfig } from './protobuf.js';
-import type { Argument, Recorder } from './recorder.js';
+import { outputList } from './recording/graph.js';
+import type { Argument, Recorder } from './recording/recorder.js';
+import type { SymbolicTensor } from './recording/symbolic-tensor.js';
+
+/** A step that was recorded. */
+export interface Recording {
+  recorder: Recorder;
+  outputs: readonly SymbolicTensor[];
+}
 
 let nextFunction = 0;
 
 export class StepFunction {
   /** Its name in TensorFlow's context. */
   readonly name: string;
-  private readonly arguments: readonly Argument[];
+  private readonly arguments: readonly Argument['source'][];
+  private readonly numOutputs: number;
   private readonly attributes: Readonly<Record<string, OpAttribute>>;
   private pending = 0;
   private disposeRequested = false;
 
-  /**
-   * @param outputs node names of the outputs
-   */
+  /** Makes a function of a recording and frees the recording; the function holds on to the captured tensors. */
   constructor(
     private readonly binding: TensorFlowBinding,
-    private readonly recorder: Recorder,
-    private readonly outputs: readonly string[],
+    { recorder, outputs }: Recording,
     options: { name: string; xla?: boolean; rewrite?: boolean },
   ) {
-    const { api } = binding;
+    const { api, sharedStatus: status } = binding;
     this.name = `${options.name.replace(/[^A-Za-z0-9_]/g, '_')}_${nextFunction++}`;
-    this.arguments = recorder.arguments;
+    this.arguments = recorder.arguments.map(({ source }) => source);
+    this.numOutputs = outputs.length;
     // Of TensorFlow's graph optimisers the one that fuses ops: others take away control edges, and results live longer then.
     this.attributes = options.rewrite ? { config_proto: { string: rewriteConfig('remap') } } : {};
-    const status = binding.sharedStatus;
-    const bytes = recorder.graphDef();
-    const graph = api.TF_NewGraph();
-    const importOptions = api.TF_NewImportGraphDefOptions();
-    const buffer = api.TF_NewBufferFromString(bytes, bytes.length);
     let fn: Pointer = 0;
     try {
-      api.TF_GraphImportGraphDef(graph, buffer, importOptions, status);
-      binding.check(options.name, () => `importing ${recorder.numNodes} recorded ops`);
       fn = api.TF_GraphToFunctionWithControlOutputs(
-        graph,
+        recorder.graph.pointer,
         this.name,
         0,
         // -1: every node of the graph belongs to the function.
         -1,
         0,
         this.arguments.length,
-        outputArray(this.arguments.map(({ node }) => api.TF_GraphOperationByName(graph, node))),
+        outputList(recorder.arguments.map(({ operation }) => ({ oper: operation, index: 0 }))),
         outputs.length,
-        outputArray(outputs.map((node) => api.TF_GraphOperationByName(graph, node))),
+        outputList(outputs.map(({ output }) => output)),
         0,
         recorder.controlOutputs.length,
-        BigUint64Array.from(recorder.controlOutputs, (node) => BigInt(api.TF_GraphOperationByName(graph, node))),
+        BigUint64Array.from(recorder.controlOutputs, BigInt),
         0,
         0,
         options.name,
         status,
       );
-      binding.check(options.name, () => `turning ${recorder.numNodes} recorded ops into a function`);
+      binding.check(options.name, () => `turning ${recorder.nodes.length} recorded ops into a function`);
       if (options.xla) {
         const yes = attrValue({ bool: true });
         api.TF_FunctionSetAttrValueProto(fn, '_XlaMustCompile', yes, yes.length, status);
@@ -71,20 +71,18 @@ export class StepFunction {
       throw error;
     } finally {
       if (fn !== 0) api.TF_DeleteFunction(fn);
-      api.TF_DeleteBuffer(buffer);
-      api.TF_DeleteImportGraphDefOptions(importOptions);
-      api.TF_DeleteGraph(graph);
+      recorder.free();
     }
   }
 
   runSync(inputs: readonly number[]): TensorMetadata[] {
-    return withoutSignals(() => this.binding.execute(this.name, this.attributes, this.argumentIds(inputs), this.outputs.length));
+    return withoutSignals(() => this.binding.execute(this.name, this.attributes, this.argumentIds(inputs), this.numOutputs));
   }
 
   async run(inputs: readonly number[]): Promise<TensorMetadata[]> {
     this.pending++;
     try {
-      return await this.binding.executeAsync(this.name, this.attributes, this.argumentIds(inputs), this.outputs.length);
+      return await this.binding.executeAsync(this.name, this.attributes, this.argumentIds(inputs), this.numOutputs);
     } finally {
       this.pending--;
       if (this.disposeRequested) this.dispose();
@@ -97,19 +95,10 @@ export class StepFunction {
     if (this.pending > 0 || this.binding.stopped) return;
     this.binding.api.TFE_ContextRemoveFunction(this.binding.context, this.name, this.binding.sharedStatus);
     this.binding.check(this.name);
-    this.recorder.releaseCaptures();
+    for (const source of this.arguments) if ('captured' in source) this.binding.deleteTensor(source.captured);
   }
 
   private argumentIds(inputs: readonly number[]): number[] {
-    return this.arguments.map(({ source }) => ('input' in source ? inputs[source.input] : source.captured));
+    return this.arguments.map((source) => ('input' in source ? inputs[source.input] : source.captured));
   }
-}
-
-/** `TF_Output[]`: {operation pointer, output index} of the first output of each operation. */
-function outputArray(operations: readonly Pointer[]): BigUint64Array {
-  const words = new BigUint64Array(Math.max(1, operations.length) * 2);
-  operations.forEach((operation, i) => {
-    words[2 * i] = BigInt(operation);
-  });
-  return words;
 }

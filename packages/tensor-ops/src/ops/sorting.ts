@@ -50,6 +50,10 @@ export function invertPermutation(permutation: tf.Tensor): tf.Tensor {
  */
 export function bincount(x: tf.Tensor, size: number): tf.Tensor {
   const backend = tensorFlowBackend();
-  if (backend !== undefined) return backend.raw('Bincount', [x, tf.scalar(size, 'int32'), tf.tensor1d([], 'int32')])[0];
+  if (backend !== undefined) {
+    const [counts] = backend.raw('Bincount', [x, tf.scalar(size, 'int32'), tf.tensor1d([], 'int32')]);
+    backend.suggestParts(counts, x.size);
+    return counts;
+  }
   return tf.cast(tf.sum(oneHot(x, size), 0), 'int32');
 }

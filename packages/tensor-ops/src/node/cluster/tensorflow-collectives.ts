@@ -104,7 +104,10 @@ export class TensorFlowCollectives implements Collectives {
       const moves = op === 'CollectiveGatherV2' || op === 'CollectiveAllToAllV2';
       const asHalf = moves && backend.dtypeOf(x) === DataType.bfloat16;
       const bitcast = (y: tf.Tensor, type: DataType): tf.Tensor => backend.raw('Bitcast', [y], { type: { type } })[0];
-      const input = asHalf ? bitcast(x, DataType.float16) : x;
+      const own = asHalf ? bitcast(x, DataType.float16) : x;
+      // TensorFlow takes the shape of the result for that of the input. In a recorded step it must not know that one then.
+      const open = { shape: { shape: x.shape.map(() => -1) } };
+      const input = backend.recording && shape !== x.shape ? backend.raw('PlaceholderWithDefault', [own], open)[0] : own;
       const integer = (value: number): tf.Tensor => tf.scalar(value, 'int32');
       const [result] = backend.raw(op, [input, integer(this.size), integer(this.groupKey), integer(this.keys.nextInstance++)], {
         communication_hint: { string: backend.isUsingGpuDevice && x.dtype !== 'int32' ? 'nccl' : 'ring' },
@@ -113,7 +116,6 @@ export class TensorFlowCollectives implements Collectives {
         is_stateless: { bool: false },
         ...attributes,
       });
-      // TensorFlow does not infer the shapes of gathered tensors.
       const known = backend.raw('Reshape', [result, tf.tensor1d([...shape], 'int32')])[0];
       return asHalf ? bitcast(known, DataType.bfloat16) : known;
     });
