@@ -3,6 +3,7 @@
  */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { makeFolder } from './make-folder.js';
 
 /** Names that begin so are unfinished; whoever finds one left over by a dead process may delete it. */
 export const TEMPORARY_PREFIX = '.tmp-';
@@ -60,7 +61,7 @@ export async function writeFileAtomically(target: string, content: Uint8Array | 
 export async function createFolderAtomically(target: string, fill: (temporary: string) => Promise<void>): Promise<void> {
   const temporary = temporaryName(target);
   try {
-    await fs.mkdir(temporary, { recursive: true });
+    await makeFolder(temporary);
     await fill(temporary);
     await syncFolder(temporary);
     await fs.rename(temporary, target);

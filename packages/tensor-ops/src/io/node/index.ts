@@ -2,6 +2,8 @@ export * from './atomic.js';
 export { FileSource } from './file-source.js';
 export { downloadFromHub, HubError, type HubOptions, type HubProgress } from './hub.js';
 export { hubCacheFolder } from './hub-cache.js';
+export { type Lock, LockError, type LockTimes, takeLock } from './lock.js';
+export { makeFolder } from './make-folder.js';
 export * from './npz-file.js';
 export * from './open-checkpoint.js';
 export * from './safetensors-file.js';
