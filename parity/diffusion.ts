@@ -17,7 +17,6 @@ import {
   type GaussianPrediction,
   LossSecondMomentSampler,
   type LossType,
-  learnsVariance,
   priorBits,
   respacedTimesteps,
   type SolverRun,
@@ -40,7 +39,7 @@ const varianceTypes: Record<string, VarianceType> = {
 const lossTypes: Record<string, LossType> = { MSE: 'mse', RESCALED_MSE: 'rescaled-mse', KL: 'kl', RESCALED_KL: 'rescaled-kl' };
 const camel = (name: string) => name.replace(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 // Where the layout does not say it, the model learns its variance.
-const learned = ({ varianceType = 'learned-range' }: GaussianDiffusion) => learnsVariance(varianceType);
+const learned = ({ varianceType = 'learned-range' }: GaussianDiffusion) => varianceType.startsWith('learned');
 const values = async (tensor: tf.Tensor) => (await tensor.data()) as Float32Array;
 
 export async function* run(folder: string): AsyncGenerator<Comparison> {

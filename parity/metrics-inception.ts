@@ -12,8 +12,8 @@ import {
   inceptionShapes,
   loadInception,
   resizeForInception,
-  type WeightSource,
 } from '@dit-moe/metrics';
+import type { WeightSource } from '@dit-moe/tensor-ops/io';
 import { openNpz } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Comparison, check, compare, json, tensors } from './golden.js';

@@ -1,6 +1,7 @@
 /** Our side of the metrics benchmark: the Inception network of FID with random weights. */
-import { disposeInception, inceptionExtractor, inceptionShapes, loadInception, type WeightSource } from '@dit-moe/metrics';
+import { disposeInception, inceptionExtractor, inceptionShapes, loadInception } from '@dit-moe/metrics';
 import { randomNormal } from '@dit-moe/tensor-ops';
+import type { WeightSource } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Side of the pictures, as published FIDs of ImageNet 256 have. */

@@ -1,11 +1,27 @@
 export * from './beta-schedules.js';
 export * from './bits-per-dimension.js';
 export * from './denoiser.js';
-export * from './diffusion-model.js';
+export {
+  type DiffusionModel,
+  type FlowOptions,
+  flowModel,
+  gaussianModel,
+  type PredictionOptions,
+  predictClean,
+  predictVelocity,
+} from './diffusion-model.js';
 export * from './diffusion-tables.js';
-export * from './flow-losses.js';
-export * from './gaussian-diffusion.js';
-export * from './gaussian-losses.js';
+export { type FlowLosses, type FlowLossOptions, flowLosses, flowNoisy } from './flow-losses.js';
+export {
+  type CleanOptions,
+  GaussianDiffusion,
+  type GaussianDiffusionOptions,
+  type GaussianPrediction,
+  type ReverseStep,
+  type Timestep,
+  type VarianceType,
+} from './gaussian-diffusion.js';
+export { type DiffusionLosses, diffusionLosses, type LossType, minSnrWeights, priorBits, variationalTerm } from './gaussian-losses.js';
 export * from './gaussian-path.js';
 export * from './grids.js';
 export * from './guidance/classifier-free.js';
@@ -13,19 +29,19 @@ export * from './guidance/guided.js';
 export * from './guidance/rules.js';
 export * from './likelihood.js';
 export * from './objectives.js';
-export * from './paths.js';
+export { flowPath, logRatio, type NoiseLevel, type Path, type PathName, pathLevels } from './paths.js';
 export * from './predictions.js';
 export * from './respacing.js';
 export * from './settings.js';
-export * from './solvers/ddim.js';
-export * from './solvers/dormand-prince.js';
-export * from './solvers/dpm-solver.js';
-export * from './solvers/euler.js';
+export { ddimSteps } from './solvers/ddim.js';
+export { type AdaptiveOptions, dormandPrince, StepSizeError } from './solvers/dormand-prince.js';
+export { type DpmSolverOptions, dpmSolverSteps } from './solvers/dpm-solver.js';
+export { eulerSteps, heunSteps } from './solvers/euler.js';
 export * from './solvers/euler-maruyama.js';
 export * from './solvers/gaussian.js';
-export * from './solvers/linear-steps.js';
-export * from './solvers/solver.js';
+export { type Combination, type LinearStep, type RunOptions, runSteps } from './solvers/linear-steps.js';
+export { every, finish, type SolverOptions, type SolverRun, type SolverState, type StepNoise, stepNoise } from './solvers/solver.js';
 export * from './solvers/table.js';
 export * from './solvers/uni-pc.js';
-export * from './time-sampling.js';
+export { sampleTimes, shiftTimes, type TimeSampling } from './time-sampling.js';
 export * from './timestep-samplers.js';

@@ -15,71 +15,76 @@ import {
 } from '@dit-moe/tensor-ops/settings';
 import { type DitConfig, ditSizes, type MoeConfig } from './config.js';
 
-export const moeSettings = object(
-  {
-    ...routerSettings.fields,
-    experts: optional(
-      word(['swiglu', 'gelu'], 'routed experts: swiglu without biases (default, DiT-MoE), or gelu with biases, as the dense layer of DiT'),
-    ),
-    expertRatio: number('hidden width of a routed expert as a multiple of hiddenSize (4 in DiT-MoE)', { above: 0 }),
-    sharedRatio: number('hidden width of the shared expert as a multiple of hiddenSize (2 in DiT-MoE); 0 for none', { least: 0 }),
-    balanceAlpha: number('weight of the balance loss (0.005 in the paper, 0.01 in its code)', { least: 0 }),
-    layers: optional(
-      either(
-        [
-          word(['all', 'deepHalf', 'shallowHalf']),
-          object({ every: integer('each block with this distance from the one before, the last of every so many', { least: 1 }) }),
-          list(integer('number of a block, from 0', { least: 0 }), undefined, { least: 1 }),
-        ],
-        'blocks with experts; the others are dense (default all)',
+export const moeSettings = /* @__PURE__ */ (() =>
+  object(
+    {
+      ...routerSettings.fields,
+      experts: optional(
+        word(
+          ['swiglu', 'gelu'],
+          'routed experts: swiglu without biases (default, DiT-MoE), or gelu with biases, as the dense layer of DiT',
+        ),
       ),
-    ),
-    balanceOver: optional(word(['batch', 'image'], 'balance over the tokens of the batch (default), or within each image')),
-  } satisfies FieldsOf<MoeConfig>,
-  'experts in place of dense feed-forward layers (default: none)',
-);
+      expertRatio: number('hidden width of a routed expert as a multiple of hiddenSize (4 in DiT-MoE)', { above: 0 }),
+      sharedRatio: number('hidden width of the shared expert as a multiple of hiddenSize (2 in DiT-MoE); 0 for none', { least: 0 }),
+      balanceAlpha: number('weight of the balance loss (0.005 in the paper, 0.01 in its code)', { least: 0 }),
+      layers: optional(
+        either(
+          [
+            word(['all', 'deepHalf', 'shallowHalf']),
+            object({ every: integer('each block with this distance from the one before, the last of every so many', { least: 1 }) }),
+            list(integer('number of a block, from 0', { least: 0 }), undefined, { least: 1 }),
+          ],
+          'blocks with experts; the others are dense (default all)',
+        ),
+      ),
+      balanceOver: optional(word(['batch', 'image'], 'balance over the tokens of the batch (default), or within each image')),
+    } satisfies FieldsOf<MoeConfig>,
+    'experts in place of dense feed-forward layers (default: none)',
+  ))();
 
-export const ditSettings = object(
-  {
-    inputSize: pair(integer('divisible by patchSize', { least: 1 }), 'height and width of the input in pixels or latents'),
-    patchSize: integer('height and width of a patch, which becomes one token', { least: 1 }),
-    inChannels: integer('channels of the input', { least: 1 }),
-    hiddenSize: integer('width of the model, a multiple of numHeads and of 4', { least: 1 }),
-    depth: integer('number of blocks', { least: 1 }),
-    numHeads: integer('attention heads', { least: 1 }),
-    mlpRatio: number("hidden width of a dense block's feed-forward layer as a multiple of hiddenSize (4 in DiT)", { above: 0 }),
-    numClasses: integer('classes; 0 for an unconditional model', { least: 0 }),
-    learnSigma: flag('predict a second set of channels for the variance'),
-    nullLabel: optional(
-      either(
-        [flag('whether there is one'), integer('number of a class whose row it shares', { least: 0 })],
-        'label that stands for no class, for guidance: true (default) for a row of its own, a number for the row of a class, false for none',
+export const ditSettings = /* @__PURE__ */ (() =>
+  object(
+    {
+      inputSize: pair(integer('divisible by patchSize', { least: 1 }), 'height and width of the input in pixels or latents'),
+      patchSize: integer('height and width of a patch, which becomes one token', { least: 1 }),
+      inChannels: integer('channels of the input', { least: 1 }),
+      hiddenSize: integer('width of the model, a multiple of numHeads and of 4', { least: 1 }),
+      depth: integer('number of blocks', { least: 1 }),
+      numHeads: integer('attention heads', { least: 1 }),
+      mlpRatio: number("hidden width of a dense block's feed-forward layer as a multiple of hiddenSize (4 in DiT)", { above: 0 }),
+      numClasses: integer('classes; 0 for an unconditional model', { least: 0 }),
+      learnSigma: flag('predict a second set of channels for the variance'),
+      nullLabel: optional(
+        either(
+          [flag('whether there is one'), integer('number of a class whose row it shares', { least: 0 })],
+          'label that stands for no class, for guidance: true (default) for a row of its own, a number for the row of a class, false for none',
+        ),
       ),
-    ),
-    qkNorm: optional(flag('normalise queries and keys per head (default false)')),
-    norm: optional(
-      word(
-        ['layer', 'rms'],
-        'norm before attention, feed-forward and the final layer: layer (default, DiT), or rms with a scale (LightningDiT)',
+      qkNorm: optional(flag('normalise queries and keys per head (default false)')),
+      norm: optional(
+        word(
+          ['layer', 'rms'],
+          'norm before attention, feed-forward and the final layer: layer (default, DiT), or rms with a scale (LightningDiT)',
+        ),
       ),
-    ),
-    rotary: optional(flag('rotary positions of queries and keys besides the added ones (default false; LightningDiT)')),
-    mlp: optional(
-      word(['gelu', 'swiglu'], 'dense feed-forward layer: gelu (default, DiT), or swiglu without biases, whose usual mlpRatio is 8/3'),
-    ),
-    positionGrid: optional(
-      pair(
-        integer('patches', { least: 1 }),
-        'rows and columns of patches that the positions were trained with (default: those of the input); others are interpolated',
+      rotary: optional(flag('rotary positions of queries and keys besides the added ones (default false; LightningDiT)')),
+      mlp: optional(
+        word(['gelu', 'swiglu'], 'dense feed-forward layer: gelu (default, DiT), or swiglu without biases, whose usual mlpRatio is 8/3'),
       ),
-    ),
-    timestepFrequencies: optional(
-      word(['dit', 'diffusers'], 'frequencies of the timestep embedding: those of DiT (default), or of models trained in diffusers'),
-    ),
-    moe: optional(moeSettings),
-  } satisfies FieldsOf<DitConfig>,
-  'a diffusion transformer',
-);
+      positionGrid: optional(
+        pair(
+          integer('patches', { least: 1 }),
+          'rows and columns of patches that the positions were trained with (default: those of the input); others are interpolated',
+        ),
+      ),
+      timestepFrequencies: optional(
+        word(['dit', 'diffusers'], 'frequencies of the timestep embedding: those of DiT (default), or of models trained in diffusers'),
+      ),
+      moe: optional(moeSettings),
+    } satisfies FieldsOf<DitConfig>,
+    'a diffusion transformer',
+  ))();
 
 /**
  * The configuration of a model from JSON.

@@ -51,4 +51,3 @@ export {
 } from './statistics/reference-statistics.js';
 export { clipExtractor } from './vision-transformer/clip.js';
 export { type Dinov2Options, dinov2Extractor } from './vision-transformer/dinov2.js';
-export type { WeightSource } from './weight-source.js';

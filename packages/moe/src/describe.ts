@@ -16,7 +16,7 @@ export interface LayerShape {
   sharedHidden?: number;
 }
 
-export interface DescribeOptions {
+export interface DescribeLayerOptions {
   /** Forward and backward, not only forward (default false). */
   training?: boolean;
   /** Largest load over the mean, as telemetry's `maxOverMean` (default: what a random router gives). */
@@ -61,7 +61,7 @@ const OPS: Record<DispatcherName, Record<'forward' | 'training', { fixed: number
  * Describes one layer for a batch of tokens.
  * @throws ArgumentError if a size is not positive
  */
-export function describeLayer(layer: LayerShape, tokens: number, options: DescribeOptions = {}): LayerDescription {
+export function describeLayer(layer: LayerShape, tokens: number, options: DescribeLayerOptions = {}): LayerDescription {
   const { numExperts, expertsPerToken, width, hidden, kind = 'swiglu', sharedHidden = 0 } = layer;
   for (const [name, value] of Object.entries({ numExperts, expertsPerToken, width, hidden, tokens }))
     if (!(value > 0)) throw new ArgumentError(`describeLayer: ${name}`, 'a positive number', value);

@@ -1,5 +1,5 @@
 export {
-  type DescribeOptions,
+  type DescribeLayerOptions,
   type DispatchCost,
   type DispatcherName,
   describeLayer,

@@ -10,4 +10,4 @@ export * from './training/initial-weights.js';
 export * from './training/loss.js';
 export * from './training/trainer.js';
 export * from './weight-names.js';
-export { type AutoencoderWeights, AutoencoderWeightsError, type LoadedAutoencoder, loadAutoencoder, type WeightSource } from './weights.js';
+export { type AutoencoderWeights, AutoencoderWeightsError, type LoadedAutoencoder, loadAutoencoder } from './weights.js';

@@ -1,18 +1,12 @@
 /** Brings weights of any dialect onto the device, in the layouts that TensorFlow multiplies with. */
 import { ArgumentError, DitMoeError } from '@dit-moe/tensor-ops';
-import type { HostTensor } from '@dit-moe/tensor-ops/io';
+import type { HostTensor, WeightSource } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import type { AutoencoderConfig } from './config.js';
 import { COMPVIS_PREFIX, type Dialect, detectDialect, nameIn, type Part, weightShapes } from './weight-names.js';
 
 /** Weights by current name: convolutions `[kh, kw, in, out]`, linear maps `[in, out]`. */
 export type AutoencoderWeights = Readonly<Record<string, tf.Tensor>>;
-
-/** A file of weights, such as `openCheckpoint` of `@dit-moe/tensor-ops/io/node` gives. */
-export interface WeightSource {
-  readonly names: readonly string[];
-  read(name: string): Promise<HostTensor>;
-}
 
 /** The file is not this autoencoder. */
 export class AutoencoderWeightsError extends DitMoeError {
@@ -37,7 +31,7 @@ export interface LoadedAutoencoder {
  * Stable Diffusion checkpoint, and training state such as `loss.logvar`, are not left over
  */
 export async function loadAutoencoder(
-  source: WeightSource,
+  source: Pick<WeightSource, 'names' | 'read'>,
   config: AutoencoderConfig,
   parts: readonly Part[] = ['encoder', 'decoder'],
   onRead?: (weight: HostTensor, part: Part) => void,

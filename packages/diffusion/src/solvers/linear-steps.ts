@@ -30,7 +30,7 @@ export interface LinearStep {
   reuse?: boolean;
 }
 
-export interface LinearOptions extends SolverOptions, PredictionOptions {
+export interface RunOptions extends SolverOptions, PredictionOptions {
   /** Needed by steps with noise. */
   noise?: StepNoise;
 }
@@ -43,7 +43,7 @@ export async function* runSteps(
   model: DiffusionModel,
   start: tf.Tensor,
   steps: readonly LinearStep[],
-  options: LinearOptions = {},
+  options: RunOptions = {},
 ): SolverRun {
   if (options.noise === undefined && steps.some(isRandom))
     throw new ArgumentError('solver: noise', 'a function that gives noise, as the solver is stochastic', 'undefined');

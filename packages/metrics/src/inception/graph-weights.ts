@@ -1,6 +1,5 @@
 /** The Inception weights in the original frozen graph, under the names of the PyTorch conversion. */
-import { type ByteSource, FormatError, type HostTensor } from '@dit-moe/tensor-ops/io';
-import type { WeightSource } from '../weight-source.js';
+import { type ByteSource, FormatError, type HostTensor, type WeightSource } from '@dit-moe/tensor-ops/io';
 import { graphConstants, readConstant } from './graph-def.js';
 import { inceptionShapes } from './weights.js';
 

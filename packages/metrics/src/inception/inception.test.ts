@@ -1,3 +1,4 @@
+import type { WeightSource } from '@dit-moe/tensor-ops/io';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -9,7 +10,6 @@ import {
   inceptionShapes,
   loadInception,
   MetricError,
-  type WeightSource,
 } from '../index.js';
 import { formulaWeights } from '../testing/formula-weights.js';
 

@@ -1,7 +1,7 @@
 /** Weights of the Inception network: names and shapes of the published PyTorch conversion, batch norms folded on the way. */
+import type { WeightSource } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import { MetricError } from '../errors.js';
-import type { WeightSource } from '../weight-source.js';
 import { convolutions, type FoldedConvolution, type InceptionWeights, LOGITS, POOL_FEATURES } from './architecture.js';
 
 /** Of the graph's batch norms; torchvision has the same. */

@@ -1,9 +1,11 @@
 /** The networks of the metrics with their published weights, which users fetch themselves: licences differ. */
+
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import type { WeightSource } from '@dit-moe/tensor-ops/io';
 import { FileSource, openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import { cacheDirectory } from '@dit-moe/tensor-ops/node';
 import { MetricError } from '../errors.js';
@@ -14,7 +16,6 @@ import { disposeInception, loadInception } from '../inception/weights.js';
 import { pixelExtractor } from '../pixel-extractor.js';
 import { clipExtractor } from '../vision-transformer/clip.js';
 import { dinov2Extractor } from '../vision-transformer/dinov2.js';
-import type { WeightSource } from '../weight-source.js';
 
 /** What a network is for, and where its weights come from. */
 interface Network {

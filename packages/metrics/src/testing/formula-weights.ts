@@ -1,5 +1,5 @@
 /** Weights without files, for tests: every value follows from the tensor's name and its place. `test/fixtures/*.py` has the same. */
-import type { WeightSource } from '../weight-source.js';
+import type { WeightSource } from '@dit-moe/tensor-ops/io';
 
 /** Values in [-1, 1), uniform to the eye. */
 export function formulaValues(name: string, length: number): Float32Array {

@@ -4,8 +4,8 @@
  *
  * Weights: `openai/clip-vit-large-patch14-336` (safetensors); width, depth and side are read from the tensors.
  */
+import type { WeightSource } from '@dit-moe/tensor-ops/io';
 import type { FeatureExtractor } from '../feature-extractor.js';
-import type { WeightSource } from '../weight-source.js';
 import { loadVisionExtractor, type VisionNames, type VisionNetwork } from './load-extractor.js';
 import { StateDict } from './state-dict.js';
 

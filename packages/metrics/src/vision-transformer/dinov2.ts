@@ -5,9 +5,9 @@
  * Weights: Meta's files (`dinov2_vitl14_pretrain.pth`) or those of `facebook/dinov2-large` (safetensors); width and depth are
  * read from the tensors.
  */
+import type { WeightSource } from '@dit-moe/tensor-ops/io';
 import { MetricError } from '../errors.js';
 import type { FeatureExtractor } from '../feature-extractor.js';
-import type { WeightSource } from '../weight-source.js';
 import { loadVisionExtractor, type VisionNames, type VisionNetwork } from './load-extractor.js';
 import { StateDict } from './state-dict.js';
 

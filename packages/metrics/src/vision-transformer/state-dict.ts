@@ -1,7 +1,7 @@
 /** Reading a PyTorch state dict of a vision transformer into tensors, with a list of what is missing instead of the first failure. */
+import type { WeightSource } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import { MetricError } from '../errors.js';
-import type { WeightSource } from '../weight-source.js';
 import type { Affine } from './vision-transformer.js';
 
 /** Tensors by name, with the layouts turned to those of TensorFlow; all are the caller's. */

@@ -1,7 +1,7 @@
 /** Choosing a dispatcher by what the machine was measured to do and the load that is expected. */
 import { compile, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type DescribeOptions, type DispatcherName, describeLayer, type LayerShape } from '../describe.js';
+import { type DescribeLayerOptions, type DispatcherName, describeLayer, type LayerShape } from '../describe.js';
 import { type Dispatcher, dense, padded, slices } from './grouping.js';
 
 /** What decides between dispatchers; from `measureDispatch` for the machine at hand. */
@@ -16,7 +16,7 @@ export interface DispatchSpeed {
 /** A rough estimate for a CPU of two cores and eager ops; plain products there are faster than batched ones. */
 export const REFERENCE_SPEED: DispatchSpeed = { secondsPerOp: 1e-5, sliceFlops: 1.5e11, batchFlops: 1e11 };
 
-export interface AutoOptions extends Pick<DescribeOptions, 'training' | 'maxOverMean'> {
+export interface AutoOptions extends Pick<DescribeLayerOptions, 'training' | 'maxOverMean'> {
   /** From `measureDispatch` (default {@link REFERENCE_SPEED}, so that two runs choose alike without it). */
   speed?: DispatchSpeed;
 }

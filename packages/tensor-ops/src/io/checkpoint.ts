@@ -7,18 +7,22 @@ export interface TensorInfo {
   shape: readonly number[];
 }
 
-/** An open checkpoint: names and shapes at hand, tensors read one at a time. */
-export interface Checkpoint {
-  /** Where it was opened from. */
-  readonly path: string;
-  readonly format: 'safetensors' | 'torch' | 'sharded';
+/** Where weights come from: an open checkpoint, or anything that answers alike. */
+export interface WeightSource {
   /** Names of the tensors, in the file's order. */
   readonly names: readonly string[];
-  /** Strings stored beside the tensors. */
-  readonly metadata: Readonly<Record<string, string>>;
   /** @throws FormatError if there is no such tensor */
   info(name: string): TensorInfo;
   /** Reads one tensor. */
   read(name: string): Promise<HostTensor>;
+}
+
+/** An open checkpoint: names and shapes at hand, tensors read one at a time. */
+export interface Checkpoint extends WeightSource {
+  /** Where it was opened from. */
+  readonly path: string;
+  readonly format: 'safetensors' | 'torch' | 'sharded';
+  /** Strings stored beside the tensors. */
+  readonly metadata: Readonly<Record<string, string>>;
   close(): Promise<void>;
 }
