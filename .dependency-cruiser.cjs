@@ -1,4 +1,4 @@
-/** The layering of docs/architecture.md: a package imports only what stands before it; apps never import each other. */
+/** The layering of docs/architecture.md: a package imports only what stands before it; apps never import each other, but their kit. */
 const layers = {
   'packages/tensor-ops': [],
   'packages/moe': ['packages/tensor-ops'],
@@ -19,6 +19,7 @@ module.exports = {
       from: { path: `^${name}/` },
       to: { path: '^(packages|apps)/', pathNot: [name, ...layers[name]].map((p) => `^${p}/`) },
     })),
+    { name: 'kit-below-applications', severity: 'error', from: { path: '^apps/kit/' }, to: { path: '^apps/(?!kit/)' } },
     { name: 'trainer-without-sampler', severity: 'error', from: { path: '^apps/trainer/' }, to: { path: '^apps/sampler/' } },
     { name: 'sampler-without-trainer', severity: 'error', from: { path: '^apps/sampler/' }, to: { path: '^apps/trainer/' } },
     {

@@ -6,6 +6,7 @@ export default defineConfig(
   preset(
     {
       index: 'src/index.ts',
+      errors: 'src/errors.ts',
       'node/index': 'src/node/index.ts',
       'io/index': 'src/io/index.ts',
       'io/node/index': 'src/io/node/index.ts',

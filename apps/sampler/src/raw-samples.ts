@@ -3,7 +3,7 @@ import type { StepNoise } from '@dit-moe/diffusion';
 import type { ModelCard } from '@dit-moe/dit';
 import { SafetensorsFile, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
-import { OutputError, UsageError } from './errors.js';
+import { UsageError } from './errors.js';
 
 /**
  * Noise of `start` `[N, C, h, w]` and, if it is there, `steps` `[S, N, C, h, w]`; the caller disposes of the start.
@@ -43,7 +43,5 @@ export async function readNoise(file: string, { config }: ModelCard, images: num
 /** Writes the samples of all batches as the tensor `samples`. */
 export async function writeRaw(file: string, shape: readonly number[], batches: readonly Float32Array[]): Promise<void> {
   const all = Buffer.concat(batches.map((batch) => new Uint8Array(batch.buffer, batch.byteOffset, batch.byteLength)));
-  await writeSafetensors(file, [{ name: 'samples', dtype: 'F32', shape, bytes: () => new Uint8Array(all) }]).catch((cause) => {
-    throw new OutputError(`Cannot write ${file}: ${(cause as Error).message}`, { cause });
-  });
+  await writeSafetensors(file, [{ name: 'samples', dtype: 'F32', shape, bytes: () => new Uint8Array(all) }]);
 }

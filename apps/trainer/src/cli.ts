@@ -1,270 +1,231 @@
 #!/usr/bin/env node
-/** Command line of the trainer. Each command's code is loaded when it is called, so that help and mistakes answer at once. */
-import { DitMoeError } from '@dit-moe/tensor-ops';
-import { Argument, Command, CommanderError, Option } from 'commander';
-import { completionCommand, shells } from './commands/completion.js';
+/** Command line of the trainer. */
+import fs from 'node:fs';
+import { backendOptions, type CommandEntry, doctor, exitCodes, integer, jsonOption, main, number } from '@dit-moe/kit';
+import { Argument, Option } from 'commander';
 import type { EncodeFlags } from './commands/encode.js';
 import type { ExportFlags } from './commands/export.js';
 import type { InspectFlags } from './commands/inspect.js';
-import { backend, integer, json, number, positive, preset, set, share, threads, weights } from './commands/options.js';
 import type { TrainFlags } from './commands/train.js';
 import type { TrainVaeFlags } from './commands/train-vae.js';
 import type { UpcycleFlags } from './commands/upcycle.js';
-import { exitCodes, TrainerError } from './errors.js';
+import { presets } from './config/presets.js';
+import { exitCodeTable } from './errors.js';
 
-const examples = (...lines: string[]) => `\nExamples:\n${lines.map((line) => `  dit-moe-trainer ${line}`).join('\n')}`;
+const set = () => new Option('--set <key=value...>', 'override a setting, such as optimizer.learningRate=1e-3').default([]);
+const preset = () => new Option('--preset <name>', 'start from these settings').choices(Object.keys(presets));
+const weights = () =>
+  new Option('--weights <kind>', 'ema (the first average), another average such as ema-0.999, or weights (the last ones)').default('ema');
 
-let code: number = exitCodes.ok;
-const program = new Command('dit-moe-trainer')
-  .description('Train mixture-of-experts diffusion transformers (DiT-MoE).')
-  .exitOverride()
-  .addHelpText(
-    'after',
-    `
-Exit codes: 0 done, 1 defect, 2 wrong usage, 3 data, 4 output folder, 5 backend, 6 checkpoint, 7 diverged, 75 interrupted and saved.
-${examples(
-  'demo                                                  digits from start to samples, in minutes',
-  'train --preset digits --out runs/a                    the same training, without the samples',
-  'train --preset shapes --data my-images --set data.size=32 --out runs/b',
-  'train --preset digits --out runs/a --resume           go on after an interruption',
-  'train-vae my-images --out my-vae                      a small autoencoder of your own',
-  'encode imagenet/train --out latents                   images to latents, once',
-  'watch runs/a                                          its report in the browser, live',
-  'doctor                                                what is there and what is missing',
-)}`,
-  );
+const commands: Readonly<Record<string, CommandEntry>> = {
+  train: {
+    group: 'Training',
+    description: 'train on images (one folder per class, tar shards, parquet files) or on cached latents',
+    arguments: [new Argument('[config]', 'YAML or JSON configuration')],
+    options: [
+      preset(),
+      new Option('--data <path>', 'images or latents'),
+      new Option('--out <folder>', 'run folder'),
+      new Option('--resume', 'go on from the last checkpoint').default(false),
+      new Option('--accept-data-change', 'with --resume: go on with other data, in a new epoch').default(false),
+      new Option('--dry-run', 'print size, memory, work and estimated time, and train nothing').default(false),
+      set(),
+      ...backendOptions('all cores; models narrower than 256: 1, and as many operations at once'),
+      jsonOption(),
+    ],
+    examples: [
+      'train --preset digits --out runs/a --set steps=2000',
+      'train my-config.yaml --out runs/c --set optimizer.learningRate=3e-4 ema=[0.999,0.9999]',
+      'train --preset paper-s-2-8e2a-256 --data latents --out runs/s --dry-run',
+    ],
+    run: async (config: string | undefined, flags: TrainFlags) =>
+      (await import('./commands/train.js')).trainCommand({ ...flags, ...(config !== undefined && { config }) }),
+  },
+  demo: {
+    group: 'Training',
+    description: 'train on the digits that come with this package, sample them, write the report',
+    examples: ['demo', 'demo --set steps=300 --out runs/short'],
+    options: [
+      new Option('--out <folder>', 'run folder').default('runs/demo'),
+      new Option('--resume', 'go on from the last checkpoint').default(false),
+      set(),
+      ...backendOptions('1, and as many operations at once as there are cores'),
+      jsonOption(),
+    ],
+    run: async (flags: TrainFlags & { out: string }) => (await import('./commands/demo.js')).demoCommand(flags),
+  },
+  encode: {
+    group: 'Data',
+    // Here the cache is what is written.
+    codes: { E_LATENT_CACHE: exitCodes.output },
+    description: 'encode images into a cache of latents, to train on',
+    arguments: [new Argument('<images>', 'image folder, .tar or .parquet files (a folder of them, a name with * or {000..127})')],
+    options: [
+      new Option('--out <folder>', 'folder of the cache; a cache that is there is continued').makeOptionMandatory(),
+      new Option('--vae <name>', 'autoencoder: sd-vae-ft-mse, sd-vae-ft-ema, a folder or a weights file').default('sd-vae-ft-mse'),
+      new Option('--size <pixels>', 'edge of the squares').argParser(integer(1)).default(256),
+      new Option('--crop <kind>', "the reference's crops").choices(['center', 'random']).default('center'),
+      new Option('--seed <n>', 'of random crops').argParser(integer(0)).default(0),
+      new Option('--flips', 'encode every image mirrored, too').default(false),
+      new Option('--apply-orientation', 'turn images as their EXIF orientation says').default(false),
+      new Option('--dtype <type>', 'of the moments in the cache').choices(['f16', 'f32']).default('f16'),
+      new Option('--precision <type>', 'of the computation; bf16 only where the processor is faster in it')
+        .choices(['f32', 'bf16'])
+        .default('f32'),
+      new Option('--shard-size <n>', 'images per file').argParser(integer(1)).default(4096),
+      new Option('--batch <n>', 'images per call (default: what fits the memory, at most 16)').argParser(integer(1)),
+      new Option('--memory <GiB>', 'for activations of one call').argParser(number({ above: 0 })).default(2),
+      new Option('--part <k/n>', 'do one part of the shards (default: that of the array job of a scheduler, else all)'),
+      new Option('--max-skipped <share>', 'give up if more images than this cannot be used')
+        .argParser(number({ least: 0, most: 1 }))
+        .default(0.01),
+      new Option('--image-column <name>', 'of parquet files (default: the one with images)'),
+      new Option('--label-column <name>', 'of parquet files (default: label)'),
+      new Option('--offline', 'never ask the hub').default(false),
+      ...backendOptions(),
+      jsonOption(),
+    ],
+    examples: [
+      'encode imagenet/train --out latents --flips',
+      "encode 'shards/train-{000..127}.tar' --vae my-vae --size 512 --out latents-512",
+      "encode 'data/train-*.parquet' --out latents --part 0/8",
+    ],
+    run: async (images: string, flags: Omit<EncodeFlags, 'images'>) =>
+      (await import('./commands/encode.js')).encodeCommand({ ...flags, images }),
+  },
+  'train-vae': {
+    group: 'Data',
+    description: 'train a small autoencoder on images, to work in its latents without published weights',
+    arguments: [new Argument('<images>', 'image folder, .tar or .parquet files')],
+    options: [
+      new Option('--out <folder>', 'folder of the autoencoder, as diffusers writes it').makeOptionMandatory(),
+      new Option('--size <pixels>', 'edge of the squares').argParser(integer(1)).default(32),
+      new Option('--downscale <n>', 'pixels per latent along an edge').choices(['2', '4', '8']).default('4'),
+      new Option('--channels <n>', 'of the finest level; the others have twice as many').argParser(integer(8)).default(32),
+      new Option('--latent-channels <n>', 'of the latents').argParser(integer(1)).default(4),
+      new Option('--steps <n>', 'optimizer steps').argParser(integer(1)).default(1000),
+      new Option('--batch <n>', 'images per step').argParser(integer(1)).default(32),
+      new Option('--learning-rate <x>', 'largest, after the warm-up').argParser(number({ above: 0 })).default(2e-3),
+      new Option('--loss <kind>', 'distance of pixels').choices(['l1', 'l2']).default('l1'),
+      new Option('--kl-weight <x>', 'times the KL divergence in nats per image').argParser(number({ above: 0 })).default(1e-6),
+      new Option('--seed <n>', 'of weights, order and noise').argParser(integer(0)).default(0),
+      ...backendOptions(),
+      jsonOption(),
+    ],
+    examples: [
+      'shapes data/shapes --size 32',
+      'train-vae data/shapes --size 32 --steps 600 --out shapes-vae',
+      'encode data/shapes --vae shapes-vae --size 32 --flips --out shapes-latents',
+      'train --preset shapes --data shapes-latents --set data.kind=latents sampling.vae=shapes-vae --out runs/a',
+    ],
+    run: async (images: string, flags: Omit<TrainVaeFlags, 'images' | 'downscale'> & { downscale: string }) =>
+      (await import('./commands/train-vae.js')).trainVaeCommand({
+        ...flags,
+        images,
+        downscale: Number(flags.downscale) as TrainVaeFlags['downscale'],
+      }),
+  },
+  watch: {
+    group: 'Runs',
+    description: "show a run's report in the browser and keep it current",
+    arguments: [new Argument('<run>', 'run folder')],
+    options: [new Option('--port <n>', '0 for a free one').argParser(integer(0)).default(6007), jsonOption()],
+    examples: ['watch runs/a', 'watch runs/a --port 0 --json'],
+    run: async (run: string, flags: { port: number; json: boolean }) => (await import('./commands/watch.js')).watchCommand(run, flags),
+  },
+  export: {
+    group: 'Models',
+    description: 'write the weights of a run: a folder to publish, one safetensors file, or the state dictionary of the PyTorch reference',
+    arguments: [new Argument('<model>', 'run folder, checkpoint folder or .safetensors file')],
+    options: [
+      new Option('--to <format>', 'what to write').choices(['bundle', 'safetensors', 'reference', 'diffusers']).default('bundle'),
+      weights(),
+      new Option('--precision <kind>', 'of stored matrices (default: bf16 for a bundle, else f32)').choices(['f32', 'bf16']),
+      new Option('--out <path>', 'folder, or file ending in .safetensors or (reference) .pt').makeOptionMandatory(),
+      jsonOption(),
+    ],
+    examples: [
+      'export runs/a --out published/digits',
+      'export runs/a --to safetensors --precision bf16 --out digits.safetensors',
+      'export runs/a --to reference --weights ema --out digits.pt',
+    ],
+    run: async (model: string, flags: ExportFlags) => (await import('./commands/export.js')).exportCommand(model, flags),
+  },
+  upcycle: {
+    group: 'Models',
+    description: 'turn a trained dense model (DiT, or one of this project) into one with experts that computes the same',
+    arguments: [new Argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt, diffusers folder)')],
+    options: [
+      new Option('--weights <kind>', 'which weights of a run or PyTorch file (default: the averaged ones)'),
+      new Option('--experts <n>', 'routed experts').argParser(integer(1)).default(8),
+      new Option('--top-k <n>', 'experts per token').argParser(integer(1)).default(2),
+      new Option('--granularity <n>', 'parts that each copy is cut into').argParser(integer(1)).default(1),
+      new Option('--shared <ratio>', 'width of a shared expert as a multiple of the model').argParser(number({ least: 0 })).default(0),
+      new Option('--noise <share>', 'noise on the copies, so that they differ').argParser(number({ least: 0 })).default(0),
+      new Option('--normalize', 'divide the weights of a token by their sum').default(false),
+      new Option('--seed <n>', 'of router and noise').argParser(integer(0)).default(0),
+      new Option('--out <file>', 'new .safetensors file').makeOptionMandatory(),
+      jsonOption(),
+    ],
+    examples: [
+      'upcycle runs/dense --experts 8 --top-k 2 --out runs/upcycled.safetensors',
+      'upcycle DiT-XL-2-256x256.pt --shared 2 --out xl-8e2a.safetensors',
+    ],
+    run: async (model: string, flags: UpcycleFlags) => (await import('./commands/upcycle.js')).upcycleCommand(model, flags),
+  },
+  inspect: {
+    group: 'Models',
+    description: 'show format, model, tensors and routing of a checkpoint of any supported kind, or of a run',
+    arguments: [new Argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt, .bin, sharded)')],
+    options: [
+      weights(),
+      new Option('--tensors', 'list the tensors').default(false),
+      new Option('--stats', 'list the tensors with mean, deviation, largest value and numbers that are not finite').default(false),
+      jsonOption(),
+    ],
+    examples: ['inspect runs/a', 'inspect runs/a --stats', 'inspect DiT-XL-2-256x256.pt --json'],
+    run: async (model: string, flags: InspectFlags) => (await import('./commands/inspect.js')).inspectCommand(model, flags),
+  },
+  shapes: {
+    group: 'Data',
+    description: 'make a small data set of coloured shapes, to train on without a download',
+    arguments: [new Argument('<folder>', 'new folder, one sub-folder per class')],
+    options: [
+      new Option('--per-class <n>', 'images per class').argParser(integer(1)).default(1000),
+      new Option('--size <pixels>', 'height and width').argParser(integer(4)).default(16),
+      new Option('--seed <n>', 'other images for another seed').argParser(integer(0)).default(0),
+      jsonOption(),
+    ],
+    examples: ['shapes data/shapes', 'train --preset shapes --data data/shapes --out runs/shapes'],
+    run: async (folder: string, flags: { perClass: number; size: number; seed: number; json: boolean }) =>
+      (await import('./commands/shapes.js')).shapesCommand(folder, flags),
+  },
+  config: {
+    group: 'Training',
+    description: 'print the configuration that preset, file and overrides give, or the schema for editors',
+    arguments: [new Argument('[config]', 'YAML or JSON configuration')],
+    options: [preset(), set(), new Option('--schema', 'print the JSON schema instead').default(false), jsonOption()],
+    examples: ['config --preset digits > my-config.yaml', 'config --schema > schema.json', 'config my-config.yaml --json'],
+    run: async (config: string | undefined, flags: { preset?: string; set: string[]; schema: boolean; json: boolean }) =>
+      (await import('./commands/config.js')).configCommand({ ...flags, ...(config !== undefined && { config }) }),
+  },
+  doctor: doctor(),
+};
 
-interface Entry {
-  description: string;
-  argument?: Argument;
-  options: readonly Option[];
-  /** Command lines without the program's name. */
-  examples: readonly string[];
-  /** Receives the argument, if there is one, then what commander made of the options, and gives the exit code. */
-  run(...given: never[]): number | Promise<number>;
-}
-
-function command(name: string, { description, argument, options, examples: lines, run }: Entry): void {
-  const added = program
-    .command(name)
-    .description(description)
-    .addHelpText('after', examples(...lines));
-  if (argument !== undefined) added.addArgument(argument);
-  for (const option of options) added.addOption(option);
-  added.action(async (...given: unknown[]) => {
-    code = await run(...(given as never[]));
-  });
-}
-
-command('train', {
-  description: 'train on images (one folder per class, tar shards, parquet files) or on cached latents',
-  argument: new Argument('[config]', 'YAML or JSON configuration'),
-  options: [
-    preset(),
-    new Option('--data <path>', 'images or latents'),
-    new Option('--out <folder>', 'run folder'),
-    new Option('--resume', 'go on from the last checkpoint').default(false),
-    new Option('--accept-data-change', 'with --resume: go on with other data, in a new epoch').default(false),
-    new Option('--dry-run', 'print size, memory, work and estimated time, and train nothing').default(false),
-    set(),
-    backend(),
-    threads('all cores; models narrower than 256: 1, and as many operations at once'),
-    json(),
-  ],
+await main({
+  name: 'dit-moe-trainer',
+  description: 'Train mixture-of-experts diffusion transformers (DiT-MoE).',
+  version: () => JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8')).version,
+  codes: exitCodeTable,
+  commands,
   examples: [
-    'train --preset digits --out runs/a --set steps=2000',
-    'train my-config.yaml --out runs/c --set optimizer.learningRate=3e-4 ema=[0.999,0.9999]',
-    'train --preset paper-s-2-8e2a-256 --data latents --out runs/s --dry-run',
+    'demo                                                  digits from start to samples, in minutes',
+    'train --preset digits --out runs/a                    the same training, without the samples',
+    'train --preset shapes --data my-images --set data.size=32 --out runs/b',
+    'train --preset digits --out runs/a --resume           go on after an interruption',
+    'train-vae my-images --out my-vae                      a small autoencoder of your own',
+    'encode imagenet/train --out latents                   images to latents, once',
+    'watch runs/a                                          its report in the browser, live',
+    'doctor                                                what is there and what is missing',
   ],
-  run: async (config: string | undefined, flags: TrainFlags) =>
-    (await import('./commands/train.js')).trainCommand({ ...flags, ...(config !== undefined && { config }) }),
 });
-command('demo', {
-  description: 'train on the digits that come with this package, sample them, write the report',
-  examples: ['demo', 'demo --set steps=300 --out runs/short'],
-  options: [
-    new Option('--out <folder>', 'run folder').default('runs/demo'),
-    new Option('--resume', 'go on from the last checkpoint').default(false),
-    set(),
-    backend(),
-    threads('1, and as many operations at once as there are cores'),
-    json(),
-  ],
-  run: async (flags: TrainFlags & { out: string }) => (await import('./commands/demo.js')).demoCommand(flags),
-});
-command('encode', {
-  description: 'encode images into a cache of latents, to train on',
-  argument: new Argument('<images>', 'image folder, .tar or .parquet files (a folder of them, a name with * or {000..127})'),
-  options: [
-    new Option('--out <folder>', 'folder of the cache; a cache that is there is continued').makeOptionMandatory(),
-    new Option('--vae <name>', 'autoencoder: sd-vae-ft-mse, sd-vae-ft-ema, a folder or a weights file').default('sd-vae-ft-mse'),
-    new Option('--size <pixels>', 'edge of the squares').argParser(integer(1)).default(256),
-    new Option('--crop <kind>', "the reference's crops").choices(['center', 'random']).default('center'),
-    new Option('--seed <n>', 'of random crops').argParser(integer(0)).default(0),
-    new Option('--flips', 'encode every image mirrored, too').default(false),
-    new Option('--apply-orientation', 'turn images as their EXIF orientation says').default(false),
-    new Option('--dtype <type>', 'of the moments in the cache').choices(['f16', 'f32']).default('f16'),
-    new Option('--precision <type>', 'of the computation; bf16 only where the processor is faster in it')
-      .choices(['f32', 'bf16'])
-      .default('f32'),
-    new Option('--shard-size <n>', 'images per file').argParser(integer(1)).default(4096),
-    new Option('--batch <n>', 'images per call (default: what fits the memory, at most 16)').argParser(integer(1)),
-    new Option('--memory <GiB>', 'for activations of one call').argParser(positive).default(2),
-    new Option('--worker <k/n>', 'do one part of the shards (default: that of the array job of a scheduler, else all)'),
-    new Option('--max-skipped <share>', 'give up if more images than this cannot be used').argParser(share).default(0.01),
-    new Option('--image-column <name>', 'of parquet files (default: the one with images)'),
-    new Option('--label-column <name>', 'of parquet files (default: label)'),
-    new Option('--offline', 'never ask the hub').default(false),
-    backend(),
-    threads(),
-    json(),
-  ],
-  examples: [
-    'encode imagenet/train --out latents --flips',
-    "encode 'shards/train-{000..127}.tar' --vae my-vae --size 512 --out latents-512",
-    "encode 'data/train-*.parquet' --out latents --worker 0/8",
-  ],
-  run: async (images: string, flags: Omit<EncodeFlags, 'images'>) =>
-    (await import('./commands/encode.js')).encodeCommand({ ...flags, images }),
-});
-command('train-vae', {
-  description: 'train a small autoencoder on images, to work in its latents without published weights',
-  argument: new Argument('<images>', 'image folder, .tar or .parquet files'),
-  options: [
-    new Option('--out <folder>', 'folder of the autoencoder, as diffusers writes it').makeOptionMandatory(),
-    new Option('--size <pixels>', 'edge of the squares').argParser(integer(1)).default(32),
-    new Option('--downscale <n>', 'pixels per latent along an edge').choices(['2', '4', '8']).default('4'),
-    new Option('--channels <n>', 'of the finest level; the others have twice as many').argParser(integer(8)).default(32),
-    new Option('--latent-channels <n>', 'of the latents').argParser(integer(1)).default(4),
-    new Option('--steps <n>', 'optimizer steps').argParser(integer(1)).default(1000),
-    new Option('--batch <n>', 'images per step').argParser(integer(1)).default(32),
-    new Option('--learning-rate <x>', 'largest, after the warm-up').argParser(positive).default(2e-3),
-    new Option('--loss <kind>', 'distance of pixels').choices(['l1', 'l2']).default('l1'),
-    new Option('--kl-weight <x>', 'times the KL divergence in nats per image').argParser(positive).default(1e-6),
-    new Option('--seed <n>', 'of weights, order and noise').argParser(integer(0)).default(0),
-    backend(),
-    threads(),
-    json(),
-  ],
-  examples: [
-    'shapes data/shapes --size 32',
-    'train-vae data/shapes --size 32 --steps 600 --out shapes-vae',
-    'encode data/shapes --vae shapes-vae --size 32 --flips --out shapes-latents',
-    'train --preset shapes --data shapes-latents --set data.kind=latents sampling.vae=shapes-vae --out runs/a',
-  ],
-  run: async (images: string, flags: Omit<TrainVaeFlags, 'images' | 'downscale'> & { downscale: string }) =>
-    (await import('./commands/train-vae.js')).trainVaeCommand({
-      ...flags,
-      images,
-      downscale: Number(flags.downscale) as TrainVaeFlags['downscale'],
-    }),
-});
-command('watch', {
-  description: "show a run's report in the browser and keep it current",
-  argument: new Argument('<run>', 'run folder'),
-  options: [new Option('--port <n>', '0 for a free one').argParser(integer(0)).default(6007), json()],
-  examples: ['watch runs/a', 'watch runs/a --port 0 --json'],
-  run: async (run: string, flags: { port: number; json: boolean }) => (await import('./commands/watch.js')).watchCommand(run, flags),
-});
-command('export', {
-  description: 'write the weights of a run: a folder to publish, one safetensors file, or the state dictionary of the PyTorch reference',
-  argument: new Argument('<model>', 'run folder, checkpoint folder or .safetensors file'),
-  options: [
-    new Option('--to <format>', 'what to write').choices(['bundle', 'safetensors', 'reference', 'diffusers']).default('bundle'),
-    weights(),
-    new Option('--precision <kind>', 'of stored matrices (default: bf16 for a bundle, else f32)').choices(['f32', 'bf16']),
-    new Option('--out <path>', 'folder, or file ending in .safetensors or (reference) .pt').makeOptionMandatory(),
-    json(),
-  ],
-  examples: [
-    'export runs/a --out published/digits',
-    'export runs/a --to safetensors --precision bf16 --out digits.safetensors',
-    'export runs/a --to reference --weights ema --out digits.pt',
-  ],
-  run: async (model: string, flags: ExportFlags) => (await import('./commands/export.js')).exportCommand(model, flags),
-});
-command('upcycle', {
-  description: 'turn a trained dense model (DiT, or one of this project) into one with experts that computes the same',
-  argument: new Argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt, diffusers folder)'),
-  options: [
-    new Option('--weights <kind>', 'which weights of a run or PyTorch file (default: the averaged ones)'),
-    new Option('--experts <n>', 'routed experts').argParser(integer(1)).default(8),
-    new Option('--top-k <n>', 'experts per token').argParser(integer(1)).default(2),
-    new Option('--granularity <n>', 'parts that each copy is cut into').argParser(integer(1)).default(1),
-    new Option('--shared <ratio>', 'width of a shared expert as a multiple of the model').argParser(number).default(0),
-    new Option('--noise <share>', 'noise on the copies, so that they differ').argParser(number).default(0),
-    new Option('--normalize', 'divide the weights of a token by their sum').default(false),
-    new Option('--seed <n>', 'of router and noise').argParser(integer(0)).default(0),
-    new Option('--out <file>', 'new .safetensors file').makeOptionMandatory(),
-    json(),
-  ],
-  examples: [
-    'upcycle runs/dense --experts 8 --top-k 2 --out runs/upcycled.safetensors',
-    'upcycle DiT-XL-2-256x256.pt --shared 2 --out xl-8e2a.safetensors',
-  ],
-  run: async (model: string, flags: UpcycleFlags) => (await import('./commands/upcycle.js')).upcycleCommand(model, flags),
-});
-command('inspect', {
-  description: 'show format, model, tensors and routing of a checkpoint of any supported kind, or of a run',
-  argument: new Argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt, .bin, sharded)'),
-  options: [
-    weights(),
-    new Option('--tensors', 'list the tensors').default(false),
-    new Option('--stats', 'list the tensors with mean, deviation, largest value and numbers that are not finite').default(false),
-    json(),
-  ],
-  examples: ['inspect runs/a', 'inspect runs/a --stats', 'inspect DiT-XL-2-256x256.pt --json'],
-  run: async (model: string, flags: InspectFlags) => (await import('./commands/inspect.js')).inspectCommand(model, flags),
-});
-command('shapes', {
-  description: 'make a small data set of coloured shapes, to train on without a download',
-  argument: new Argument('<folder>', 'new folder, one sub-folder per class'),
-  options: [
-    new Option('--per-class <n>', 'images per class').argParser(integer(1)).default(1000),
-    new Option('--size <pixels>', 'height and width').argParser(integer(4)).default(16),
-    new Option('--seed <n>', 'other images for another seed').argParser(integer(0)).default(0),
-    json(),
-  ],
-  examples: ['shapes data/shapes', 'train --preset shapes --data data/shapes --out runs/shapes'],
-  run: async (folder: string, flags: { perClass: number; size: number; seed: number; json: boolean }) =>
-    (await import('./commands/shapes.js')).shapesCommand(folder, flags),
-});
-command('config', {
-  description: 'print the configuration that preset, file and overrides give, or the schema for editors',
-  argument: new Argument('[config]', 'YAML or JSON configuration'),
-  options: [preset(), set(), new Option('--schema', 'print the JSON schema instead').default(false), json()],
-  examples: ['config --preset digits > my-config.yaml', 'config --schema > schema.json', 'config my-config.yaml --json'],
-  run: async (config: string | undefined, flags: { preset?: string; set: string[]; schema: boolean; json: boolean }) =>
-    (await import('./commands/config.js')).configCommand({ ...flags, ...(config !== undefined && { config }) }),
-});
-command('completion', {
-  description: 'print a script for completion in the shell',
-  argument: new Argument('<shell>', 'bash, zsh or fish').choices(shells),
-  options: [],
-  examples: [
-    'completion bash > ~/.local/share/bash-completion/completions/dit-moe-trainer',
-    'completion fish > ~/.config/fish/completions/dit-moe-trainer.fish',
-  ],
-  run: (shell: (typeof shells)[number]) => completionCommand(program, shell),
-});
-command('doctor', {
-  description: 'show backend, versions, devices, memory, and what to do about what is missing',
-  options: [backend(), threads(), json()],
-  examples: ['doctor', 'doctor --json'],
-  run: async (flags: TrainFlags) => (await import('./commands/doctor.js')).doctorCommand(flags),
-});
-
-try {
-  await program.parseAsync();
-} catch (error) {
-  if (error instanceof CommanderError) code = error.exitCode === 0 ? exitCodes.ok : exitCodes.usage;
-  else if (DitMoeError.isInstance(error)) {
-    console.error(`error: ${error.message}`);
-    const codes: Record<string, number> = { E_BACKEND: exitCodes.backend, E_ARGUMENT: exitCodes.usage, E_SETTINGS: exitCodes.usage };
-    code = error instanceof TrainerError ? error.exitCode : (codes[error.code] ?? exitCodes.failure);
-  } else {
-    console.error(error);
-    code = exitCodes.failure;
-  }
-}
-process.exit(code);

@@ -1,25 +1,15 @@
 /** Models on disk, of this project or another, for the commands that read them. */
 import type { ModelCard, ModelFile, WeightStream } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
-import { DitMoeError } from '@dit-moe/tensor-ops';
-import { CheckpointError, TrainerError } from './errors.js';
+import { CheckpointError } from './errors.js';
 
 /**
  * Opens the model of a run folder, a checkpoint folder or a file.
  * @param weights `ema` (the first average), another average such as `ema-0.999`, or `weights` (the last ones); default `ema`
- * @throws CheckpointError if there is none or it cannot be read
+ * @throws FormatError, UnsupportedCheckpointError, ModelMismatchError, WeightsMismatchError, HubError if there is none or it cannot be read
  */
 export async function openModelFile(location: string, weights?: string): Promise<ModelFile> {
-  try {
-    return await openModel(location, weights === undefined ? {} : { weights });
-  } catch (error) {
-    throw asCheckpointError(error);
-  }
-}
-
-/** Errors about the content of model files, with the trainer's exit code. */
-export function asCheckpointError(error: unknown): unknown {
-  return DitMoeError.isInstance(error) && !(error instanceof TrainerError) ? new CheckpointError(error.message, { cause: error }) : error;
+  return openModel(location, weights === undefined ? {} : { weights });
 }
 
 /** @throws CheckpointError if the file does not say what its model was trained for */

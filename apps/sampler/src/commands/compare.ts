@@ -1,7 +1,7 @@
 /** `compare`: evaluations side by side, and why some of their numbers must not be compared. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { exitCodes, UsageError } from '../errors.js';
+import { exitCodes, formatTable, UsageError } from '@dit-moe/kit';
 import { type EvaluationRecord, rowsOf } from './evaluate.js';
 
 /** What must be equal for the numbers to be comparable. */
@@ -46,15 +46,7 @@ function table(files: readonly string[], records: readonly EvaluationRecord[]): 
     ['', ...files.map((file) => path.basename(file, '.json'))],
     ...names.map((name) => [name, ...columns.map((column) => column.get(name) ?? '-')]),
   ];
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  return formatTable(rows, (column) => column > 0);
 }
 
 const warning = ({ condition, values }: { condition: string; values: string[] }): string =>

@@ -87,7 +87,7 @@ describe('evaluate', () => {
     expect(done).toMatchObject({ code: 0, err: expect.stringContaining('computing fd') });
     expect(JSON.parse(done.out).metrics.fd.distance).toBeGreaterThan(0);
     expect(usage).toMatchObject({ code: 2, out: '', err: expect.stringMatching(/there is no "fid"; expected all, or some of fd/) });
-    expect(missing).toMatchObject({ code: 7, out: '', err: expect.stringMatching(/no file or folder/) });
+    expect(missing).toMatchObject({ code: 3, out: '', err: expect.stringMatching(/no file or folder/) });
   });
 
   test('ranks sets, keeps a record, warns, and compares records', async () => {
@@ -164,24 +164,27 @@ describe('evaluate', () => {
     expect(statistics.metrics.fd!.distance).toBeCloseTo(images.metrics.fd!.distance, 4);
     expect(statistics.reference).toMatchObject({ count: 80, statistics: true });
     expect(statistics.skipped.kd).toMatch(/no images, only statistics/);
-    await expect(evaluate('real.npz')).rejects.toMatchObject({ exitCode: 2, message: expect.stringMatching(/statistics but no images/) });
+    await expect(evaluate('real.npz')).rejects.toMatchObject({
+      code: 'E_USAGE',
+      message: expect.stringMatching(/statistics but no images/),
+    });
   });
 
   test('files of another kind and images that cannot be decoded are named', async () => {
     await fs.writeFile(at('text.json'), '{}');
     await expect(evaluate('text.json')).rejects.toMatchObject({
-      exitCode: 7,
+      code: 'E_IMAGE_SOURCE',
       message: expect.stringMatching(/text.json: expected a folder of images, a .tar file/),
     });
     await writeImages('broken', 4, 10);
     await fs.writeFile(at('broken/cat/0.png'), 'not an image');
     const message = expect.stringMatching(/cat\/0.png: it is not an image but text/);
-    await expect(evaluate('broken', 'real')).rejects.toMatchObject({ exitCode: 7, message });
+    await expect(evaluate('broken', 'real')).rejects.toMatchObject({ code: 'E_IMAGE', message });
   });
 
   test('weights that are not on the machine are asked for, before any work', async () => {
     await expect(evaluate('near', 'real', { network: 'inception', networkWeights: at('absent.pth') })).rejects.toMatchObject({
-      exitCode: 7,
+      code: 'E_METRIC',
       message: expect.stringMatching(/no file .*absent.pth. Get it from https:.*pt_inception-2015-12-05-6726825d.pth/),
     });
     vi.stubEnv('DIT_MOE_CACHE_DIR', folder);

@@ -1,6 +1,6 @@
 /** `evaluate`: samples against a reference, with a record of everything that the numbers depend on. */
 import path from 'node:path';
-import { ImageError, ImageSourceError } from '@dit-moe/data/node';
+import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
 import {
   type CollectedFeatures,
   collectFeatures,
@@ -9,20 +9,16 @@ import {
   evaluate,
   type InceptionResize,
   isSorted,
-  MetricError,
   type MetricName,
   type MetricValues,
   metrics,
   type StatisticsLayout,
   statisticsArrays,
 } from '@dit-moe/metrics';
-import { type ImageSet, type NetworkName, type OpenNetwork, openImageSet, openNetwork } from '@dit-moe/metrics/node';
-import { FormatError } from '@dit-moe/tensor-ops/io';
+import { type ImageSet, type NetworkName, networks, type OpenNetwork, openImageSet, openNetwork } from '@dit-moe/metrics/node';
 import { writeFileAtomically, writeNpz } from '@dit-moe/tensor-ops/io/node';
 import { type BackendName, type ChosenBackend, startBackend } from '@dit-moe/tensor-ops/node';
-import { EvaluationError, exitCodes, OutputError, UsageError } from '../errors.js';
 import { MANIFEST, readManifest } from '../generate/manifest.js';
-import { createProgress } from '../progress.js';
 
 export interface EvaluateFlags {
   network: NetworkName;
@@ -83,19 +79,18 @@ interface SetRecord {
 
 /** Runs `evaluate` and returns the exit code. */
 export async function evaluateCommand(samplesPath: string, referencePath: string | undefined, flags: EvaluateFlags): Promise<number> {
-  try {
-    const record = await evaluateSets(samplesPath, referencePath, flags);
-    if (flags.out !== undefined)
-      await writeFileAtomically(flags.out, `${JSON.stringify(record, null, 2)}\n`).catch((cause) => {
-        throw new OutputError(`Cannot write ${flags.out}: ${(cause as Error).message}`, { cause });
-      });
-    console.log(flags.json ? JSON.stringify(record) : formatRecord(record));
-    return exitCodes.ok;
-  } catch (error) {
-    if (error instanceof MetricError || error instanceof FormatError || error instanceof ImageError || error instanceof ImageSourceError)
-      throw new EvaluationError(error.message, { cause: error });
-    throw error;
-  }
+  const record = await evaluateSets(samplesPath, referencePath, flags);
+  if (flags.out !== undefined) await writeFileAtomically(flags.out, `${JSON.stringify(record, null, 2)}\n`);
+  console.log(flags.json ? JSON.stringify(record) : formatRecord(record));
+  return exitCodes.ok;
+}
+
+/** What there is to choose from, for the help. */
+export function metricsAndNetworks(): string {
+  const rows = (entries: readonly (readonly [name: string, text: string])[]): string =>
+    entries.map(([name, text]) => `  ${name.padEnd(12)} ${text}`).join('\n');
+  const uses = Object.entries(networks).map(([name, { use }]) => [name, use] as const);
+  return `Metrics:\n${rows(Object.entries(metrics))}\n\nNetworks:\n${rows(uses)}`;
 }
 
 /** Metrics of `--metrics`. */
@@ -127,7 +122,7 @@ async function evaluateSets(samplesPath: string, referencePath: string | undefin
     const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
     network = await openNetwork(flags.network, { weights: flags.networkWeights, resize: flags.resize });
     const started = performance.now();
-    const own = await collect(samples, network, flags, 'samples');
+    const own = await collect(samples, network, flags, 'sample');
     const other = reference === undefined ? undefined : await referenceOf(reference, network, flags, names);
     const result = evaluate(own, other, names, {
       labels: samples.labels?.slice(0, own.count),
@@ -159,14 +154,18 @@ async function evaluateSets(samplesPath: string, referencePath: string | undefin
 }
 
 async function collect(set: ImageSet, network: OpenNetwork, flags: EvaluateFlags, what: string): Promise<CollectedFeatures<Names>> {
-  const progress = createProgress(what, Math.min(set.count, flags.limit ?? Number.POSITIVE_INFINITY));
-  return collectFeatures<Names>(set.images(), network.extractor.extract as Parameters<typeof collectFeatures<Names>>[1], {
+  const progress = createProgress();
+  const total = Math.min(set.count, flags.limit ?? Number.POSITIVE_INFINITY);
+  progress.update({ what, done: 0, total });
+  const features = await collectFeatures<Names>(set.images(), network.extractor.extract as Parameters<typeof collectFeatures<Names>>[1], {
     batch: flags.batch,
     keep: ['pool', 'logits'],
     moments: ['pool', 'spatial'],
     ...(flags.limit !== undefined && { limit: flags.limit }),
-    onProgress: (done) => progress.update(done),
+    onProgress: (done) => progress.update({ what, done, total }),
   });
+  progress.done();
+  return features;
 }
 
 /** Statistics from the file where it has them, everything else from its images. */
@@ -179,7 +178,7 @@ async function referenceOf(
   const { statistics } = set;
   const imagesNeeded = statistics === undefined || names.some((name) => !['fd', 'sfd', 'is', 'fd-infinity', 'fd-interval'].includes(name));
   if (set.count === 0 || !imagesNeeded) return statistics!;
-  const found = await collect(set, network, { ...flags, limit: undefined }, 'reference images');
+  const found = await collect(set, network, { ...flags, limit: undefined }, 'reference image');
   const enough = found.count > 1;
   return {
     pool: statistics?.pool ?? (enough ? found.moments.pool!.moments() : undefined),
@@ -190,9 +189,7 @@ async function referenceOf(
 
 async function saveStatistics(own: CollectedFeatures<Names>, file: string, layout: StatisticsLayout): Promise<void> {
   const arrays = statisticsArrays({ pool: own.moments.pool!.moments(), spatial: own.moments.spatial?.moments() }, layout);
-  await writeNpz(file, arrays).catch((cause) => {
-    throw new OutputError(`Cannot write ${file}: ${(cause as Error).message}`, { cause });
-  });
+  await writeNpz(file, arrays);
 }
 
 async function describe(set: ImageSet, count: number): Promise<SetRecord> {

@@ -2,15 +2,14 @@
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
 import type { SampleSettings } from '@dit-moe/pipeline';
 import type { OpenPipelineOptions, PipelineFile } from '@dit-moe/pipeline/node';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { exitCodes, UsageError } from '../errors.js';
 import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.js';
 import { hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
 import { isDone, missingShards, writeShard } from '../generate/shards.js';
 import { workerShare } from '../generate/share.js';
-import { createProgress } from '../progress.js';
 import { type BackendFlags, startPipeline } from '../start-pipeline.js';
 
 export interface GenerateFlags extends Partial<SampleSettings>, OpenPipelineOptions, BackendFlags {
@@ -70,7 +69,7 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
     `part ${share.index} of ${share.count} (${share.source}): ${total} images in ${open.length} shards to make, ${mine.length - open.length} shards are there`,
   );
   const started = performance.now();
-  const progress = createProgress('images', total);
+  const progress = createProgress();
   let made = 0;
   for (const shard of open) {
     const { from, to } = shardRange(manifest, shard);
@@ -80,11 +79,12 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
         const images = labels.slice(start - from, start - from + flags.batch).map((label, i) => ({ label, index: start + i }));
         const { data } = await pipeline.sample({ ...settings, images, batch: images.length });
         yield data;
-        progress.update((made += images.length));
+        progress.update({ what: 'image', done: (made += images.length), total });
       }
     }
     await writeShard(flags.out, manifest, shard, pixels());
   }
+  progress.done();
   pipeline.dispose();
   const seconds = (performance.now() - started) / 1000;
   const left = (await missingShards(flags.out, manifest)).length;

@@ -1,12 +1,11 @@
 /** `merge`: checks a generated set and writes it as one .npz. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { exitCodes, OutputError, UsageError } from '../errors.js';
+import { createProgress, exitCodes, OutputError, UsageError } from '@dit-moe/kit';
 import { labelsOf, parseLabelList } from '../generate/labels.js';
 import { hashOf, LABELS, readManifest, shardCount } from '../generate/manifest.js';
 import { mergeShards } from '../generate/merge.js';
 import { missingShards, sweepTemporaries } from '../generate/shards.js';
-import { createProgress } from '../progress.js';
 
 export interface MergeFlags {
   out?: string;
@@ -36,8 +35,9 @@ export async function mergeCommand(folder: string, flags: MergeFlags): Promise<n
   }
   const labels = labelsOf(policy, manifest.seed, manifest.numClasses, 0, manifest.images, list);
   const target = flags.out ?? path.join(folder, 'samples.npz');
-  const progress = createProgress('shards', shards);
-  await mergeShards(folder, manifest, labels, target, (done) => progress.update(done));
+  const progress = createProgress();
+  await mergeShards(folder, manifest, labels, target, (done) => progress.update({ what: 'shard', done, total: shards }));
+  progress.done();
   await sweepTemporaries(folder);
   const counts = Array<number>(manifest.numClasses).fill(0);
   for (const label of labels) counts[label]++;

@@ -1,14 +1,12 @@
 /** `routing`: what the experts of a model have specialised in, as figures, a page and numbers. */
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import { finish } from '@dit-moe/diffusion';
 import { ditSizes } from '@dit-moe/dit';
+import { createProgress, exitCodes, ModelError } from '@dit-moe/kit';
 import type { SampleSettings } from '@dit-moe/pipeline';
 import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
-import { exitCodes, ModelError, OutputError } from '../errors.js';
-import { createProgress } from '../progress.js';
 import { evenness, RoutingCounter, specialisation } from '../routing/counts.js';
 import { drawFigures } from '../routing/figures.js';
 import { routingPage } from '../routing/page.js';
@@ -34,13 +32,15 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
   if (card.config.moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
   const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
   const counter = new RoutingCounter(card.config.moe.numExperts, ditSizes(card.config).grid, card.classNames);
-  const progress = createProgress('images', labels.length);
+  const progress = createProgress();
+  progress.update({ what: 'image', done: 0, total: labels.length });
   for (let start = 0; start < labels.length; start += flags.batch) {
     const images = labels.slice(start, start + flags.batch).map((label, i) => ({ label, index: start + i }));
     const x = await finish(pipeline.solve({ ...settings, images, onRouting: (routing) => counter.add(routing) }));
     x.dispose();
-    progress.update(start + images.length);
+    progress.update({ what: 'image', done: start + images.length, total: labels.length });
   }
+  progress.done();
   pipeline.dispose();
   const { counts } = counter;
   const summary = counts.layers.map(({ load, byClass, byPosition, byTime }, layer) => ({
@@ -49,26 +49,22 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
     dependence: { class: specialisation(byClass), position: specialisation(byPosition), time: specialisation(byTime) },
   }));
   const figures = drawFigures(counts);
-  try {
-    await fs.mkdir(flags.out, { recursive: true });
-    const write = (name: string, content: string | Uint8Array) => writeFileAtomically(path.join(flags.out, name), content);
-    for (const { name, svg } of figures) {
-      await write(`${name}.svg`, svg);
-      await write(
-        `${name}.png`,
-        await sharp(Buffer.from(svg), { density: PNG_SCALE * CSS_DPI })
-          .png()
-          .toBuffer(),
-      );
-    }
+  await makeFolder(flags.out);
+  const write = (name: string, content: string | Uint8Array) => writeFileAtomically(path.join(flags.out, name), content);
+  for (const { name, svg } of figures) {
+    await write(`${name}.svg`, svg);
     await write(
-      'routing.json',
-      `${JSON.stringify({ model: location, step: card.step, settings, images: labels.length, summary, ...counts })}\n`,
+      `${name}.png`,
+      await sharp(Buffer.from(svg), { density: PNG_SCALE * CSS_DPI })
+        .png()
+        .toBuffer(),
     );
-    await write('routing.html', routingPage({ model: location, step: card.step, images: labels.length, settings, figures, summary }));
-  } catch (cause) {
-    throw new OutputError(`Cannot write to ${flags.out}: ${(cause as Error).message}`, { cause });
   }
+  await write(
+    'routing.json',
+    `${JSON.stringify({ model: location, step: card.step, settings, images: labels.length, summary, ...counts })}\n`,
+  );
+  await write('routing.html', routingPage({ model: location, step: card.step, images: labels.length, settings, figures, summary }));
   if (flags.json) console.log(JSON.stringify({ out: path.resolve(flags.out), images: labels.length, backend: backend.name, summary }));
   else
     console.log(

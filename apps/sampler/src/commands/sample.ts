@@ -1,15 +1,13 @@
 /** `sample`: images of chosen classes, as one picture and on request as single files. */
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import { contactSheet, encodePng, type Pixels, pictureAt, zoomTo } from '@dit-moe/data';
+import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
 import { type ImageRequest, type Pipeline, type SampleSettings, type StartPicture, strengthOf } from '@dit-moe/pipeline';
 import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
 import { safeFileName } from '@dit-moe/tensor-ops/io';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type * as tf from '@tensorflow/tfjs-core';
-import { exitCodes, OutputError, UsageError } from '../errors.js';
 import { readPicture } from '../picture-file.js';
-import { createProgress } from '../progress.js';
 import { readNoise, writeRaw } from '../raw-samples.js';
 import { type BackendFlags, startPipeline } from '../start-pipeline.js';
 import { terminalPreview } from '../terminal-preview.js';
@@ -134,7 +132,8 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
   const noise = flags.noise === undefined ? undefined : await readNoise(flags.noise, card, images.length);
   const init = flags.init === undefined ? undefined : await startPicture(pipeline, flags.init, flags);
   const started = performance.now();
-  const progress = createProgress('images', images.length);
+  const progress = createProgress();
+  progress.update({ what: 'image', done: 0, total: images.length });
   const raw: Float32Array[] = [];
   const run = pipeline.sample({
     ...sampling,
@@ -144,8 +143,9 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
     noise,
     ...(flags.raw !== undefined && { onSamples: async (x: tf.Tensor) => void raw.push(Float32Array.from(await x.data())) }),
   });
-  for await (const { step, steps, to } of run) if (step === steps) progress.update(to);
+  for await (const { step, steps, to } of run) if (step === steps) progress.update({ what: 'image', done: to, total: images.length });
   const pixels = await run;
+  progress.done();
   noise?.start.dispose();
   pipeline.dispose();
   const seconds = (performance.now() - started) / 1000;
@@ -163,13 +163,9 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
     }),
   };
   const write = async (target: string, picture: Pixels, more: object) => {
-    try {
-      await fs.mkdir(path.dirname(target), { recursive: true });
-      const text = { Software: 'dit-moe-sampler', Comment: JSON.stringify({ ...settings, ...more }) };
-      await writeFileAtomically(target, encodePng(picture, text));
-    } catch (cause) {
-      throw new OutputError(`Cannot write ${target}: ${(cause as Error).message}`, { cause });
-    }
+    await makeFolder(path.dirname(target));
+    const text = { Software: 'dit-moe-sampler', Comment: JSON.stringify({ ...settings, ...more }) };
+    await writeFileAtomically(target, encodePng(picture, text));
   };
   if (flags.raw !== undefined) await writeRaw(flags.raw, [images.length, card.config.inChannels, ...card.config.inputSize], raw);
   const folders = classFolders(card.classNames);

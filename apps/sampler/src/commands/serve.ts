@@ -1,7 +1,7 @@
 /** `serve`: the page and its API, or a folder in which the page runs without a server. */
 import path from 'node:path';
+import { exitCodes, OutputError, untilSignal } from '@dit-moe/kit';
 import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
-import { exitCodes, OutputError } from '../errors.js';
 import { checkBinding } from '../serve/access.js';
 import { ModelStore } from '../serve/model-store.js';
 import { readPage } from '../serve/page-files.js';
@@ -63,9 +63,7 @@ export async function serveCommand(locations: readonly string[], flags: ServeFla
   const address = `http://${flags.host.includes(':') ? `[${flags.host}]` : flags.host}:${port}/`;
   if (flags.json) console.log(JSON.stringify({ address, models: store.models, backend: backend.name }));
   else console.log(`Serving ${store.models.map(({ name }) => name).join(', ')} at ${address} (${backend.name}). End with Ctrl+C.`);
-  await new Promise<void>((resolve) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
-  });
+  await untilSignal();
   server.close();
   server.closeAllConnections();
   return exitCodes.ok;

@@ -1,10 +1,10 @@
 /** `solvers`: the table of solvers. */
 import { type Solver, solvers } from '@dit-moe/diffusion';
+import { exitCodes, formatTable } from '@dit-moe/kit';
 
-/** The table as text or JSON. */
-export function solverTable(json: boolean): string {
+/** Prints the table and returns the exit code. */
+export function solversCommand({ json }: { json: boolean }): number {
   const all = Object.entries(solvers as Record<string, Solver>).map(([name, solver]) => ({ name, ...solver }));
-  if (json) return JSON.stringify(all);
   const rows = [
     ['name', 'kind', 'order', 'evaluations/step', 'steps', 'grid', ''],
     ...all.map(({ name, kind, order, evaluationsPerStep, steps, grid, title }) => [
@@ -17,13 +17,6 @@ export function solverTable(json: boolean): string {
       title,
     ]),
   ];
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) => cell.padEnd(widths[i]))
-        .join('  ')
-        .trimEnd(),
-    )
-    .join('\n');
+  console.log(json ? JSON.stringify(all) : formatTable(rows));
+  return exitCodes.ok;
 }

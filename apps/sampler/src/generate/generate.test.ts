@@ -1,13 +1,12 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { openNpz } from '@dit-moe/tensor-ops/io/node';
+import { hashFile, openNpz } from '@dit-moe/tensor-ops/io/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { UsageError } from '../errors.js';
 import { bundleCli, type Running } from '../testing/run-cli.js';
 import { labelsOf, parseLabelList } from './labels.js';
-import { hashFile } from './manifest.js';
 import { workerShare } from './share.js';
 
 describe('labels', () => {

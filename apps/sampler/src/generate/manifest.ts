@@ -3,13 +3,11 @@
  * command line and refuses to work on a set that was begun with another one.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { z } from 'zod';
-import { OutputError, UsageError } from '../errors.js';
+import { UsageError } from '../errors.js';
 
 const natural = z.number().int().nonnegative();
 const positive = z.number().int().positive();
@@ -46,13 +44,6 @@ export const LABELS = 'labels.txt';
 
 export const hashOf = (content: string | Uint8Array): string => createHash('sha256').update(content).digest('hex');
 
-/** SHA-256 of a file, read as a stream. */
-export async function hashFile(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(file), hash);
-  return hash.digest('hex');
-}
-
 const encode = (manifest: Manifest): string => `${JSON.stringify(manifest, null, 2)}\n`;
 
 /** Identity of a manifest, which every done-marker repeats. */
@@ -77,17 +68,13 @@ export async function readManifest(folder: string): Promise<Manifest> {
 /**
  * Begins a set, or joins one that was begun with the same manifest.
  * @throws UsageError naming the fields that differ, if the folder holds another set
- * @throws OutputError if the folder cannot be written
+ * @throws WriteError if the folder cannot be written
  */
 export async function openSet(folder: string, manifest: Manifest): Promise<void> {
   const file = path.join(folder, MANIFEST);
-  try {
-    await fs.mkdir(shardFolder(folder), { recursive: true });
-    // Several workers may do this at once: they write the same bytes, or the check below finds the difference.
-    if ((await fs.stat(file).catch(() => undefined)) === undefined) await writeFileAtomically(file, encode(manifest));
-  } catch (cause) {
-    throw new OutputError(`Cannot write ${file}: ${(cause as Error).message}`, { cause });
-  }
+  await makeFolder(shardFolder(folder));
+  // Several workers may do this at once: they write the same bytes, or the check below finds the difference.
+  if ((await fs.stat(file).catch(() => undefined)) === undefined) await writeFileAtomically(file, encode(manifest));
   const found = await readManifest(folder);
   if (manifestHash(found) === manifestHash(manifest)) return;
   const differences = (Object.keys(manifest) as (keyof Manifest)[])

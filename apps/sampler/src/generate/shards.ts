@@ -6,10 +6,9 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { encodeNpyHeader } from '@dit-moe/tensor-ops/io';
-import { TEMPORARY_PREFIX, writeAtomically, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { hashFile, TEMPORARY_PREFIX, writeAtomically, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { z } from 'zod';
-import { OutputError } from '../errors.js';
-import { hashFile, type Manifest, manifestHash, shardCount, shardFolder, shardRange } from './manifest.js';
+import { type Manifest, manifestHash, shardCount, shardFolder, shardRange } from './manifest.js';
 
 const markerSchema = z.strictObject({
   images: z.number().int().positive(),
@@ -37,22 +36,17 @@ export async function writeShard(folder: string, manifest: Manifest, shard: numb
   const { from, to } = shardRange(manifest, shard);
   const hash = createHash('sha256');
   let bytes = 0;
-  // Errors of the images themselves must not look like those of the disk.
-  const onDisk = <T>(work: Promise<T>): Promise<T> =>
-    work.catch((cause) => {
-      throw new OutputError(`Cannot write ${shardFile(folder, shard)}: ${(cause as Error).message}`, { cause });
-    });
   await writeAtomically(shardFile(folder, shard), async (file) => {
     const append = async (chunk: Uint8Array): Promise<void> => {
       hash.update(chunk);
       bytes += chunk.length;
-      await onDisk(file.appendFile(chunk));
+      await file.appendFile(chunk);
     };
     await append(shardHeader(manifest, shard));
     for await (const chunk of pixels) await append(chunk);
   });
   const marker: ShardMarker = { images: to - from, bytes, sha256: hash.digest('hex'), manifest: manifestHash(manifest) };
-  await onDisk(writeFileAtomically(markerFile(folder, shard), `${JSON.stringify(marker)}\n`));
+  await writeFileAtomically(markerFile(folder, shard), `${JSON.stringify(marker)}\n`);
 }
 
 /** The marker of a finished shard of this manifest; `undefined` without one, or if it is unreadable or of another manifest. */

@@ -1,6 +1,6 @@
 /** The figures of the routing analysis as SVG. */
+import { drawChart } from '@dit-moe/kit/charts';
 import * as Plot from '@observablehq/plot';
-import { parseHTML } from 'linkedom';
 import { columnShares, evenness, type RoutingCounts, specialisation } from './counts.js';
 
 export interface Figure {
@@ -41,19 +41,13 @@ const color = (even: number, label: string): Plot.ScaleOptions => ({
   label,
 });
 
-function draw(options: Plot.PlotOptions): string {
-  const { document } = parseHTML('<html><body></body></html>');
-  const svg = Plot.plot({
-    document: document as unknown as Document,
-    style: { background: 'white', color: '#222', fontFamily: 'sans-serif' },
-    ...options,
-  });
-  if (!svg.hasAttribute('xmlns')) svg.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
-  return svg.outerHTML;
-}
+/** A figure that looks the same wherever its file is opened. */
+const draw = (label: string, options: Plot.PlotOptions): string =>
+  drawChart({ style: { background: 'white', color: '#222', fontFamily: 'sans-serif' }, ...options }, label);
 
 /** Heat maps of experts over columns, one below the other for each layer. */
 function perLayer(
+  title: string,
   counts: RoutingCounts,
   cells: readonly Cell[],
   columns: readonly (string | number)[],
@@ -61,7 +55,7 @@ function perLayer(
   rotate = false,
 ): string {
   const experts = numExperts(counts);
-  return draw({
+  return draw(title, {
     width: Math.max(420, 110 + 18 * columns.length),
     height: 80 + counts.layers.length * (14 * experts + 14),
     marginLeft: 60,
@@ -84,7 +78,7 @@ function byLayer(counts: RoutingCounts): Figure {
     name: 'layer',
     title: 'Load by layer',
     caption: `Share of a layer's assignments that each expert gets; ${percent(1 / experts)} is even. Evenness (entropy of the load, 1 is even) by layer: ${counts.layers.map(({ load }) => evenness(load).toFixed(2)).join(', ')}.`,
-    svg: draw({
+    svg: draw('Load by layer', {
       width: Math.max(420, 110 + 52 * experts),
       height: 70 + 26 * counts.layers.length,
       marginLeft: 60,
@@ -132,6 +126,7 @@ function byClass(counts: RoutingCounts): Figure {
     title: 'Experts by class',
     caption: `Share of a class's assignments that each expert gets${shown.length < seen.length ? `; the ${MAX_CLASSES} of ${seen.length} classes that differ most from the average` : ''}. Dependence on the class (0 none, 1 complete) by layer: ${strength}.`,
     svg: perLayer(
+      'Experts by class',
       counts,
       cells,
       shown.map(nameOf),
@@ -154,7 +149,7 @@ function byPosition(counts: RoutingCounts): Figure {
     name: 'position',
     title: 'Experts by place in the image',
     caption: `Share of a patch's assignments that each expert gets, for every layer (rows) and expert (columns); ${rows} x ${columns} patches. Dependence on the place (0 none, 1 complete) by layer: ${strength}.`,
-    svg: draw({
+    svg: draw('Experts by place in the image', {
       width: 110 + 90 * experts,
       height: 70 + Math.round((86 * rows) / columns) * counts.layers.length,
       marginLeft: 20,
@@ -185,7 +180,7 @@ function byTime(counts: RoutingCounts): Figure {
     name: 'timestep',
     title: 'Experts by time',
     caption: `Share of the assignments at each time that each expert gets, from noise (left) to the finished image. Dependence on the time (0 none, 1 complete) by layer: ${strength}.`,
-    svg: perLayer(counts, cells, names.map(String), 'time', true),
+    svg: perLayer('Experts by time', counts, cells, names.map(String), 'time', true),
   };
 }
 
@@ -201,7 +196,7 @@ function coActivation(counts: RoutingCounts): Figure {
     name: 'co-activation',
     title: 'Experts chosen together',
     caption: `Of the tokens that chose the expert of the row, the share that also chose the expert of the column; one map for each layer.`,
-    svg: draw({
+    svg: draw('Experts chosen together', {
       width: Math.max(320, 60 + perRow * (16 * experts + 30)),
       height: 50 + Math.ceil(counts.layers.length / perRow) * (16 * experts + 40),
       marginLeft: 40,

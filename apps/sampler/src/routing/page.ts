@@ -1,4 +1,5 @@
 /** `routing.html`: the figures in one file, without external requests. */
+import { escapeHtml } from '@dit-moe/kit';
 import type { Figure } from './figures.js';
 
 export interface LayerSummary {
@@ -6,8 +7,6 @@ export interface LayerSummary {
   evenness: number;
   dependence: { class: number; position: number; time: number };
 }
-
-const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
 /** The page as text. */
 export function routingPage(options: {

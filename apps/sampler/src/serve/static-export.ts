@@ -4,8 +4,7 @@ import path from 'node:path';
 import { writeModel } from '@dit-moe/dit/node';
 import { isOfPixels } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, openPipelineFile, writeDecoder } from '@dit-moe/pipeline/node';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { ModelError, OutputError } from '../errors.js';
+import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type { BrowserModel, PageConfig } from '../web/engine.js';
 import type { ModelStore } from './model-store.js';
 import { readPage } from './page-files.js';
@@ -20,33 +19,28 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
   const page = await readPage();
   const models: BrowserModel[] = [];
   let bytes = 0;
-  try {
-    await fs.mkdir(folder, { recursive: true });
-    for (const info of store.models) {
-      const opened = await openPipelineFile(store.locationOf(info.id), store.options);
-      const { card } = opened;
-      try {
-        const name = info.id.replace(/[^\w.-]/g, '_');
-        const model: BrowserModel = { ...info, file: `${name}.safetensors` };
-        const { vae } = store.options;
-        if (!isOfPixels(card) && vae !== NO_AUTOENCODER) {
-          const file = `${name}.decoder.safetensors`;
-          const { config, bytes: size } = await writeDecoder(path.join(folder, file), card, vae);
-          model.decoder = { file, config };
-          bytes += size;
-        }
-        bytes += (await fs.stat(await writeModel(path.join(folder, model.file), opened, { card }))).size;
-        models.push(model);
-      } finally {
-        await opened.close();
+  await makeFolder(folder);
+  for (const info of store.models) {
+    const opened = await openPipelineFile(store.locationOf(info.id), store.options);
+    const { card } = opened;
+    try {
+      const name = info.id.replace(/[^\w.-]/g, '_');
+      const model: BrowserModel = { ...info, file: `${name}.safetensors` };
+      const { vae } = store.options;
+      if (!isOfPixels(card) && vae !== NO_AUTOENCODER) {
+        const file = `${name}.decoder.safetensors`;
+        const { config, bytes: size } = await writeDecoder(path.join(folder, file), card, vae);
+        model.decoder = { file, config };
+        bytes += size;
       }
+      bytes += (await fs.stat(await writeModel(path.join(folder, model.file), opened, { card }))).size;
+      models.push(model);
+    } finally {
+      await opened.close();
     }
-    for (const [name, { content }] of page) await writeFileAtomically(path.join(folder, name), content);
-    const config: PageConfig = { engine: 'browser', models, solvers: solverChoices };
-    await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(config)}\n`);
-  } catch (cause) {
-    if (cause instanceof ModelError) throw cause;
-    throw new OutputError(`Cannot write to ${folder}: ${(cause as Error).message}`, { cause });
   }
+  for (const [name, { content }] of page) await writeFileAtomically(path.join(folder, name), content);
+  const config: PageConfig = { engine: 'browser', models, solvers: solverChoices };
+  await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(config)}\n`);
   return bytes;
 }

@@ -1,10 +1,9 @@
 /** `demo`: trains on the digits that come with this package, samples 20 images of each class, and checks them. */
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import { contactSheet, encodePng, type Pixels, pictureAt } from '@dit-moe/data';
 import { pipelineOf, pixelSpace } from '@dit-moe/pipeline';
 import { safeFileName } from '@dit-moe/tensor-ops/io';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { resolveConfig } from '../config/resolve.js';
 import { loadImageFolder } from '../data/images.js';
 import { recognisedShare } from '../demo/recognise.js';
@@ -27,7 +26,7 @@ export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 
     const folder = path.join(flags.out, 'digits');
     for (const [i, label] of labels.entries()) {
       const directory = path.join(folder, safeFileName(card.classNames[label]));
-      await fs.mkdir(directory, { recursive: true });
+      await makeFolder(directory);
       await writePng(path.join(directory, `${String(i % PER_CLASS).padStart(3, '0')}.png`), pictureAt(pixels, i));
     }
     const sheet = path.join(flags.out, 'digits.png');

@@ -1,9 +1,9 @@
 /** `train --dry-run`: what a run would cost, before it costs anything. */
 import { type DitConfig, describe } from '@dit-moe/dit';
+import { formatDuration } from '@dit-moe/kit';
 import { modelConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import { openData } from '../data/open.js';
-import { formatDuration } from '../run/progress.js';
 import { type StepTime, timeStep } from '../training/step-probe.js';
 
 /** ImageNet's training set, assumed while no data is named. */

@@ -2,9 +2,10 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { LatentCache } from '@dit-moe/data/node';
+import type { DitMoeError } from '@dit-moe/tensor-ops';
 import sharp from 'sharp';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { exitCodes } from '../errors.js';
+import { exitCodes, exitCodeTable } from '../errors.js';
 import { type EncodeFlags, encodeCommand } from './encode.js';
 
 const vae = path.join(import.meta.dirname, '../../../../golden/vae/no_quant_conv');
@@ -63,21 +64,23 @@ test('images become latents, a broken one is named, workers make the same files'
   expect(plain.every(Number.isFinite)).toBe(true);
   await cache.close();
   const shared = { ...flags, out: path.join(root, 'shared'), maxSkipped: 1 };
-  for (const worker of ['1/2', '0/2']) expect(await encodeCommand({ ...shared, worker })).toBe(exitCodes.ok);
+  for (const part of ['1/2', '0/2']) expect(await encodeCommand({ ...shared, part })).toBe(exitCodes.ok);
   for (const name of await fs.readdir(flags.out))
     expect(await fs.readFile(path.join(shared.out, name))).toEqual(await fs.readFile(path.join(flags.out, name)));
 });
 
 test('wrong input ends with the exit code that says what is wrong', async () => {
   const code = async (changes: Partial<EncodeFlags>) =>
-    encodeCommand({ ...flags, out: path.join(root, 'wrong'), ...changes }).catch((error: { exitCode?: number }) => error.exitCode ?? error);
+    encodeCommand({ ...flags, out: path.join(root, 'wrong'), ...changes }).catch(
+      (error: DitMoeError) => exitCodeTable[error.code] ?? error,
+    );
   expect(await code({ images: path.join(root, 'nowhere') })).toBe(exitCodes.data);
   expect(await code({ maxSkipped: 0.05 })).toBe(exitCodes.data);
-  expect(await code({ vae: path.join(root, 'images') })).toBe(exitCodes.checkpoint);
-  expect(await code({ vae: 'no-such-autoencoder' })).toBe(exitCodes.checkpoint);
+  expect(await code({ vae: path.join(root, 'images') })).toBe(exitCodes.model);
+  expect(await code({ vae: 'no-such-autoencoder' })).toBe(exitCodes.model);
   expect(await code({ size: 15 })).toBe(exitCodes.usage);
-  expect(await code({ worker: '2/2' })).toBe(exitCodes.usage);
+  expect(await code({ part: '2/2' })).toBe(exitCodes.usage);
   const of = { out: path.join(root, 'of-other-settings') };
   expect(await code(of)).toBe(exitCodes.ok);
-  expect(await code({ ...of, flips: false })).toBe(exitCodes.output);
+  await expect(encodeCommand({ ...flags, ...of, flips: false })).rejects.toMatchObject({ code: 'E_LATENT_CACHE' });
 });

@@ -3,27 +3,21 @@ import path from 'node:path';
 import {
   fingerprintOf,
   type ImageSource,
-  ImageSourceError,
-  LatentCacheError,
   type LatentsHeader,
   type LatentsProgress,
   numLatentShards,
   openImages,
   shardsOf,
-  TooManySkippedError,
   writeLatents,
 } from '@dit-moe/data/node';
+import { createProgress, exitCodes, interruption, type Progress, UsageError } from '@dit-moe/kit';
 import { placeOf } from '@dit-moe/pipeline/node';
-import { DitMoeError, type Precision } from '@dit-moe/tensor-ops';
-import { FormatError } from '@dit-moe/tensor-ops/io';
-import { HubError } from '@dit-moe/tensor-ops/io/node';
+import type { Precision } from '@dit-moe/tensor-ops';
 import { arrayWorker, type BackendName, parseWorker, startBackend } from '@dit-moe/tensor-ops/node';
-import { AutoencoderWeightsError, batchSizeFor, downscale } from '@dit-moe/vae';
+import { batchSizeFor, downscale } from '@dit-moe/vae';
 import { type OpenedAutoencoder, openAutoencoder } from '@dit-moe/vae/node';
 import pc from 'picocolors';
 import sharp from 'sharp';
-import { CheckpointError, DataError, exitCodes, OutputError, outputError, UsageError } from '../errors.js';
-import { formatDuration } from '../run/progress.js';
 
 export interface EncodeFlags {
   images: string;
@@ -39,7 +33,7 @@ export interface EncodeFlags {
   shardSize: number;
   batch?: number;
   memory: number;
-  worker?: string;
+  part?: string;
   maxSkipped: number;
   imageColumn?: string;
   labelColumn?: string;
@@ -53,36 +47,20 @@ export interface EncodeFlags {
 const MAX_BATCH = 16;
 /** Skipped images that are printed; all of them are in the shards. */
 const SHOWN = 20;
-/** Seconds between two lines of progress where the output is not a terminal. */
-const PLAIN_INTERVAL_S = 10;
 
 /** Runs `encode` and returns the exit code. */
 export async function encodeCommand(flags: EncodeFlags): Promise<number> {
-  try {
-    return await encode(flags);
-  } catch (error) {
-    throw translated(error, flags);
-  }
-}
-
-async function encode(flags: EncodeFlags): Promise<number> {
-  const worker =
-    flags.worker === undefined ? arrayWorker(process.env, { remedy: 'Give --worker k/n.' }) : parseWorker(flags.worker, '--worker');
-  const log = (message: string): void => void process.stderr.write(`${message}\n`);
+  const worker = flags.part === undefined ? arrayWorker(process.env, { remedy: 'Give --part k/n.' }) : parseWorker(flags.part, '--part');
+  const progress = createProgress();
+  const log = progress.log;
+  progress.phase('listing the images');
   const columns = {
     ...(flags.imageColumn !== undefined && { imageColumn: flags.imageColumn }),
     ...(flags.labelColumn !== undefined && { labelColumn: flags.labelColumn }),
   };
   const source = await openImages(flags.images, columns);
   let opened: OpenedAutoencoder | undefined;
-  const stop = new AbortController();
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (stop.signal.aborted) process.exit(exitCodes.interrupted);
-    log(`${signal}: stopping; finished shards stay. Once more ends at once.`);
-    stop.abort();
-  };
-  const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const;
-  for (const signal of signals) process.on(signal, onSignal);
+  const stop = interruption((cause) => log(`${cause}: stopping; finished shards stay. Once more ends at once.`));
   try {
     log(`${source.count} images (${source.kind}), ${source.classNames.length || 'no'} class names`);
     const backend = await startBackend(flags.backend, flags.threads, log);
@@ -116,7 +94,7 @@ async function encode(flags: EncodeFlags): Promise<number> {
       shards,
       maxSkipped: flags.maxSkipped,
       signal: stop.signal,
-      onProgress: progressLine(process.stderr),
+      onProgress: reportTo(progress),
       async encode(data) {
         const moments = await autoencoder.encodePixels({ data, count: batchSize, height: flags.size, width: flags.size, channels: 3 });
         try {
@@ -126,6 +104,7 @@ async function encode(flags: EncodeFlags): Promise<number> {
         }
       },
     });
+    progress.done();
     const { interrupted, done, total, encoded, skippedImages } = result;
     const summary = {
       images: done - skippedImages.length,
@@ -148,7 +127,8 @@ async function encode(flags: EncodeFlags): Promise<number> {
     }
     return interrupted ? exitCodes.interrupted : exitCodes.ok;
   } finally {
-    for (const signal of signals) process.off(signal, onSignal);
+    stop.release();
+    progress.done();
     opened?.autoencoder.dispose();
     await source.close();
   }
@@ -176,31 +156,10 @@ function headerOf(flags: EncodeFlags, source: ImageSource, { autoencoder, config
   };
 }
 
-function progressLine(stream: NodeJS.WriteStream): (progress: LatentsProgress) => void {
+function reportTo(progress: Progress): (state: LatentsProgress) => void {
   const start = performance.now();
-  let printed = Number.NEGATIVE_INFINITY;
   return ({ done, total, skipped, encoded }) => {
-    const now = performance.now();
-    const rate = (1000 * encoded) / (now - start);
-    const speed = encoded > 0 ? `${rate.toFixed(1)} images/s  ${formatDuration((total - done) / rate)} left` : 'found done';
-    const line = `${done}/${total} images  ${skipped} skipped  ${speed}`;
-    const last = done === total;
-    if (stream.isTTY) stream.write(`\r\x1b[K${pc.cyan(line)}${last ? '\n' : ''}`);
-    else if (last || now - printed >= 1000 * PLAIN_INTERVAL_S) {
-      printed = now;
-      stream.write(`${line}\n`);
-    }
+    const speed = encoded > 0 ? `${((1000 * encoded) / (performance.now() - start)).toFixed(1)} images/s` : 'found done';
+    progress.update({ what: 'image', done, total, details: [`${skipped} skipped`, speed] });
   };
-}
-
-/** The error with the exit code that it means. */
-function translated(error: unknown, { out }: EncodeFlags): unknown {
-  if (!(error instanceof Error)) return error;
-  const { message } = error;
-  if (error instanceof ImageSourceError || error instanceof TooManySkippedError) return new DataError(message, { cause: error });
-  if (error instanceof LatentCacheError) return new OutputError(message, { cause: error });
-  if (error instanceof AutoencoderWeightsError || error instanceof HubError || error instanceof FormatError)
-    return new CheckpointError(message, { cause: error });
-  if (DitMoeError.isInstance(error) && ['E_ARGUMENT', 'E_ARRAY_JOB'].includes(error.code)) return new UsageError(message);
-  return DitMoeError.isInstance(error) ? error : outputError(error, out);
 }

@@ -3,11 +3,12 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { Layout } from '@dit-moe/dit';
-import { exitCodes, OutputError, outputError } from '../errors.js';
+import { makeFolder } from '@dit-moe/tensor-ops/io/node';
+import { exitCodes, OutputError } from '../errors.js';
 import { exportBundle } from '../export/bundle.js';
 import { exportState } from '../export/reference.js';
 import { exportSafetensors } from '../export/safetensors.js';
-import { asCheckpointError, openModelFile, requireOwnCard } from '../model-file.js';
+import { openModelFile, requireOwnCard } from '../model-file.js';
 
 export type ExportFormat = 'bundle' | 'safetensors' | 'reference' | 'diffusers';
 
@@ -26,7 +27,7 @@ export async function exportCommand(location: string, flags: ExportFlags): Promi
     const card = requireOwnCard(model);
     if ((await fs.stat(flags.out).catch(() => undefined)) !== undefined)
       throw new OutputError(`${flags.out} exists already. Choose another --out, or delete it.`);
-    await fs.mkdir(path.dirname(path.resolve(flags.out)), { recursive: true });
+    await makeFolder(path.dirname(path.resolve(flags.out)));
     const precision = flags.precision ?? (flags.to === 'bundle' ? 'bf16' : 'f32');
     if (flags.to === 'bundle') await exportBundle(model, card, flags.out, precision, { run: location, weights: flags.weights });
     else if (flags.to === 'safetensors') await exportSafetensors(model, card, flags.out, precision);
@@ -37,8 +38,6 @@ export async function exportCommand(location: string, flags: ExportFlags): Promi
     const result = { from: model.path, step: card.step, format: flags.to, precision, out: path.resolve(flags.out) };
     console.log(flags.json ? JSON.stringify(result) : `Wrote ${result.out} (${flags.to}, ${precision}) from step ${result.step}.`);
     return exitCodes.ok;
-  } catch (error) {
-    throw asCheckpointError(outputError(error, flags.out));
   } finally {
     await model.close();
   }

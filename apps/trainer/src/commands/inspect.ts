@@ -4,7 +4,7 @@ import { type DitConfig, describe, layoutOf, type ModelCard, type ModelFile } fr
 import type { Checkpoint } from '@dit-moe/tensor-ops/io';
 import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import { exitCodes } from '../errors.js';
-import { asCheckpointError, openModelFile } from '../model-file.js';
+import { openModelFile } from '../model-file.js';
 import { type Manifest, verifyCheckpoint } from '../training/checkpoints.js';
 import { readMetrics } from '../training/metrics-log.js';
 import type { LayerRouting } from '../training/routing.js';
@@ -69,7 +69,7 @@ async function open(location: string, weights: string | undefined): Promise<{ fi
   } catch (error) {
     // Other tensors can be looked at as well.
     const file = await openCheckpoint(location).catch(() => undefined);
-    if (file === undefined) throw asCheckpointError(error);
+    if (file === undefined) throw error;
     return { file, problem: (error as Error).message };
   }
 }

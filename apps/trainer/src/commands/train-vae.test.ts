@@ -1,10 +1,11 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import type { DitMoeError } from '@dit-moe/tensor-ops';
 import { openAutoencoder } from '@dit-moe/vae/node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { writeShapes } from '../demo/shapes.js';
-import { exitCodes } from '../errors.js';
+import { exitCodes, exitCodeTable } from '../errors.js';
 import { type TrainVaeFlags, trainVaeCommand } from './train-vae.js';
 
 let root: string;
@@ -46,7 +47,7 @@ test('an autoencoder is trained, written with its scale and drawn, and opens', a
   expect(config).toMatchObject({ blockOutChannels: [8, 16, 16], latentChannels: 2, sampleSize: 8, scalingFactor: result.scalingFactor });
   expect((await fs.readFile(path.join(flags.out, 'reconstructions.png'))).subarray(1, 4).toString()).toBe('PNG');
   // A trained autoencoder is not written over.
-  await expect(trainVaeCommand(flags)).rejects.toMatchObject({ exitCode: exitCodes.output });
+  await expect(trainVaeCommand(flags)).rejects.toMatchObject({ code: 'E_OUTPUT' });
 });
 
 test('a signal stops it, and what has been learnt is saved', async () => {
@@ -60,7 +61,7 @@ test('a signal stops it, and what has been learnt is saved', async () => {
 test('wrong input ends with the exit code that says what is wrong', async () => {
   const code = async (changes: Partial<TrainVaeFlags>) =>
     trainVaeCommand({ ...flags, out: path.join(root, 'wrong'), ...changes }).catch(
-      (error: { exitCode?: number }) => error.exitCode ?? error,
+      (error: DitMoeError) => exitCodeTable[error.code] ?? error,
     );
   expect(await code({ size: 10 })).toBe(exitCodes.usage);
   expect(await code({ channels: 12 })).toBe(exitCodes.usage);

@@ -2,15 +2,14 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { contactSheet, encodePng, imagesOfPixels, joinPixels, type Pixels, slicePixels, zoomTo } from '@dit-moe/data';
-import { ImageError, ImageSourceError, openImages, preprocessImage } from '@dit-moe/data/node';
+import { ImageError, openImages, preprocessImage } from '@dit-moe/data/node';
+import { createProgress, DataError, exitCodes, interruption, OutputError, UsageError } from '@dit-moe/kit';
 import { permutation } from '@dit-moe/tensor-ops';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { Autoencoder, type AutoencoderConfig, AutoencoderTrainer, measureScaling, stableDiffusionConfig } from '@dit-moe/vae';
 import { saveAutoencoder } from '@dit-moe/vae/node';
 import * as tf from '@tensorflow/tfjs-core';
-import { DataError, exitCodes, OutputError, outputError, UsageError } from '../errors.js';
-import { formatDuration } from '../run/progress.js';
 
 export interface TrainVaeFlags {
   images: string;
@@ -39,7 +38,6 @@ const EMA_WINDOWS = 20;
 const WARMUP_STEPS = 50;
 /** Small pictures are enlarged to about this edge. */
 const SHOWN_EDGE = 64;
-const PRINT_EVERY = 50;
 /** Fewer than Stable Diffusion's 32, because the channels are fewer. */
 const NORM_GROUPS = 8;
 
@@ -49,7 +47,9 @@ export async function trainVaeCommand(flags: TrainVaeFlags): Promise<number> {
   if (size % downscale !== 0) throw new UsageError(`--size ${size}: expected a multiple of --downscale ${downscale}.`);
   if (flags.channels % NORM_GROUPS !== 0) throw new UsageError(`--channels ${flags.channels}: expected a multiple of ${NORM_GROUPS}.`);
   if (await holdsAutoencoder(out)) throw new OutputError(`${out} holds an autoencoder already. Choose another folder, or remove it.`);
-  const log = (line: string): void => void process.stderr.write(`${line}\n`);
+  const progress = createProgress();
+  const log = progress.log;
+  progress.phase('reading the images');
   const { pictures, skipped } = await readImages(flags.images, size);
   log(`${pictures.length} images of ${size} x ${size} pixels${skipped > 0 ? `, ${skipped} could not be read` : ''}`);
   const backend = await startBackend(flags.backend, flags.threads, log);
@@ -65,15 +65,7 @@ export async function trainVaeCommand(flags: TrainVaeFlags): Promise<number> {
   };
   const emaDecay = Math.max(0, 1 - EMA_WINDOWS / steps);
   const trainer = new AutoencoderTrainer(config, { seed, emaDecay, reconstruction: flags.loss, klWeight: flags.klWeight });
-  const stop = new AbortController();
-  const onSignal = (signal: NodeJS.Signals): void => {
-    if (stop.signal.aborted) process.exit(exitCodes.interrupted);
-    log(`${signal}: stopping and saving what has been learnt. Once more ends at once.`);
-    stop.abort();
-  };
-  const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const;
-  for (const signal of signals) process.on(signal, onSignal);
-  const start = performance.now();
+  const stop = interruption((cause) => log(`${cause}: stopping and saving what has been learnt. Once more ends at once.`));
   let done = 0;
   let report = { loss: Number.NaN, reconstruction: Number.NaN, kl: Number.NaN };
   try {
@@ -91,43 +83,37 @@ export async function trainVaeCommand(flags: TrainVaeFlags): Promise<number> {
       report = await trainer.step(images, samples, rate).finally(() => images.dispose());
       if (!Number.isFinite(report.loss)) throw new UsageError(`The loss is ${report.loss} at step ${step + 1}: lower --learning-rate.`);
       done = step + 1;
-      if (done % PRINT_EVERY !== 0 && done !== steps) continue;
-      const left = ((performance.now() - start) / 1000 / done) * (steps - done);
-      log(
-        `step ${done}/${steps}  ${flags.loss} ${report.reconstruction.toFixed(4)}  kl ${report.kl.toFixed(0)} nats  ${formatDuration(left)} left`,
-      );
+      progress.update({
+        ...{ what: 'step', done, total: steps },
+        details: [`${flags.loss} ${report.reconstruction.toFixed(4)}`, `kl ${report.kl.toFixed(0)} nats`],
+      });
     }
     const weights = trainer.weights();
     const measured = pictures.slice(0, MEASURED);
     const images = tensorOf(measured);
     const scaled = { ...config, ...(await measureScaling(weights, config, images).finally(() => images.dispose())) };
-    try {
-      await saveAutoencoder(out, weights, scaled);
-      const error = await drawReconstructions(
-        path.join(out, 'reconstructions.png'),
-        new Autoencoder(weights, scaled),
-        joinPixels(measured),
+    progress.phase('measuring and saving');
+    await saveAutoencoder(out, weights, scaled);
+    const error = await drawReconstructions(path.join(out, 'reconstructions.png'), new Autoencoder(weights, scaled), joinPixels(measured));
+    progress.done();
+    const result = {
+      out: path.resolve(out),
+      images: pictures.length,
+      skipped,
+      steps: done,
+      reconstruction: report.reconstruction,
+      kl: report.kl,
+      meanPixelError: error,
+    };
+    if (flags.json) console.log(JSON.stringify({ ...result, scalingFactor: scaled.scalingFactor, shiftFactor: scaled.shiftFactor }));
+    else
+      console.log(
+        `${done} steps, pixels differ by ${error.toFixed(1)} of 255 on average. Look at ${path.join(out, 'reconstructions.png')}`,
       );
-      const result = {
-        out: path.resolve(out),
-        images: pictures.length,
-        skipped,
-        steps: done,
-        reconstruction: report.reconstruction,
-        kl: report.kl,
-        meanPixelError: error,
-      };
-      if (flags.json) console.log(JSON.stringify({ ...result, scalingFactor: scaled.scalingFactor, shiftFactor: scaled.shiftFactor }));
-      else
-        console.log(
-          `${done} steps, pixels differ by ${error.toFixed(1)} of 255 on average. Look at ${path.join(out, 'reconstructions.png')}`,
-        );
-    } catch (error) {
-      throw outputError(error, out);
-    }
     return done < steps ? exitCodes.interrupted : exitCodes.ok;
   } finally {
-    for (const signal of signals) process.off(signal, onSignal);
+    stop.release();
+    progress.done();
     trainer.dispose();
   }
 }
@@ -139,9 +125,7 @@ const holdsAutoencoder = (folder: string): Promise<boolean> =>
   );
 
 async function readImages(location: string, size: number): Promise<{ pictures: Pixels[]; skipped: number }> {
-  const source = await openImages(location).catch((error: unknown) => {
-    throw error instanceof ImageSourceError ? new DataError(error.message, { cause: error }) : error;
-  });
+  const source = await openImages(location);
   try {
     const order = permutation({ seed: 0, purpose: 'autoencoder.images', epoch: 0 }, source.count);
     const pictures: Pixels[] = [];

@@ -1,9 +1,9 @@
 /** `train`: starts the backend, turns signals into an orderly stop, prints the result. */
 import path from 'node:path';
+import { exitCodes, interruption, UsageError } from '@dit-moe/kit';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { resolveConfig } from '../config/resolve.js';
-import { exitCodes, UsageError } from '../errors.js';
-import { createProgress } from '../run/progress.js';
+import { trainingProgress } from '../run/progress.js';
 import { threadsOf } from '../run/threads.js';
 import { type TrainResult, train } from '../training/train.js';
 import { dryRun, formatDryRun } from './dry-run.js';
@@ -33,7 +33,8 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
   });
   if (flags.out === undefined && flags.dryRun !== true) throw new UsageError('Give the run folder: --out FOLDER.');
   const out = flags.out ?? '';
-  const progress = createProgress(process.stderr);
+  const progress = trainingProgress();
+  progress.phase('starting the backend');
   const threads = flags.threads ?? threadsOf(config);
   const backend = await startBackend(flags.backend, threads, (message) => progress.log(message));
   const shares = typeof threads === 'object' && backend.name === 'tensorflow' ? ', one for each operation of this small model' : '';
@@ -43,14 +44,7 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
     console.log(flags.json ? JSON.stringify(plan) : formatDryRun(config, plan));
     return exitCodes.ok;
   }
-  const stop = new AbortController();
-  const onSignal = (signal: NodeJS.Signals) => {
-    if (stop.signal.aborted) process.exit(exitCodes.interrupted);
-    progress.log(`${signal}: finishing the step and saving; once more ends at once.`);
-    stop.abort();
-  };
-  const signals = ['SIGINT', 'SIGTERM', 'SIGUSR1'] as const;
-  for (const signal of signals) process.on(signal, onSignal);
+  const stop = interruption((cause) => progress.log(`${cause}: finishing the step and saving; once more ends at once.`));
   try {
     const result = await train(config, {
       out,
@@ -74,6 +68,6 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
     else console.log(`Done: ${result.step} steps, loss ${result.loss.toFixed(4)}. Look at ${path.join(out, 'report.html')}`);
     return result.interrupted ? exitCodes.interrupted : exitCodes.ok;
   } finally {
-    for (const signal of signals) process.off(signal, onSignal);
+    stop.release();
   }
 }

@@ -2,9 +2,10 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { cardOf, countWeights, type ModelCard, upcycle } from '@dit-moe/dit';
-import { exitCodes, OutputError, outputError } from '../errors.js';
+import { makeFolder } from '@dit-moe/tensor-ops/io/node';
+import { exitCodes, OutputError } from '../errors.js';
 import { exportSafetensors } from '../export/safetensors.js';
-import { asCheckpointError, openModelFile } from '../model-file.js';
+import { openModelFile } from '../model-file.js';
 
 export interface UpcycleFlags {
   weights?: string;
@@ -34,7 +35,7 @@ export async function upcycleCommand(location: string, flags: UpcycleFlags): Pro
     });
     const latents = model.card === undefined ? STABLE_DIFFUSION : model.card.latents;
     const card: ModelCard = { ...cardOf(model), config: sparse.config, step: 0, ...(latents && { latents }) };
-    await fs.mkdir(path.dirname(path.resolve(flags.out)), { recursive: true });
+    await makeFolder(path.dirname(path.resolve(flags.out)));
     await exportSafetensors(sparse, card, flags.out, 'f32');
     const result = {
       from: model.path,
@@ -55,8 +56,6 @@ export async function upcycleCommand(location: string, flags: UpcycleFlags): Pro
       );
     }
     return exitCodes.ok;
-  } catch (error) {
-    throw asCheckpointError(outputError(error, flags.out));
   } finally {
     await model.close();
   }

@@ -18,7 +18,7 @@ test('one that cannot be read is skipped, counted and named; too many are refuse
   expect(count).toBe(5);
   expect(skipped.map(({ file }) => path.basename(file))).toEqual(['1.png']);
   fs.writeFileSync(path.join(folder, 'light', '0.png'), fs.readFileSync(path.join(folder, 'light', '1.png')).subarray(0, 40));
-  await expect(openImageData(folder, options)).rejects.toMatchObject({ exitCode: 3, message: expect.stringMatching(/2 images of 6 .* cannot be read/) });
+  await expect(openImageData(folder, options)).rejects.toMatchObject({ code: 'E_DATA', message: expect.stringMatching(/2 images of 6 .* cannot be read/) });
   expect((await openImageData(folder, { ...options, maxUnreadable: 0.5 })).count).toBe(4);
 });
 
@@ -84,7 +84,7 @@ test.each<[string, (folder: string) => void, RegExp]>([
 ])('%s is a data error', async (name, make, message) => {
   const folder = path.join(root, name.replaceAll(' ', '-'));
   make(folder);
-  await expect(openImageData(folder, options)).rejects.toMatchObject({ exitCode: 3, message: expect.stringMatching(message) });
+  await expect(openImageData(folder, options)).rejects.toMatchObject({ code: 'E_DATA', message: expect.stringMatching(message) });
 });
 
 test('the nearest neighbour recognises real images and not others', async () => {

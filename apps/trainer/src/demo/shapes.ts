@@ -1,9 +1,8 @@
 /** A data set that needs no download: coloured shapes on coloured grounds, the same for the same seed on every machine. */
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import { encodePng, pictureOf } from '@dit-moe/data';
 import { randomUniform } from '@dit-moe/tensor-ops';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 
 /** Whether a point is inside, in the shape's own coordinates: centre 0, radius 1. */
 type Inside = (x: number, y: number) => boolean;
@@ -74,7 +73,7 @@ function hueToRgb(hue: number, value: number): [number, number, number] {
 export async function writeShapes(folder: string, options: { perClass: number; size: number; seed: number }): Promise<void> {
   const { perClass, size, seed } = options;
   for (const name of shapeNames) {
-    await fs.mkdir(path.join(folder, name), { recursive: true });
+    await makeFolder(path.join(folder, name));
     for (let i = 0; i < perClass; i++) {
       const data = drawShape(name, size, seed, i);
       const file = path.join(folder, name, `${String(i).padStart(5, '0')}.png`);

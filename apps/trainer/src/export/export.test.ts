@@ -86,15 +86,15 @@ describe('export', () => {
 
   test('refuses what is there already, a missing average, and foreign files', async () => {
     fs.writeFileSync(path.join(root, 'taken'), '');
-    await expect(exportTo('taken', {})).rejects.toMatchObject({ exitCode: 4 });
+    await expect(exportTo('taken', {})).rejects.toMatchObject({ code: 'E_OUTPUT' });
     await expect(exportTo('x', { weights: 'ema-0.7' })).rejects.toThrow(/one of .*ema-0\.9/);
-    await expect(exportTo('x.bin', { to: 'reference' })).rejects.toMatchObject({ exitCode: 2 });
+    await expect(exportTo('x.bin', { to: 'reference' })).rejects.toMatchObject({ code: 'E_USAGE' });
     expect(fs.existsSync(path.join(root, 'x.bin'))).toBe(false);
     fs.writeFileSync(path.join(root, 'foreign.safetensors'), 'no');
     await expect(
       exportCommand(path.join(root, 'foreign.safetensors'), { to: 'bundle', weights: 'ema', json: true, out: path.join(root, 'y') }),
     ).rejects.toMatchObject({
-      exitCode: 6,
+      code: 'E_FORMAT',
     });
   });
 });
@@ -123,8 +123,8 @@ describe('inspect', () => {
     const bytes = fs.readFileSync(file);
     bytes[bytes.length - 1] ^= 1;
     fs.writeFileSync(file, bytes);
-    await expect(inspect(copy)).rejects.toMatchObject({ exitCode: 6, message: expect.stringMatching(/damaged/) });
-    await expect(inspect(path.join(root, 'nowhere'))).rejects.toMatchObject({ exitCode: 6 });
+    await expect(inspect(copy)).rejects.toMatchObject({ code: 'E_CHECKPOINT', message: expect.stringMatching(/damaged/) });
+    await expect(inspect(path.join(root, 'nowhere'))).rejects.toMatchObject({ code: 'E_FORMAT' });
   });
 });
 
@@ -147,7 +147,7 @@ test('upcycling: the first loss of the run that starts from it is that of the de
   // Renormalised copies compute the same up to rounding.
   expect(Math.abs(loss / expected - 1)).toBeLessThan(1e-5);
   await expect(runTiny(tinyConfig(images, ...start), newRun())).rejects.toMatchObject({
-    exitCode: 6,
+    code: 'E_CHECKPOINT',
     message: expect.stringMatching(/another model: .*wanted/),
   });
 });

@@ -1,6 +1,6 @@
 /** Charts of a run as SVG text. */
+import { drawChart } from '@dit-moe/kit/charts';
 import * as Plot from '@observablehq/plot';
-import { parseHTML } from 'linkedom';
 import type { MetricsLine } from '../training/metrics-log.js';
 
 /** Points of a curve: as many as its pixels can show. */
@@ -8,14 +8,8 @@ export const MOST_POINTS = 460;
 
 const size = { width: 460, height: 240, marginLeft: 60 };
 
-/** A chart as SVG, or with a legend as HTML around it. */
-export function draw(options: Plot.PlotOptions, label: string): string {
-  const { document } = parseHTML('<html><body></body></html>');
-  const svg = Plot.plot({ document, ...size, ...options });
-  svg.setAttribute('role', 'img');
-  svg.setAttribute('aria-label', label);
-  return svg.outerHTML;
-}
+/** A chart in the size of the report. */
+export const draw = (options: Plot.PlotOptions, label: string): string => drawChart({ ...size, ...options }, label);
 
 /** Every n-th item, so that at most `most` are left, the last one always. */
 export function thin<T>(items: readonly T[], most: number): T[] {

@@ -1,14 +1,13 @@
 /** `report.html`: the curves, the samples and the experts' load of a run in one page, without external requests. */
 import path from 'node:path';
 import { countWeights } from '@dit-moe/dit';
+import { escapeHtml } from '@dit-moe/kit';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import YAML from 'yaml';
 import { type LayerMeasure, layerMeasures, measureOf } from '../training/routing.js';
 import { curve } from './charts.js';
 import { coActivationMap, loadMap, measureCurves, timestepMap } from './expert-charts.js';
 import { type RunData, readRun } from './run-data.js';
-
-const escapeHtml = (text: string): string => text.replace(/[&<>"]/g, (c) => `&#${c.charCodeAt(0)};`);
 
 /** Writes the report of a run, whole or not at all. */
 export async function writeReport(out: string): Promise<void> {

@@ -5,7 +5,8 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { OutputError, outputError } from '../errors.js';
+import { asWriteError } from '@dit-moe/tensor-ops/io/node';
+import { OutputError } from '../errors.js';
 
 interface Holder {
   pid: number;
@@ -31,7 +32,7 @@ export async function lockRun(folder: string): Promise<() => Promise<void>> {
       await fs.writeFile(file, JSON.stringify(holder), { flag: 'wx' });
       break;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw outputError(error, file);
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw asWriteError(error, file);
       const text = await fs.readFile(file, 'utf8').catch(() => '');
       const other = parse(text);
       if (attempt < 3 && other !== undefined && isDead(other, holder.host) && (await takeAway(file, text))) continue;

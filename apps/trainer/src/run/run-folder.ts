@@ -1,9 +1,9 @@
 /** The run folder: made, locked, and checked against the configuration that it was made with. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type { TrainConfig } from '../config/schema.js';
-import { CheckpointError, OutputError, outputError } from '../errors.js';
+import { CheckpointError, OutputError } from '../errors.js';
 import { lockRun } from './lock.js';
 
 /** Settings that a run keeps for life: with others the checkpoint does not fit, or the samples of the rest would repeat or be missed. */
@@ -25,11 +25,7 @@ const fixed = (config: TrainConfig) => ({
  * @throws CheckpointError naming the settings in which a resumed run differs
  */
 export async function openRunFolder(out: string, config: TrainConfig, resume: boolean): Promise<() => Promise<void>> {
-  try {
-    await fs.mkdir(out, { recursive: true });
-  } catch (error) {
-    throw outputError(error, out);
-  }
+  await makeFolder(out);
   const unlock = await lockRun(out);
   try {
     const file = path.join(out, 'config.json');
@@ -46,7 +42,7 @@ export async function openRunFolder(out: string, config: TrainConfig, resume: bo
     return unlock;
   } catch (error) {
     await unlock();
-    throw outputError(error, out);
+    throw error;
   }
 }
 

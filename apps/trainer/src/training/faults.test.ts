@@ -162,7 +162,7 @@ describe('a checkpoint', () => {
       expect(states(out, 5)[0].equals(states(whole, 5)[0]), name).toBe(true);
       for (const folder of await listCheckpoints(out)) damage(folder);
       await expect(runTiny(config('steps=6'), out, { resume: true })).rejects.toMatchObject({
-        ...{ exitCode: 6, message: expect.stringMatching(/No checkpoint .* is whole/) },
+        ...{ code: 'E_CHECKPOINT', message: expect.stringMatching(/No checkpoint .* is whole/) },
       });
     }
   });
@@ -205,11 +205,11 @@ describe('a disk', () => {
     await runTiny(config('steps=2'), out);
     await fillDisk(() => true);
     await expect(runTiny(config('steps=100'), out, { resume: true })).rejects.toMatchObject({
-      exitCode: 4,
+      code: 'E_OUTPUT',
       message: expect.stringMatching(/3 checkpoints in a row .*no space is left.*step-00000002 is the newest one saved: .*--resume/),
     });
     await expect(runTiny(config('steps=3'), out, { resume: true })).rejects.toMatchObject({
-      exitCode: 4,
+      code: 'E_OUTPUT',
       message: expect.stringMatching(/last checkpoint, of step 3, .*no space is left.*step-00000002 is the newest one saved/),
     });
     vi.restoreAllMocks();
@@ -223,9 +223,9 @@ describe('a disk', () => {
     const out = newRun();
     await fillDisk(() => true);
     await expect(runTiny(config(`steps=${steps}`), out)).rejects.toMatchObject({
-      exitCode: 4,
+      code: 'E_OUTPUT',
       message:
-        `${what} Cannot write ${path.join(out, 'checkpoints')}: no space is left on the disk; free some, or choose another folder. ` +
+        `${what} Cannot write ${path.join(out, 'checkpoints')}: no space is left on the disk. Free some, or choose another folder. ` +
         'Nothing of this run is saved yet: the same command with --resume starts it again at step 0.',
     });
     vi.restoreAllMocks();
@@ -304,7 +304,7 @@ describe('a gradient that is not finite', () => {
     const out = newRun();
     poison((start) => start >= 12);
     await expect(runTiny(config('steps=50', 'faults={rollBackAfter: 2, skipBatches: 1, maxRollBacks: 2}'), out)).rejects.toMatchObject({
-      ...{ exitCode: 7, message: expect.stringMatching(/after 2 roll-backs/) },
+      ...{ code: 'E_DIVERGED', message: expect.stringMatching(/after 2 roll-backs/) },
     });
     expect(await listCheckpoints(out)).not.toEqual([]);
   });
@@ -332,7 +332,7 @@ describe('a run', () => {
     await runTiny(c, out);
     fs.rmSync(path.join(folder, 'dark', '2.png'));
     await expect(runTiny({ ...c, steps: 6 }, out, { resume: true })).rejects.toMatchObject({
-      exitCode: 6,
+      code: 'E_CHECKPOINT',
       message: expect.stringMatching(/data has changed/),
     });
     const { messages } = await runTiny({ ...c, steps: 6 }, out, { resume: true, acceptDataChange: true });
@@ -345,9 +345,12 @@ describe('a run', () => {
   test('of another configuration is refused with the settings that differ', async () => {
     const out = newRun();
     await runTiny(config(), out);
-    await expect(runTiny(config(), out)).rejects.toMatchObject({ exitCode: 4, message: expect.stringMatching(/holds a run already/) });
+    await expect(runTiny(config(), out)).rejects.toMatchObject({ code: 'E_OUTPUT', message: expect.stringMatching(/holds a run already/) });
     await expect(runTiny(config('model.depth=2', 'ema=[0.9]'), out, { resume: true })).rejects.toMatchObject({
-      ...{ exitCode: 6, message: expect.stringMatching(/model\.depth: 1 in the run, 2 now\n {2}ema: \[0\.5\] in the run, \[0\.9\] now/) },
+      ...{
+        code: 'E_CHECKPOINT',
+        message: expect.stringMatching(/model\.depth: 1 in the run, 2 now\n {2}ema: \[0\.5\] in the run, \[0\.9\] now/),
+      },
     });
     // A configuration that was edited by hand does not deceive: the tensors are compared as well.
     const file = path.join(out, 'config.json');
@@ -365,7 +368,7 @@ describe('a run', () => {
         JSON.stringify({ since: 'now', host: os.hostname(), pid: process.pid, seen: Date.now(), ...holder }),
       );
     lock({});
-    await expect(runTiny(config(), out)).rejects.toMatchObject({ exitCode: 4, message: expect.stringMatching(/in use by process/) });
+    await expect(runTiny(config(), out)).rejects.toMatchObject({ code: 'E_OUTPUT', message: expect.stringMatching(/in use by process/) });
     lock({ host: 'elsewhere', pid: 1 });
     await expect(runTiny(config(), out)).rejects.toThrow(/in use by process 1 on elsewhere/);
     lock({ host: 'elsewhere', pid: 1, seen: Date.now() - 3_600_000 });
@@ -389,7 +392,7 @@ describe('a run', () => {
   test('into a path that cannot be written is refused', async () => {
     const file = path.join(root, 'a-file');
     fs.writeFileSync(file, '');
-    await expect(runTiny(config(), path.join(file, 'run'))).rejects.toMatchObject({ exitCode: 4 });
+    await expect(runTiny(config(), path.join(file, 'run'))).rejects.toMatchObject({ code: 'E_WRITE' });
     const folder = path.join(root, 'read-only');
     fs.mkdirSync(folder);
     fs.chmodSync(root, 0o755);
@@ -399,7 +402,10 @@ describe('a run', () => {
     if (isRoot) process.seteuid!(65534);
     try {
       for (const out of [path.join(folder, 'run'), folder])
-        await expect(runTiny(config(), out)).rejects.toMatchObject({ exitCode: 4, message: expect.stringMatching(/permission denied/) });
+        await expect(runTiny(config(), out)).rejects.toMatchObject({
+          code: 'E_WRITE',
+          message: expect.stringMatching(/permission denied/),
+        });
     } finally {
       if (isRoot) process.seteuid!(0);
     }

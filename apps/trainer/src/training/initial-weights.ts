@@ -2,7 +2,7 @@
 import { weightSpecs } from '@dit-moe/dit';
 import * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError } from '../errors.js';
-import { asCheckpointError, openModelFile } from '../model-file.js';
+import { openModelFile } from '../model-file.js';
 import type { TrainingState } from './state.js';
 
 /**
@@ -27,8 +27,6 @@ export async function loadInitialWeights(state: TrainingState, location: string)
         state.parameters[name].assign(value);
         for (const ema of state.emas) ema.averages.parameters[name].assign(value);
       });
-  } catch (error) {
-    throw asCheckpointError(error);
   } finally {
     await model.close();
   }

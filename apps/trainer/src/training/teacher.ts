@@ -3,7 +3,7 @@ import { type DitConfig, dit, ditSizes, loadParameters, type ModelCard, type Mod
 import type { Parameter, Precision } from '@dit-moe/tensor-ops';
 import type * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError } from '../errors.js';
-import { asCheckpointError, openModelFile } from '../model-file.js';
+import { openModelFile } from '../model-file.js';
 
 /** A frozen model. */
 export class Teacher {
@@ -25,8 +25,6 @@ export class Teacher {
     try {
       checkSame(model, student);
       return new Teacher(model.config, await loadParameters(model, { precision }), weight, precision);
-    } catch (error) {
-      throw asCheckpointError(error);
     } finally {
       await model.close();
     }

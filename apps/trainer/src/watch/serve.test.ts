@@ -81,9 +81,9 @@ test('a run that has just begun has a page, a folder without a run has none, a p
   const { url, close } = await serveRun(young, 0);
   expect(await (await fetch(url)).text()).toContain('0 of 4');
   await close();
-  await expect(serveRun(root, 0)).rejects.toMatchObject({ exitCode: 4 });
+  await expect(serveRun(root, 0)).rejects.toMatchObject({ code: 'E_OUTPUT' });
   await expect(serveRun(run, Number(new URL(watched.url).port))).rejects.toMatchObject({
-    exitCode: 2,
+    code: 'E_USAGE',
     message: expect.stringMatching(/in use/),
   });
 });

@@ -3,9 +3,8 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { PixelBatches } from '@dit-moe/data';
 import { npzImageShape, npzImages, npzLabels } from '@dit-moe/data';
-import { decodedImages, openImages } from '@dit-moe/data/node';
+import { decodedImages, ImageSourceError, openImages } from '@dit-moe/data/node';
 import { openNpz } from '@dit-moe/tensor-ops/io/node';
-import { MetricError } from '../errors.js';
 import { hasStatistics, type ReferenceStatistics, readStatistics } from '../statistics/reference-statistics.js';
 
 /** What lies at a path: images, statistics, or both. */
@@ -34,11 +33,11 @@ const MERGED = 'samples.npz';
 
 /**
  * Opens a set of images or reference statistics; nothing but headers, statistics and labels is read.
- * @throws MetricError, FormatError, ImageSourceError if there is nothing usable
+ * @throws FormatError, ImageSourceError if there is nothing usable
  */
 export async function openImageSet(location: string): Promise<ImageSet> {
   const stat = await fs.stat(location).catch(() => {
-    throw new MetricError('images', `there is no file or folder ${location}.`);
+    throw new ImageSourceError(location, 'there is no file or folder of that name.');
   });
   if (!stat.isDirectory()) return location.endsWith('.npz') ? openNpzSet(location) : openSourceSet(location);
   const merged = path.join(location, MERGED);

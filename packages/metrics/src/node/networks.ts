@@ -1,12 +1,8 @@
 /** The networks of the metrics with their published weights, which users fetch themselves: licences differ. */
-
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import type { WeightSource } from '@dit-moe/tensor-ops/io';
-import { FileSource, openCheckpoint } from '@dit-moe/tensor-ops/io/node';
+import { FileSource, hashFile, openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import { cacheDirectory } from '@dit-moe/tensor-ops/node';
 import { MetricError } from '../errors.js';
 import type { FeatureExtractor } from '../feature-extractor.js';
@@ -82,7 +78,7 @@ export async function openNetwork(name: NetworkName, { weights, resize }: OpenNe
     return { name, extractor, dispose: () => extractor.dispose() };
   }
   const file = await findWeights(name, weights);
-  const sha256 = await hashOf(file);
+  const sha256 = await hashFile(file);
   const { source, close } = await openWeights(file);
   const about = { file, sha256, published: PUBLISHED[sha256.slice(0, 8)] };
   try {
@@ -126,10 +122,4 @@ async function openWeights(file: string): Promise<{ source: WeightSource; close(
     source: await inceptionGraph(bytes).catch((error) => bytes.close().then(() => Promise.reject(error))),
     close: () => bytes.close(),
   };
-}
-
-async function hashOf(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(file), hash);
-  return hash.digest('hex');
 }

@@ -4,6 +4,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { makeFolder } from './make-folder.js';
+import { asWriteError } from './write-error.js';
 
 /** Names that begin so are unfinished; whoever finds one left over by a dead process may delete it. */
 export const TEMPORARY_PREFIX = '.tmp-';
@@ -30,6 +31,7 @@ export async function syncFolder(folder: string): Promise<void> {
 /**
  * Writes a file so that `target` is either as before or complete.
  * @param write receives the open temporary file
+ * @throws WriteError if the file system refuses; what `write` throws otherwise is passed on
  */
 export async function writeAtomically(target: string, write: (file: fs.FileHandle) => Promise<void>): Promise<void> {
   const temporary = temporaryName(target);
@@ -43,11 +45,15 @@ export async function writeAtomically(target: string, write: (file: fs.FileHandl
     }
     await fs.rename(temporary, target);
   } catch (error) {
-    await fs.rm(temporary, { force: true });
-    throw error;
+    await fs.rm(temporary, { force: true }).catch(() => {});
+    throw isOfWriting(error as NodeJS.ErrnoException, temporary) ? asWriteError(error, target) : error;
   }
   await syncFolder(path.dirname(target));
 }
+
+/** Whether an error comes from writing the temporary file or folder, not from reading what goes into it. */
+const isOfWriting = ({ syscall, path: place }: NodeJS.ErrnoException, temporary: string): boolean =>
+  place?.startsWith(temporary) === true || syscall === 'write' || syscall === 'fsync' || syscall === 'ftruncate';
 
 /** {@link writeAtomically} of bytes or text that are at hand. */
 export async function writeFileAtomically(target: string, content: Uint8Array | string): Promise<void> {
@@ -57,6 +63,7 @@ export async function writeFileAtomically(target: string, content: Uint8Array | 
 /**
  * Fills a folder so that `target` is either absent or complete.
  * @param fill writes into the temporary folder; the files must be flushed by it (as {@link writeAtomically} does)
+ * @throws WriteError as {@link writeAtomically}
  */
 export async function createFolderAtomically(target: string, fill: (temporary: string) => Promise<void>): Promise<void> {
   const temporary = temporaryName(target);
@@ -66,8 +73,8 @@ export async function createFolderAtomically(target: string, fill: (temporary: s
     await syncFolder(temporary);
     await fs.rename(temporary, target);
   } catch (error) {
-    await fs.rm(temporary, { recursive: true, force: true });
-    throw error;
+    await fs.rm(temporary, { recursive: true, force: true }).catch(() => {});
+    throw isOfWriting(error as NodeJS.ErrnoException, temporary) ? asWriteError(error, target) : error;
   }
   await syncFolder(path.dirname(target));
 }

@@ -1,5 +1,6 @@
 export * from './atomic.js';
 export { FileSource } from './file-source.js';
+export { hashFile } from './hash-file.js';
 export { downloadFromHub, HubError, type HubOptions, type HubProgress } from './hub.js';
 export { hubCacheFolder } from './hub-cache.js';
 export { type Lock, LockError, type LockTimes, takeLock } from './lock.js';
@@ -10,4 +11,5 @@ export * from './safetensors-file.js';
 export * from './sharded.js';
 export * from './torch-file.js';
 export * from './write-chunks.js';
+export { asWriteError, fileSystemReason, WriteError } from './write-error.js';
 export * from './write-sharded.js';

@@ -1,13 +1,13 @@
-/** `completion`: a script that lets the shell complete commands, options and their values; made from the command table itself. */
+/** Scripts that let the shell complete commands, options and their values; made from the command table itself. */
 import type { Command } from 'commander';
-import { exitCodes } from '../errors.js';
 
+/** Shells that there is a script for. */
 export const shells = ['bash', 'zsh', 'fish'] as const;
+export type Shell = (typeof shells)[number];
 
-/** Prints the script of a shell; returns the exit code. */
-export function completionCommand(program: Command, shell: (typeof shells)[number]): number {
-  console.log(shell === 'fish' ? fishScript(program) : bashScript(program, shell === 'zsh'));
-  return exitCodes.ok;
+/** The script of a shell. */
+export function completionScript(program: Command, shell: Shell): string {
+  return shell === 'fish' ? fishScript(program) : bashScript(program, shell === 'zsh');
 }
 
 interface Described {

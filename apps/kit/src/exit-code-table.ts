@@ -1,0 +1,38 @@
+/** Which exit code each error means. */
+import { exitCodes } from './exit-codes.js';
+
+/** Exit codes by the code of an error. An error that is not in it is a defect. */
+export type ExitCodeTable = Readonly<Record<string, number>>;
+
+const { usage, data, output, backend, model, evaluation } = exitCodes;
+
+/** Errors of the packages and of the kit, which mean the same in both programs; each adds its own. */
+export const commonExitCodes: ExitCodeTable = {
+  E_USAGE: usage,
+  E_SETTINGS: usage,
+  E_ARGUMENT: usage,
+  E_ARRAY_JOB: usage,
+  E_DATA: data,
+  E_IMAGE: data,
+  E_IMAGE_SOURCE: data,
+  E_LATENT_CACHE: data,
+  E_TOO_MANY_SKIPPED: data,
+  E_OUTPUT: output,
+  E_WRITE: output,
+  E_BACKEND: backend,
+  E_LIBRARY: backend,
+  E_LIBRARY_LOAD: backend,
+  E_MODEL: model,
+  E_FORMAT: model,
+  E_FORBIDDEN_GLOBAL: model,
+  E_UNSUPPORTED_CHECKPOINT: model,
+  E_MODEL_MISMATCH: model,
+  E_WEIGHTS_MISMATCH: model,
+  E_AUTOENCODER_WEIGHTS: model,
+  E_AUTOENCODER_MISMATCH: model,
+  E_NO_AUTOENCODER: model,
+  E_WEIGHTS: model,
+  E_PICKLE_TRUNCATED: model,
+  E_HUB: model,
+  E_METRIC: evaluation,
+};

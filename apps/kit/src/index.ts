@@ -1,0 +1,12 @@
+export { type Shell, shells } from './completion.js';
+export { doctor } from './doctor.js';
+export * from './errors.js';
+export { commonExitCodes, type ExitCodeTable } from './exit-code-table.js';
+export { exitCodes, signalExitCode } from './exit-codes.js';
+export * from './format.js';
+export { escapeHtml } from './html.js';
+export { main } from './main.js';
+export * from './options.js';
+export type { CommandEntry, ProgramTable } from './program.js';
+export { createProgress, type Progress, type ProgressState, type ProgressStream } from './progress.js';
+export { type Interruption, interruption, untilSignal } from './signals.js';

@@ -1,0 +1,54 @@
+/** What the values of options may be, and the options that both programs have. Each parser throws commander's error for what it does not take. */
+import type { BackendName } from '@dit-moe/tensor-ops/node';
+import { InvalidArgumentError, Option } from 'commander';
+
+/** A whole number of at least `least`, up to 2^53 - 1. */
+export const integer =
+  (least: number) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (text.trim() === '' || !Number.isSafeInteger(value) || value < least)
+      throw new InvalidArgumentError(`Expected ${least === 1 ? 'a positive integer' : `an integer of at least ${least}`}.`);
+    return value;
+  };
+
+/** Limits of {@link number}; those that are not given do not limit. */
+export interface Range {
+  least?: number;
+  most?: number;
+  /** The number must be larger than this. */
+  above?: number;
+}
+
+/** A finite number in a range. */
+export const number =
+  ({ least = Number.NEGATIVE_INFINITY, most = Number.POSITIVE_INFINITY, above = Number.NEGATIVE_INFINITY }: Range = {}) =>
+  (text: string): number => {
+    const value = Number(text);
+    if (text.trim() !== '' && Number.isFinite(value) && value >= least && value <= most && value > above) return value;
+    const bounds = [
+      ...(above > Number.NEGATIVE_INFINITY ? [`above ${above}`] : []),
+      ...(least > Number.NEGATIVE_INFINITY ? [`of at least ${least}`] : []),
+      ...(most < Number.POSITIVE_INFINITY ? [`of at most ${most}`] : []),
+    ];
+    throw new InvalidArgumentError(`Expected a number${bounds.length > 0 ? ` ${bounds.join(' and ')}` : ''}.`);
+  };
+
+/** Values separated by commas. */
+export const list =
+  <T>(parse: (text: string) => T) =>
+  (text: string): T[] =>
+    text.split(',').map(parse);
+
+/** The words of a type as a list, for options: the compiler sees to it that none is missing, and the code behind the type is not loaded. */
+export const words = <T extends string>(all: Record<T, true>): T[] => Object.keys(all) as T[];
+
+const backends = words<BackendName>({ auto: true, tensorflow: true, wasm: true, cpu: true });
+
+export const jsonOption = () => new Option('--json', 'print the result as JSON').default(false);
+
+/** @param without how many threads there are without the option */
+export const backendOptions = (without = 'all cores'): Option[] => [
+  new Option('--backend <name>', 'where to compute').choices(backends).default('auto').helpGroup('Machine:'),
+  new Option('--threads <n>', `threads of one operation (default: ${without})`).argParser(integer(1)).helpGroup('Machine:'),
+];
