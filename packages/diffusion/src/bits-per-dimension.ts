@@ -45,7 +45,7 @@ export async function bitsPerDimension(
           tf.tidy(() => {
             const term = variationalTerm(diffusion, output, clean, x, t, options);
             const implied = diffusion.noiseFromClean(x, t, term.clean);
-            return tf.stack([term.bits, squaredError(term.clean, clean), squaredError(implied, drawn)]);
+            return tf.stack([term.bits, squaredError(term.clean, clean), squaredError(implied, drawn)]); // [3, B]
           }),
         );
         output.dispose();

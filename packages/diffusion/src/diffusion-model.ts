@@ -78,12 +78,12 @@ export async function predictClean(
 ): Promise<tf.Tensor> {
   if (prediction === undefined) throw new ArgumentError('solver', 'ddpm or ddim for a model of the previous step’s mean', 'another solver');
   const [ofX, ofOutput] = cleanWeights(prediction, level);
-  const output = await evaluate(denoiser, x, level, step);
+  const output = await evaluate(denoiser, x, level, step); // [B, C, ...] or [B, 2C, ...]
   let slope: tf.Tensor | undefined;
   try {
     slope = gradient === undefined ? undefined : await evaluate(gradient, x, level, step);
     return tf.tidy(() => {
-      let clean = weightedSum([ofX, ofOutput], [x, firstChannels('model output', output, x)]);
+      let clean = weightedSum([ofX, ofOutput], [x, firstChannels('model output', output, x)]); // [B, C, ...]
       // Song et al. 2021, equation 14: the score of the condition is added, -noise / sigma + gradient.
       // Pure noise, where alpha is 0, says nothing about the condition.
       if (slope !== undefined && level.alpha > 0) clean = tf.add(clean, tf.mul(slope, level.sigma ** 2 / level.alpha));
@@ -115,7 +115,7 @@ export async function predictVelocity(
   }
   const clean = await predictClean(model, x, level, step, options);
   const [ofX, ofClean] = velocityWeights(level);
-  const velocity = weightedSum([ofX, ofClean], [x, clean]);
+  const velocity = weightedSum([ofX, ofClean], [x, clean]); // [B, C, ...]
   clean.dispose();
   return velocity;
 }

@@ -38,8 +38,8 @@ export interface FlowLossOptions extends FlowOptions {
  */
 export function flowNoisy(clean: tf.Tensor, noise: tf.Tensor, t: tf.Tensor, { path = 'linear' }: FlowOptions = {}): tf.Tensor {
   sameShape('flowNoisy: noise', clean, noise);
-  const { alpha, sigma } = levelsAt(path, t, clean);
-  return tf.add(tf.mul(alpha, clean), tf.mul(sigma, noise));
+  const { alpha, sigma } = levelsAt(path, t, clean); // each [B, 1, ...]
+  return tf.add(tf.mul(alpha, clean), tf.mul(sigma, noise)); // [B, C, ...]
 }
 
 /**
@@ -50,32 +50,32 @@ export function flowLosses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor
   const { path = 'linear', prediction = 'velocity', weighting = 'none', cosine = 0, contrast = 0 } = options;
   checkFlowLossOptions(options);
   sameShape('flowLosses: noise', clean, noise);
-  const predicted = firstChannels('flowLosses: output', output, clean);
-  const { alpha, sigma, dAlpha, dSigma } = levelsAt(path, t, clean);
+  const predicted = firstChannels('flowLosses: output', output, clean); // [B, C, ...]
+  const { alpha, sigma, dAlpha, dSigma } = levelsAt(path, t, clean); // each [B, 1, ...] or []
   if (prediction === 'start') {
-    const mse = meanPerSample(tf.squaredDifference(predicted, clean));
+    const mse = meanPerSample(tf.squaredDifference(predicted, clean)); // [B]
     return { loss: mse, mse };
   }
   if (prediction !== 'velocity') {
     // A score model's error is that of the noise it implies, as the score itself has no bound.
     const error = prediction === 'noise' ? tf.sub(predicted, noise) : tf.add(tf.mul(predicted, sigma), noise);
-    const drift = tf.sub(tf.mul(sigma, dSigma), tf.mul(tf.div(dAlpha, alpha), tf.square(sigma)));
-    const squared = tf.square(weighting === 'velocity' ? tf.mul(error, tf.div(drift, sigma)) : error);
-    const mse = meanPerSample(weighting === 'likelihood' ? tf.mul(squared, tf.div(drift, tf.square(sigma))) : squared);
+    const drift = tf.sub(tf.mul(sigma, dSigma), tf.mul(tf.div(dAlpha, alpha), tf.square(sigma))); // [B, 1, ...]
+    const squared = tf.square(weighting === 'velocity' ? tf.mul(error, tf.div(drift, sigma)) : error); // [B, C, ...]
+    const mse = meanPerSample(weighting === 'likelihood' ? tf.mul(squared, tf.div(drift, tf.square(sigma))) : squared); // [B]
     return { loss: mse, mse };
   }
-  const target = tf.add(tf.mul(dAlpha, clean), tf.mul(dSigma, noise));
+  const target = tf.add(tf.mul(dAlpha, clean), tf.mul(dSigma, noise)); // [B, C, ...]
   const terms: FlowLosses = { mse: meanPerSample(tf.squaredDifference(predicted, target)), loss: tf.scalar(0) };
   terms.loss = terms.mse;
   if (cosine !== 0) {
-    terms.cosine = meanPerSample(tf.sub(1, cosineOverChannels(predicted, target)));
+    terms.cosine = meanPerSample(tf.sub(1, cosineOverChannels(predicted, target))); // [B]
     terms.loss = tf.add(terms.loss, tf.mul(terms.cosine, cosine));
   }
   if (contrast !== 0) {
     const batch = clean.shape[0];
     if (batch < 2) throw new ShapeError('flowLosses: contrast', 'at least two samples', clean.shape);
-    const [first, rest] = tf.split(target, [1, batch - 1], 0) as [tf.Tensor, tf.Tensor];
-    terms.contrast = meanPerSample(tf.squaredDifference(predicted, tf.concat([rest, first], 0)));
+    const [first, rest] = tf.split(target, [1, batch - 1], 0) as [tf.Tensor, tf.Tensor]; // [1, C, ...], [B - 1, C, ...]
+    terms.contrast = meanPerSample(tf.squaredDifference(predicted, tf.concat([rest, first], 0))); // [B]
     terms.loss = tf.sub(terms.loss, tf.mul(terms.contrast, contrast));
   }
   return terms;
@@ -99,7 +99,7 @@ const SMALLEST_NORM = 1e-8;
 function cosineOverChannels(a: tf.Tensor, b: tf.Tensor): tf.Tensor {
   const product = (x: tf.Tensor, y: tf.Tensor) => tf.sum(tf.mul(x, y), 1);
   const square = (x: tf.Tensor) => tf.maximum(product(x, x), SMALLEST_NORM ** 2);
-  return tf.div(product(a, b), tf.sqrt(tf.mul(square(a), square(b))));
+  return tf.div(product(a, b), tf.sqrt(tf.mul(square(a), square(b)))); // [B, ...] without C
 }
 
 function levelsAt(path: PathName, t: tf.Tensor, x: tf.Tensor): ReturnType<typeof pathLevels> {

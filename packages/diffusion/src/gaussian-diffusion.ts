@@ -94,9 +94,9 @@ export class GaussianDiffusion {
    * @param batch number of samples if `t` is one index
    */
   modelTimes(t: Timestep, batch: number): tf.Tensor {
-    if (typeof t === 'number') return tf.fill([batch], this.timesteps[this.checked(t)]);
+    if (typeof t === 'number') return tf.fill([batch], this.timesteps[this.checked(t)]); // [B]
     checkTimesInRange('GaussianDiffusion: t', t, this.steps - 1);
-    return gatherRows(tf.tensor1d(Float32Array.from(this.timesteps)), t);
+    return gatherRows(tf.tensor1d(Float32Array.from(this.timesteps)), t); // [B]
   }
 
   /**
@@ -105,10 +105,10 @@ export class GaussianDiffusion {
    * @throws ShapeError if `t` does not have one entry per sample
    */
   lookup(table: Float64Array, t: Timestep, x: tf.Tensor): tf.Tensor {
-    if (typeof t === 'number') return tf.scalar(table[this.checked(t)]);
+    if (typeof t === 'number') return tf.scalar(table[this.checked(t)]); // []
     if (t.rank !== 1 || t.shape[0] !== x.shape[0]) throw new ShapeError('GaussianDiffusion', `t [${x.shape[0]}]`, t.shape);
     checkTimesInRange('GaussianDiffusion: t', t, this.steps - 1);
-    return tf.reshape(gatherRows(tf.tensor1d(Float32Array.from(table)), t), [t.shape[0], ...Array<number>(x.rank - 1).fill(1)]);
+    return tf.reshape(gatherRows(tf.tensor1d(Float32Array.from(table)), t), [t.shape[0], ...Array<number>(x.rank - 1).fill(1)]); // [B, 1, ...]
   }
 
   /** Noisy samples: `sqrt(a_t) clean + sqrt(1 - a_t) noise`, all `[B, ...]`. */
@@ -183,7 +183,7 @@ export class GaussianDiffusion {
       throw new ShapeError(`model output${varianceType === undefined ? '' : ` (${varianceType})`}`, either, output.shape);
     }
     if (!learned) return { prediction: output };
-    const [prediction, variance] = tf.split(output, 2, 1);
+    const [prediction, variance] = tf.split(output, 2, 1); // each [B, C, ...]
     return { prediction, variance };
   }
 
@@ -193,11 +193,11 @@ export class GaussianDiffusion {
    * @param x noisy samples `[B, C, ...]`
    */
   reverseStep(output: tf.Tensor, x: tf.Tensor, t: Timestep, options: CleanOptions = {}): ReverseStep {
-    const { prediction, variance } = this.split(output, x);
-    let clean = this.cleanFrom(prediction, x, t);
+    const { prediction, variance } = this.split(output, x); // each [B, C, ...]
+    let clean = this.cleanFrom(prediction, x, t); // [B, C, ...]
     if (options.transform !== undefined) clean = options.transform(clean);
     if (options.clip) clean = tf.clipByValue(clean, -1, 1);
-    const mean = this.prediction === 'previous' ? prediction : this.posterior(clean, x, t).mean;
+    const mean = this.prediction === 'previous' ? prediction : this.posterior(clean, x, t).mean; // [B, C, ...]
     return { mean, clean, ...this.reverseVariance(variance, x, t) };
   }
 
@@ -232,7 +232,7 @@ export class GaussianDiffusion {
       return { variance: this.lookup(variance, t, x), logVariance: this.lookup(logVariance, t, x) };
     }
     if (this.varianceType === 'learned') return { variance: tf.exp(learned), logVariance: learned };
-    const fraction = tf.mul(tf.add(learned, 1), 0.5);
+    const fraction = tf.mul(tf.add(learned, 1), 0.5); // [B, C, ...]
     const logVariance = tf.add(
       tf.mul(fraction, this.lookup(tables.logBetas, t, x)),
       tf.mul(tf.sub(1, fraction), this.lookup(tables.posteriorLogVarianceClipped, t, x)),
@@ -241,7 +241,7 @@ export class GaussianDiffusion {
   }
 
   private mix(a: Float64Array, x: tf.Tensor, b: Float64Array, y: tf.Tensor, t: Timestep): tf.Tensor {
-    return tf.add(tf.mul(this.lookup(a, t, x), x), tf.mul(this.lookup(b, t, y), y));
+    return tf.add(tf.mul(this.lookup(a, t, x), x), tf.mul(this.lookup(b, t, y), y)); // [B, C, ...]
   }
 
   private checked(t: number): number {

@@ -39,18 +39,18 @@ export function diffusionLosses(
   type: LossType = 'mse',
 ): DiffusionLosses {
   checkWord('diffusionLosses: type', type, LOSS_TYPES);
-  const x = diffusion.addNoise(clean, t, noise);
+  const x = diffusion.addNoise(clean, t, noise); // [B, C, ...]
   if (type === 'kl' || type === 'rescaled-kl') {
     const { bits } = variationalTerm(diffusion, output, clean, x, t);
     return { loss: type === 'kl' ? bits : tf.mul(bits, diffusion.steps) };
   }
   const { prediction, variance } = diffusion.split(output, x);
-  const mse = meanPerSample(tf.squaredDifference(diffusion.target(clean, x, t, noise), prediction));
+  const mse = meanPerSample(tf.squaredDifference(diffusion.target(clean, x, t, noise), prediction)); // [B]
   if (variance === undefined) return { loss: mse, mse };
   // The bound teaches the variance only: the mean learns from the squared error.
-  const frozen = tf.concat([stopGradient(prediction), variance], 1);
+  const frozen = tf.concat([stopGradient(prediction), variance], 1); // [B, 2C, ...]
   const { bits } = variationalTerm(diffusion, frozen, clean, x, t);
-  const vb = type === 'rescaled-mse' ? tf.mul(bits, diffusion.steps / 1000) : bits;
+  const vb = type === 'rescaled-mse' ? tf.mul(bits, diffusion.steps / 1000) : bits; // [B]
   return { loss: tf.add(mse, vb), mse, vb };
 }
 
@@ -72,7 +72,7 @@ export function variationalTerm(
   const likelihood = () => toBits(tf.neg(discretizedLogLikelihood(clean, model.mean, tf.mul(model.logVariance, 0.5))));
   const divergence = () => toBits(normalKl(exact.mean, exact.logVariance, model.mean, model.logVariance));
   if (typeof t === 'number') return { bits: t === 0 ? likelihood() : divergence(), clean: model.clean };
-  return { bits: tf.where(tf.equal(t, 0), likelihood(), divergence()), clean: model.clean };
+  return { bits: tf.where(tf.equal(t, 0), likelihood(), divergence()), clean: model.clean }; // [B], [B, C, ...]
 }
 
 /** KL of q(x_T | x_0) from the standard normal distribution, in bits per dimension `[B]`. */

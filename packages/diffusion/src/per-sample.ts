@@ -4,7 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 /** Means over everything but the batch, `[B]`. */
 export function meanPerSample(x: tf.Tensor): tf.Tensor {
-  return mean(tf.reshape(x, [x.shape[0], -1]), -1);
+  return mean(tf.reshape(x, [x.shape[0], -1]), -1); // [B, ...] to [B]
 }
 
 /**
@@ -13,7 +13,7 @@ export function meanPerSample(x: tf.Tensor): tf.Tensor {
  */
 export function perSample(where: string, t: tf.Tensor, x: tf.Tensor): tf.Tensor {
   if (t.rank !== 1 || t.shape[0] !== x.shape[0]) throw new ShapeError(where, `t [${x.shape[0]}]`, t.shape);
-  return tf.reshape(t, [t.shape[0], ...Array<number>(x.rank - 1).fill(1)]);
+  return tf.reshape(t, [t.shape[0], ...Array<number>(x.rank - 1).fill(1)]); // [B] to [B, 1, ...]
 }
 
 /**
@@ -24,5 +24,5 @@ export function firstChannels(where: string, output: tf.Tensor, x: tf.Tensor): t
   if (tf.util.arraysEqual(output.shape, x.shape)) return output;
   const doubled = x.shape.map((size, axis) => (axis === 1 ? 2 * size : size));
   if (x.rank < 2 || !tf.util.arraysEqual(output.shape, doubled)) throw new ShapeError(where, `[${x.shape}] or [${doubled}]`, output.shape);
-  return tf.split(output, 2, 1)[0];
+  return tf.split(output, 2, 1)[0]; // [B, 2C, ...] to [B, C, ...]
 }

@@ -45,7 +45,7 @@ export function sampleTimes(random: tf.Tensor, options: TimeSampling = {}): tf.T
 /** `(i + u_i) / B`: one uniform number in each of B equal parts. */
 function strata(uniform: tf.Tensor): tf.Tensor {
   const batch = uniform.shape[0];
-  const parts = tf.tensor1d(Float32Array.from({ length: batch }, (_, i) => i / batch));
+  const parts = tf.tensor1d(Float32Array.from({ length: batch }, (_, i) => i / batch)); // [B]
   return tf.add(parts, tf.div(uniform, batch));
 }
 

@@ -1,4 +1,4 @@
-/** The example of the README: it is the file beside this one, 30 lines, it runs, and it gives the spiral. */
+/** The examples of the README are the files beside this one; they run, and give what they say. */
 import fs from 'node:fs';
 import { randomUniform } from '@dit-moe/tensor-ops';
 import { expect, test } from 'vitest';
@@ -7,7 +7,18 @@ import { slicedWasserstein } from './mixture.js';
 const text = (file: string): string => fs.readFileSync(new URL(file, import.meta.url), 'utf8');
 const spiral = (u: number) => [2 * u * Math.cos(9 * u), 2 * u * Math.sin(9 * u)] as const;
 
-test('the example of the README learns a spiral and samples it', async () => {
+test('the first example samples the two points in six lines', async () => {
+  const example = text('two-points.ts');
+  expect(text('../README.md')).toContain(example);
+  expect(example.split('\n').filter((line) => line !== '').length).toBeLessThanOrEqual(6);
+  const { points } = await import('./two-points.js');
+  const found = [...(await points.data())];
+  expect(found.every((point) => Math.abs(Math.abs(point) - 1) < 0.05)).toBe(true);
+  // Five standard deviations of 1000 throws of a coin.
+  expect(Math.abs(found.filter((point) => point > 0).length - 500)).toBeLessThan(80);
+});
+
+test('the second example learns a spiral and samples it', async () => {
   const example = text('spiral.ts');
   expect(text('../README.md')).toContain(example);
   expect(example.split('\n').filter((line) => line !== '').length).toBeLessThanOrEqual(30);

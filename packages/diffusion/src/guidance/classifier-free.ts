@@ -30,11 +30,11 @@ export function classifierFreeGuidance(model: ConditionalDenoiser, options: Clas
       checked(x);
       const doubled = tf.tidy(() => {
         const nulls = typeof nullLabel === 'number' ? tf.fill([labels.shape[0]], nullLabel, 'int32') : nullLabel;
-        return [tf.concat([x, x]), tf.concat([t, t]), tf.concat([labels, nulls])] as const;
+        return [tf.concat([x, x]), tf.concat([t, t]), tf.concat([labels, nulls])] as const; // [2B, C, ...], [2B], [2B]
       }) as unknown as [tf.Tensor, tf.Tensor, tf.Tensor];
       try {
-        const both = await model(...doubled);
-        const [conditional, unconditional] = tf.split(both, 2, 0);
+        const both = await model(...doubled); // [2B, C, ...]
+        const [conditional, unconditional] = tf.split(both, 2, 0); // each [B, C, ...]
         both.dispose();
         return [conditional, unconditional];
       } finally {

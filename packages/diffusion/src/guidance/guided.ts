@@ -44,15 +44,15 @@ export function guided(good: Denoiser, pair: PredictionPair, options: GuidanceOp
   return async (x, t, level) => {
     const outside = interval !== undefined && (level.time < interval[0] || level.time > interval[1]);
     if (scale === 1 || outside) return good(x, t, level);
-    const [better, worse] = await pair(x, t, level);
+    const [better, worse] = await pair(x, t, level); // each [B, C, ...] or [B, 2C, ...]
     try {
       if (!tf.util.arraysEqual(better.shape, worse.shape))
         throw new ShapeError('guidance: worse prediction', `[${better.shape}]`, worse.shape);
       return tf.tidy(() => {
         const count = Math.min(channels ?? x.shape[1]!, x.shape[1]!);
-        const [first, rest] = splitChannels(better, count);
+        const [first, rest] = splitChannels(better, count); // [B, count, ...], [B, others, ...]
         const joined = rule(first, splitChannels(worse, count)[0], { scale, x: splitChannels(x, count)[0], level });
-        return rest === undefined ? joined : tf.concat([joined, rest], 1);
+        return rest === undefined ? joined : tf.concat([joined, rest], 1); // as better
       });
     } finally {
       tf.dispose([better, worse]);

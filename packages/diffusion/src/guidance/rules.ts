@@ -26,7 +26,7 @@ export const extrapolate: GuidanceRule = (good, worse, { scale }) => tf.add(wors
 export function cfgZeroStar(zeroAbove = 0.99): GuidanceRule {
   return (good, worse, at) => {
     if (at.level.time > zeroAbove) return tf.zerosLike(good);
-    const share = tf.div(dot(good, worse), tf.add(dot(worse, worse), 1e-8));
+    const share = tf.div(dot(good, worse), tf.add(dot(worse, worse), 1e-8)); // [B, 1, ...]
     return extrapolate(good, tf.mul(worse, share), at);
   };
 }
@@ -41,7 +41,7 @@ export function rescaled(share = 0.7, rule: GuidanceRule = extrapolate): Guidanc
   if (!(share >= 0 && share <= 1)) throw new ArgumentError('rescaled: share', 'a number in [0, 1]', share);
   return (good, worse, at) => {
     const joined = rule(good, worse, at);
-    const ratio = tf.sqrt(tf.div(variance(good), tf.add(variance(joined), 1e-12)));
+    const ratio = tf.sqrt(tf.div(variance(good), tf.add(variance(joined), 1e-12))); // [B, 1, ...]
     return tf.mul(joined, tf.add(tf.mul(ratio, share), 1 - share));
   };
 }
@@ -81,7 +81,7 @@ export function adaptiveProjection(options: ProjectionOptions = {}): ProjectionR
   };
   const rule: GuidanceRule = (good, worse, { scale, x, level }) => {
     const [ofX, ofOutput] = cleanWeights(prediction, level);
-    let difference = tf.mul(tf.sub(good, worse), ofOutput);
+    let difference = tf.mul(tf.sub(good, worse), ofOutput); // of clean samples, [B, C, ...]
     if (momentum !== 0) {
       const fitting = remembered !== undefined && remembered.t > level.t && tf.util.arraysEqual(remembered.difference.shape, x.shape);
       if (fitting) difference = tf.add(difference, tf.mul(remembered!.difference, momentum));
@@ -89,11 +89,11 @@ export function adaptiveProjection(options: ProjectionOptions = {}): ProjectionR
       remembered = { difference: tf.keep(difference.clone()), t: level.t };
     }
     if (largest !== undefined) {
-      const size = tf.sqrt(tf.div(dot(difference, difference), difference.size / difference.shape[0]));
+      const size = tf.sqrt(tf.div(dot(difference, difference), difference.size / difference.shape[0])); // [B, 1, ...]
       difference = tf.mul(difference, tf.minimum(1, tf.div(largest, tf.add(size, 1e-12))));
     }
-    const clean = tf.add(tf.mul(x, ofX), tf.mul(good, ofOutput));
-    const along = tf.mul(clean, tf.div(dot(difference, clean), tf.add(dot(clean, clean), 1e-12)));
+    const clean = tf.add(tf.mul(x, ofX), tf.mul(good, ofOutput)); // [B, C, ...]
+    const along = tf.mul(clean, tf.div(dot(difference, clean), tf.add(dot(clean, clean), 1e-12))); // [B, C, ...]
     const update = tf.add(tf.sub(difference, along), tf.mul(along, parallel));
     return tf.add(good, tf.mul(update, (scale - 1) / ofOutput));
   };

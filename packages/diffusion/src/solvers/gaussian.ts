@@ -24,7 +24,7 @@ export function ddpm(diffusion: GaussianDiffusion, model: Denoiser, start: tf.Te
   const { noise } = options;
   if (noise === undefined) throw new ArgumentError('ddpm: noise', 'a function that gives noise', 'undefined');
   return loop(diffusion, model, start, options, descending(diffusion.steps), (output, x, t, gradient, step) => {
-    const reverse = diffusion.reverseStep(output, x, t, options);
+    const reverse = diffusion.reverseStep(output, x, t, options); // mean and clean [B, C, ...]
     const mean = gradient === undefined ? reverse.mean : tf.add(reverse.mean, tf.mul(reverse.variance, gradient));
     if (t === 0) return [mean, reverse.clean];
     return [tf.add(mean, tf.mul(tf.exp(tf.mul(reverse.logVariance, 0.5)), drawNoise(noise, step, x))), reverse.clean];
@@ -47,7 +47,7 @@ export function ddim(diffusion: GaussianDiffusion, model: Denoiser, start: tf.Te
   if (!(eta >= 0)) throw new ArgumentError('ddim: eta', 'a number >= 0', eta);
   if (eta > 0 && noise === undefined) throw new ArgumentError('ddim: noise', 'a function, as eta is positive', 'undefined');
   return loop(diffusion, model, start, options, descending(diffusion.steps), (output, x, t, gradient, step) => {
-    let clean = diffusion.reverseStep(output, x, t, options).clean;
+    let clean = diffusion.reverseStep(output, x, t, options).clean; // [B, C, ...]
     if (gradient !== undefined) {
       const shift = tf.mul(diffusion.tables.sqrtOneMinusAlphasCumprod[t], gradient);
       clean = diffusion.cleanFromNoise(x, t, tf.sub(diffusion.noiseFromClean(x, t, clean), shift));

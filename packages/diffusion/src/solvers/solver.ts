@@ -58,9 +58,9 @@ export function drawNoise(noise: StepNoise, step: number, x: tf.Tensor): tf.Tens
  * @throws NotFiniteError if it gives NaN or infinity
  */
 export async function evaluate(model: Denoiser, x: tf.Tensor, level: NoiseLevel, step: number): Promise<tf.Tensor> {
-  const t = tf.fill([x.shape[0]], level.time);
+  const t = tf.fill([x.shape[0]], level.time); // [B]
   try {
-    const prediction = await model(x, t, level);
+    const prediction = await model(x, t, level); // [B, C, ...] or [B, 2C, ...]
     // The sum is finite unless a number is not, or all are so large that nothing is lost: one number is read, not all.
     const total = tf.tidy(() => tf.sum(prediction));
     const finite = Number.isFinite((await total.data())[0]);
