@@ -7,6 +7,10 @@ export function preset(entry: Record<string, string>, extra: Partial<Options> = 
     format: ['esm'],
     target: 'node20.19',
     sourcemap: true,
+    // The sources are in the package.
+    esbuildOptions: (options) => {
+      options.sourcesContent = false;
+    },
     clean: true,
     splitting: true,
     treeshake: true,

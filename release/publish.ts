@@ -9,7 +9,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs, promisify } from 'node:util';
-import { packages, repositoryUrl, root } from './packages.js';
+import { type Manifest, packages, repositoryUrl, root } from './packages.js';
 import { type Staged, stage } from './stage.js';
 
 export interface PublishOptions {
@@ -26,20 +26,18 @@ export async function publish(staged: readonly Staged[], { registry, provenance 
   const published: string[] = [];
   for (const { manifest, directory } of inOrder(staged)) {
     const id = `${manifest.name}@${manifest.version}`;
-    if (await isPublished(npm(['view', id, 'version'], directory))) continue;
+    if (await isPublished(registry, manifest)) continue;
     await npm(['publish', ...(provenance ? ['--provenance'] : [])], directory);
     published.push(id);
   }
   return published;
 }
 
-async function isPublished(view: Promise<{ stdout: string }>): Promise<boolean> {
-  try {
-    return (await view).stdout.trim() !== '';
-  } catch (error) {
-    if (/E404/.test(String((error as { stderr?: unknown }).stderr))) return false;
-    throw error;
-  }
+async function isPublished(registry: string, { name, version }: Manifest): Promise<boolean> {
+  const response = await fetch(new URL(name.replace('/', '%2f'), registry));
+  if (response.status === 404) return false;
+  if (!response.ok) throw new Error(`${registry} answers ${response.status} about ${name}`);
+  return version in ((await response.json()) as { versions: Record<string, unknown> }).versions;
 }
 
 /** Packages after those that they depend on. */

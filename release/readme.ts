@@ -1,0 +1,46 @@
+/** What a README promises: its install commands, its programs, its size, its first command. */
+import fs from 'node:fs';
+import path from 'node:path';
+
+export interface Readme {
+  /** Names in each `npm install`, the first of which is to be enough for the package itself. */
+  installs: string[][];
+  /** Its TypeScript. A block goes on from the one before it, unless it imports a name again. */
+  programs: string[];
+  /** Megabytes that it says the first installation takes. */
+  megabytes: number | undefined;
+  /** The first command after the installation. */
+  firstCommand: string | undefined;
+}
+
+export function readReadme(directory: string): Readme {
+  const text = fs.readFileSync(path.join(directory, 'README.md'), 'utf8');
+  const installs = [...text.matchAll(/npm install ([^`\n#]+)/g)].map(([, args]) =>
+    args!.split(' ').filter((x) => x !== '' && !x.startsWith('-')),
+  );
+  const size = /Installed size: (\d+) MB/.exec(text);
+  const commands = [...text.matchAll(/```sh\n([\s\S]+?)```/g)].flatMap(([, block]) => block!.split('\n'));
+  return {
+    installs,
+    programs: programsOf([...text.matchAll(/```ts\n([\s\S]+?)```/g)].map(([, block]) => block!)),
+    megabytes: size === null ? undefined : Number(size[1]),
+    firstCommand: commands.find((line) => line !== '' && !line.startsWith('npm '))?.replace(/\s+#.*/, ''),
+  };
+}
+
+function programsOf(blocks: readonly string[]): string[] {
+  const programs: { text: string; names: Set<string> }[] = [];
+  for (const text of blocks) {
+    const names = [...text.matchAll(/^import (?:\* as (\w+)|\{([^}]+)\})/gm)].flatMap(([, all, list]) =>
+      [all ?? [], list?.split(',') ?? []].flat(),
+    );
+    const imported = names.map((name) => name.trim()).filter((name) => name !== '');
+    const before = programs.at(-1);
+    if (before === undefined || imported.some((name) => before.names.has(name))) programs.push({ text, names: new Set(imported) });
+    else {
+      before.text += text;
+      for (const name of imported) before.names.add(name);
+    }
+  }
+  return programs.map(({ text }) => text);
+}
