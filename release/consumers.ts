@@ -213,6 +213,7 @@ try {
       const problems = (await Promise.all(rehearsed.map((one, i) => lintPackage(one, tarballs[i]!)))).flat();
       if (problems.length > 0) throw new Error(problems.join('\n'));
     });
+    if (wanted('everything')) await everything(rehearsed);
     for (const one of rehearsed.filter(({ name }) => wanted(`README ${name}`))) {
       await check(`README of ${one.manifest.name}`, () => followReadme(one, readReadme(one.directory)));
     }
@@ -224,7 +225,6 @@ try {
       });
     }
     for (const name of others) await check(name, () => otherManager(name, rehearsed));
-    if (wanted('everything')) await everything(rehearsed);
   }
 } finally {
   registry.close();

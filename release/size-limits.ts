@@ -20,6 +20,7 @@ const limits: readonly [entry: string, names: string, kilobytes: number][] = [
   ['@dit-moe/data', '*', 20],
   ['@dit-moe/vae', '*', 25],
   ['@dit-moe/vae', '{ decodeLatents }', 11],
+  ['@dit-moe/pipeline', '*', 60],
   ['@dit-moe/metrics', '*', 28],
   ['@dit-moe/metrics', '{ precisionRecall }', 5],
 ];
