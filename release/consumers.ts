@@ -128,7 +128,7 @@ async function followReadme(one: Staged, readme: Readme): Promise<string> {
   await compile(cwd, files);
   const started = Date.now();
   for (const file of files) await run(process.execPath, [file.replace('.ts', '.js')], { cwd });
-  return `${size} MB; ${files.length} of its programs run in ${Math.round((Date.now() - started) / 1000)} s`;
+  return `${size} MB; ${files.length} of its programs ran in ${Math.round((Date.now() - started) / 1000)} s`;
 }
 
 /** Every package in one project of another package manager. */
