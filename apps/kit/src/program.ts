@@ -46,7 +46,7 @@ export async function run(table: ProgramTable, args: readonly string[]): Promise
   const program = new Command(name)
     .description(table.description)
     .exitOverride()
-    .helpCommand('help [command]', 'show the help of a command')
+    .addHelpCommand(new Command('help').argument('[command]').description('show the help of a command').helpGroup('This machine:'))
     .addHelpText('after', `\n${exitCodesLine}\n${examplesText(name, table.examples)}`);
   program.option('-V, --version', 'print the version').on('option:version', () => {
     console.log(table.version());

@@ -1,10 +1,8 @@
 /** Errors of the trainer, and the exit code that each error means. */
-import { commonExitCodes, type ExitCodeTable, exitCodes, ModelError, OutputError } from '@dit-moe/kit';
+import { commonExitCodes, type ExitCodeTable, exitCodes, ModelError } from '@dit-moe/kit';
 import { DitMoeError } from '@dit-moe/tensor-ops/errors';
-import { asWriteError, WriteError } from '@dit-moe/tensor-ops/io/node';
 
 export { DataError, exitCodes, OutputError, UsageError } from '@dit-moe/kit';
-export { DitMoeError as TrainerError } from '@dit-moe/tensor-ops/errors';
 
 /** A checkpoint cannot be used. */
 export class CheckpointError extends ModelError {
@@ -18,9 +16,3 @@ export class DivergedError extends DitMoeError {
 
 /** Which exit code each error means; one that is not in it is a defect. */
 export const exitCodeTable: ExitCodeTable = { ...commonExitCodes, E_CHECKPOINT: exitCodes.model, E_DIVERGED: exitCodes.diverged };
-
-/** Turns a failed write to `target` into an {@link OutputError}; errors that are not about the file system pass through. */
-export function outputError(error: unknown, target: string): unknown {
-  const known = asWriteError(error, target);
-  return WriteError.isInstance(known) ? new OutputError(known.message, { cause: known }) : error;
-}

@@ -3,12 +3,12 @@ import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
 import { type Pipeline, pipelineOf } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, openSpace, placeOf } from '@dit-moe/pipeline/node';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { asWriteError, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { modelConfig, objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import { openData } from '../data/open.js';
 import type { DataSource } from '../data/source.js';
-import { CheckpointError, outputError, TrainerError } from '../errors.js';
+import { CheckpointError } from '../errors.js';
 import type { Progress } from '../run/progress.js';
 import { openRunFolder } from '../run/run-folder.js';
 import { sweepTemporaries } from './checkpoints.js';
@@ -52,7 +52,7 @@ export interface TrainResult {
 
 /**
  * Trains; the caller disposes the returned state.
- * @throws TrainerError subclasses, each with its exit code
+ * @throws errors whose exit codes stand in `exitCodeTable`
  */
 export async function train(config: TrainConfig, options: TrainOptions): Promise<TrainResult> {
   const { out, progress } = options;
@@ -63,7 +63,7 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
     try {
       return await trainIn(config, options, source);
     } catch (error) {
-      throw error instanceof TrainerError ? error : outputError(error, out);
+      throw asWriteError(error, out);
     } finally {
       await unlock();
     }

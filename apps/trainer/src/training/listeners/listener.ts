@@ -1,5 +1,5 @@
 /** What is done between steps: lines of metrics, pictures, checkpoints. */
-import { OutputError, outputError } from '../../errors.js';
+import { asWriteError, WriteError } from '@dit-moe/tensor-ops/io/node';
 import type { Run } from '../run.js';
 
 export interface Listener {
@@ -43,8 +43,8 @@ export async function tell(listeners: readonly Listener[], run: Run, moment: Mom
         run.progress.log(`no ${name} for step ${step}: interrupted`);
         continue;
       }
-      const output = outputError(error, run.out);
-      if (fatal || !(output instanceof OutputError)) throw error;
+      const output = asWriteError(error, run.out);
+      if (fatal || !WriteError.isInstance(output)) throw error;
       run.progress.log(`WARNING: no ${name} for step ${step}: ${output.message}`);
     }
   }

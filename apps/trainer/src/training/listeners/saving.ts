@@ -1,6 +1,7 @@
 /** The checkpoints of a run: saved every so often and at its end, restored when it goes on or back. */
 import path from 'node:path';
-import { OutputError, outputError } from '../../errors.js';
+import { OutputError } from '@dit-moe/kit';
+import { asWriteError } from '@dit-moe/tensor-ops/io/node';
 import { CheckpointWriter, listCheckpoints, restoreLatest } from '../checkpoints.js';
 import type { Run } from '../run.js';
 import type { RunRecord } from '../run-record.js';
@@ -75,7 +76,7 @@ export class Saving {
 
   private onFailure(error: unknown, failures: number): void {
     const { out, progress } = this.run;
-    const reason = (outputError(error, path.join(out, 'checkpoints')) as Error).message;
+    const reason = (asWriteError(error, path.join(out, 'checkpoints')) as Error).message;
     progress.log(`WARNING: the checkpoint could not be saved (${failures} in a row): ${reason}`);
     this.savedStep = -1;
     this.failed = { error, reason, failures };
