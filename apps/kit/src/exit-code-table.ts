@@ -29,6 +29,8 @@ export const commonExitCodes: ExitCodeTable = {
   E_FORMAT: model,
   E_FORBIDDEN_GLOBAL: model,
   E_UNSUPPORTED_CHECKPOINT: model,
+  E_CHECKPOINT_DAMAGED: model,
+  E_MODEL_CARD: model,
   E_MODEL_MISMATCH: model,
   E_WEIGHTS_MISMATCH: model,
   E_AUTOENCODER_WEIGHTS: model,

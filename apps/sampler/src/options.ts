@@ -35,6 +35,7 @@ export const modelOptions = (): Option[] =>
       "autoencoder of models of latents: a name such as sd-vae-ft-ema, owner/name on the hub, a folder, or none (default: the model's own, else sd-vae-ft-ema)",
     ),
     new Option('--objective <kind>', 'how a file that does not say so was trained').choices(['flow', 'ddpm']),
+    new Option('--convention <whose>', 'of a file of SiT or LightningDiT that does not say so: their time and velocity').choices(['sit']),
     new Option('--time-scale <x>', 'of such flow models: what t in [0, 1] is multiplied with (default: 1)').argParser(number()),
   ].map((option) => option.helpGroup('Model:'));
 

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { tinyCard, writeTinyModel } from '../../../packages/pipeline/src/testing/tiny-model.js';
+import { tinyCard, writeTinyRun } from '../../../packages/pipeline/src/testing/tiny-model.js';
 import { classFolders, interpolation, parseClasses } from './commands/sample.js';
 import { terminalPreview } from './terminal-preview.js';
 import { bundleCli, type Running } from './testing/run-cli.js';
@@ -17,10 +17,7 @@ let start: (args: readonly string[]) => Running;
 
 beforeAll(async () => {
   await startBackend('tensorflow');
-  fs.mkdirSync(path.join(run, 'checkpoints', 'step-5'), { recursive: true });
-  await writeTinyModel(path.join(newest, 'ema.safetensors'), tinyCard, 'ema.0.9999.');
-  await writeTinyModel(path.join(newest, 'weights.safetensors'));
-  fs.writeFileSync(path.join(newest, 'manifest.json'), '{}');
+  await writeTinyRun(run);
   start = await bundleCli(root);
 });
 afterAll(() => fs.rmSync(root, { recursive: true }));

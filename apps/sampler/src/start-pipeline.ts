@@ -28,8 +28,9 @@ export async function startPipeline(
   flags: OpenPipelineOptions & BackendFlags & Partial<SampleSettings>,
   inspect?: (file: PipelineFile) => Promise<void>,
 ): Promise<{ backend: ChosenBackend; pipeline: Pipeline; settings: SampleSettings }> {
-  const file = await openPipelineFile(location, flags);
+  const file = await openPipelineFile(location, { onWarning: console.error, ...flags });
   try {
+    for (const sentence of file.assumed) console.error(`assumed: ${sentence}`);
     const settings = settingsFor(file.card, flags);
     await inspect?.(file);
     const backend = await startFor([file.card], flags);

@@ -58,6 +58,8 @@ export interface DitConfig {
   mlp?: 'gelu' | 'swiglu';
   /** Rows and columns of patches that the positions were trained with (default: those of `inputSize`); others are interpolated. */
   positionGrid?: readonly [number, number];
+  /** Positions added to the patches: computed sines and cosines (`sincos`, default), or a table among the weights (`stored`). */
+  positions?: 'sincos' | 'stored';
   /** Frequencies of the timestep embedding: of DiT (default), or those of models trained in diffusers, which end at exactly 1/10000. */
   timestepFrequencies?: 'dit' | 'diffusers';
   /** Mixture of experts in some or all blocks; dense layers without it. */
@@ -155,7 +157,7 @@ export function hasExperts({ moe, depth }: DitConfig, layer: number): boolean {
 }
 
 /** The label that stands for no class; undefined if the model has none. */
-export function nullLabelOf({ numClasses, nullLabel = true }: DitConfig): number | undefined {
+export function nullLabelOf({ numClasses, nullLabel = true }: Pick<DitConfig, 'numClasses' | 'nullLabel'>): number | undefined {
   if (numClasses === 0 || nullLabel === false) return undefined;
   return nullLabel === true ? numClasses : nullLabel;
 }
@@ -163,8 +165,11 @@ export function nullLabelOf({ numClasses, nullLabel = true }: DitConfig): number
 /**
  * The model for inputs of another size: its positions are interpolated from those that it was trained with.
  * @param inputSize height and width in pixels or latents, multiples of the patch size
+ * @throws ArgumentError for a model whose positions are a table among its weights
  */
 export function withInputSize(config: DitConfig, inputSize: readonly [number, number]): DitConfig {
+  if (config.positions === 'stored')
+    throw new ArgumentError('size', 'that of the training, as the positions are a stored table', inputSize.join('x'));
   const {
     inputSize: [height, width],
     patchSize,

@@ -23,11 +23,9 @@ test('a student with experts learns from a dense teacher, which gets no gradient
   }
 });
 
-test('the loss is the mean over what both predict, weighted by sample', () => {
+test('the loss is the mean over what both predict', () => {
   const student = tf.tensor([1, 2, 9, 9, 3, 4, 9, 9], [2, 4, 1, 1]);
   const teacher = tf.tensor([0, 0, 0, 0], [2, 2, 1, 1]);
   expect(distillationLoss(student, teacher).dataSync()[0]).toBeCloseTo((1 + 4 + 9 + 16) / 4);
-  expect(distillationLoss(student, teacher, { channels: 1, sampleWeights: tf.tensor1d([1, 0]) }).dataSync()[0]).toBeCloseTo(0.5);
   expect(() => distillationLoss(student, tf.zeros([3, 2, 1, 1]))).toThrow(/teacher/);
-  expect(() => distillationLoss(student, teacher, { channels: 3 })).toThrow(/1 to 2/);
 });

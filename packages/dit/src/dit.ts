@@ -37,11 +37,10 @@ export function dit(
   if (x.rank !== 4 || x.shape[1] !== config.inChannels || x.shape[2] !== height || x.shape[3] !== width) {
     throw new ShapeError('dit', `x [B, ${config.inChannels}, ${height}, ${width}]`, x.shape);
   }
-  const positions = tf.tensor(Float32Array.from(positionEmbedding(config.hiddenSize, grid, config.positionGrid)), [
-    1,
-    tokens,
-    config.hiddenSize,
-  ]);
+  const positions =
+    config.positions === 'stored'
+      ? weights['positions']
+      : tf.tensor(Float32Array.from(positionEmbedding(config.hiddenSize, grid, config.positionGrid)), [tokens, config.hiddenSize]);
   const dense = (name: string, input: tf.Tensor): tf.Tensor => linear(input, weights[`${name}.weight`], weights[`${name}.bias`], options);
 
   const trace = options.trace ?? (() => {});

@@ -1,4 +1,4 @@
-export { cardOf, type Training } from './checkpoints/card-of.js';
+export { cardOf, type FoundCard, type Training } from './checkpoints/card-of.js';
 export {
   checkTensors,
   exportedShapes,
@@ -17,6 +17,7 @@ export {
   cardToMetadata,
   type LatentSpace,
   type ModelCard,
+  ModelCardError,
   ModelMismatchError,
   requireCard,
 } from './checkpoints/model-card.js';

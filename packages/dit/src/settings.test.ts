@@ -16,7 +16,16 @@ const whole: Required<DitConfig> = {
     numClasses: 5,
     learnSigma: true,
   },
-  ...{ nullLabel: 2, qkNorm: true, norm: 'rms', rotary: true, mlp: 'swiglu', positionGrid: [2, 2], timestepFrequencies: 'diffusers' },
+  ...{
+    nullLabel: 2,
+    qkNorm: true,
+    norm: 'rms',
+    rotary: true,
+    mlp: 'swiglu',
+    positionGrid: [2, 2],
+    positions: 'stored',
+    timestepFrequencies: 'diffusers',
+  },
   moe: {
     ...{ numExperts: 4, topK: 2, scoreFunction: 'sigmoid', groups: { count: 2, keep: 1 }, normalizeTopK: true, weightScale: 2.5 },
     ...{ experts: 'gelu', expertRatio: 1, sharedRatio: 0, balanceAlpha: 0, layers: [1], balanceOver: 'image' },

@@ -78,6 +78,7 @@ export const ditSettings = /* @__PURE__ */ (() =>
           'rows and columns of patches that the positions were trained with (default: those of the input); others are interpolated',
         ),
       ),
+      positions: optional(word(['sincos', 'stored'], 'computed sines and cosines (default), or a table among the weights')),
       timestepFrequencies: optional(
         word(['dit', 'diffusers'], 'frequencies of the timestep embedding: those of DiT (default), or of models trained in diffusers'),
       ),

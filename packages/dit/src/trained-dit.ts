@@ -39,6 +39,18 @@ export interface TrainedDit {
   dispose(): void;
 }
 
+/** Between the path's time and velocity and those of the network. */
+function conventionOf({ objective, timeScale, convention, objectiveOptions }: ModelCard) {
+  const same = (x: tf.Tensor): tf.Tensor => x;
+  if (objective === 'ddpm') return { toModelTime: same, fromOutput: same };
+  if (convention === undefined) return { toModelTime: (t: tf.Tensor): tf.Tensor => tf.mul(t, timeScale), fromOutput: same };
+  const { prediction = 'velocity' } = (objectiveOptions ?? {}) as { prediction?: string };
+  return {
+    toModelTime: (t: tf.Tensor): tf.Tensor => tf.mul(tf.sub(1, t), timeScale),
+    fromOutput: prediction === 'velocity' ? (output: tf.Tensor): tf.Tensor => tf.neg(output) : same,
+  };
+}
+
 const LABEL_TABLE = 'labelEmbedding.table';
 
 /**
@@ -47,8 +59,11 @@ const LABEL_TABLE = 'labelEmbedding.table';
  */
 export function trainedDit(card: ModelCard, parameters: Readonly<Record<string, Parameter>>, precision: Precision = 'f32'): TrainedDit {
   const weights = () => Object.fromEntries(Object.entries(parameters).map(([name, parameter]) => [name, parameter.read()]));
-  const evaluate = (config: DitConfig, x: tf.Tensor, t: tf.Tensor, y: tf.Tensor, more: Record<string, tf.Tensor> = {}): DitOutput =>
-    dit({ ...weights(), ...more }, config, x, card.objective === 'flow' ? tf.mul(t, card.timeScale) : t, y, { precision });
+  const { toModelTime, fromOutput } = conventionOf(card);
+  const evaluate = (config: DitConfig, x: tf.Tensor, t: tf.Tensor, y: tf.Tensor, more: Record<string, tf.Tensor> = {}): DitOutput => {
+    const { output, ...rest } = dit({ ...weights(), ...more }, config, x, toModelTime(t), y, { precision });
+    return { output: fromOutput(output), ...rest };
+  };
   const steps: CompiledStep<tf.Tensor[], tf.Tensor | tf.Tensor[]>[] = [];
   const compiled = <I extends tf.Tensor[], O extends tf.Tensor | tf.Tensor[]>(
     name: string,

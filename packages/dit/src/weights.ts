@@ -21,7 +21,7 @@ const small: InitialValue = { kind: 'normal', std: 0.02 };
  * @throws ArgumentError if the configuration is inconsistent
  */
 export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
-  const { outChannels, headSize, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
+  const { tokens, outChannels, headSize, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
   const { hiddenSize: d, patchSize: p, inChannels, moe, numClasses } = config;
   const specs: Record<string, WeightSpec> = {};
   const linear = (name: string, inputs: number, outputs: number, initial: InitialValue = xavier(inputs, outputs)): void => {
@@ -36,6 +36,7 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
   const norm = (name: string): void => {
     if (config.norm === 'rms') specs[`${name}.scale`] = { shape: [d], initial: ones };
   };
+  if (config.positions === 'stored') specs['positions'] = { shape: [tokens, d], initial: small };
   linear('patchEmbedding', inChannels * p * p, d);
   linear('timestepEmbedding.0', TIMESTEP_CHANNELS, d, small);
   linear('timestepEmbedding.1', d, d, small);

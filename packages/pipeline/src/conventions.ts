@@ -2,7 +2,15 @@
  * What a trained model means: the one place that decides its objective, which channels guidance changes, and how it is sampled by default.
  * Previews of a training, command lines, server and page all ask here.
  */
-import { type Denoiser, type DiffusionModel, type ObjectiveOptions, objective, presets, type SolverName } from '@dit-moe/diffusion';
+import {
+  type Denoiser,
+  type DiffusionModel,
+  type ObjectiveOptions,
+  objective,
+  parseObjective,
+  presets,
+  type SolverName,
+} from '@dit-moe/diffusion';
 import { type ModelCard, nullLabelOf } from '@dit-moe/dit';
 
 /** Channels that DiT and DiT-MoE guide in their models of Gaussian diffusion, whose latents have four. */
@@ -41,7 +49,7 @@ export function guidedChannels({ guidedChannels: recorded, objective, config }: 
 
 /** Options of the objective that a model was trained with; cards of foreign models have none. */
 function objectiveOptions({ objectiveOptions: recorded, objective, config }: ModelCard): ObjectiveOptions {
-  if (recorded !== undefined) return recorded as ObjectiveOptions;
+  if (recorded !== undefined) return parseObjective(recorded, "The objective of the model's card");
   if (objective === 'flow') return { kind: 'flow' };
   // What DiT's own scripts take for models without learned variance.
   return config.learnSigma ? { kind: 'ddpm' } : { kind: 'ddpm', varianceType: 'fixed-large' };

@@ -23,7 +23,7 @@ export interface FetchPipelineOptions {
  * @throws ArgumentError if it does not say what it is
  */
 export async function fetchPipeline(url: string, { decoder, precision = 'f32' }: FetchPipelineOptions = {}): Promise<Pipeline> {
-  const { card, weights } = readModel(await fetchCheckpoint(url));
+  const { card, weights } = await readModel(await fetchCheckpoint(url));
   if (card === undefined) throw new ArgumentError(url, 'a model of this project, which says what it is', 'weights without a model card');
   const space = await spaceOf(card, decoder);
   try {

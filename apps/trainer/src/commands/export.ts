@@ -2,13 +2,11 @@
 
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { Layout } from '@dit-moe/dit';
-import { makeFolder } from '@dit-moe/tensor-ops/io/node';
-import { exitCodes, OutputError } from '../errors.js';
+import type { ModelCard, ModelFile } from '@dit-moe/dit';
+import { openModel, type WriteModelOptions, writeModel } from '@dit-moe/dit/node';
+import { createFolderAtomically, makeFolder } from '@dit-moe/tensor-ops/io/node';
+import { CheckpointError, exitCodes, OutputError, UsageError } from '../errors.js';
 import { exportBundle } from '../export/bundle.js';
-import { exportState } from '../export/reference.js';
-import { exportSafetensors } from '../export/safetensors.js';
-import { openModelFile, requireOwnCard } from '../model-file.js';
 
 export type ExportFormat = 'bundle' | 'safetensors' | 'reference' | 'diffusers';
 
@@ -20,9 +18,34 @@ export interface ExportFlags {
   json: boolean;
 }
 
+/** Endings of what each format is written to; none: a folder. */
+const ENDINGS: Record<ExportFormat, readonly string[]> = {
+  bundle: [],
+  diffusers: [],
+  safetensors: ['.safetensors'],
+  reference: ['.pt', '.pth', '.safetensors'],
+};
+
+/** @throws UsageError if the name does not say what is written */
+function checkName({ to, out }: Pick<ExportFlags, 'to' | 'out'>): void {
+  const endings = ENDINGS[to];
+  const isFile = /\.(pt|pth|bin|ckpt|safetensors)$/.test(out);
+  if (endings.length === 0 && isFile) throw new UsageError(`--out ${out}: ${to} writes a folder; leave out the ending.`);
+  if (endings.length > 0 && !endings.some((ending) => out.endsWith(ending)))
+    throw new UsageError(`--out ${out} should end in ${endings.join(' or ')} for this format.`);
+}
+
+/** @throws CheckpointError if the file does not say what its model was trained for */
+function requireOwnCard(model: ModelFile): ModelCard {
+  if (model.card === undefined)
+    throw new CheckpointError(`${model.path} does not say what it was trained for; only models of this project are exported.`);
+  return model.card;
+}
+
 /** Runs `export` and returns the exit code. */
 export async function exportCommand(location: string, flags: ExportFlags): Promise<number> {
-  const model = await openModelFile(location, flags.weights);
+  checkName(flags);
+  const model = await openModel(location, { weights: flags.weights, onWarning: console.error });
   try {
     const card = requireOwnCard(model);
     if ((await fs.stat(flags.out).catch(() => undefined)) !== undefined)
@@ -30,10 +53,19 @@ export async function exportCommand(location: string, flags: ExportFlags): Promi
     await makeFolder(path.dirname(path.resolve(flags.out)));
     const precision = flags.precision ?? (flags.to === 'bundle' ? 'bf16' : 'f32');
     if (flags.to === 'bundle') await exportBundle(model, card, flags.out, precision, { run: location, weights: flags.weights });
-    else if (flags.to === 'safetensors') await exportSafetensors(model, card, flags.out, precision);
     else {
-      const layout: Layout = flags.to === 'diffusers' ? 'diffusers' : card.config.qkNorm === true ? 'flash' : 'qkv';
-      await exportState(model, layout, flags.out, precision);
+      const options: WriteModelOptions = { card, dtype: precision === 'bf16' ? 'BF16' : 'F32' };
+      if (flags.to === 'diffusers')
+        await createFolderAtomically(
+          flags.out,
+          async (folder) => void (await writeModel(folder, model, { ...options, layout: 'diffusers' })),
+        );
+      else if (flags.to === 'safetensors') await writeModel(flags.out, model, options);
+      else {
+        if (card.timeScale !== 1)
+          console.error(`note: the reference's samplers give the model t in [0, 1]; this one was trained with t times ${card.timeScale}.`);
+        await writeModel(flags.out, model, { ...options, layout: card.config.qkNorm === true ? 'flash' : 'qkv' });
+      }
     }
     const result = { from: model.path, step: card.step, format: flags.to, precision, out: path.resolve(flags.out) };
     console.log(flags.json ? JSON.stringify(result) : `Wrote ${result.out} (${flags.to}, ${precision}) from step ${result.step}.`);

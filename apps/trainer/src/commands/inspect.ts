@@ -1,11 +1,11 @@
 /** `inspect`: what a checkpoint or run holds: format, model, tensors, and how its experts are used. */
 import path from 'node:path';
 import { type DitConfig, describe, layoutOf, type ModelCard, type ModelFile } from '@dit-moe/dit';
+import { openModel } from '@dit-moe/dit/node';
 import type { Checkpoint } from '@dit-moe/tensor-ops/io';
 import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import { exitCodes } from '../errors.js';
-import { openModelFile } from '../model-file.js';
-import { type Manifest, verifyCheckpoint } from '../training/checkpoints.js';
+import { listCheckpoints, type Manifest, verifyCheckpoint } from '../training/checkpoints.js';
 import { readMetrics } from '../training/metrics-log.js';
 import type { LayerRouting } from '../training/routing.js';
 
@@ -64,7 +64,9 @@ export async function inspectCommand(location: string, flags: InspectFlags): Pro
 /** The tensors at a location and, if they are those of a model, the model. */
 async function open(location: string, weights: string | undefined): Promise<{ file: Checkpoint; model?: ModelFile; problem?: string }> {
   try {
-    const model = await openModelFile(location, weights);
+    // Of a run the newest one, also if it is damaged: that is what is to be seen.
+    const [newest] = await listCheckpoints(location);
+    const model = await openModel(newest ?? location, { weights });
     return { file: model.checkpoint, model };
   } catch (error) {
     // Other tensors can be looked at as well.

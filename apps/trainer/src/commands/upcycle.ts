@@ -2,10 +2,9 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { cardOf, countWeights, type ModelCard, upcycle } from '@dit-moe/dit';
+import { openModel, writeModel } from '@dit-moe/dit/node';
 import { makeFolder } from '@dit-moe/tensor-ops/io/node';
 import { exitCodes, OutputError } from '../errors.js';
-import { exportSafetensors } from '../export/safetensors.js';
-import { openModelFile } from '../model-file.js';
 
 export interface UpcycleFlags {
   weights?: string;
@@ -27,26 +26,27 @@ const STABLE_DIFFUSION = { scalingFactor: 0.18215, shiftFactor: 0, downsampling:
 export async function upcycleCommand(location: string, flags: UpcycleFlags): Promise<number> {
   if ((await fs.stat(flags.out).catch(() => undefined)) !== undefined)
     throw new OutputError(`${flags.out} exists already. Choose another --out, or delete it.`);
-  const model = await openModelFile(location, flags.weights);
+  const model = await openModel(location, { weights: flags.weights, onWarning: console.error });
   try {
     const sparse = upcycle(model, {
       ...{ numExperts: flags.experts, topK: flags.topK, granularity: flags.granularity, sharedRatio: flags.shared },
       ...{ noise: flags.noise, normalizeTopK: flags.normalize, seed: flags.seed },
     });
     const latents = model.card === undefined ? STABLE_DIFFUSION : model.card.latents;
-    const card: ModelCard = { ...cardOf(model), config: sparse.config, step: 0, ...(latents && { latents }) };
+    const { card: own, assumed } = cardOf(model);
+    const card: ModelCard = { ...own, config: sparse.config, step: 0, ...(latents && { latents }) };
     await makeFolder(path.dirname(path.resolve(flags.out)));
-    await exportSafetensors(sparse, card, flags.out, 'f32');
+    await writeModel(flags.out, sparse, { card });
     const result = {
       from: model.path,
       out: path.resolve(flags.out),
       parameters: { before: countWeights(model.config), total: countWeights(sparse.config), active: countWeights(sparse.config, true) },
-      assumed: model.assumed,
+      assumed: [...model.assumed, ...assumed],
       model: sparse.config,
     };
     if (flags.json) console.log(JSON.stringify(result));
     else {
-      for (const sentence of model.assumed) console.error(`assumed: ${sentence}`);
+      for (const sentence of result.assumed) console.error(`assumed: ${sentence}`);
       const { before, total, active } = result.parameters;
       console.log(
         `Wrote ${result.out}: ${total.toLocaleString('en')} parameters, ${active.toLocaleString('en')} active, from ${before.toLocaleString('en')}.`,

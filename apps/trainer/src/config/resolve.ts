@@ -133,5 +133,7 @@ export function modelConfig(config: TrainConfig, data: DataShape): DitConfig {
     inChannels: data.channels,
     numClasses,
     learnSigma: learnsSigma(config.objective),
+    // A null label would never be trained.
+    ...(config.labelDropout === 0 && { nullLabel: false }),
   } as DitConfig;
 }

@@ -2,12 +2,12 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { describe, type ModelCard, type ModelFile } from '@dit-moe/dit';
+import { writeModel } from '@dit-moe/dit/node';
 import type { Precision } from '@dit-moe/tensor-ops';
 import { createFolderAtomically, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import YAML from 'yaml';
 import type { TrainConfig } from '../config/schema.js';
 import { type MetricsLine, readMetrics } from '../training/metrics-log.js';
-import { exportSafetensors } from './safetensors.js';
 
 /** Writes the folder, whole or not at all: `model.safetensors`, `config.json`, `README.md`, and the last samples of the run. */
 export async function exportBundle(
@@ -24,12 +24,20 @@ export async function exportBundle(
   const metrics = (await readMetrics(origin.run)).filter(({ step }) => step <= card.step);
   const sheet = await lastSamples(origin.run, card.step);
   await createFolderAtomically(out, async (folder) => {
-    await exportSafetensors(model, card, path.join(folder, 'model.safetensors'), precision);
-    await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify({ model: card, training: config }, null, 2)}\n`);
+    const shared = withoutPaths(card);
+    await writeModel(path.join(folder, 'model.safetensors'), model, { card: shared, dtype: precision === 'bf16' ? 'BF16' : 'F32' });
+    await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify({ model: shared, training: config }, null, 2)}\n`);
     if (sheet !== undefined) await fs.copyFile(sheet, path.join(folder, 'samples.png'));
     const readme = modelCard(card, precision, origin.weights, config, metrics, sheet !== undefined);
     await writeFileAtomically(path.join(folder, 'README.md'), readme);
   });
+}
+
+/** The card without the path of an autoencoder on this machine; a name stays. */
+function withoutPaths({ latents, ...card }: ModelCard): ModelCard {
+  if (latents === undefined) return card;
+  const { autoencoder, ...rest } = latents;
+  return { ...card, latents: { ...rest, ...(autoencoder !== undefined && !path.isAbsolute(autoencoder) && { autoencoder }) } };
 }
 
 async function lastSamples(run: string, step: number): Promise<string | undefined> {

@@ -53,8 +53,8 @@ describe('export', () => {
   });
 
   test('a dense model in the layout of diffusers comes back bit for bit, and one with experts is refused', async () => {
-    const [dense, out] = [newRun(), path.join(root, 'diffusers.safetensors')];
-    await runTiny(tinyConfig(images, 'model.moe=null', 'objective.kind=ddpm', 'steps=1'), dense);
+    const [dense, out] = [newRun(), path.join(root, 'diffusers')];
+    await runTiny(tinyConfig(images, 'model.moe=null', 'model.timestepFrequencies=diffusers', 'objective.kind=ddpm', 'steps=1'), dense);
     await printed(() => exportCommand(dense, { to: 'diffusers', weights: 'weights', json: true, out }));
     const ours = await read(path.join(checkpointFolder(dense, 1), 'weights.safetensors'));
     const { config, close } = await openModel(dense, { weights: 'weights' });
@@ -65,8 +65,10 @@ describe('export', () => {
     for await (const [name, { data }] of importWeights(config, theirs)) back.set(name, data);
     await theirs.close();
     expect(back).toEqual(new Map([...ours].map(([name, { data }]) => [name, data])));
-    await expect(exportTo('moe.safetensors', { to: 'diffusers' })).rejects.toMatchObject({ message: expect.stringMatching(/diffusers/) });
-    expect(fs.existsSync(path.join(root, 'moe.safetensors'))).toBe(false);
+    expect(JSON.parse(fs.readFileSync(path.join(out, 'config.json'), 'utf8'))).toMatchObject({ _class_name: 'DiTTransformer2DModel' });
+    await expect(exportTo('moe', { to: 'diffusers' })).rejects.toMatchObject({ message: expect.stringMatching(/diffusers/) });
+    expect(fs.existsSync(path.join(root, 'moe'))).toBe(false);
+    await expect(exportTo('x.safetensors', { to: 'diffusers' })).rejects.toThrow(/writes a folder/);
   });
 
   test('a bundle has weights in bf16 but for router, biases and tables, a card for people and the samples', async () => {
@@ -123,7 +125,7 @@ describe('inspect', () => {
     const bytes = fs.readFileSync(file);
     bytes[bytes.length - 1] ^= 1;
     fs.writeFileSync(file, bytes);
-    await expect(inspect(copy)).rejects.toMatchObject({ code: 'E_CHECKPOINT', message: expect.stringMatching(/damaged/) });
+    await expect(inspect(copy)).rejects.toMatchObject({ code: 'E_CHECKPOINT_DAMAGED', message: expect.stringMatching(/damaged/) });
     await expect(inspect(path.join(root, 'nowhere'))).rejects.toMatchObject({ code: 'E_FORMAT' });
   });
 });

@@ -4,6 +4,7 @@
  * Times that are drawn by the losses so far depend on these, too; checkpoints hold them.
  */
 import type { Objective } from '@dit-moe/diffusion';
+import { type DitConfig, dropLabels } from '@dit-moe/dit';
 import { normalRows, type PermutationKey, permutation, uniformRows } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { DataSource } from '../data/source.js';
@@ -33,6 +34,8 @@ export interface BatchOptions {
   seed: number;
   /** Share of labels replaced by the null label. */
   labelDropout: number;
+  /** Tells the null label. */
+  model: Pick<DitConfig, 'numClasses' | 'nullLabel'>;
   /** Mirror half of the samples. */
   flip: boolean;
 }
@@ -50,7 +53,7 @@ export class BatchMaker {
   /** The samples number `start` to `start + size - 1` of the run, counted over all epochs. */
   async make(start: number, size: number): Promise<HostBatch> {
     const { source, options } = this;
-    const { seed, labelDropout, flip } = options;
+    const { seed, labelDropout, flip, model } = options;
     const length = source.channels * source.height * source.width;
     const indices = Array.from({ length: size }, (_, b) => start + b);
     const uniforms = (purpose: string): Float32Array => uniformRows({ seed, purpose, indices }, 1);
@@ -59,7 +62,7 @@ export class BatchMaker {
     const x = new Float32Array(size * length);
     const noise = normalRows({ seed, purpose: 'noise', indices }, length);
     const dropped = uniforms('label-dropout');
-    const y = (await source.read(requests, x)).map((label, b) => (dropped[b] < labelDropout ? source.classNames.length : label));
+    const y = dropLabels(model, await source.read(requests, x), dropped, labelDropout);
     return { size, start, x, noise, y };
   }
 

@@ -5,16 +5,18 @@
  * Saving goes on beside training: the state is copied first (on a CPU without moving a byte: the runtime gives a variable that is being
  * read a new buffer when the next step writes it), then written while the next steps run.
  */
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { pipeline } from 'node:stream/promises';
 import { cardToMetadata, type ModelCard } from '@dit-moe/dit';
 import { type Parameter, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import {
+  checkFiles,
   createFolderAtomically,
+  MANIFEST,
+  readManifest,
   SafetensorsFile,
+  type SealedManifest,
+  sealManifest,
   TEMPORARY_PREFIX,
   type TensorSource,
   type WrittenFile,
@@ -27,19 +29,14 @@ import type { RunRecord } from './run-record.js';
 import type { TrainingState } from './state.js';
 
 /** What a checkpoint says of itself beside the tensors. */
-export interface Manifest {
+export interface Manifest extends SealedManifest {
   format: 2;
   record: RunRecord;
   /** Fingerprint of the data. */
   data: string;
-  files: Record<string, WrittenFile>;
-  /** sha256 of the manifest without this field. */
-  sha256: string;
 }
 
 const folderName = (step: number): string => `step-${String(step).padStart(8, '0')}`;
-const manifestHash = ({ sha256: _, ...rest }: Omit<Manifest, 'sha256'> & { sha256?: string }): string =>
-  createHash('sha256').update(JSON.stringify(rest)).digest('hex');
 
 /** Copies of parameters that stay as they are while training goes on; each is freed when its bytes are taken. */
 async function snapshot(parameters: Readonly<Record<string, Parameter>>): Promise<TensorSource[]> {
@@ -128,10 +125,7 @@ export class CheckpointWriter {
         written[file] = await writeSafetensors(path.join(folder, file), tensors, metadata);
       }
       const manifest = { format: 2 as const, record, data, files: written };
-      await writeFileAtomically(
-        path.join(folder, 'manifest.json'),
-        `${JSON.stringify({ ...manifest, sha256: manifestHash(manifest) }, null, 2)}\n`,
-      );
+      await writeFileAtomically(path.join(folder, MANIFEST), `${JSON.stringify(sealManifest(manifest), null, 2)}\n`);
       // One of this step may be there from before: damaged, or of another course after a roll-back.
       await removeFolder(target);
     });
@@ -180,27 +174,14 @@ export async function sweepTemporaries(run: string): Promise<void> {
 
 /**
  * Reads a manifest and checks it and the hash of every file.
- * @throws CheckpointError naming what is wrong
+ * @throws DamagedCheckpointError naming what is wrong
+ * @throws CheckpointError if it is of another version
  */
 export async function verifyCheckpoint(folder: string): Promise<Manifest> {
-  const file = path.join(folder, 'manifest.json');
-  let manifest: Manifest;
-  try {
-    manifest = JSON.parse(await fs.readFile(file, 'utf8')) as Manifest;
-  } catch (error) {
-    throw new CheckpointError(`${file} cannot be read: ${(error as Error).message}`, { cause: error });
-  }
-  if (manifest.format !== 2) throw new CheckpointError(`${file} has format ${manifest.format}; this version reads format 2.`);
-  if (manifest.sha256 !== manifestHash(manifest)) throw new CheckpointError(`${file} is damaged: its sha256 is not that of its content.`);
-  for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
-    const part = path.join(folder, name);
-    const size = (await fs.stat(part).catch(() => undefined))?.size;
-    if (size === undefined) throw new CheckpointError(`${part} is missing.`);
-    if (size !== bytes) throw new CheckpointError(`${part} should have ${bytes} bytes, but has ${size}.`);
-    const hash = createHash('sha256');
-    await pipeline(createReadStream(part), hash);
-    if (hash.digest('hex') !== sha256) throw new CheckpointError(`${part} is damaged: its sha256 is not that of the manifest.`);
-  }
+  const manifest = await readManifest<Manifest>(folder);
+  if (manifest.format !== 2)
+    throw new CheckpointError(`${path.join(folder, MANIFEST)} has format ${manifest.format}; this version reads format 2.`);
+  await checkFiles(folder, manifest);
   return manifest;
 }
 

@@ -1,17 +1,25 @@
 /** Starting from a trained model instead of random weights: fine-tuning, or training on after upcycling. */
 import { weightSpecs } from '@dit-moe/dit';
+import { openModel } from '@dit-moe/dit/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError } from '../errors.js';
-import { openModelFile } from '../model-file.js';
 import type { TrainingState } from './state.js';
 
 /**
  * Puts the weights of a run, a checkpoint or a file into the state and all of its averages.
+ * @param onWarning hears of a checkpoint that is damaged and passed over
  * @throws CheckpointError if its model is not the state's
+ * @throws as `openModel`
  */
-export async function loadInitialWeights(state: TrainingState, location: string): Promise<void> {
-  const model = await openModelFile(location);
+export async function loadInitialWeights(state: TrainingState, location: string, onWarning?: (message: string) => void): Promise<void> {
+  const { numHeads, moe } = state.model;
+  // What weights of others do not tell, the run's configuration does.
+  const model = await openModel(location, { onWarning, config: { numHeads, ...(moe && { topK: moe.topK }) } });
   try {
+    if (model.training?.convention !== undefined)
+      throw new CheckpointError(
+        `${model.path} was trained by SiT, whose time and velocity run the other way; a run of this project cannot go on from it.`,
+      );
     const [theirs, ours] = [weightSpecs(model.config), weightSpecs(state.model)];
     const differences = [...new Set([...Object.keys(theirs), ...Object.keys(ours)])].flatMap((name) => {
       const [a, b] = [theirs[name]?.shape.join(), ours[name]?.shape.join()];

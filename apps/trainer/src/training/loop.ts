@@ -20,7 +20,7 @@ export async function* trainLoop(run: Run, restore: () => Promise<RunRecord | un
   const { config, source, state, progress } = run;
   const { seed, labelDropout, data, faults, accumulation } = config;
   const micro = config.batchSize / accumulation;
-  const batches = new BatchMaker(source, { seed, labelDropout, flip: data.flip });
+  const batches = new BatchMaker(source, { seed, labelDropout, model: run.card.config, flip: data.flip });
   const prepare = ({ position, step }: RunRecord): Prefetch<HostBatch> =>
     new Prefetch((i) => batches.make(position + i * micro, micro), data.prefetch, 0, (config.steps - step) * accumulation);
   let prefetch = prepare(run.record);

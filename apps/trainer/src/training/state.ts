@@ -1,6 +1,6 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
-import { type DitConfig, dit, isMatrix, weightSpecs } from '@dit-moe/dit';
+import { type DitConfig, distillationLoss, dit, isMatrix, weightSpecs } from '@dit-moe/dit';
 import type { RoutingTelemetry } from '@dit-moe/moe';
 import {
   AdamW,
@@ -99,7 +99,7 @@ export class TrainingState {
     );
     const { x: noisy, t } = this.objective.noisy(x, noise, drawn);
     const modelTime = config.objective.kind === 'flow' ? tf.mul(t, config.objective.timeScale) : t;
-    const lesson = teacher?.predict(noisy, modelTime, y);
+    const lesson = teacher?.predict(noisy, t, y);
     return valueAndGrads(
       () => {
         const { output, losses, routing } = dit(weights, model, noisy, modelTime, y, {
@@ -110,7 +110,7 @@ export class TrainingState {
         const loss = mean(sampleLosses, 0);
         let total = loss;
         if (teacher !== undefined) {
-          const distance = tf.mean(tf.squaredDifference(output, lesson!));
+          const distance = distillationLoss(output, lesson!);
           total = tf.add(tf.mul(loss, 1 - teacher.weight), tf.mul(distance, teacher.weight));
         }
         const extra: Record<string, tf.Tensor> = this.objective.observe === undefined ? { loss } : { loss, sampleLosses };

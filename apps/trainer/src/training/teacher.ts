@@ -1,56 +1,65 @@
 /** Knowledge distillation: a trained model whose outputs the student learns to match (Hinton et al. 2015, with squared error). */
-import { type DitConfig, dit, ditSizes, loadParameters, type ModelCard, type ModelFile } from '@dit-moe/dit';
-import type { Parameter, Precision } from '@dit-moe/tensor-ops';
+import { type DitConfig, ditSizes, loadDit, type ModelCard, type ModelFile, type TrainedDit } from '@dit-moe/dit';
+import { openModel } from '@dit-moe/dit/node';
+import type { Precision } from '@dit-moe/tensor-ops';
 import type * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError } from '../errors.js';
-import { openModelFile } from '../model-file.js';
 
 /** A frozen model. */
 export class Teacher {
   private constructor(
-    private readonly config: DitConfig,
-    private readonly parameters: Readonly<Record<string, Parameter>>,
+    private readonly model: TrainedDit,
     /** Share of the teacher in the loss. */
     readonly weight: number,
-    private readonly precision: Precision,
   ) {}
 
   /**
    * Loads the averaged weights of a run, of a checkpoint, or of a file.
    * @param student whose inputs and outputs must be the teacher's
+   * @param onWarning hears of a checkpoint that is damaged and passed over
    * @throws CheckpointError if they are not
+   * @throws as `openModel`
    */
-  static async open(location: string, weight: number, student: ModelCard, precision: Precision): Promise<Teacher> {
-    const model = await openModelFile(location);
+  static async open(
+    location: string,
+    weight: number,
+    student: ModelCard,
+    precision: Precision,
+    onWarning?: (message: string) => void,
+  ): Promise<Teacher> {
+    const file = await openModel(location, { onWarning });
     try {
-      checkSame(model, student);
-      return new Teacher(model.config, await loadParameters(model, { precision }), weight, precision);
+      checkSame(file, student);
+      // A foreign file does not say what it was trained for: its user must know.
+      const card = { ...(file.card ?? { ...student, ...file.training }), config: file.config };
+      return new Teacher(await loadDit(file, card, precision), weight);
     } finally {
-      await model.close();
+      await file.close();
     }
   }
 
-  /** The teacher's output, without a gradient. */
+  /**
+   * The teacher's output, without a gradient, inside a compiled step.
+   * @param t of a flow the time on its path, of Gaussian diffusion the training timestep
+   */
   predict(x: tf.Tensor, t: tf.Tensor, y: tf.Tensor): tf.Tensor {
-    const weights = Object.fromEntries(Object.entries(this.parameters).map(([name, parameter]) => [name, parameter.read()]));
-    return dit(weights, this.config, x, t, y, { precision: this.precision }).output;
+    return this.model.apply(x, t, y).output;
   }
 
   dispose(): void {
-    for (const parameter of Object.values(this.parameters)) parameter.dispose();
+    this.model.dispose();
   }
 }
 
-/** A foreign file does not say what it was trained for: its user must know. */
-function checkSame({ path, card, config }: ModelFile, student: ModelCard): void {
-  const facts = (config: DitConfig, card: ModelCard | undefined) => ({
-    ...(card !== undefined && { objective: card.objective, 'time scale': card.timeScale }),
+function checkSame({ path, card, config, training }: ModelFile, student: ModelCard): void {
+  const facts = (config: DitConfig, card: Partial<ModelCard> | undefined) => ({
+    ...(card?.objective !== undefined && { objective: card.objective, 'time scale': card.timeScale ?? 1 }),
     'input size': config.inputSize.join(' x '),
     'input channels': config.inChannels,
     'output channels': ditSizes(config).outChannels,
     classes: config.numClasses,
   });
-  const [theirs, ours] = [facts(config, card), facts(student.config, card && student)];
+  const [theirs, ours] = [facts(config, card ?? training), facts(student.config, (card ?? training)?.objective && student)];
   const different = Object.keys(ours).filter((key) => ours[key as keyof typeof ours] !== theirs[key as keyof typeof theirs]);
   if (different.length === 0) return;
   const list = different.map((key) => `${key} ${theirs[key as keyof typeof theirs]} instead of ${ours[key as keyof typeof ours]}`);

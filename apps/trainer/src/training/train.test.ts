@@ -190,7 +190,10 @@ describe('a run', () => {
 test('every image is seen once per epoch, and a sample is the same in any batch', async () => {
   const data = await loadImageFolder(images, { channels: 1 });
   const make = (start: number, size: number, options: Partial<BatchOptions> = {}) =>
-    new BatchMaker(data, { seed: 3, labelDropout: 0.3, flip: true, ...options }).make(start, size);
+    new BatchMaker(data, { seed: 3, labelDropout: 0.3, model: { numClasses: data.classNames.length }, flip: true, ...options }).make(
+      start,
+      size,
+    );
   const flow = objective({ kind: 'flow' });
   const [whole, part] = [upload(await make(6, 6), data, flow, 3), upload(await make(8, 2), data, flow, 3)];
   for (const key of ['x', 'noise', 'drawn', 'y'] as const) {
@@ -209,7 +212,7 @@ test('a step changes every weight only if loss and gradient are finite and the n
   for (const accumulation of [1, 2]) {
     const c = config(`accumulation=${accumulation}`);
     const state = new TrainingState(modelConfig(c, data), c);
-    const maker = new BatchMaker(data, { seed: 0, labelDropout: 0, flip: false });
+    const maker = new BatchMaker(data, { seed: 0, labelDropout: 0, model: { numClasses: 2 }, flip: false });
     const batches = async (nanIn?: number) =>
       Promise.all(
         Array.from({ length: accumulation }, async (_, m) => {

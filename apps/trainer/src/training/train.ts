@@ -1,7 +1,8 @@
 /** A training run from start, or from its last checkpoint, to its end or to a signal. */
+import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
-import { type Pipeline, pipelineOf } from '@dit-moe/pipeline';
+import { guidedChannels, type Pipeline, pipelineOf } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, openSpace, placeOf } from '@dit-moe/pipeline/node';
 import { asWriteError, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { modelConfig, objectiveOptions } from '../config/resolve.js';
@@ -25,6 +26,9 @@ import { newTiming, type Run } from './run.js';
 import { newRecord } from './run-record.js';
 import { TrainingState } from './state.js';
 import { Teacher } from './teacher.js';
+
+/** File of the run's model card. */
+const CARD = 'model.json';
 
 export interface TrainOptions {
   /** Run folder. */
@@ -89,10 +93,11 @@ async function trainIn(config: TrainConfig, options: TrainOptions, source: DataS
   let finished = false;
   try {
     await sweepTemporaries(out);
-    const card = cardOf(config, source);
+    const card = cardOf(config, source, options.resume ? await cardBefore(out) : undefined);
+    const warn = (message: string) => progress.log(message);
     const { distillation } = config;
-    const teacher = distillation && open(await Teacher.open(distillation.teacher, distillation.weight, card, config.precision));
-    await writeFileAtomically(path.join(out, 'model.json'), `${JSON.stringify(card, null, 2)}\n`);
+    const teacher = distillation && open(await Teacher.open(distillation.teacher, distillation.weight, card, config.precision, warn));
+    await writeFileAtomically(path.join(out, CARD), `${JSON.stringify(card, null, 2)}\n`);
     const state = new TrainingState(card.config, config, teacher);
     opened.unshift(() => (finished ? undefined : state.dispose()));
     const run: Run = { ...{ out, config, card, source, state, progress, signal }, record: newRecord(), timing: newTiming() };
@@ -101,7 +106,7 @@ async function trainIn(config: TrainConfig, options: TrainOptions, source: DataS
     const saving = new Saving(run);
     opened.unshift(() => saving.settle());
     const resumed = options.resume && (await resume(run, saving, options.acceptDataChange === true));
-    if (!resumed && config.initialWeights !== undefined) await loadInitialWeights(state, config.initialWeights);
+    if (!resumed && config.initialWeights !== undefined) await loadInitialWeights(state, config.initialWeights, warn);
     const metrics = await MetricsLog.open(out, run.record.step);
     opened.unshift(() => metrics.close());
     let loss = metrics.lines.at(-1)?.loss ?? Number.NaN;
@@ -135,10 +140,19 @@ async function openRunPipeline({ card, config, state }: Run): Promise<Pipeline> 
   return pipelineOf(card, state.emas[0].averages.parameters, space, config.precision);
 }
 
-function cardOf(config: TrainConfig, source: DataSource): ModelCard {
+/** The card that the run was started with. */
+async function cardBefore(out: string): Promise<ModelCard | undefined> {
+  const text = await fs.readFile(path.join(out, CARD), 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : (JSON.parse(text) as ModelCard);
+}
+
+function cardOf(config: TrainConfig, source: DataSource, before: ModelCard | undefined): ModelCard {
   const { objective, sampling } = config;
-  return {
-    config: modelConfig(config, source),
+  const model = modelConfig(config, source);
+  // Runs of before models without label dropout knew no null label have its row among their weights.
+  const { nullLabel } = before?.config ?? model;
+  const card: ModelCard = {
+    config: { ...model, nullLabel },
     objective: objective.kind,
     objectiveOptions: objectiveOptions(objective),
     timeScale: objective.kind === 'flow' ? objective.timeScale : 1,
@@ -148,6 +162,7 @@ function cardOf(config: TrainConfig, source: DataSource): ModelCard {
       latents: { ...source.latents, ...(sampling.vae !== undefined && { autoencoder: placeOf(sampling.vae) }) },
     }),
   };
+  return { ...card, guidedChannels: guidedChannels(card) };
 }
 
 /** @returns whether there was a checkpoint to go on from */

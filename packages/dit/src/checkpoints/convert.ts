@@ -4,7 +4,7 @@ import type { Checkpoint } from '@dit-moe/tensor-ops/io';
 import { type DitConfig, ditSizes } from '../config.js';
 import { positionEmbedding } from '../embeddings.js';
 import { weightSpecs } from '../weights.js';
-import { type Layout, layoutNames, layoutOf, POSITIONS, recipes } from './layouts.js';
+import { checkExport, type Layout, layoutNames, layoutOf, POSITIONS, recipes } from './layouts.js';
 
 /** Numbers with a shape. */
 export interface NamedArray {
@@ -141,7 +141,8 @@ export async function* exportWeights(
 ): AsyncGenerator<[name: string, value: NamedArray]> {
   const { grid, tokens } = ditSizes(config);
   const all = recipes(config, layout);
-  if (layout !== 'diffusers')
+  checkExport(config, layout);
+  if (layout !== 'diffusers' && config.positions !== 'stored')
     yield [POSITIONS, { shape: [1, tokens, config.hiddenSize], data: Float32Array.from(positionEmbedding(config.hiddenSize, grid)) }];
   for (const [ours, { slices, transposed, shape, copies }] of Object.entries(all)) {
     const data = await read(ours);
@@ -162,8 +163,9 @@ export async function* exportWeights(
 /** Names and shapes that {@link exportWeights} gives, for headers that are written first. */
 export function exportedShapes(config: DitConfig, layout: Layout): Map<string, readonly number[]> {
   const shapes = new Map<string, readonly number[]>();
-  for (const { slices, copies, shape } of Object.values(recipes(config, layout)))
-    for (const name of [...slices.flat(), ...copies]) shapes.set(name, shape);
+  const all = recipes(config, layout);
+  checkExport(config, layout);
+  for (const { slices, copies, shape } of Object.values(all)) for (const name of [...slices.flat(), ...copies]) shapes.set(name, shape);
   const ordered = layoutNames(config, layout);
   const positions = [1, ditSizes(config).tokens, config.hiddenSize];
   return new Map(ordered.map((name) => [name, shapes.get(name) ?? positions]));

@@ -60,7 +60,7 @@ describe('the layout of the reference', () => {
     ['experts, qkv', moeModel, 'qkv'],
     ['experts, flash', { ...moeModel, qkNorm: true }, 'flash'],
     ['dense', dense, 'qkv'],
-    ['diffusers', dense, 'diffusers'],
+    ['diffusers', { ...dense, timestepFrequencies: 'diffusers' }, 'diffusers'],
     ['experts in some layers', { ...moeModel, moe: { ...moeModel.moe!, layers: [1] } }, 'qkv'],
     ['no null label', { ...moeModel, nullLabel: false }, 'qkv'],
   ])('%s: out and in again gives the same bits', async (_name, config, layout) => {

@@ -96,7 +96,25 @@ export function inexpressible(config: DitConfig, layout: Layout): string | undef
   if ((config.moe?.scoreFunction ?? 'softmax') !== 'softmax' || config.moe?.groups !== undefined) return 'another router than softmax';
   if (layout !== 'diffusers') return config.timestepFrequencies === 'diffusers' ? "diffusers' timestep frequencies" : undefined;
   if (config.moe !== undefined) return 'experts';
+  if (config.positions === 'stored') return 'a stored table of positions';
   return config.qkNorm === true ? 'q/k norms' : undefined;
+}
+
+/**
+ * Refuses to write what the other program would read as another function.
+ * @throws ArgumentError saying what is different, and the setting that mends it
+ */
+export function checkExport(config: DitConfig, layout: Layout): void {
+  const refuse = (found: string, hint: string): never => {
+    throw new ArgumentError(`export to ${layout}`, 'a model that the other program computes equally', found, { hint });
+  };
+  if (layout === 'diffusers' && config.timestepFrequencies !== 'diffusers')
+    refuse(
+      "DiT's timestep frequencies, where diffusers has its own",
+      'Train with model.timestepFrequencies: diffusers, or export to reference.',
+    );
+  if (config.inputSize[0] !== config.inputSize[1])
+    refuse(`inputs of ${config.inputSize.join(' x ')}, where only squares can be said`, 'Export to safetensors, for this project.');
 }
 
 const layers = (config: DitConfig): number[] => Array.from({ length: config.depth }, (_, layer) => layer);
@@ -113,7 +131,7 @@ export function recipes(config: DitConfig, layout: Layout): Record<string, Recip
       'a model that this layout can express; write it in the format of this project',
       `one with ${odd}`,
     );
-  const { headSize, outChannels, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
+  const { tokens, headSize, outChannels, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
   const { hiddenSize: d, patchSize: p, inChannels } = config;
   const of = names[layout];
   const specs = weightSpecs(config);
@@ -139,6 +157,7 @@ export function recipes(config: DitConfig, layout: Layout): Record<string, Recip
     return [first, others];
   };
 
+  if (config.positions === 'stored') add('positions', [[POSITIONS]], [1, tokens, d], false);
   add('patchEmbedding.weight', [[`${of.patch}.weight`]], [d, inChannels, p, p], true);
   add('patchEmbedding.bias', [[`${of.patch}.bias`]], [d], false);
   for (const [i, name] of of.timestep.entries()) {
@@ -193,5 +212,5 @@ export function recipes(config: DitConfig, layout: Layout): Record<string, Recip
 /** Names in a state dictionary of this model, with the frozen position table where the layout has one. */
 export function layoutNames(config: DitConfig, layout: Layout): string[] {
   const own = Object.values(recipes(config, layout)).flatMap(({ slices, copies }) => [...slices.flat(), ...copies]);
-  return layout === 'diffusers' ? own : [POSITIONS, ...own];
+  return layout === 'diffusers' || config.positions === 'stored' ? own : [POSITIONS, ...own];
 }

@@ -3,8 +3,22 @@
  *
  * It is stored as JSON in the metadata of a safetensors file, so that one file is a whole model.
  */
-import { ArgumentError, DitMoeError } from '@dit-moe/tensor-ops';
+import { DitMoeError } from '@dit-moe/tensor-ops';
+import {
+  type FieldsOf,
+  integer,
+  list,
+  number,
+  object,
+  optional,
+  type Problem,
+  record,
+  SettingsError,
+  text,
+  word,
+} from '@dit-moe/tensor-ops/settings';
 import { type DitConfig, ditSizes, nullLabelOf } from '../config.js';
+import { ditSettings } from '../settings.js';
 
 /** Description of a trained model. */
 export interface ModelCard {
@@ -18,6 +32,11 @@ export interface ModelCard {
   objectiveOptions?: object;
   /** Of a flow model: its timestep is t times this (1 in the reference, which gives t as it is). */
   timeScale: number;
+  /**
+   * Whose time and velocity a flow model has: `sit`, also LightningDiT's, goes from noise (0) to data (1), and its velocity is
+   * data - noise (default: this project's, from data to noise).
+   */
+  convention?: 'sit';
   /**
    * Leading channels that classifier-free guidance changes (default: 3 of `ddpm` models, as DiT and DiT-MoE sample theirs, and all of flow
    * models).
@@ -65,43 +84,67 @@ export function hasCard(metadata: Readonly<Record<string, string>>): boolean {
   return metadata['format']?.startsWith('dit-moe/') === true;
 }
 
+const latentSettings = object(
+  {
+    scalingFactor: number("a latent is the autoencoder's, minus shiftFactor, times this"),
+    shiftFactor: number('of the latents'),
+    downsampling: number('pixels per latent and side', { above: 0 }),
+    vae: text("sha256 of the weights of the autoencoder's encoder"),
+    autoencoder: optional(text('name or path of the autoencoder')),
+  } satisfies FieldsOf<LatentSpace>,
+  'what the latents are that the model works on (default: it works on pixels)',
+);
+
+const cardSettings = object(
+  {
+    config: ditSettings,
+    objective: word(['flow', 'ddpm'], 'what the output means'),
+    objectiveOptions: optional(record('options of the objective with its kind')),
+    timeScale: number('of a flow model: its timestep is t times this', { above: 0 }),
+    convention: optional(word(['sit'], "whose time and velocity a flow model has (default: this project's)")),
+    guidedChannels: optional(integer('leading channels that guidance changes', { least: 1 })),
+    classNames: list(text('name of a class'), 'in the order of their labels'),
+    step: integer('training steps taken', { least: 0 }),
+    emaDecay: optional(number('decay of the average that the weights are', { least: 0, most: 1 })),
+    latents: optional(latentSettings),
+  } satisfies FieldsOf<ModelCard>,
+  'what a file of weights says about itself',
+);
+
+/** A file's card is not one: fields unknown, misspelt, missing or out of range. */
+export class ModelCardError extends SettingsError {
+  static override readonly code = 'E_MODEL_CARD';
+}
+
 /**
  * The card from safetensors metadata.
  * @param where what the file is called in errors
- * @throws ArgumentError if there is no card, or it is of another version or inconsistent
+ * @throws ModelCardError if there is no card, it is of another version, or fields are unknown, misspelt or out of range
+ * @throws ArgumentError if its configuration is inconsistent
  */
 export function cardFromMetadata(metadata: Readonly<Record<string, string>>, where: string): ModelCard {
-  if (metadata['format'] !== FORMAT || metadata['card'] === undefined)
-    throw new ArgumentError(where, `a model written by this project (metadata format ${FORMAT})`, `format ${metadata['format'] ?? 'none'}`);
-  let card: ModelCard;
+  const what = `${where}: the model card`;
+  const { format, card: json } = metadata;
+  if (format !== FORMAT || json === undefined)
+    throw new ModelCardError(what, [{ at: 'format', expected: `${FORMAT}, as this version writes it`, found: format }]);
+  let value: unknown;
   try {
-    card = JSON.parse(metadata['card']) as ModelCard;
+    value = JSON.parse(json);
   } catch (cause) {
-    throw new ArgumentError(`${where}: card`, 'JSON', (cause as Error).message);
+    throw new ModelCardError(what, [{ at: 'card', expected: 'JSON', found: (cause as Error).message }], { cause });
   }
-  const isRecord = (value: unknown): boolean => typeof value === 'object' && value !== null && !Array.isArray(value);
-  const check = (field: string, expected: string, valid: boolean, found: unknown): void => {
-    if (!valid) throw new ArgumentError(`${where}: card.${field}`, expected, typeof found === 'object' ? JSON.stringify(found) : found);
-  };
-  check('config', 'a configuration', isRecord(card) && isRecord(card.config) && Array.isArray(card.config.inputSize), card?.config);
+  const problems: Problem[] = [];
+  const card: ModelCard = cardSettings.read(value, '', problems);
+  if (problems.length > 0) throw new ModelCardError(what, problems);
+  const { numClasses } = card.config;
+  if (card.classNames.length > numClasses)
+    throw new ModelCardError(what, [{ at: 'classNames', expected: `up to ${numClasses} names`, found: card.classNames.length }]);
   ditSizes(card.config);
-  check('objective', 'flow or ddpm', card.objective === 'flow' || card.objective === 'ddpm', card.objective);
-  check('objectiveOptions', 'an object', card.objectiveOptions === undefined || isRecord(card.objectiveOptions), card.objectiveOptions);
-  check('timeScale', 'a positive number', card.timeScale > 0 && Number.isFinite(card.timeScale), card.timeScale);
-  const { classNames } = card;
-  check(
-    'classNames',
-    `up to ${card.config.numClasses} names`,
-    Array.isArray(classNames) && classNames.length <= card.config.numClasses && classNames.every((name) => typeof name === 'string'),
-    classNames,
-  );
-  check('step', 'a whole number', Number.isInteger(card.step) && card.step >= 0, card.step);
-  check('latents', 'an object', card.latents === undefined || isRecord(card.latents), card.latents);
   return card;
 }
 
 /** What somebody needs a model to be; fields that are left out may be anything. */
-export type CardRequirements = Partial<Pick<ModelCard, 'objective' | 'timeScale' | 'latents'>> & {
+export type CardRequirements = Partial<Pick<ModelCard, 'objective' | 'timeScale' | 'convention' | 'latents'>> & {
   numClasses?: number;
   /** A label that stands for no class is needed, for classifier-free guidance. */
   nullLabel?: true;
@@ -115,6 +158,7 @@ export function requireCard(card: ModelCard, needed: CardRequirements, where: st
   const found: Required<{ [K in keyof CardRequirements]: unknown }> = {
     objective: card.objective,
     timeScale: card.timeScale,
+    convention: card.convention ?? "this project's",
     latents: card.latents,
     numClasses: card.config.numClasses,
     nullLabel: nullLabelOf(card.config) !== undefined,

@@ -1,13 +1,15 @@
 /** A model from any checkpoint: of this project, of the reference, of diffusers. */
 import { ArgumentError, Parameter, type Precision } from '@dit-moe/tensor-ops';
-import type { Checkpoint } from '@dit-moe/tensor-ops/io';
+import type { Checkpoint, SafetensorsDtype } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
-import type { DitConfig } from '../config.js';
+import { type DitConfig, ditSizes } from '../config.js';
+import { positionEmbedding } from '../embeddings.js';
 import { isMatrix, weightSpecs } from '../weights.js';
-import { checkTensors, importWeights, type NamedArray, readFloats, withoutWrappers } from './convert.js';
+import { checkTensors, importWeights, type NamedArray, readFloats, type TensorFile, withoutWrappers } from './convert.js';
 import { inferConfig, type KnownConfig } from './infer-config.js';
-import { type Layout, layoutOf } from './layouts.js';
+import { type Layout, layoutOf, POSITIONS } from './layouts.js';
 import { cardFromMetadata, hasCard, type ModelCard } from './model-card.js';
+import { type RecordedTraining, recordedTraining } from './recorded-training.js';
 
 export interface ReadModelOptions {
   /** What the caller knows of the configuration of a foreign file; it wins over what the file says. */
@@ -25,8 +27,10 @@ export interface ModelFile {
   /** Names of tensors and their form: this project's (`dit-moe`) or another's. */
   layout: 'dit-moe' | Layout;
   config: DitConfig;
-  /** What the file says about itself; foreign files say nothing of their objective. */
+  /** What the file says about itself; files of others have none. */
   card?: ModelCard;
+  /** What a file of others records of its training, see `cardOf`. */
+  training?: RecordedTraining;
   /** What of the configuration was neither recorded nor told, as sentences. */
   assumed: readonly string[];
   checkpoint: Checkpoint;
@@ -42,7 +46,7 @@ export interface ModelFile {
  * Describes the model in an open checkpoint and prepares reading its weights.
  * @throws ArgumentError if it is of no known layout, or a field of the configuration must be told
  */
-export function readModel(checkpoint: Checkpoint, options: ReadModelOptions = {}): ModelFile {
+export async function readModel(checkpoint: Checkpoint, options: ReadModelOptions = {}): Promise<ModelFile> {
   const { path } = checkpoint;
   const importOptions = { where: path, ...(options.strict !== undefined && { strict: options.strict }) };
   const common = { path, checkpoint, close: () => checkpoint.close() };
@@ -60,14 +64,37 @@ export function readModel(checkpoint: Checkpoint, options: ReadModelOptions = {}
       `tensors such as ${checkpoint.names.slice(0, 4).join(', ')}`,
     );
   const recorded = options.recorded ?? recordedArgs(checkpoint.metadata['args']);
-  const { config, assumed } = inferConfig(tensors, layout, recorded, options.config);
-  return { ...common, layout, config, assumed, weights: () => importWeights(config, tensors, { ...importOptions, layout }) };
+  const inferred = inferConfig(tensors, layout, recorded, options.config);
+  const { assumed } = inferred;
+  let { config } = inferred;
+  if (await hasOtherPositions(tensors, layout, config)) {
+    config = { ...config, positions: 'stored' };
+    assumed.push("the file's table of positions, which is not the one that DiT computes");
+  }
+  const training = recordedTraining(recorded, layout, config, path);
+  return { ...common, layout, config, training, assumed, weights: () => importWeights(config, tensors, { ...importOptions, layout }) };
 }
 
 function recordedArgs(json: string | undefined): Record<string, unknown> {
   if (json === undefined) return {};
   const args = JSON.parse(json) as unknown;
   return typeof args === 'object' && args !== null ? (args as Record<string, unknown>) : {};
+}
+
+/** Largest difference of a table in PyTorch's float32 to the exact one, and what the types of files round by. */
+const POSITION_TOLERANCE: Partial<Record<SafetensorsDtype, number>> = { BF16: 2 ** -8, F16: 2 ** -11 };
+const POSITION_ERROR = 1e-5;
+
+/** Whether a file has a table of positions, and it is another than DiT's. */
+async function hasOtherPositions(tensors: TensorFile, layout: Layout, config: DitConfig): Promise<boolean> {
+  if (layout === 'diffusers' || !tensors.names.includes(POSITIONS)) return false;
+  const { grid, tokens } = ditSizes(config);
+  const { shape, dtype } = tensors.info(POSITIONS);
+  // One of another size is refused with the other tensors.
+  if (shape.join() !== [1, tokens, config.hiddenSize].join()) return false;
+  const expected = positionEmbedding(config.hiddenSize, grid, config.positionGrid);
+  const tolerance = POSITION_TOLERANCE[dtype] ?? POSITION_ERROR;
+  return (await readFloats(tensors, POSITIONS)).some((value, i) => !(Math.abs(value - expected[i]) <= tolerance));
 }
 
 /** Averages are stored as `ema.<decay>.<name>`. */

@@ -3,7 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { encodeTensor, TorchTensorSource } from '@dit-moe/tensor-ops/io';
-import { openCheckpoint, writeSafetensors, writeTorch } from '@dit-moe/tensor-ops/io/node';
+import { hashFile, openCheckpoint, sealManifest, writeSafetensors, writeTorch } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -28,6 +28,16 @@ beforeAll(async () => void (await tf.setBackend('cpu')));
 const square: DitConfig = { ...tiny, inputSize: [8, 8], learnSigma: true };
 const { moe: _, ...squareDense } = square;
 const card = (config: DitConfig): ModelCard => ({ config, objective: 'flow', timeScale: 1, classNames: ['a', 'b', 'c'], step: 7 });
+
+/** Writes the manifest of a checkpoint's folder. */
+async function seal(folder: string): Promise<void> {
+  const files: Record<string, { bytes: number; sha256: string }> = {};
+  for (const name of fs.readdirSync(folder)) {
+    const file = path.join(folder, name);
+    files[name] = { bytes: fs.statSync(file).size, sha256: await hashFile(file) };
+  }
+  fs.writeFileSync(path.join(folder, 'manifest.json'), JSON.stringify(sealManifest({ files })));
+}
 
 async function stateDict(config: DitConfig, layout: Layout, prefix = '') {
   const numbers = randomNumbers(config);
@@ -91,7 +101,7 @@ describe('openModel', () => {
       fs.mkdirSync(path.join(run, 'checkpoints', step), { recursive: true });
       await own(path.join(run, 'checkpoints', step, 'ema.safetensors'), tiny, 'ema.0.9999.');
       await own(path.join(run, 'checkpoints', step, 'weights.safetensors'), tiny, '', randomNumbers(tiny, 0.1));
-      fs.writeFileSync(path.join(run, 'checkpoints', step, 'manifest.json'), '{}');
+      await seal(path.join(run, 'checkpoints', step));
     }
     const { model, weights } = await weightsOf(run);
     expect(model.path).toMatch(/step-00000002\/ema\.safetensors$/);
@@ -100,6 +110,32 @@ describe('openModel', () => {
     const last = await weightsOf(path.join(run, 'checkpoints/step-00000001'), { weights: 'weights' });
     expect(last.weights).not.toEqual(weights);
     await expect(openModel(run, { weights: 'best' })).rejects.toThrow(/one of ema, weights/);
+  });
+
+  test('a damaged checkpoint is passed over with a line, and refused where it is asked for', async () => {
+    const run = path.join(root, 'damaged');
+    const folder = (step: number) => path.join(run, 'checkpoints', `step-0000000${step}`);
+    for (const step of [1, 2]) {
+      fs.mkdirSync(folder(step), { recursive: true });
+      await own(path.join(folder(step), 'ema.safetensors'), tiny);
+      await seal(folder(step));
+    }
+    // One being written, or left by another program.
+    fs.mkdirSync(folder(3));
+    const flip = (file: string) => {
+      const bytes = fs.readFileSync(file);
+      bytes[bytes.length - 1] ^= 1;
+      fs.writeFileSync(file, bytes);
+    };
+    const newest = path.join(folder(2), 'ema.safetensors');
+    flip(newest);
+    const warnings: string[] = [];
+    const { model } = await weightsOf(run, { onWarning: (line: string) => warnings.push(line) });
+    expect(model.path).toBe(path.join(folder(1), 'ema.safetensors'));
+    expect(warnings).toEqual([expect.stringMatching(/step-00000003.*cannot be read/), expect.stringMatching(/step-00000002.*sha256/)]);
+    for (const asked of [folder(2), newest]) await expect(openModel(asked)).rejects.toMatchObject({ code: 'E_CHECKPOINT_DAMAGED' });
+    flip(path.join(folder(1), 'ema.safetensors'));
+    await expect(openModel(run, { onWarning() {} })).rejects.toThrow(/No checkpoint in .* is whole/);
   });
 
   test('missing, unexpected and mis-shaped tensors are listed before anything is read; strict can be switched off', async () => {
@@ -156,7 +192,7 @@ describe('openModel', () => {
   });
 
   test('blocks with different embedders are refused', async () => {
-    const state = await stateDict(tinySquareDense(), 'diffusers');
+    const state = await stateDict({ ...squareDense, timestepFrequencies: 'diffusers' }, 'diffusers');
     const name = 'transformer_blocks.1.norm1.emb.class_embedder.embedding_table.weight';
     const other = state[name];
     state[name] = new TorchTensorSource('F32', other.shape, () => new Uint8Array(other.shape.reduce((a, b) => a * b, 4)));
@@ -168,10 +204,10 @@ describe('openModel', () => {
   test('a layout that cannot say it refuses', async () => {
     await expect(stateDict(tiny, 'diffusers')).rejects.toThrow(/experts/);
     await expect(stateDict({ ...tinyDense, norm: 'rms' }, 'qkv')).rejects.toThrow(/RMSNorm/);
+    await expect(stateDict(squareDense, 'diffusers')).rejects.toThrow(/timestep frequencies.*model\.timestepFrequencies: diffusers/);
+    await expect(stateDict(tiny, 'qkv')).rejects.toThrow(/8 x 4/);
   });
 });
-
-const tinySquareDense = (): DitConfig => squareDense;
 
 test('bfloat16 weights are rounded matrices, everything else stays', async () => {
   const file = path.join(root, 'own.safetensors');
@@ -203,9 +239,13 @@ test('a model that is not what is needed is refused with every difference', () =
 test('how a model of others was trained is told by its user, unless it is a dense one', () => {
   const path = 'm';
   expect(() => cardOf({ path, config: tiny })).toThrow(/m: objective.*XL\/2 and G\/2/);
-  expect(cardOf({ path, config: tiny }, { objective: 'flow' })).toMatchObject({ objective: 'flow', timeScale: 1, classNames: [] });
-  expect(cardOf({ path, config: tinyDense }).objective).toBe('ddpm');
+  expect(cardOf({ path, config: tiny }, { objective: 'flow' }).card).toMatchObject({ objective: 'flow', timeScale: 1, classNames: [] });
+  expect(cardOf({ path, config: tinyDense })).toMatchObject({ card: { objective: 'ddpm' }, assumed: [expect.stringMatching(/SiT/)] });
+  expect(cardOf({ path, config: tinyDense }, { convention: 'sit' })).toMatchObject({
+    card: { objective: 'flow', convention: 'sit', guidedChannels: 3 },
+    assumed: [],
+  });
   const own = card(tiny);
-  expect(cardOf({ path, config: tiny, card: own })).toBe(own);
+  expect(cardOf({ path, config: tiny, card: own }).card).toBe(own);
   expect(() => cardOf({ path, config: tiny, card: own }, { objective: 'ddpm' })).toThrow(/objective is "flow", needed "ddpm"/);
 });

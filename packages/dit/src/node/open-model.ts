@@ -2,7 +2,15 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { ArgumentError } from '@dit-moe/tensor-ops';
-import { downloadFromHub, type HubOptions, openCheckpoint } from '@dit-moe/tensor-ops/io/node';
+import {
+  checkFiles,
+  DamagedCheckpointError,
+  downloadFromHub,
+  type HubOptions,
+  MANIFEST,
+  openCheckpoint,
+  readManifest,
+} from '@dit-moe/tensor-ops/io/node';
 import { type ModelFile, type ReadModelOptions, readModel } from '../checkpoints/read-model.js';
 
 export interface OpenModelOptions extends ReadModelOptions {
@@ -11,6 +19,8 @@ export interface OpenModelOptions extends ReadModelOptions {
    * Default: the averaged ones (`ema`), which give better samples; PyTorch files without them fall back to `model`.
    */
   weights?: string;
+  /** Hears in a line of a checkpoint that is damaged and passed over for the one before it (default `console.warn`). */
+  onWarning?: ((message: string) => void) | undefined;
   /** For locations of the form `hf:owner/name/file`. */
   hub?: HubOptions;
 }
@@ -21,17 +31,18 @@ export interface OpenModelOptions extends ReadModelOptions {
  * @param location a `.safetensors`, `.pt` or other file of `openCheckpoint`; a run folder (its newest checkpoint) or one of its
  *   checkpoints; a folder of diffusers, with or without `transformer/`; or `hf:owner/name/path/to/file`, fetched and cached
  * @throws FormatError, ForbiddenGlobalError, UnsupportedCheckpointError as `openCheckpoint`
+ * @throws DamagedCheckpointError if a run's checkpoint is not what was written; of a run folder, if none is whole
  * @throws ArgumentError if it holds no model, or a field of the configuration must be told
  */
 export async function openModel(location: string, options: OpenModelOptions = {}): Promise<ModelFile> {
   const local = location.startsWith('hf:') ? await fetched(location.slice('hf:'.length), options.hub) : location;
-  const { weights = 'ema' } = options;
-  const file = await weightsFile(local, weights);
+  const { weights = 'ema', onWarning = console.warn } = options;
+  const file = await weightsFile(local, weights, onWarning);
   const recorded = options.recorded ?? (await diffusersConfig(file));
   const entry = options.weights === undefined ? {} : { entry: options.weights };
   const checkpoint = await openCheckpoint(file, /\.(pt|pth|bin|ckpt)$/.test(file) ? { unknownGlobals: 'refuse', ...entry } : {});
   try {
-    return readModel(checkpoint, { ...options, ...(recorded !== undefined && { recorded }) });
+    return await readModel(checkpoint, { ...options, ...(recorded !== undefined && { recorded }) });
   } catch (error) {
     await checkpoint.close();
     throw error;
@@ -48,24 +59,42 @@ async function fetched(name: string, options: HubOptions = {}): Promise<string> 
 }
 
 /** The file or folder that holds the weights. */
-async function weightsFile(location: string, weights: string): Promise<string> {
+async function weightsFile(location: string, weights: string, onWarning: (message: string) => void): Promise<string> {
   const names = await fs.readdir(location).catch(() => undefined);
-  if (names === undefined) return location;
+  if (names === undefined) {
+    const folder = path.dirname(location);
+    if (await isCheckpoint(folder)) await verified(folder, path.basename(location));
+    return location;
+  }
   if (names.includes('transformer')) return path.join(location, 'transformer');
-  if (names.includes('manifest.json')) return inCheckpoint(location, names, weights);
+  if (names.includes(MANIFEST)) return inCheckpoint(location, weights);
   if (!names.includes('checkpoints')) return location;
   const folder = path.join(location, 'checkpoints');
-  const newest = (await fs.readdir(folder))
-    .filter((name) => /^step-\d+$/.test(name))
-    .sort()
-    .at(-1);
-  if (newest === undefined) throw new ArgumentError('openModel', 'a run with a checkpoint', `${folder} without step-N`);
-  const checkpoint = path.join(folder, newest);
-  return inCheckpoint(checkpoint, await fs.readdir(checkpoint), weights);
+  const steps = (await fs.readdir(folder)).filter((name) => STEP.test(name)).sort((a, b) => stepOf(b) - stepOf(a));
+  if (steps.length === 0) throw new ArgumentError('openModel', 'a run with a checkpoint', `${folder} without step-N`);
+  for (const step of steps) {
+    try {
+      return await inCheckpoint(path.join(folder, step), weights);
+    } catch (error) {
+      if (!DamagedCheckpointError.isInstance(error)) throw error;
+      onWarning(`WARNING: the checkpoint ${path.join(folder, step)} cannot be used (${error.message}) Taking the one before it.`);
+    }
+  }
+  throw new DamagedCheckpointError(`No checkpoint in ${folder} is whole.`, { where: folder });
 }
 
-function inCheckpoint(folder: string, names: readonly string[], weights: string): string {
-  const stems = names.filter((name) => name.endsWith('.safetensors')).map((name) => name.slice(0, -'.safetensors'.length));
+const STEP = /^step-\d+$/;
+const stepOf = (name: string): number => Number(/\d+$/.exec(name)![0]);
+
+/** Whether a folder is a checkpoint of a run, whose files have hashes. */
+const isCheckpoint = async (folder: string): Promise<boolean> =>
+  STEP.test(path.basename(path.resolve(folder))) && (await fs.stat(path.join(folder, MANIFEST)).catch(() => undefined)) !== undefined;
+
+async function inCheckpoint(folder: string, weights: string): Promise<string> {
+  const { files } = await readManifest(folder);
+  const stems = Object.keys(files)
+    .filter((name) => name.endsWith('.safetensors'))
+    .map((name) => name.slice(0, -'.safetensors'.length));
   const found = stems.includes(weights)
     ? weights
     : stems
@@ -73,7 +102,13 @@ function inCheckpoint(folder: string, names: readonly string[], weights: string)
         .sort()
         .at(-1);
   if (found === undefined) throw new ArgumentError('openModel: weights', `one of ${stems.join(', ')} (the files of ${folder})`, weights);
-  return path.join(folder, `${found}.safetensors`);
+  return verified(folder, `${found}.safetensors`);
+}
+
+/** The file, after its hash was checked. */
+async function verified(folder: string, name: string): Promise<string> {
+  await checkFiles(folder, await readManifest(folder), [name]);
+  return path.join(folder, name);
 }
 
 /** diffusers' `config.json` beside the weights, if it is that of a DiT. */

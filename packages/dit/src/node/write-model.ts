@@ -16,7 +16,7 @@ export interface WriteModelOptions {
   layout?: 'dit-moe' | Layout;
   /** Type of the matrices (default `F32`); routers, norms, biases and tables stay float32. */
   dtype?: 'F32' | 'F16' | 'BF16';
-  /** Stored with this project's layout, and its configuration is that of the model. */
+  /** Stored with this project's layout, and its configuration is that of the model; others record its objective. */
   card?: ModelCard;
   /** Called before each tensor. */
   onProgress?: (progress: { name: string; done: number; total: number }) => void;
@@ -28,7 +28,8 @@ export interface WriteModelOptions {
  * @param target `name.safetensors`; `name.pt`, which holds `{ ema: state dict, args }` as the reference's loader likes it; or a
  *   folder: with the layout `diffusers` as its `from_pretrained` reads it, else `model.safetensors`, in shards beyond 5 GB
  * @returns the path to open
- * @throws ArgumentError if there is no card for this project's layout, or the layout cannot express the model
+ * @throws ArgumentError if there is no card for this project's layout, the layout cannot express the model, or the other program would
+ *   compute another function
  */
 export async function writeModel(target: string, model: WeightStream, options: WriteModelOptions = {}): Promise<string> {
   const { layout = 'dit-moe', card } = options;
@@ -37,7 +38,7 @@ export async function writeModel(target: string, model: WeightStream, options: W
     throw new ArgumentError('writeModel: card', 'a model card: the file must say what the model is', card);
   const tensors = await tensorSources(model, options);
   const metadata =
-    layout === 'dit-moe' ? cardToMetadata({ ...card!, config }) : { format: 'pt', args: JSON.stringify(referenceArgs(config)) };
+    layout === 'dit-moe' ? cardToMetadata({ ...card!, config }) : { format: 'pt', args: JSON.stringify(referenceArgs(config, card)) };
   if (target.endsWith('.safetensors')) {
     await writeSafetensors(target, tensors, metadata);
     return target;
@@ -46,7 +47,7 @@ export async function writeModel(target: string, model: WeightStream, options: W
     if (layout === 'dit-moe')
       throw new ArgumentError('writeModel: layout', 'one of PyTorch (qkv, flash, diffusers) for a .pt file', layout);
     const state = Object.fromEntries(tensors.map(({ name, dtype, shape, bytes }) => [name, new TorchTensorSource(dtype, shape, bytes)]));
-    await writeTorch(target, { ema: state, args: referenceArgs(config) });
+    await writeTorch(target, { ema: state, args: referenceArgs(config, card) });
     return target;
   }
   await fs.mkdir(target, { recursive: true });
@@ -92,8 +93,10 @@ async function next(stream: AsyncIterator<[string, NamedArray]>, expected: strin
 }
 
 /** The options of the reference's trainer that say what the model is; its loaders do not need them, ours reads them back. */
-function referenceArgs(config: DitConfig): Record<string, string | number> {
+function referenceArgs(config: DitConfig, card: ModelCard | undefined): Record<string, string | number | boolean> {
   return {
+    ...(card !== undefined && { rf: card.objective === 'flow' }),
+    ...(card !== undefined && card.timeScale !== 1 && { time_scale: card.timeScale }),
     image_size: config.inputSize[0] * 8,
     num_classes: config.numClasses,
     num_heads: config.numHeads,
@@ -110,10 +113,12 @@ function diffusersConfig(config: DitConfig): Record<string, unknown> {
     attention_head_dim: headSize,
     in_channels: config.inChannels,
     norm_elementwise_affine: false,
-    norm_eps: 1e-5,
+    // That of its other norms, which cannot be set, and ours.
+    norm_eps: 1e-6,
     norm_type: 'ada_norm_zero',
     num_attention_heads: config.numHeads,
-    num_embeds_ada_norm: config.numClasses,
+    // Its table has a row more, for no class.
+    num_embeds_ada_norm: weightSpecs(config)['labelEmbedding.table'].shape[0] - 1,
     num_layers: config.depth,
     out_channels: outChannels,
     patch_size: config.patchSize,

@@ -37,14 +37,15 @@ export interface PipelineFile extends ModelFile {
  * @throws as `openModel`
  */
 export async function openPipelineFile(location: string, options: OpenPipelineOptions = {}): Promise<PipelineFile> {
-  const { objective, timeScale, precision, vae, size } = options;
+  const { objective, timeScale, convention, precision, vae, size } = options;
   const file = await openModel(location, options);
   try {
-    const own = cardOf(file, { objective, timeScale });
+    const { card: own, assumed } = cardOf(file, { objective, timeScale, convention });
     const card = { ...own, classNames: allNames(own.classNames, own.config.numClasses) };
     return {
       ...file,
       card,
+      assumed: [...file.assumed, ...assumed],
       async load() {
         const space = await openSpace(card, vae);
         try {

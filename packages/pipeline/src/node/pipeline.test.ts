@@ -7,7 +7,7 @@ import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type ImageRequest, pipelineOf, pixelSpace, type SampleSettings } from '../index.js';
-import { tinyCard, writeTinyLatentModel, writeTinyModel } from '../testing/tiny-model.js';
+import { tinyCard, writeTinyLatentModel, writeTinyModel, writeTinyRun } from '../testing/tiny-model.js';
 import { openPipeline, openPipelineFile, openSpace } from './index.js';
 
 // Five steps: with three, DPM-Solver++(2M) is Euler's method.
@@ -19,10 +19,7 @@ const newest = path.join(run, 'checkpoints', 'step-7');
 
 beforeAll(async () => {
   await startBackend('tensorflow');
-  fs.mkdirSync(path.join(run, 'checkpoints', 'step-5'), { recursive: true });
-  await writeTinyModel(path.join(newest, 'ema.safetensors'), tinyCard, 'ema.0.9999.');
-  await writeTinyModel(path.join(newest, 'weights.safetensors'));
-  fs.writeFileSync(path.join(newest, 'manifest.json'), '{}');
+  await writeTinyRun(run);
 });
 afterAll(() => fs.rmSync(root, { recursive: true }));
 

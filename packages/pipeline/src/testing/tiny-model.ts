@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { cardToMetadata, type ModelCard, weightSpecs } from '@dit-moe/dit';
 import { randomNormal } from '@dit-moe/tensor-ops';
-import { writeSafetensors } from '@dit-moe/tensor-ops/io/node';
+import { hashFile, MANIFEST, sealManifest, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import { autoencoderConfig, initialAutoencoderWeights } from '@dit-moe/vae';
 import { openAutoencoder, saveAutoencoder } from '@dit-moe/vae/node';
 import * as tf from '@tensorflow/tfjs-core';
@@ -42,6 +42,24 @@ export async function writeTinyModel(file: string, card = tinyCard, prefix = '',
       return { name: prefix + name, dtype: 'F32' as const, shape, bytes: () => new Uint8Array(values.buffer) };
     });
   await writeSafetensors(file, tensors, cardToMetadata(card));
+}
+
+/**
+ * Writes a run folder whose newest checkpoint has averages and last weights.
+ * @returns the checkpoint's folder
+ */
+export async function writeTinyRun(run: string, card = tinyCard): Promise<string> {
+  const folder = path.join(run, 'checkpoints', 'step-7');
+  fs.mkdirSync(path.join(run, 'checkpoints', 'step-5'), { recursive: true });
+  await writeTinyModel(path.join(folder, 'ema.safetensors'), card, 'ema.0.9999.');
+  await writeTinyModel(path.join(folder, 'weights.safetensors'), card);
+  const files: Record<string, { bytes: number; sha256: string }> = {};
+  for (const name of fs.readdirSync(folder)) {
+    const file = path.join(folder, name);
+    files[name] = { bytes: fs.statSync(file).size, sha256: await hashFile(file) };
+  }
+  fs.writeFileSync(path.join(folder, MANIFEST), JSON.stringify(sealManifest({ files })));
+  return folder;
 }
 
 /** Writes an autoencoder with random weights into a folder, and `model` as a model of its latents. Needs a backend. */

@@ -4,7 +4,7 @@ import type { Problem, Setting } from './setting.js';
 
 /** Settings are not as they are documented; `problems` has all that is wrong, the fields of the error are those of the first. */
 export class SettingsError extends DitMoeError {
-  static override readonly code = 'E_SETTINGS';
+  static override readonly code: string = 'E_SETTINGS';
   constructor(
     what: string,
     readonly problems: readonly Problem[],

@@ -182,6 +182,10 @@ export interface ObjectSetting<F extends Fields> extends Setting<ValuesOf<F>> {
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null && !Array.isArray(value);
 
+/** An object of any fields, for somebody else to read. */
+export const record = (description: string): Setting<Record<string, unknown>> =>
+  setting({ type: 'object' }, description, 'an object', isRecord);
+
 /** An object with these fields and no others. */
 export function object<const F extends Fields>(fields: F, description?: string): ObjectSetting<F> {
   const names = Object.keys(fields);

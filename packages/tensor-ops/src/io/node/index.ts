@@ -8,6 +8,7 @@ export { makeFolder } from './make-folder.js';
 export * from './npz-file.js';
 export * from './open-checkpoint.js';
 export * from './safetensors-file.js';
+export * from './sealed-manifest.js';
 export * from './sharded.js';
 export * from './torch-file.js';
 export * from './write-chunks.js';
