@@ -121,3 +121,29 @@ test('one who takes nothing of a long answer holds up nobody', async () => {
   expect(JSON.parse((await response.text()).trimEnd().split('\n').at(-1)!).type).toBe('done');
   lazy.destroy();
 });
+
+test('1,100 who connect, send nothing and never close keep nobody out, and are gone after their time', async () => {
+  const silent = await Promise.all(
+    Array.from(
+      { length: 1100 },
+      () =>
+        new Promise<net.Socket>((resolve) => {
+          const socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true }, () => resolve(socket));
+          socket.on('error', () => resolve(socket));
+        }),
+    ),
+  );
+  const started = performance.now();
+  expect((await post(request())).status).toBe(200);
+  expect(performance.now() - started).toBeLessThan(5000);
+  const established = (): number => {
+    const hex = port.toString(16).toUpperCase().padStart(4, '0');
+    const rows = fs.readFileSync(`/proc/${running.child.pid}/net/tcp`, 'utf8').split('\n');
+    // Connections of the server (local port) that are not closed yet.
+    return rows.filter((row) => new RegExp(`^\\s*\\d+: [0-9A-F]+:${hex} [0-9A-F]+:[0-9A-F]{4} 0[18]`).test(row)).length;
+  };
+  while (established() > 2 && performance.now() - started < 30_000) await new Promise((resolve) => setTimeout(resolve, 250));
+  expect(established()).toBeLessThanOrEqual(2);
+  expect(performance.now() - started).toBeLessThan(20_000);
+  for (const socket of silent) socket.destroy();
+});

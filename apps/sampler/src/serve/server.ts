@@ -5,6 +5,7 @@ import { contactSheet, encodePng, joinPixels, pictureOf } from '@dit-moe/data';
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import { decode } from 'fast-png';
 import { type AccessRules, checkBinding, checkOrigin, checkToken } from './access.js';
+import { limitConnections } from './connection-limits.js';
 import { HttpError } from './http-error.js';
 import { sampleLive } from './live-sampling.js';
 import type { ModelStore } from './model-store.js';
@@ -30,7 +31,6 @@ const REQUEST_TIMEOUT_MS = 10_000;
 const CHECK_TIMEOUTS_MS = 1000;
 /** A client that takes nothing of its answer for this long is cut off. */
 const IDLE_TIMEOUT_MS = 120_000;
-const MAX_CONNECTIONS = 1024;
 /** Answers that a client has not taken may hold this much memory; then steps are left out. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
 const RETRY_AFTER_S = 2;
@@ -64,7 +64,7 @@ export function createServer(options: ServerOptions): Server {
       answer(request, response, options, queue).catch((error) => refuse(response, error, options));
     },
   );
-  server.maxConnections = MAX_CONNECTIONS;
+  limitConnections(server);
   server.setTimeout(IDLE_TIMEOUT_MS);
   server.on('clientError', refuseBrokenRequest);
   return server;
@@ -228,5 +228,7 @@ function refuseBrokenRequest(error: Error & { code?: string }, socket: Socket): 
       : error.code === 'HPE_HEADER_OVERFLOW'
         ? '431 Request Header Fields Too Large'
         : '400 Bad Request';
-  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  socket.write(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+  // Does not wait for the client to close its side, too.
+  socket.destroySoon();
 }
