@@ -13,7 +13,9 @@ export default defineConfig({
       'apps/*/src/**/*.test.ts',
       'apps/*/test/**/*.test.ts',
       'bench/**/*.test.ts',
+      'testing/**/*.test.ts',
     ],
+    setupFiles: ['./testing/matchers.ts'],
     globalSetup: ['./vitest.global-setup.ts'],
     // Native libraries want one process each; TensorFlow already uses every core, so more workers only fight.
     pool: 'forks',

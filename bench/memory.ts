@@ -2,7 +2,7 @@
  * Peak memory of compiled steps at small depths, against what `describe` says of the same depth. Each depth runs in a process of its own;
  * the difference of two depths is what a block adds. `--only` takes the name of a case.
  */
-import { type DitConfig, describe, preset } from '@dit-moe/dit';
+import { type DitConfig, describeModel, preset } from '@dit-moe/dit';
 import type { Precision } from '@dit-moe/tensor-ops';
 import type { Workload } from './engine/model.js';
 import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
@@ -57,7 +57,7 @@ export async function run({ quick, only, log }: BenchmarkOptions): Promise<Bench
     const { batch, precision, workload, recompute = false } = options;
     const at = async (depth: number) => {
       const config: DitConfig = { ...preset(model, { imageSize }), depth };
-      const description = describe(config, { batch, recompute, emaRates: 0 });
+      const description = describeModel(config, { batch, recompute, emaRates: 0 });
       const { total } = (workload === 'train' ? description.training : description.inference)[precision];
       const { mebibytes, seconds } = await stepPeak({ ...options, config });
       log(

@@ -1,7 +1,7 @@
 /** DiT-MoE models: outputs, activations, routing, guidance, losses, gradients, optimizer and average. */
 import path from 'node:path';
 import { type DitOutput, dit, ditWithGuidance, isMatrix } from '@dit-moe/dit';
-import { type RoutingRecord, recordRouting, replay, replayLayer } from '@dit-moe/moe';
+import { type RoutingRecord, recordRouting, replay, replayLayer } from '@dit-moe/moe/selectors';
 import { AdamW, Ema, mean, Parameter, ParameterSet, swiglu, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import type { HostTensor } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';

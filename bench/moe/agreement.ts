@@ -1,5 +1,6 @@
-import { routedExperts } from '@dit-moe/moe';
+import { routedExperts } from '@dit-moe/moe/dispatch';
 import * as tf from '@tensorflow/tfjs-core';
+import { fill } from '../../testing/fill.js';
 import { BenchmarkError } from '../harness/benchmark.js';
 import type { Peer } from '../harness/peer.js';
 import { chooseExperts } from './layer.js';
@@ -7,11 +8,6 @@ import { chooseExperts } from './layer.js';
 /** Both sides must compute the same before their times mean anything. */
 export async function checkAgreement(peer: Peer): Promise<void> {
   const [tokens, width, hidden, numExperts] = [16, 8, 12, 4];
-  const fill = (shape: number[], salt: number) =>
-    tf.tensor(
-      Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
-      shape,
-    );
   const indices = tf.tensor(chooseExperts(tokens, numExperts, 2, 0.8), [tokens, 2], 'int32');
   const given = {
     x: fill([tokens, width], 1),

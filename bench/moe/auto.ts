@@ -1,4 +1,4 @@
-import { chooseDispatcher, dense, measureDispatch, padded, slices } from '@dit-moe/moe';
+import { chooseDispatcher, dense, measureDispatch, padded, slices } from '@dit-moe/moe/dispatch';
 import { type BenchmarkResult, result } from '../harness/benchmark.js';
 import { interleave, type Repetitions, timer } from '../harness/measure.js';
 import { chooseExperts, imbalance, LayerTensors } from './layer.js';

@@ -1,5 +1,5 @@
 /** Our side of the moe benchmark: routed experts with the choice given, compiled, forward or forward and backward. */
-import { capacity, type Dispatcher, dense, padded, routedExperts, slices } from '@dit-moe/moe';
+import { capacity, type Dispatcher, dense, padded, routedExperts, slices } from '@dit-moe/moe/dispatch';
 import { compile, DataType, Parameter, type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 

@@ -1,4 +1,4 @@
-import { slices } from '@dit-moe/moe';
+import { slices } from '@dit-moe/moe/dispatch';
 import { type BenchmarkResult, result } from '../harness/benchmark.js';
 import { interleave, type Repetitions, timer } from '../harness/measure.js';
 import { chooseExperts, LayerTensors } from './layer.js';

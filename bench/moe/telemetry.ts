@@ -1,5 +1,6 @@
 import { dit, preset, weightSpecs } from '@dit-moe/dit';
-import { type Routing, RoutingTelemetry } from '@dit-moe/moe';
+import type { Routing } from '@dit-moe/moe';
+import { RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import { AdamW, compile, DataType, mean, Parameter, ParameterSet, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type BenchmarkResult, result } from '../harness/benchmark.js';

@@ -1,5 +1,4 @@
 /** What a diffusion transformer is made of. */
-import type { RouterConfig } from '@dit-moe/moe';
 import { ArgumentError } from '@dit-moe/tensor-ops';
 
 /**
@@ -9,7 +8,19 @@ import { ArgumentError } from '@dit-moe/tensor-ops';
 export type MoeLayers = 'all' | 'deepHalf' | 'shallowHalf' | { every: number } | readonly number[];
 
 /** The mixture of experts of a block: its router and its widths. */
-export interface MoeConfig extends RouterConfig {
+export interface MoeConfig {
+  /** Routed experts of a block. */
+  numExperts: number;
+  /** Experts per token, `1 ... numExperts`. */
+  topK: number;
+  /** Turns logits into scores (default `softmax`). */
+  scoreFunction?: 'softmax' | 'sigmoid' | 'identity';
+  /** Choose among the best groups of experts only (default: among all). */
+  groups?: { count: number; keep: number };
+  /** Divide the weights of a token by their sum (default false, as DiT-MoE). */
+  normalizeTopK?: boolean;
+  /** Multiplies the weights (default 1; DeepSeek-V3 uses 2.5). */
+  weightScale?: number;
   /** Routed experts: `swiglu` without biases (default, DiT-MoE) or `gelu` with biases, as the dense layer of DiT. */
   experts?: 'swiglu' | 'gelu';
   /** Hidden width of a routed expert as a multiple of the model width (4 in DiT-MoE). */

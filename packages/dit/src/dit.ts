@@ -5,76 +5,134 @@
  * Differs from the reference on purpose: any height and width, the balance loss is returned (the reference injects its
  * gradient), the router is float32 always, any number of classes.
  */
-import type { Routing } from '@dit-moe/moe';
-import { ArgumentError, embedding, linear, patchify, ShapeError, silu, unpatchify } from '@dit-moe/tensor-ops';
+import type { MoeOptions, Routing } from '@dit-moe/moe';
+import {
+  ArgumentError,
+  embedding,
+  type Precision,
+  patchify,
+  type Scope,
+  ShapeError,
+  scoped,
+  silu,
+  unpatchify,
+  type Weights,
+} from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type DitOptions, type DitOutput, type DitWeights, ditBlock, modulatedNorm } from './block.js';
+import { affine, type Block, ditBlock, modulatedNorm, modulation } from './block.js';
 import { type DitConfig, ditSizes } from './config.js';
 import { positionEmbedding, timestepEmbedding } from './embeddings.js';
+import { recomputedBlock } from './recomputed-block.js';
+import { rotation } from './rotary.js';
+import { type Trace, tracedBlock } from './traced-block.js';
 import { TIMESTEP_CHANNELS } from './weights.js';
 
-export type { DitOptions, DitOutput, DitWeights };
+export interface DitOptions {
+  /**
+   * Compute each block again in the backward pass instead of keeping its activations (default false): training memory then grows by
+   * one block's input per block, for about a third more time. What `moe` closes over gets no gradient then.
+   */
+  recompute?: boolean;
+  /** Precision of matrix products (default `f32`). */
+  precision?: Precision;
+  /** Options of a layer's experts beside those of the configuration: recorded choices, further losses, noise (default: none). */
+  moe?: (layer: number) => Partial<MoeOptions>;
+  /**
+   * Receives intermediate values by name, for inspection: `patches`, `tokens`, `timestep`, `label`, `condition`, of every block
+   * `blocks.N.` with `attentionIn`, `attentionOut`, `feedForwardIn`, `feedForwardOut`, `output` and, with experts, `scores`,
+   * `experts`, `expertWeights`, `load`, `balance`; `finalPatches`. They belong to the caller's `tf.tidy`.
+   */
+  trace?: Trace;
+}
+
+export interface DitOutput {
+  /** `[B, C, H, W]`, or `[B, 2C, H, W]` with learned sigma. */
+  output: tf.Tensor;
+  /** Losses of the routers by name, each summed over the layers, not yet weighted: `balance` by default; empty without experts. */
+  losses: Record<string, tf.Scalar>;
+  /** What each layer's router did: choices, weights, scores, load; empty without experts. */
+  routing: Routing[];
+}
 
 /**
  * Applies the model.
  *
- * @param weights by name
+ * @param weights by name, see `weightSpecs`
  * @param x `[B, C, H, W]`
  * @param t timesteps, float32 `[B]`, in the units that the model is trained with
  * @param y labels, int32 `[B]`, see `nullLabelOf`; ignored by an unconditional model, which may leave it out
- * @throws ShapeError if `x` does not fit the configuration
+ * @throws ShapeError if `x` does not fit the configuration; MissingWeightError with the name of a weight that is not there; ArgumentError
+ *   if labels are missing, or if activations are to be recomputed and traced
  */
 export function dit(
-  weights: DitWeights,
+  weights: Weights,
   config: DitConfig,
   x: tf.Tensor,
   t: tf.Tensor,
   y: tf.Tensor | undefined,
   options: DitOptions = {},
 ): DitOutput {
-  const { grid, tokens, outChannels } = ditSizes(config);
-  const [height, width] = config.inputSize;
-  if (x.rank !== 4 || x.shape[1] !== config.inChannels || x.shape[2] !== height || x.shape[3] !== width) {
-    throw new ShapeError('dit', `x [B, ${config.inChannels}, ${height}, ${width}]`, x.shape);
-  }
-  const positions =
-    config.positions === 'stored'
-      ? weights['positions']
-      : tf.tensor(Float32Array.from(positionEmbedding(config.hiddenSize, grid, config.positionGrid)), [tokens, config.hiddenSize]);
-  const dense = (name: string, input: tf.Tensor): tf.Tensor => linear(input, weights[`${name}.weight`], weights[`${name}.bias`], options);
+  const { grid, headSize, outChannels } = ditSizes(config);
+  checkInput(config, x, options);
+  const { trace = () => {}, precision, moe } = options;
+  const w = scoped(weights);
+  const block: Block = options.recompute ? recomputedBlock(ditBlock) : options.trace ? tracedBlock(ditBlock, trace) : ditBlock;
 
-  const trace = options.trace ?? (() => {});
-  const patchTokens = dense('patchEmbedding', patchify(x, config.patchSize)); // [B, T, D]
-  let h = tf.add(patchTokens, positions);
-  const sinusoids = timestepEmbedding(t, TIMESTEP_CHANNELS, config.timestepFrequencies);
-  const time = dense('timestepEmbedding.1', silu(dense('timestepEmbedding.0', sinusoids)));
-  const label = labelEmbedding(weights, config, y);
-  const sum = label === undefined ? time : tf.add(time, label); // [B, D]
-  const condition = silu(sum); // every use of the condition begins with it
-  for (const [name, value] of Object.entries({ patches: patchTokens, tokens: h, timestep: time, ...(label && { label }), condition: sum }))
-    trace(name, value);
-
+  let h = embedPatches(w, config, x, options); // [B, T, D]
+  const condition = embedCondition(w, config, t, y, options); // [B, D]
+  const tables = config.rotary ? rotation(headSize, grid, config.positionGrid) : undefined; // [T, d] each
   const losses: Record<string, tf.Scalar> = {};
   const routing: Routing[] = [];
-  for (let b = 0; b < config.depth; b++) {
-    const block = ditBlock(weights, config, b, h, condition, options);
-    h = block.output;
-    routing.push(...block.routing);
-    for (const [name, loss] of Object.entries(block.losses))
-      losses[name] = losses[name] === undefined ? loss : (tf.add(losses[name], loss) as tf.Scalar);
+  for (let layer = 0; layer < config.depth; layer++) {
+    const context = { config, layer, condition, rotation: tables, precision, moe: moe?.(layer) };
+    const result = block(w.within(`blocks.${layer}`), h, context);
+    h = result.output; // [B, T, D]
+    routing.push(...result.routing);
+    for (const [name, loss] of Object.entries(result.losses)) losses[name] = name in losses ? tf.add(losses[name], loss) : loss;
   }
-
-  const [shift, scale] = tf.split(dense('finalLayer.modulation', condition), 2, 1) as [tf.Tensor, tf.Tensor];
-  const patches = dense('finalLayer.output', modulatedNorm(weights, config, 'finalLayer.norm', h, shift, scale)); // [B, T, p p C]
+  const final = w.within('finalLayer');
+  const [shift, scale] = modulation(final, { condition, precision }, 2); // [B, D] each
+  const normal = modulatedNorm(final.within('norm'), config, h, shift, scale); // [B, T, D]
+  const patches = affine(final, 'output', normal, options); // [B, T, p p C]
   trace('finalPatches', patches);
-  return { output: unpatchify(patches, config.patchSize, outChannels, grid), losses, routing };
+  return { output: unpatchify(patches, config.patchSize, outChannels, grid), losses, routing }; // [B, C, H, W]
+}
+
+function checkInput({ inputSize: [height, width], inChannels }: DitConfig, x: tf.Tensor, { recompute, trace }: DitOptions): void {
+  if (x.rank !== 4 || x.shape[1] !== inChannels || x.shape[2] !== height || x.shape[3] !== width)
+    throw new ShapeError('dit', `x [B, ${inChannels}, ${height}, ${width}]`, x.shape);
+  if (recompute && trace) throw new ArgumentError('dit', 'either trace or recompute', 'both');
+}
+
+/** Patches as tokens, with their positions added. */
+function embedPatches(w: Scope, config: DitConfig, x: tf.Tensor, options: DitOptions): tf.Tensor {
+  const { grid, tokens } = ditSizes(config);
+  const table = () => Float32Array.from(positionEmbedding(config.hiddenSize, grid, config.positionGrid));
+  const positions = config.positions === 'stored' ? w('positions') : tf.tensor(table(), [tokens, config.hiddenSize]); // [T, D]
+  const patches = affine(w, 'patchEmbedding', patchify(x, config.patchSize), options); // [B, T, D]
+  const h = tf.add(patches, positions); // [B, T, D]
+  options.trace?.('patches', patches);
+  options.trace?.('tokens', h);
+  return h;
+}
+
+/** Timestep and label, summed; every use of the condition begins with SiLU, which is applied here. */
+function embedCondition(w: Scope, config: DitConfig, t: tf.Tensor, y: tf.Tensor | undefined, options: DitOptions): tf.Tensor {
+  const sinusoids = timestepEmbedding(t, TIMESTEP_CHANNELS, config.timestepFrequencies); // [B, 256]
+  const time = affine(w, 'timestepEmbedding.1', silu(affine(w, 'timestepEmbedding.0', sinusoids, options)), options); // [B, D]
+  const label = embedLabels(w, config, y); // [B, D]
+  const sum = label === undefined ? time : tf.add(time, label); // [B, D]
+  options.trace?.('timestep', time);
+  if (label !== undefined) options.trace?.('label', label);
+  options.trace?.('condition', sum);
+  return silu(sum); // [B, D]
 }
 
 /** Embedded labels `[B, D]`; undefined for an unconditional model. */
-function labelEmbedding(weights: DitWeights, config: DitConfig, y: tf.Tensor | undefined): tf.Tensor | undefined {
-  if (config.numClasses === 0) return undefined;
-  if (y === undefined) throw new ArgumentError('dit: y', `labels, as the model has ${config.numClasses} classes`, y);
-  return embedding(weights['labelEmbedding.table'], y);
+function embedLabels(w: Scope, { numClasses }: DitConfig, y: tf.Tensor | undefined): tf.Tensor | undefined {
+  if (numClasses === 0) return undefined;
+  if (y === undefined) throw new ArgumentError('dit: y', `labels, as the model has ${numClasses} classes`, y);
+  return embedding(w('labelEmbedding.table'), y); // [B, D]
 }
 
 /**
@@ -87,7 +145,7 @@ function labelEmbedding(weights: DitWeights, config: DitConfig, y: tf.Tensor | u
  * @returns `[2B, C or 2C, H, W]`
  */
 export function ditWithGuidance(
-  weights: DitWeights,
+  weights: Weights,
   config: DitConfig,
   x: tf.Tensor,
   t: tf.Tensor,

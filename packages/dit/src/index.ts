@@ -33,9 +33,9 @@ export {
   nullLabelOf,
   withInputSize,
 } from './config.js';
-export { type DescribeOptions, describe, type MemoryUse, type ModelDescription } from './describe.js';
+export { type DescribeOptions, describeModel, type MemoryUse, type ModelDescription } from './describe-model.js';
 export { distillationLoss } from './distillation.js';
-export { type DitOptions, type DitOutput, type DitWeights, dit, ditWithGuidance } from './dit.js';
+export { type DitOptions, type DitOutput, dit, ditWithGuidance } from './dit.js';
 export { positionEmbedding, timestepEmbedding } from './embeddings.js';
 export { dropLabels } from './labels.js';
 export { type Flavour, preset, presetSizes } from './presets.js';

@@ -1,5 +1,4 @@
 /** A model's settings in files; the trainer's configuration and the model card are composed of these. */
-import { routerSettings } from '@dit-moe/moe';
 import {
   either,
   type FieldsOf,
@@ -18,7 +17,25 @@ import { type DitConfig, ditSizes, type MoeConfig } from './config.js';
 export const moeSettings = /* @__PURE__ */ (() =>
   object(
     {
-      ...routerSettings.fields,
+      numExperts: integer('routed experts of a block', { least: 1 }),
+      topK: integer('experts per token, at most numExperts', { least: 1 }),
+      scoreFunction: optional(
+        word(
+          ['softmax', 'sigmoid', 'identity'],
+          "turns the router's logits into scores (default softmax, as DiT-MoE; DeepSeek-V3: sigmoid)",
+        ),
+      ),
+      groups: optional(
+        object(
+          {
+            count: integer('groups of equal size that the experts are divided into', { least: 1 }),
+            keep: integer('groups that a token chooses among, the best for it', { least: 1 }),
+          },
+          'choose among the best groups of experts only, as DeepSeek-V3 (default: among all)',
+        ),
+      ),
+      normalizeTopK: optional(flag('divide the weights of a token by their sum (default false, as DiT-MoE)')),
+      weightScale: optional(number('multiplies the weights (default 1; DeepSeek-V3: 2.5)', { above: 0 })),
       experts: optional(
         word(
           ['swiglu', 'gelu'],

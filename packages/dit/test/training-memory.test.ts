@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { expect, test } from 'vitest';
-import { type DitConfig, describe } from '../src/index.js';
+import { type DitConfig, describeModel } from '../src/index.js';
 
 const BATCH = 8;
 /** Many tokens and few weights, so that activations are what is measured: 1,024 tokens, two heads. */
@@ -36,7 +36,7 @@ test.runIf(process.platform === 'linux')(
   'memory of a compiled training step grows per block as described, recomputed by little more than its input',
   () => {
     const predicted = (recompute: boolean) =>
-      slope((depth) => describe(config(depth), { batch: BATCH, recompute }).training.f32.activations);
+      slope((depth) => describeModel(config(depth), { batch: BATCH, recompute }).training.f32.activations);
     const kept = slope((depth) => peak(depth, false));
     // A kept probability matrix would be 64 MiB per block more, which is more than all the rest. How the heap fragments depends on the
     // order in which threads run: 1.18 to 1.32 was seen.

@@ -7,13 +7,13 @@ import {
   capacity,
   chooseDispatcher,
   dense,
-  describeLayer,
   measureDispatch,
   padded,
   REFERENCE_SPEED,
   routedExperts,
   slices,
-} from './index.js';
+} from './dispatch/index.js';
+import { describeLayer } from './index.js';
 
 beforeAll(async () => void (await useTensorFlow()));
 
@@ -169,7 +169,7 @@ describe('auto', () => {
       numExperts,
       full,
     });
-    const shape = { width, hidden, kind: 'swiglu' } as const;
+    const shape = { width, hidden, kind: 'swiglu', bf16: false } as const;
     const isDense = (speed: typeof hostBound, options: Parameters<typeof plan>) =>
       auto({ speed })(plan(...options), shape).slotOfRow.size === numExperts * tokens;
     tf.tidy(() => {

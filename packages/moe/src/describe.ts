@@ -4,7 +4,7 @@ import { ArgumentError } from '@dit-moe/tensor-ops';
 /** Sizes of a layer. */
 export interface LayerShape {
   numExperts: number;
-  /** Experts per token (`topK`), or their mean for selectors with any number. */
+  /** Experts per token, or their mean for selectors with any number. */
   expertsPerToken: number;
   /** Channels of a token, `D`. */
   width: number;

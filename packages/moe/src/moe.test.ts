@@ -4,24 +4,14 @@ import { compile, swiglu, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import {
-  balanceLoss,
-  linearScorer,
-  type MoeWeights,
-  moe,
-  type RouterConfig,
-  route,
-  type SwigluExperts,
-  sequenceBalanceLoss,
-} from './index.js';
+import { fill } from '../../../testing/fill.js';
+import { balanceLoss, linearScorer, moe, type RouteOptions, route, tokenChoice } from './index.js';
+import { sequenceBalanceLoss } from './losses/index.js';
 
 const [tokens, width, numExperts, hidden, shared] = [11, 6, 5, 4, 3];
-const config = { numExperts, topK: 2 };
-const fill = (shape: number[], salt: number) =>
-  tf.tensor(
-    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
-    shape,
-  );
+const topK = 2;
+const config = { selector: tokenChoice(topK) };
+type LayerWeights = Record<'gate' | 'experts.gateUp' | 'experts.down' | 'shared.gateUp' | 'shared.down', tf.Tensor>;
 const shapes = [
   [width, numExperts],
   [numExperts, 2, width, hidden],
@@ -30,26 +20,32 @@ const shapes = [
   [shared, width],
 ];
 const tensors = () => [fill([tokens, width], 0), ...shapes.map((shape, i) => fill(shape, i + 1))];
-const linearRoute = (x: tf.Tensor, gate: tf.Tensor, router: RouterConfig = config) => route(x, linearScorer(gate), router);
+const linearRoute = (x: tf.Tensor, gate: tf.Tensor, router: RouteOptions = config) => route(x, linearScorer(gate), router);
 
 /** Loss of the layer's output and balance term, so that every weight has a gradient. */
-function objective(layer: (x: tf.Tensor, w: MoeWeights) => { output: tf.Tensor; balance: tf.Tensor }) {
+function objective(layer: (x: tf.Tensor, w: LayerWeights) => { output: tf.Tensor; balance: tf.Tensor }) {
   return (...xs: tf.Tensor[]): tf.Scalar => {
     const [x, gate, gateUp, down, sharedGateUp, sharedDown] = xs as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor];
-    const { output, balance } = layer(x, { gate, experts: { gateUp, down }, shared: { gateUp: sharedGateUp, down: sharedDown } });
+    const { output, balance } = layer(x, {
+      gate,
+      'experts.gateUp': gateUp,
+      'experts.down': down,
+      'shared.gateUp': sharedGateUp,
+      'shared.down': sharedDown,
+    });
     return tf.add(tf.sum(tf.mul(output, fill(output.shape, 42))), tf.mul(balance, 3)) as tf.Scalar;
   };
 }
 const ours = objective((x, w) => {
   const { output, losses } = moe(x, w, config);
-  return { output, balance: losses['balance'] };
+  return { output, balance: losses.balance };
 });
 const oracle = objective((x, w) => {
-  const experts = w.experts as SwigluExperts;
-  const routing = linearRoute(x, w.gate!);
-  const outputs = tf.unstack(experts.gateUp).map((g, e) => swiglu(x, g, tf.unstack(experts.down)[e]));
-  let output = swiglu(x, w.shared!.gateUp, w.shared!.down);
-  for (let j = 0; j < config.topK; j++) {
+  const routing = linearRoute(x, w.gate);
+  const downs = tf.unstack(w['experts.down']);
+  const outputs = tf.unstack(w['experts.gateUp']).map((g, e) => swiglu(x, g, downs[e]));
+  let output = swiglu(x, w['shared.gateUp'], w['shared.down']);
+  for (let j = 0; j < topK; j++) {
     const mask = tf.oneHot(tf.reshape(tf.slice(routing.indices, [0, j], [tokens, 1]), [tokens]), numExperts);
     outputs.forEach((y, e) => {
       const chosen = tf.cast(tf.slice(mask, [0, e], [tokens, 1]), 'float32');
@@ -123,8 +119,8 @@ describe('on the TensorFlow runtime', () => {
     tensorFlowBackend()!.bf16Products = true;
     const low = evaluate(
       objective((x, w) => {
-        const { output, losses } = moe(x, w, config, { precision: 'bf16' });
-        return { output, balance: losses['balance'] };
+        const { output, losses } = moe(x, w, { ...config, precision: 'bf16' });
+        return { output, balance: losses.balance };
       }),
     );
     // 8 bits per rounded operand in sums of about ten terms.
@@ -153,7 +149,7 @@ test('gradients equal central differences', () => {
 test('the balance loss is 1 for an even router and rises with imbalance', () => {
   tf.setBackend('cpu');
   const x = tf.ones([8, 2]);
-  const even = linearRoute(x, tf.zeros([2, 4]), { numExperts: 4, topK: 4 });
+  const even = linearRoute(x, tf.zeros([2, 4]), { selector: tokenChoice(4) });
   expect(balanceLoss(even).dataSync()[0]).toBeCloseTo(1, 6);
   const skewed = linearRoute(
     x,
@@ -161,14 +157,14 @@ test('the balance loss is 1 for an even router and rises with imbalance', () => 
       [9, 0, 0, 0],
       [0, 0, 0, 0],
     ]),
-    { numExperts: 4, topK: 1 },
+    { selector: tokenChoice(1) },
   );
   expect(balanceLoss(skewed).dataSync()[0]).toBeGreaterThan(3.9);
   expect(skewed.load.arraySync()).toEqual([8, 0, 0, 0]);
 });
 
 test('impossible top-k is refused', () => {
-  expect(() => linearRoute(tf.ones([1, 2]), tf.ones([2, 3]), { numExperts: 3, topK: 4 })).toThrow(/topK.*1 to 3.*4/);
+  expect(() => linearRoute(tf.ones([1, 2]), tf.ones([2, 3]), { selector: tokenChoice(4) })).toThrow(/tokenChoice: k.*1 to 3.*4/);
 });
 
 test('the balance loss per sequence is the mean of that of its parts, values and gradients', async () => {

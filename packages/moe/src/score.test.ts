@@ -3,9 +3,10 @@ import '@tensorflow/tfjs-backend-wasm';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { cosineScorer, linearScorer, mlpScorer, moe, replay, route, type Scorer } from './index.js';
-import { fill } from './testing/fill.js';
-import { expectClose, expectGradients } from './testing/numbers.js';
+import { fill } from '../../../testing/fill.js';
+import { cosineScorer, linearScorer, mlpScorer, moe, route, type ScoreFunction, type Scorer, tokenChoice } from './index.js';
+import { replay } from './select/index.js';
+import { expectGradients } from './testing/gradients.js';
 
 const [tokens, inputs, numExperts, hidden] = [6, 5, 4, 3];
 type Matrix = number[][];
@@ -75,7 +76,7 @@ describe.each(Object.keys(cases))('%s', (name) => {
     await tf.setBackend(backend);
     tf.tidy(() => {
       const [x, ...weights] = tensors();
-      expectClose(scorer(weights)(x), tf.tensor2d(formula(rows(x), weights.map(rows))));
+      expect(scorer(weights)(x)).toBeCloseTensor(tf.tensor2d(formula(rows(x), weights.map(rows))));
     });
   });
 
@@ -89,7 +90,7 @@ test('cosine looks at directions only, and a zero token has no preference and no
   await tf.setBackend('cpu');
   tf.tidy(() => {
     const [x, prototypes] = [fill([tokens, inputs], 1), fill([inputs, numExperts], 2)];
-    expectClose(cosineScorer(tf.mul(prototypes, 7))(tf.mul(x, 100)), cosineScorer(prototypes)(x), 1e-5);
+    expect(cosineScorer(tf.mul(prototypes, 7))(tf.mul(x, 100))).toBeCloseTensor(cosineScorer(prototypes)(x), 1e-5);
     // Largest at the prototype itself: one over the temperature.
     const own = rows(cosineScorer(prototypes, 0.5)(tf.transpose(prototypes)));
     own.forEach((row, e) => {
@@ -106,9 +107,9 @@ test('a router on the timestep alone gets the gradient of all its tokens, and th
   for (const backend of ['cpu', 'tensorflow']) {
     await tf.setBackend(backend);
     const [sequences, length, width] = [2, 3, 6];
-    const experts = { gateUp: fill([numExperts, 2, width, 2], 3), down: fill([numExperts, 2, width], 4) };
+    const experts = { 'experts.gateUp': fill([numExperts, 2, width, 2], 3), 'experts.down': fill([numExperts, 2, width], 4) };
     const layer = (x: tf.Tensor, time: tf.Tensor, gate: tf.Tensor) =>
-      moe(x, { gate, experts }, { numExperts, topK: 2 }, { routerInput: time });
+      moe(x, { gate, ...experts }, { selector: tokenChoice(2), routerInput: time });
     const [x, time, gate] = [fill([sequences * length, width], 1), fill([sequences, inputs], 2), fill([inputs, numExperts], 5)];
     expectGradients((a, b, c) => layer(a, b, c).output, [x, time, gate]);
     tf.tidy(() => {
@@ -127,10 +128,9 @@ test('identity scores are the logits, sigmoid scores do not compete, a function 
   await tf.setBackend('cpu');
   tf.tidy(() => {
     const [x, gate] = [fill([tokens, inputs], 1), fill([inputs, numExperts], 2)];
-    const plan = (scoreFunction: Parameters<typeof route>[2]['scoreFunction'], w = gate) =>
-      route(x, linearScorer(w), { numExperts, topK: 2, scoreFunction: scoreFunction! });
+    const plan = (scoreFunction: ScoreFunction, w = gate) => route(x, linearScorer(w), { selector: tokenChoice(2), scoreFunction });
     const identity = plan('identity');
-    expectClose(identity.scores, identity.logits, 1e-9);
+    expect(identity.scores).toBeCloseTensor(identity.logits, 1e-9);
     // Weights may be negative and are those of the largest logits.
     const logits = rows(identity.logits);
     expect(rows(identity.indices)).toEqual(
@@ -147,14 +147,14 @@ test('identity scores are the logits, sigmoid scores do not compete, a function 
     expect(rows(plan('sigmoid', raised).scores).map((row) => row.slice(1))).toEqual(
       rows(plan('sigmoid').scores).map((row) => row.slice(1)),
     );
-    expectClose(plan((z) => tf.mul(z, 2)).scores, tf.mul(identity.logits, 2), 1e-9);
+    expect(plan((z) => tf.mul(z, 2)).scores).toBeCloseTensor(tf.mul(identity.logits, 2), 1e-9);
     expect(() => plan('tanh' as never)).toThrow(/'softmax', 'sigmoid', 'identity'/);
   });
   const inputsOf = [fill([tokens, inputs], 1), fill([inputs, numExperts], 2)] as const;
   for (const scoreFunction of ['identity', 'sigmoid', 'softmax'] as const) {
-    const config = { numExperts, topK: 2, scoreFunction, normalizeTopK: scoreFunction !== 'identity', weightScale: 2.5 };
+    const config = { scoreFunction, normalizeTopK: scoreFunction !== 'identity', weightScale: 2.5 };
     // Replayed, so that a difference does not meet a change of the choice.
-    const { indices } = route(inputsOf[0], linearScorer(inputsOf[1]), config);
-    expectGradients((x, gate) => route(x, linearScorer(gate), config, { selector: replay(indices) }).weights, inputsOf);
+    const { indices } = route(inputsOf[0], linearScorer(inputsOf[1]), { ...config, selector: tokenChoice(2) });
+    expectGradients((x, gate) => route(x, linearScorer(gate), { ...config, selector: replay(indices) }).weights, inputsOf);
   }
 });

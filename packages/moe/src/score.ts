@@ -65,12 +65,12 @@ export function scoreOf(logits: tf.Tensor, fn: ScoreFunction): tf.Tensor {
  * One row of logits for every token.
  *
  * @param logits `[N, E]`, or `[B, E]` if the router sees one row for each sequence of `N / B` tokens (a router on the timestep only)
- * @throws ShapeError if the rows do not divide the tokens or there is not one column for each expert
+ * @throws ShapeError if the rows do not divide the tokens
  */
-export function expandLogits(logits: tf.Tensor, tokens: number, numExperts: number): tf.Tensor {
-  const [rows, experts] = logits.shape as [number, number];
-  if (logits.rank !== 2 || experts !== numExperts || tokens % rows !== 0)
-    throw new ShapeError('route: logits of the scorer', `[N, ${numExperts}] with N a divisor of the ${tokens} tokens`, logits.shape);
+export function expandLogits(logits: tf.Tensor, tokens: number): tf.Tensor {
+  const [rows, numExperts] = logits.shape as [number, number];
+  if (tokens % rows !== 0)
+    throw new ShapeError('route: logits of the scorer', `[N, E] with N a divisor of the ${tokens} tokens`, logits.shape);
   if (rows === tokens) return logits;
   const repeated = tf.mul(tf.expandDims(logits, 1), tf.ones([1, tokens / rows, 1]));
   return tf.reshape(repeated, [tokens, numExperts]);

@@ -1,29 +1,15 @@
 /** Runs in a browser: layers of several kinds on both backends. */
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs';
-import {
-  auto,
-  capacity,
-  dense,
-  expertChoice,
-  type FeedForwardExperts,
-  forced,
-  globalTopK,
-  type MoeOptions,
-  moe,
-  threshold,
-  tokenChoice,
-} from '../src/index.js';
+import { fill } from '../../../testing/fill.js';
+import { auto, capacity, dense } from '../src/dispatch/index.js';
+import { balanceLoss, type MoeOptions, moe, tokenChoice } from '../src/index.js';
+import { expertChoice, forced, globalTopK, threshold } from '../src/select/index.js';
 
 /** Largest difference to the cpu backend of output, loss and gradients, by case. */
 export type Differences = Record<string, number>;
 
 const [tokens, width, numExperts, hidden] = [12, 6, 5, 4];
-const fill = (shape: number[], salt: number) =>
-  tf.tensor(
-    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
-    shape,
-  );
 const assignment = () => tf.tensor1d([4, 4, 4, 4, ...new Array<number>(tokens - 4).fill(-1)], 'int32');
 
 const swiglu = {
@@ -31,7 +17,7 @@ const swiglu = {
     [numExperts, 2, width, hidden],
     [numExperts, hidden, width],
   ],
-  experts: ([gateUp, down]: tf.Tensor[]): FeedForwardExperts => ({ gateUp: gateUp, down: down }),
+  names: ['gateUp', 'down'],
 };
 const gelu = {
   shapes: [
@@ -40,36 +26,31 @@ const gelu = {
     [numExperts, hidden],
     [numExperts, width],
   ],
-  experts: ([up, down, upBias, downBias]: tf.Tensor[]): FeedForwardExperts => ({
-    kind: 'gelu',
-    up: up,
-    down: down,
-    upBias: upBias,
-    downBias: downBias,
-  }),
+  names: ['up', 'down', 'upBias', 'downBias'],
 };
 
-export const cases: Record<string, { kind: typeof swiglu; options: () => MoeOptions }> = {
+export const cases: Record<string, { kind: typeof swiglu; options: () => Partial<MoeOptions> }> = {
   default: { kind: swiglu, options: () => ({}) },
   dense: { kind: gelu, options: () => ({ dispatcher: dense }) },
   auto: { kind: swiglu, options: () => ({ dispatcher: auto() }) },
   'capacity for all': { kind: gelu, options: () => ({ dispatcher: capacity({ perExpert: tokens }) }) },
   'capacity by score': { kind: swiglu, options: () => ({ dispatcher: capacity({ perExpert: 3 }) }) },
   'capacity by position': { kind: swiglu, options: () => ({ dispatcher: capacity({ perExpert: 3, dropBy: 'position' }) }) },
-  'all experts': { kind: swiglu, options: () => ({ selector: tokenChoice({ topK: numExperts }) }) },
-  'expert choice': { kind: swiglu, options: () => ({ selector: expertChoice({ expertsPerToken: 2, sequences: 3 }) }) },
-  'global top-K': { kind: swiglu, options: () => ({ selector: globalTopK({ expertsPerToken: 2 }) }) },
+  'all experts': { kind: swiglu, options: () => ({ selector: tokenChoice(numExperts) }) },
+  'expert choice': { kind: swiglu, options: () => ({ selector: expertChoice(2, { sequences: 3 }) }) },
+  'global top-K': { kind: swiglu, options: () => ({ selector: globalTopK(2) }) },
   threshold: { kind: swiglu, options: () => ({ selector: threshold(tf.tensor1d([0.1, 0.2, 0.3, 0.9, 0.05])) }) },
-  forced: { kind: swiglu, options: () => ({ selector: forced({ assignment: assignment(), reserved: 1 }, tokenChoice({ topK: 2 })) }) },
+  forced: { kind: swiglu, options: () => ({ selector: forced(assignment(), tokenChoice(2), { reserved: 1 }) }) },
 };
 
 async function evaluate({ kind, options }: (typeof cases)[string]): Promise<Float32Array[]> {
   const inputs = [[tokens, width], [width, numExperts], ...kind.shapes].map((shape, i) => fill(shape, i + 1));
   let output: tf.Tensor | undefined;
   const { value, grads } = tf.valueAndGrads((...[x, gate, ...weights]: tf.Tensor[]) => {
-    const layer = moe(x, { gate: gate, experts: kind.experts(weights) }, { numExperts, topK: 2 }, options());
+    const named = Object.fromEntries(kind.names.map((name, i) => [`experts.${name}`, weights[i]]));
+    const layer = moe(x, { gate, ...named }, { selector: tokenChoice(2), ...options(), losses: { balance: balanceLoss } });
     output = tf.keep(tf.clone(layer.output));
-    return tf.add(tf.sum(tf.mul(layer.output, fill([tokens, width], 42))), layer.losses['balance']);
+    return tf.add(tf.sum(tf.mul(layer.output, fill([tokens, width], 42))), layer.losses.balance);
   })(inputs);
   const tensors = [output!, value, ...grads];
   const values = (await Promise.all(tensors.map((tensor) => tensor.data()))) as Float32Array[];

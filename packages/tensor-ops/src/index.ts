@@ -7,5 +7,7 @@ export * from './optional-package.js';
 export * from './parameter.js';
 export * from './parameter-set.js';
 export * from './random/index.js';
+export * from './scoped.js';
 export * from './tensorflow-backend.js';
+export { createVariables } from './variables.js';
 export { type InitialValue, initialWeight, type WeightSpec } from './weight-spec.js';

@@ -1,7 +1,8 @@
 /** Runs in a browser: every case of the ops on both backends. */
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs';
-import { cases, evaluateAsync, fill } from '../src/ops/testing/cases.js';
+import { numbers } from '../../../testing/fill.js';
+import { cases, evaluateAsync } from '../src/ops/testing/cases.js';
 
 /** Largest differences to the cpu backend, by case. */
 export type Differences = Record<string, { output: number; gradients: number }>;
@@ -12,7 +13,7 @@ const difference = (a: Float32Array, b: Float32Array): number =>
 export async function main(): Promise<Differences> {
   const differences: Differences = {};
   for (const [name, c] of Object.entries(cases)) {
-    const inputs = c.shapes.map((shape, i) => fill(shape, i));
+    const inputs = c.shapes.map((shape, i) => numbers(shape, i));
     const on = async (backend: string) => {
       if (!(await tf.setBackend(backend))) throw new Error(`no backend ${backend}`);
       return evaluateAsync(c, inputs);

@@ -1,5 +1,5 @@
 /** `train --dry-run`: what a run would cost, before it costs anything. */
-import { type DitConfig, describe } from '@dit-moe/dit';
+import { type DitConfig, describeModel } from '@dit-moe/dit';
 import { formatDuration } from '@dit-moe/kit';
 import { modelConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
@@ -41,7 +41,11 @@ export async function dryRun(config: TrainConfig): Promise<DryRun> {
   await source?.close();
   const model = modelConfig(config, shape);
   const microBatch = config.batchSize / config.accumulation;
-  const { parameters, gmac, training } = describe(model, { batch: microBatch, emaRates: config.ema.length, recompute: config.recompute });
+  const { parameters, gmac, training } = describeModel(model, {
+    batch: microBatch,
+    emaRates: config.ema.length,
+    recompute: config.recompute,
+  });
   // Two operations per multiply-accumulate; backward is twice forward, recomputation one more forward.
   const flopsPerStep = 2e9 * gmac.total * config.batchSize * (config.recompute ? 4 : 3);
   const step = await timeStep(config, model);

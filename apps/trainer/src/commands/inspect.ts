@@ -1,6 +1,6 @@
 /** `inspect`: what a checkpoint or run holds: format, model, tensors, and how its experts are used. */
 import path from 'node:path';
-import { type DitConfig, describe, layoutOf, type ModelCard, type ModelFile } from '@dit-moe/dit';
+import { type DitConfig, describeModel, layoutOf, type ModelCard, type ModelFile } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
 import type { Checkpoint } from '@dit-moe/tensor-ops/io';
 import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
@@ -47,7 +47,7 @@ export async function inspectCommand(location: string, flags: InspectFlags): Pro
       ...(problem !== undefined && { problem }),
       numbers: count,
       dtypes: [...new Set(tensors.map(({ dtype }) => dtype))],
-      ...(config !== undefined && { config, description: describe(config), assumed: model!.assumed }),
+      ...(config !== undefined && { config, description: describeModel(config), assumed: model!.assumed }),
       ...(card !== undefined && { card }),
       ...(manifest !== undefined && { manifest }),
       ...(routing !== undefined && { routing }),
@@ -110,7 +110,7 @@ function print(
     config?: DitConfig;
     assumed?: readonly string[];
     card?: ModelCard;
-    description?: ReturnType<typeof describe>;
+    description?: ReturnType<typeof describeModel>;
     manifest?: Manifest;
     routing?: readonly LayerRouting[];
     tensors: TensorFacts[];

@@ -1,7 +1,7 @@
 /** A folder to publish: weights for inference, configuration, and a model card for people with the run's metrics. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { describe, type ModelCard, type ModelFile } from '@dit-moe/dit';
+import { describeModel, type ModelCard, type ModelFile } from '@dit-moe/dit';
 import { writeModel } from '@dit-moe/dit/node';
 import type { Precision } from '@dit-moe/tensor-ops';
 import { createFolderAtomically, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
@@ -58,7 +58,7 @@ function modelCard(
   hasSamples: boolean,
 ): string {
   const { config: model, classNames } = card;
-  const { parameters, gmac } = describe(model);
+  const { parameters, gmac } = describeModel(model);
   const last = metrics.at(-1);
   const evaluation = metrics.findLast((line) => line.evaluation !== undefined)?.evaluation ?? {};
   const millions = (n: number): string => `${(n / 1e6).toFixed(n < 1e7 ? 2 : 1)} M`;

@@ -1,5 +1,5 @@
 /** Charts of what the routers do: over the steps, and in the last line of metrics. */
-import { heatmap, type RoutingSnapshot } from '@dit-moe/moe';
+import { heatmap, type RoutingSnapshot } from '@dit-moe/moe/telemetry';
 import * as Plot from '@observablehq/plot';
 import type { MetricsLine } from '../training/metrics-log.js';
 import { type LayerMeasure, layerMeasures, measureOf } from '../training/routing.js';

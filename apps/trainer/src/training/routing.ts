@@ -1,6 +1,6 @@
 /** What a run counts of its routers, and what it writes down of it. */
 import { type DitConfig, ditSizes, hasExperts, nullLabelOf } from '@dit-moe/dit';
-import { type LayerSnapshot, type RoutingSnapshot, RoutingTelemetry } from '@dit-moe/moe';
+import { type LayerSnapshot, type RoutingSnapshot, RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import type { TrainConfig } from '../config/schema.js';
 
 /** The file in a run folder with all that was counted for the last line of metrics before the report. */

@@ -1,7 +1,7 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
 import { type DitConfig, distillationLoss, dit, isMatrix, weightSpecs } from '@dit-moe/dit';
-import type { RoutingTelemetry } from '@dit-moe/moe';
+import type { RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import {
   AdamW,
   type CompiledStep,

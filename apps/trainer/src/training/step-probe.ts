@@ -1,5 +1,5 @@
 /** How long a training step takes here, from a few timed ones of the model itself or, where it is large, of one of its blocks. */
-import { type DitConfig, describe } from '@dit-moe/dit';
+import { type DitConfig, describeModel } from '@dit-moe/dit';
 import * as tf from '@tensorflow/tfjs-core';
 import type { TrainConfig } from '../config/schema.js';
 import type { Batch } from './batches.js';
@@ -24,7 +24,7 @@ export interface StepTime {
  * is the same.
  */
 export async function timeStep(config: TrainConfig, model: DitConfig): Promise<StepTime> {
-  const whole = describe(model);
+  const whole = describeModel(model);
   const measured = whole.parameters.total <= WHOLE ? 'model' : 'block';
   const { layers: _, ...moe } = model.moe ?? {};
   const block = {
@@ -33,7 +33,7 @@ export async function timeStep(config: TrainConfig, model: DitConfig): Promise<S
     ...(model.moe !== undefined && { moe: { ...moe, numExperts: model.moe.topK } }),
   } as DitConfig;
   const probe = measured === 'model' ? model : block;
-  const part = describe(probe);
+  const part = describeModel(probe);
   const { distillation: _teacher, ...rest } = config;
   const state = new TrainingState(probe, { ...rest, accumulation: 1 });
   try {

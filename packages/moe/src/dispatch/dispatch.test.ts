@@ -7,32 +7,13 @@ import { compile, gelu, swiglu } from '@dit-moe/tensor-ops';
 import { differingNodes, useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import {
-  auto,
-  capacity,
-  type Dispatcher,
-  dense,
-  expertChoice,
-  type FeedForwardExperts,
-  forced,
-  globalTopK,
-  linearScorer,
-  padded,
-  type RoutingPlan,
-  route,
-  routedExperts,
-  type Selector,
-  slices,
-  threshold,
-  tokenChoice,
-} from '../index.js';
+import { fill } from '../../../../testing/fill.js';
+import { linearScorer, type RoutingPlan, route, type Selector, tokenChoice } from '../index.js';
+import { expertChoice, forced, globalTopK, threshold } from '../select/index.js';
+import { roundedSlices } from './grouping.js';
+import { auto, capacity, type Dispatcher, dense, type FeedForwardExperts, padded, routedExperts, slices } from './index.js';
 
 const [tokens, width, numExperts, hidden, batch] = [12, 6, 5, 4, 3];
-const fill = (shape: number[], salt: number) =>
-  tf.tensor(
-    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
-    shape,
-  );
 
 interface Kind {
   shapes: number[][];
@@ -79,17 +60,17 @@ const modulationShape = [batch, numExperts, width];
 
 const assignment = () => tf.tensor1d([4, 4, 4, 4, ...new Array<number>(tokens - 4).fill(-1)], 'int32');
 const selectors: Record<string, () => Selector> = {
-  'token choice': () => tokenChoice({ topK: 2 }),
-  'all experts': () => tokenChoice({ topK: numExperts }),
-  'expert choice per sample': () => expertChoice({ expertsPerToken: 2, sequences: batch }),
-  'global top-K': () => globalTopK({ expertsPerToken: 2 }),
+  'token choice': () => tokenChoice(2),
+  'all experts': () => tokenChoice(numExperts),
+  'expert choice per sample': () => expertChoice(2, { sequences: batch }),
+  'global top-K': () => globalTopK(2),
   threshold: () => threshold(tf.tensor1d([0.1, 0.2, 0.3, 0.9, 0.05])),
   'nothing chosen': () => threshold(tf.tensor1d([2])),
-  forced: () => forced({ assignment: assignment(), reserved: 1 }, tokenChoice({ topK: 2 })),
+  forced: () => forced(assignment(), tokenChoice(2), { reserved: 1 }),
 };
 const dispatchers: Record<string, Dispatcher> = {
   slices,
-  'slices in multiples': (assignments, experts) => slices(assignments, { ...experts, rowMultiple: 4 }),
+  'slices in multiples': (assignments) => roundedSlices(assignments, 4),
   padded,
   dense,
   auto: auto(),
@@ -119,8 +100,7 @@ const inputs = ({ kind }: Case) =>
     ...kind.shapes,
     ...(kind.modulated ? [modulationShape, modulationShape, modulationShape] : []),
   ].map((shape, i) => fill(shape, i + 1));
-const plan = (x: tf.Tensor, gate: tf.Tensor, select: Selector) =>
-  route(x, linearScorer(gate), { numExperts, topK: 2 }, { selector: select });
+const plan = (x: tf.Tensor, gate: tf.Tensor, selector: Selector) => route(x, linearScorer(gate), { selector });
 const loss = (output: tf.Tensor) => tf.sum(tf.mul(output, fill(output.shape, 42))) as tf.Scalar;
 
 const ours =

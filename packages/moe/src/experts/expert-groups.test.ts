@@ -1,77 +1,46 @@
 /** Groups of different experts against a loop over experts, values and gradients. */
 import '@tensorflow/tfjs-backend-wasm';
-import { gelu, swiglu } from '@dit-moe/tensor-ops';
+import { gelu, MissingWeightError, swiglu } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
-import {
-  auto,
-  capacity,
-  dense,
-  type ExpertGroup,
-  expertChoice,
-  linearScorer,
-  type MoeOptions,
-  moe,
-  padded,
-  type RoutingPlan,
-  route,
-} from '../index.js';
+import { fill } from '../../../../testing/fill.js';
+import { auto, capacity, dense, padded } from '../dispatch/index.js';
+import { type ExpertGroup, linearScorer, type MoeOptions, moe, moeSpecs, type RoutingPlan, route, tokenChoice } from '../index.js';
+import { expertChoice } from '../select/index.js';
 
 const [tokens, width] = [10, 6];
-const fill = (shape: number[], salt: number) =>
-  tf.tensor(
-    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
-    shape,
-  );
 // Experts 0-1: SwiGLU of width 4; 2: GELU of width 9; 3: zero; 4: copy; 5-6: constants; 7: a blended constant.
-const shapes = [
-  [tokens, width],
-  [width, 8],
-  [2, 2, width, 4],
-  [2, 4, width],
-  [1, width, 9],
-  [1, 9, width],
-  [2, width],
-  [1, width],
-  [width, 2],
+const groups: ExpertGroup[] = [
+  { count: 2, hidden: 4 },
+  { kind: 'gelu', count: 1, hidden: 9 },
+  { kind: 'zero', count: 1 },
+  { kind: 'copy', count: 1 },
+  { kind: 'constant', count: 2 },
+  { kind: 'constant', count: 1, blended: true },
 ];
-const shared = [
-  [2, width, 3],
-  [3, width],
-  [width, 1],
+const specs = moeSpecs({ width, experts: groups, shared: { hidden: 3, gated: true } });
+const names = [
+  ...[
+    'gate',
+    'experts.0.gateUp',
+    'experts.0.down',
+    'experts.1.up',
+    'experts.1.down',
+    'experts.4.value',
+    'experts.5.value',
+    'experts.5.mix',
+  ],
+  ...['shared.gateUp', 'shared.down', 'shared.gate'],
 ];
-const inputs = () => [...shapes, ...shared].map((shape, i) => fill(shape, i + 1));
-const config = { numExperts: 8, topK: 3 };
+const inputs = () => [[tokens, width], ...names.map((name) => specs[name].shape)].map((shape, i) => fill(shape, i + 1));
+const selector = tokenChoice(3);
 const loss = (output: tf.Tensor) => tf.sum(tf.mul(output, fill(output.shape, 42))) as tf.Scalar;
 
 const ours =
-  (options: Parameters<typeof moe>[3]) =>
-  (...xs: tf.Tensor[]): tf.Scalar => {
-    const [x, gate, gateUp, down, up, wide, constants, blended, mix, sharedGateUp, sharedDown, sharedGate] = xs as [
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-      tf.Tensor,
-    ];
-    const experts: ExpertGroup[] = [
-      { gateUp, down },
-      { kind: 'gelu', up, down: wide },
-      { kind: 'zero', count: 1 },
-      { kind: 'copy', count: 1 },
-      { kind: 'constant', value: constants },
-      { kind: 'constant', value: blended, mix },
-    ];
-    return loss(moe(x, { gate, experts, shared: { gateUp: sharedGateUp, down: sharedDown, gate: sharedGate } }, config, options).output);
-  };
+  (options: MoeOptions) =>
+  (...[x, ...weights]: tf.Tensor[]): tf.Scalar =>
+    loss(moe(x, Object.fromEntries(names.map((name, i) => [name, weights[i]])), { ...options, experts: groups }).output);
 const oracle =
   (choose: (x: tf.Tensor, gate: tf.Tensor) => RoutingPlan) =>
   (...xs: tf.Tensor[]): tf.Scalar => {
@@ -110,11 +79,11 @@ test.each(['cpu', 'wasm', 'tensorflow'])('different experts behind one plan equa
       const { value, grads } = tf.valueAndGrads(f)(inputs());
       return [value, ...grads].map((t) => t.dataSync() as Float32Array);
     });
-  const dispatched = [padded, dense, capacity({ perExpert: tokens }), auto()].map((dispatcher) => ({ dispatcher }));
-  const variants: MoeOptions[] = [{}, ...dispatched, { selector: expertChoice({ expertsPerToken: 2 }) }];
+  const dispatched = [padded, dense, capacity({ perExpert: tokens }), auto()].map((dispatcher) => ({ selector, dispatcher }));
+  const variants: MoeOptions[] = [{ selector }, ...dispatched, { selector: expertChoice(2) }];
   for (const options of variants) {
     await tf.setBackend('cpu');
-    const wanted = evaluate(oracle((x, gate) => route(x, linearScorer(gate), config, options)));
+    const wanted = evaluate(oracle((x, gate) => route(x, linearScorer(gate), options)));
     await tf.setBackend(backend);
     const actual = evaluate(ours(options));
     actual.forEach((values, i) => {
@@ -125,10 +94,13 @@ test.each(['cpu', 'wasm', 'tensorflow'])('different experts behind one plan equa
   }
 });
 
-test('groups of another number of experts are refused', async () => {
+test('the specs name what the layer reads, and another number of experts or a missing weight is refused', async () => {
   await tf.setBackend('cpu');
+  expect(Object.keys(specs).sort()).toEqual([...names].sort());
   const x = fill([tokens, width], 1);
   const experts: ExpertGroup[] = [{ kind: 'zero', count: 3 }];
-  expect(() => moe(x, { gate: fill([width, 8], 2), experts }, config)).toThrow(/8 experts together.*3/);
-  expect(() => moe(x, { experts }, config)).toThrow(/weight gate or a scorer/);
+  expect(() => moe(x, { gate: fill([width, 8], 2) }, { selector, experts })).toThrow(/8 experts together.*3/);
+  expect(() => moe(x, {}, { selector, experts })).toThrow(MissingWeightError);
+  expect(() => moe(x, { gate: fill([width, 8], 2) }, { selector })).toThrow(/weight experts.down is missing/);
+  expect(() => moeSpecs({ width, experts: { count: 2, hidden: 0 } })).toThrow(/experts.hidden: expected a positive integer/);
 });

@@ -8,18 +8,16 @@ import type { RoutingPlan } from '../plan.js';
 import type { FeedForwardExperts } from './feed-forward.js';
 import { type RoutedExpertsOptions, routedExperts } from './routed-experts.js';
 
-/** Some of the experts; groups are numbered one after another. */
-export type ExpertGroup =
+/** The weights of some of the experts. */
+export type GroupWeights =
   | FeedForwardExperts
-  /** Give nothing. */
   | { kind: 'zero'; count: number }
-  /** Give their input. */
   | { kind: 'copy'; count: number }
-  /** Give a learnable vector each, `[n, D]`; with `mix` `[D, 2 n]` a blend `a x + b value` with `[a, b] = softmax(x mix_e)`, as MoE++. */
+  /** `value` `[n, D]`; `mix` `[D, 2 n]` makes it a blend with the input. */
   | { kind: 'constant'; value: tf.Tensor; mix?: tf.Tensor };
 
 /** Number of experts in a group. */
-export function expertCount(group: ExpertGroup): number {
+function expertCount(group: GroupWeights): number {
   switch (group.kind) {
     case 'zero':
     case 'copy':
@@ -40,7 +38,7 @@ export function expertCount(group: ExpertGroup): number {
 export function groupedExperts(
   x: tf.Tensor,
   plan: RoutingPlan,
-  groups: readonly ExpertGroup[],
+  groups: readonly GroupWeights[],
   options: RoutedExpertsOptions = {},
 ): { output: tf.Tensor; dropped?: tf.Scalar } {
   const total = groups.reduce((sum, group) => sum + expertCount(group), 0);
@@ -86,7 +84,7 @@ function perExpert({ indices, weights, numExperts }: Pick<RoutingPlan, 'indices'
   );
 }
 
-function cheapExperts(x: tf.Tensor, weights: tf.Tensor, group: Extract<ExpertGroup, { kind: 'copy' | 'constant' }>): tf.Tensor {
+function cheapExperts(x: tf.Tensor, weights: tf.Tensor, group: Extract<GroupWeights, { kind: 'copy' | 'constant' }>): tf.Tensor {
   if (group.kind === 'copy') return tf.mul(x, tf.sum(weights, 1, true));
   const { value, mix } = group;
   const [count, width] = value.shape as [number, number];

@@ -53,8 +53,7 @@ export function routedExperts(
   const { modulation, dispatcher = tf.getBackend() === 'webgpu' ? dense : slices } = options;
 
   const math = products(weights.up, options.precision);
-  const rowMultiple = math.low ? multipleOf(indices.size / numExperts) : 1;
-  const shape = { width, hidden: weights.down.shape[1]!, kind: experts.kind ?? 'swiglu', rowMultiple } as const;
+  const shape = { width, hidden: weights.down.shape[1]!, kind: experts.kind ?? 'swiglu', bf16: math.low } as const;
   // Booleans and words in a grouping are no tensors, which tidy does not mind.
   const grouping = tf.tidy(() => dispatcher({ ...plan, weights: stopGradient(plan.weights) }, shape) as never) as Grouping;
   const rows = rowsOf(grouping, tokens, indices.shape[1]!);
@@ -66,12 +65,6 @@ export function routedExperts(
   const output = combine(results, plan.weights, rows);
   return { output, ...(grouping.dropped && { dropped: grouping.dropped }) };
 }
-
-/**
- * What the rows of an expert in bfloat16 should be a multiple of, for `load` rows on average: oneDNN generates code for every size of such
- * a product that it has not met (0.2 to 0.7 ms), and keeps 1,024 of them. With a 64th of the load few sizes occur, at 1.6 % more rows.
- */
-const multipleOf = (load: number): number => 2 ** Math.max(0, Math.floor(Math.log2(load / 64)));
 
 /** `x * factor + shift` for equal shapes, without the reshapes of tfjs' gradients, which would fix the number of rows. */
 function scaleAndShift(x: tf.Tensor, factor: tf.Tensor, shift?: tf.Tensor): tf.Tensor {

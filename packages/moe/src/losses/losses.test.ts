@@ -2,27 +2,13 @@
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import {
-  balanceLoss,
-  expertChoice,
-  globalBalanceLoss,
-  importanceLoss,
-  type LossTerm,
-  linearScorer,
-  loadLoss,
-  route,
-  routerSimilarityLoss,
-  routerZLoss,
-  sequenceBalanceLoss,
-} from '../index.js';
+import { fill } from '../../../../testing/fill.js';
+import { balanceLoss, type LossTerm, linearScorer, route, tokenChoice } from '../index.js';
+import { expertChoice } from '../select/index.js';
+import { globalBalanceLoss, importanceLoss, loadLoss, routerSimilarityLoss, routerZLoss, sequenceBalanceLoss } from './index.js';
 
 const [tokens, width, numExperts] = [12, 5, 4];
-const fill = (shape: number[], salt: number) =>
-  tf.tensor(
-    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
-    shape,
-  );
-const config = { numExperts, topK: 2 };
+const config = { selector: tokenChoice(2) };
 const noise = () => tf.mul(fill([tokens, numExperts], 5), 0.3);
 const terms: Record<string, () => LossTerm> = {
   balance: () => balanceLoss,
@@ -34,7 +20,7 @@ const terms: Record<string, () => LossTerm> = {
   similarity: () => routerSimilarityLoss,
 };
 const value = (term: LossTerm, x: tf.Tensor, gate: tf.Tensor, noisy: boolean): tf.Scalar =>
-  term(route(x, linearScorer(gate), config, noisy ? { noise: { gate: noise() } } : {}));
+  term(route(x, linearScorer(gate), { ...config, ...(noisy && { noise: { gate: noise() } }) }));
 
 beforeAll(async () => void (await useTensorFlow()));
 
@@ -108,7 +94,7 @@ test('closed forms for an even router, and for one that is certain', () => {
   tf.setBackend('cpu');
   tf.tidy(() => {
     const of = (term: LossTerm, gate: tf.Tensor) =>
-      term(route(tf.ones([tokens, 2]), linearScorer(gate), { numExperts, topK: 1 })).dataSync()[0];
+      term(route(tf.ones([tokens, 2]), linearScorer(gate), { selector: tokenChoice(1) })).dataSync()[0];
     const [even, certain] = [
       tf.zeros([2, numExperts]),
       tf.tensor2d([
@@ -123,7 +109,7 @@ test('closed forms for an even router, and for one that is certain', () => {
     expect(of(importanceLoss, certain)).toBeCloseTo(numExperts - 1, 4);
     expect(of(balanceLoss, certain)).toBeCloseTo(numExperts, 4);
     expect(of(routerSimilarityLoss, certain)).toBeCloseTo(numExperts, 4);
-    const everywhere = route(tf.ones([tokens, 2]), linearScorer(even), config, { selector: expertChoice({ expertsPerToken: numExperts }) });
+    const everywhere = route(tf.ones([tokens, 2]), linearScorer(even), { selector: expertChoice(numExperts) });
     expect(routerSimilarityLoss(everywhere).dataSync()[0]).toBeCloseTo(1, 5);
   });
 });

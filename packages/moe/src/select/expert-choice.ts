@@ -5,8 +5,6 @@ import { maskedSelection, topMask } from './mask.js';
 import type { Selector } from './selector.js';
 
 export interface CompetitionOptions {
-  /** Mean number of experts per token, as `topK` is for token choice; the load follows from it. */
-  expertsPerToken: number;
   /** Sequences of equal length in the batch among whose tokens the choice is made, each alone (default 1: over the whole batch). */
   sequences?: number;
 }
@@ -15,14 +13,16 @@ export interface CompetitionOptions {
  * Each expert takes its best tokens (Zhou et al. 2022, arXiv 2202.09368): `expertsPerToken * tokens / numExperts` of each sequence
  * (EC-DiT, arXiv 2410.02098), or of the whole batch (DiffMoE's training, arXiv 2503.14487).
  *
- * The choice sees other tokens, so with groups over the batch a sample depends on its neighbours; sample with `threshold` then.
- * @throws ArgumentError if the options do not fit the tokens
+ * The choice sees other tokens, so over the batch a sample depends on its neighbours; sample with `threshold` then.
+ *
+ * @param expertsPerToken mean number of experts per token, from which the load follows
+ * @throws ArgumentError when it chooses, if the numbers do not fit the tokens
  */
 export const expertChoice =
-  (options: CompetitionOptions): Selector =>
+  (expertsPerToken: number, options: CompetitionOptions = {}): Selector =>
   ({ scores, numExperts }) => {
-    const { sequences, length } = groupsOf('expertChoice', scores, options);
-    const perExpert = atLeastOne((options.expertsPerToken * length) / numExperts);
+    const { sequences, length } = groupsOf('expertChoice', scores, expertsPerToken, options);
+    const perExpert = atLeastOne((expertsPerToken * length) / numExperts);
     const byExpert = tf.transpose(tf.reshape(stopGradient(scores), [sequences, length, numExperts]), [0, 2, 1]);
     const mask = topMask(tf.reshape(byExpert, [sequences * numExperts, length]), perExpert);
     const byToken = tf.transpose(tf.reshape(mask, [sequences, numExperts, length]), [0, 2, 1]);
@@ -32,20 +32,22 @@ export const expertChoice =
 /**
  * The best `expertsPerToken * tokens` of all pairs of token and expert (Expert Race, arXiv 2503.16057): both the tokens of an expert
  * and the experts of a token vary. As there, identity scores keep tokens comparable.
- * @throws ArgumentError if the options do not fit the tokens
+ *
+ * @param expertsPerToken mean number of experts per token
+ * @throws ArgumentError when it chooses, if the numbers do not fit the tokens
  */
 export const globalTopK =
-  (options: CompetitionOptions): Selector =>
+  (expertsPerToken: number, options: CompetitionOptions = {}): Selector =>
   ({ scores, numExperts }) => {
-    const { sequences, length } = groupsOf('globalTopK', scores, options);
+    const { sequences, length } = groupsOf('globalTopK', scores, expertsPerToken, options);
     const pairs = tf.reshape(stopGradient(scores), [sequences, length * numExperts]);
-    const mask = topMask(pairs, atLeastOne(options.expertsPerToken * length));
+    const mask = topMask(pairs, atLeastOne(expertsPerToken * length));
     return maskedSelection(scores, tf.reshape(mask, scores.shape));
   };
 
 const atLeastOne = (count: number): number => Math.max(1, Math.round(count));
 
-function groupsOf(where: string, scores: tf.Tensor, { expertsPerToken, sequences = 1 }: CompetitionOptions) {
+function groupsOf(where: string, scores: tf.Tensor, expertsPerToken: number, { sequences = 1 }: CompetitionOptions) {
   const [tokens, numExperts] = scores.shape as [number, number];
   if (!(expertsPerToken > 0 && expertsPerToken <= numExperts))
     throw new ArgumentError(`${where}: expertsPerToken`, `more than 0, at most ${numExperts}`, expertsPerToken);

@@ -4,8 +4,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import { type Selector, scoresAt } from './selector.js';
 
 export interface ForcedOptions {
-  /** Expert of each token: int32 `[N]`; -1 leaves the choice to the router. */
-  assignment: tf.Tensor;
   /** The last experts that only forced tokens may use (default 0). */
   reserved?: number;
   /** Weight of a forced expert: 1 (default, as ProMoE's unconditional expert), or its score. */
@@ -17,9 +15,12 @@ export interface ForcedOptions {
  * 2510.24711: tokens of the null class have their own experts).
  *
  * Scores are those over all experts. For softmax over the unreserved ones only, let the scorer give the reserved a logit of -1e9.
+ *
+ * @param assignment expert of each token: int32 `[N]`; -1 leaves the choice to `selector`
+ * @throws ShapeError or ArgumentError when it chooses, if assignment or reserved experts do not fit
  */
 export const forced =
-  ({ assignment, reserved = 0, weight = 'one' }: ForcedOptions, selector: Selector): Selector =>
+  (assignment: tf.Tensor, selector: Selector, { reserved = 0, weight = 'one' }: ForcedOptions = {}): Selector =>
   ({ scores, logits, numExperts }) => {
     const tokens = scores.shape[0];
     if (assignment.shape.join() !== `${tokens}`) throw new ShapeError('forced: assignment', `[${tokens}]`, assignment.shape);

@@ -4,26 +4,26 @@ import * as tf from '@tensorflow/tfjs-core';
 import { type Selector, scoresAt } from './selector.js';
 
 export interface TokenChoiceOptions {
-  /** Experts per token, `1 ... numExperts`. */
-  topK: number;
-  /** Added to the scores for the choice only, never to the weights: `[E]`, see `LoadBias`. */
+  /** Added to the scores for the choice only, never to the weights: `[E]`, see `LoadBias` (default: none). */
   bias?: tf.Tensor;
   /**
    * Choose only among the experts of the best `keep` of `count` equal groups of neighbouring experts; a group's rank is the sum of
-   * its two best scores (DeepSeek-V3, arXiv 2412.19437 section 2.1.2 and its reference code).
+   * its two best scores (DeepSeek-V3, arXiv 2412.19437 section 2.1.2 and its reference code). Default: among all.
    */
   groups?: { count: number; keep: number };
 }
 
 /**
  * The best k experts of each token (Shazeer et al. 2017), best first; equal scores keep the lower expert first.
- * @throws ArgumentError if `topK` or the groups do not fit the number of experts
+ *
+ * @param k experts per token, `1 ... E`; 2 in DiT-MoE
+ * @throws ArgumentError when it chooses, if `k` or the groups do not fit the number of experts
  */
 export const tokenChoice =
-  ({ topK: k, bias, groups }: TokenChoiceOptions): Selector =>
+  (k: number, { bias, groups }: TokenChoiceOptions = {}): Selector =>
   ({ scores, numExperts }) => {
     const available = groups === undefined ? numExperts : checkGroups(groups, numExperts);
-    if (!Number.isInteger(k) || k < 1 || k > available) throw new ArgumentError('route: topK', `1 to ${available}`, k);
+    if (!Number.isInteger(k) || k < 1 || k > available) throw new ArgumentError('tokenChoice: k', `1 to ${available}`, k);
     if (bias === undefined && groups === undefined) {
       const { values, indices } = topK(scores, k);
       return { indices, weights: values, full: true };
@@ -36,8 +36,8 @@ export const tokenChoice =
 
 function checkGroups({ count, keep }: { count: number; keep: number }, numExperts: number): number {
   if (!Number.isInteger(count) || count < 1 || numExperts % count !== 0)
-    throw new ArgumentError('route: groups.count', `a positive divisor of ${numExperts} experts`, count);
-  if (!Number.isInteger(keep) || keep < 1 || keep > count) throw new ArgumentError('route: groups.keep', `1 to ${count}`, keep);
+    throw new ArgumentError('tokenChoice: groups.count', `a positive divisor of ${numExperts} experts`, count);
+  if (!Number.isInteger(keep) || keep < 1 || keep > count) throw new ArgumentError('tokenChoice: groups.keep', `1 to ${count}`, keep);
   return (keep * numExperts) / count;
 }
 

@@ -4,20 +4,17 @@ import { compile, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
-import { heatmap, linearScorer, type Routing, RoutingTelemetry, route, snapshotLines } from '../index.js';
+import { fill } from '../../../../testing/fill.js';
+import { linearScorer, type Routing, route, tokenChoice } from '../index.js';
+import { heatmap, RoutingTelemetry, snapshotLines } from './index.js';
 
 const [layers, numExperts, tokens, batch, width] = [2, 4, 6, 3, 5];
 const config = { layers, numExperts, tokens, timestepBuckets: 5, nullLabel: 9 };
 const timesteps = [0, 420, 999];
 const labels = [9, 2, 9];
-const values = (shape: number[], salt: number) =>
-  tf.tensor(
-    Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => Math.sin(7.13 * (i + 1) + 3.7 * salt)),
-    shape,
-  );
 const plans = (salt: number): Routing[] =>
   Array.from({ length: layers }, (_, l) => ({
-    ...route(values([batch * tokens, width], salt + l), linearScorer(values([width, numExperts], 9 + l)), { numExperts, topK: 2 }),
+    ...route(fill([batch * tokens, width], salt + l), linearScorer(fill([width, numExperts], 9 + l)), { selector: tokenChoice(2) }),
     dropped: tf.scalar(l),
   }));
 const update = (telemetry: RoutingTelemetry, salt: number) =>
@@ -87,17 +84,17 @@ test('a compiled step counts in place', async () => {
   const [eager, compiled] = [new RoutingTelemetry(config), new RoutingTelemetry(config)];
   const step = compile((x: tf.Tensor) => {
     const routing = Array.from({ length: layers }, (_, l) =>
-      route(x, linearScorer(values([width, numExperts], 9 + l)), { numExperts, topK: 2 }),
+      route(x, linearScorer(fill([width, numExperts], 9 + l)), { selector: tokenChoice(2) }),
     );
     compiled.update(routing, { timesteps: tf.tensor1d(timesteps), labels: tf.tensor1d(labels, 'int32') });
     return tf.scalar(0);
   });
   for (const salt of [1, 2, 3]) {
-    const x = values([batch * tokens, width], salt);
+    const x = fill([batch * tokens, width], salt);
     step.runSync(x).dispose();
     tf.tidy(() =>
       eager.update(
-        Array.from({ length: layers }, (_, l) => route(x, linearScorer(values([width, numExperts], 9 + l)), { numExperts, topK: 2 })),
+        Array.from({ length: layers }, (_, l) => route(x, linearScorer(fill([width, numExperts], 9 + l)), { selector: tokenChoice(2) })),
         { timesteps: tf.tensor1d(timesteps), labels: tf.tensor1d(labels, 'int32') },
       ),
     );
@@ -114,10 +111,10 @@ test.each(['cpu', 'wasm', 'tensorflow'])('tokens that are not finite are reporte
   await tf.setBackend(backend);
   const telemetry = new RoutingTelemetry({ layers: 1, numExperts, tokens });
   const load = tf.tidy(() => {
-    const x = values([tokens, width], 1).arraySync() as number[][];
+    const x = fill([tokens, width], 1).arraySync() as number[][];
     x[2][1] = Number.NaN;
     x[4][0] = Number.POSITIVE_INFINITY;
-    const plan = route(tf.tensor2d(x), linearScorer(values([width, numExperts], 9)), { numExperts, topK: 2 });
+    const plan = route(tf.tensor2d(x), linearScorer(fill([width, numExperts], 9)), { selector: tokenChoice(2) });
     telemetry.update([plan]);
     return plan.load.arraySync() as number[];
   });

@@ -5,12 +5,13 @@
 import '@tensorflow/tfjs-backend-wasm';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
+import { numbers } from '../../../../testing/fill.js';
 import { compile } from '../compile.js';
 import { useTensorFlow } from '../node/index.js';
 import { Parameter } from '../parameter.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import * as ops from './index.js';
-import { type Case, cases, evaluate, fill } from './testing/cases.js';
+import { type Case, cases, evaluate } from './testing/cases.js';
 
 const difference = (a: Float32Array, b: Float32Array): number =>
   a.reduce((worst, x, i) => Math.max(worst, Math.abs(x - b[i])), a.length === b.length ? 0 : Number.POSITIVE_INFINITY);
@@ -20,7 +21,7 @@ beforeAll(async () => {
 });
 
 describe.each(Object.entries(cases))('%s', (_, c) => {
-  const inputs = c.shapes.map((shape, i) => fill(shape, i));
+  const inputs = c.shapes.map((shape, i) => numbers(shape, i));
 
   test('gradients equal central differences', () => {
     tf.setBackend('cpu');
@@ -58,7 +59,7 @@ describe.each(Object.entries(cases))('%s', (_, c) => {
 test.each(['wasm', 'tensorflow'])('attention of long sequences on %s agrees with cpu', async (backend) => {
   const shape = [1, 2, 64, 32];
   const c: Case = { shapes: [shape, shape, shape], run: (q, k, v) => ops.attention(q, k, v) };
-  const inputs = c.shapes.map((_, i) => fill(shape, i));
+  const inputs = c.shapes.map((_, i) => numbers(shape, i));
   await tf.setBackend('cpu');
   const expected = evaluate(c, inputs);
   await tf.setBackend(backend);
@@ -74,7 +75,7 @@ describe('attention keeps no probabilities', () => {
   test('for the backward pass', () => {
     tf.setBackend('cpu');
     tf.tidy(() => {
-      const inputs = [0, 1, 2].map((salt) => tf.tensor(fill([batch, heads, length, size], salt), [batch, heads, length, size]));
+      const inputs = [0, 1, 2].map((salt) => tf.tensor(numbers([batch, heads, length, size], salt), [batch, heads, length, size]));
       let kept = 0;
       const grads = tf.grads((q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) => {
         const before = tf.memory().numBytes;
@@ -91,7 +92,7 @@ describe('attention keeps no probabilities', () => {
 
   test('larger than a chunk, forward and backward', async () => {
     tf.setBackend('cpu');
-    const inputs = [0, 1, 2].map((salt) => tf.tensor(fill([batch, heads, length, size], salt), [batch, heads, length, size]));
+    const inputs = [0, 1, 2].map((salt) => tf.tensor(numbers([batch, heads, length, size], salt), [batch, heads, length, size]));
     const largest = async (queriesPerChunk?: number) => {
       const { kernels } = await tf.profile(() =>
         tf.grads((q: tf.Tensor, k: tf.Tensor, v: tf.Tensor) => tf.sum(ops.attention(q, k, v, { queriesPerChunk })))(inputs),
@@ -109,7 +110,7 @@ describe('attention keeps no probabilities', () => {
     const raw = vi.spyOn(backend, 'raw');
     // 1 x 1 x 8200 x 8200 is a little more than the 2^26 that are computed at once.
     tf.tidy(() => {
-      const q = tf.tensor(fill([1, 1, 8200, 1], 0), [1, 1, 8200, 1]);
+      const q = tf.tensor(numbers([1, 1, 8200, 1], 0), [1, 1, 8200, 1]);
       ops.attention(q, q, q);
     });
     const sizes = raw.mock.results.flatMap(({ value }) => (value as tf.Tensor[]).map((x) => x.size));
@@ -183,7 +184,7 @@ describe('on the TensorFlow runtime', () => {
     ],
   ];
   test.each(bf16Cases)('%s in bf16 is near float32, with float32 gradients', (_, c) => {
-    const inputs = c.shapes.map((shape, i) => fill(shape, i));
+    const inputs = c.shapes.map((shape, i) => numbers(shape, i));
     tf.setBackend('cpu');
     const expected = evaluate(c, inputs);
     tf.setBackend('tensorflow');

@@ -1,5 +1,6 @@
 /** Every differentiable op with inputs, for comparisons with differences and between backends. */
 import * as tf from '@tensorflow/tfjs-core';
+import { numbers } from '../../../../../testing/fill.js';
 import * as ops from '../index.js';
 
 /** One op, or one way to use it. */
@@ -141,10 +142,6 @@ export const cases: Record<string, Case> = {
   unpatchify: { shapes: [[2, 6, 12]], run: (x) => ops.unpatchify(x, 2, 3, [2, 3]) },
 };
 
-/** A fixed irregular sequence in (-1, 1). */
-export const fill = (shape: number[], salt: number): Float32Array =>
-  Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt) * 0.9);
-
 /** What a case gives. */
 export interface Outcome {
   value: number;
@@ -160,7 +157,7 @@ function tensorsOf(c: Case, inputs: readonly Float32Array[]): tf.Tensor[] {
     const { value, grads } = tf.valueAndGrads((...xs: tf.Tensor[]) => {
       const y = c.run(...xs);
       output = tf.keep(tf.clone(y));
-      return tf.sum(tf.mul(y, tf.tensor(fill(y.shape, 99), y.shape)));
+      return tf.sum(tf.mul(y, tf.tensor(numbers(y.shape, 99), y.shape)));
     })(tensors);
     return [value, output!, ...grads];
   });

@@ -1,16 +1,7 @@
-/** Comparisons for tests, and gradients by central differences. */
+/** Gradients by central differences, for tests. */
 import * as tf from '@tensorflow/tfjs-core';
 import { expect } from 'vitest';
-import { fill } from './fill.js';
-
-/** Expects no difference above `tolerance` of the largest value wanted (at least 1). */
-export function expectClose(actual: tf.Tensor, wanted: tf.Tensor, tolerance = 1e-6): void {
-  expect(actual.shape).toEqual(wanted.shape);
-  const [a, w] = [actual, wanted].map((x) => x.dataSync() as Float32Array) as [Float32Array, Float32Array];
-  const scale = w.reduce((most, v) => Math.max(most, Math.abs(v)), 1);
-  const worst = a.reduce((most, v, i) => Math.max(most, Math.abs(v - w[i])), 0);
-  expect(worst / scale).toBeLessThan(tolerance);
-}
+import { fill } from '../../../../testing/fill.js';
 
 /**
  * Expects the gradients of `sum(f(...inputs) * fixed values)` to equal central differences, in a few entries of every input.

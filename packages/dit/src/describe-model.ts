@@ -47,7 +47,7 @@ const MAX_PROBABILITIES = 2 ** 26;
  * Parameters, multiply-accumulates and memory of a model.
  * @throws ArgumentError if the configuration is inconsistent
  */
-export function describe(config: DitConfig, options: DescribeOptions = {}): ModelDescription {
+export function describeModel(config: DitConfig, options: DescribeOptions = {}): ModelDescription {
   const { batch = 1, emaRates = 1, recompute = false } = options;
   const { tokens } = ditSizes(config);
   const counts = { total: countWeights(config), active: countWeights(config, true) };

@@ -1,8 +1,8 @@
 /** Recording where tokens went, to replay it later or in another framework. */
 import * as tf from '@tensorflow/tfjs-core';
-import type { RoutingPlan } from './plan.js';
-import { replay } from './select/replay.js';
-import type { Selector } from './select/selector.js';
+import type { RoutingPlan } from '../plan.js';
+import { replay } from './replay.js';
+import type { Selector } from './selector.js';
 
 /** The choices of one pass through a model; a plain object that JSON keeps. */
 export interface RoutingRecord {

@@ -1,8 +1,0 @@
-import * as tf from '@tensorflow/tfjs-core';
-
-/** Fixed values in [-1, 1] without a pattern; `salt` tells tensors apart. */
-export const fill = (shape: readonly number[], salt: number): tf.Tensor =>
-  tf.tensor(
-    Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt)),
-    [...shape],
-  );
