@@ -8,9 +8,14 @@ import { newRecord } from '../training/run-record.js';
 import type { TrainingState } from '../training/state.js';
 
 const [run] = process.argv.slice(2) as [string];
-const writer = new CheckpointWriter(run, { keep: 2 }, (error) => {
-  throw error;
-});
+const writer = new CheckpointWriter(
+  run,
+  { keep: 2 },
+  (error) => {
+    throw error;
+  },
+  console.log,
+);
 const parameter = Parameter.create('w', () => tf.zeros([500_000]));
 const state = { files: { weights: { w: parameter }, ema: { w: parameter } }, emaDecayOf() {} } as unknown as TrainingState;
 console.log('saving');

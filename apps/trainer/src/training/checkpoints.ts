@@ -12,6 +12,7 @@ import { type Parameter, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import {
   checkFiles,
   createFolderAtomically,
+  DamagedCheckpointError,
   MANIFEST,
   readManifest,
   SafetensorsFile,
@@ -25,6 +26,7 @@ import {
 } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError } from '../errors.js';
+import { deleteOld, listCheckpoints, moveAside, type Retention } from './retention.js';
 import type { RunRecord } from './run-record.js';
 import type { TrainingState } from './state.js';
 
@@ -77,13 +79,14 @@ export class CheckpointWriter {
   private failures = 0;
 
   /**
-   * @param options `keep`: newest checkpoints kept; those of steps divisible by `milestoneEvery` are always kept
    * @param onError receives the error of a save that failed, and how many have failed in a row
+   * @param warn told of damaged checkpoints
    */
   constructor(
     private readonly run: string,
-    private readonly options: { keep: number; milestoneEvery?: number | undefined },
+    private readonly options: Retention,
     private readonly onError: (error: unknown, failures: number) => void,
+    private readonly warn: (message: string) => void,
   ) {}
 
   /** Copies the state, then returns; it is written in the background. A save that is still under way is waited for first. */
@@ -126,43 +129,14 @@ export class CheckpointWriter {
       }
       const manifest = { format: 2 as const, record, data, files: written };
       await writeFileAtomically(path.join(folder, MANIFEST), `${JSON.stringify(sealManifest(manifest), null, 2)}\n`);
-      // One of this step may be there from before: damaged, or of another course after a roll-back.
-      await removeFolder(target);
+      if ((await fs.lstat(target).catch(() => undefined)) !== undefined)
+        await moveAside(target, 'The run has come to its step again.', this.warn);
     });
-    await this.deleteOld();
+    // What was saved is saved.
+    await deleteOld(this.run, target, this.options, verifyCheckpoint, this.warn).catch((error: Error) =>
+      this.warn(`WARNING: old checkpoints could not be deleted: ${error.message}`),
+    );
   }
-
-  private async deleteOld(): Promise<void> {
-    const { keep, milestoneEvery } = this.options;
-    for (const old of (await listCheckpoints(this.run)).slice(keep))
-      if (milestoneEvery === undefined || stepOf(old) % milestoneEvery !== 0) await removeFolder(old);
-  }
-}
-
-/** Deletes a folder so that it is never seen half deleted under its name. */
-async function removeFolder(folder: string): Promise<void> {
-  const doomed = path.join(path.dirname(folder), `${TEMPORARY_PREFIX}${path.basename(folder)}-old`);
-  await fs.rm(doomed, { recursive: true, force: true });
-  try {
-    await fs.rename(folder, doomed);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return;
-    throw error;
-  }
-  await fs.rm(doomed, { recursive: true, force: true });
-}
-
-const stepOf = (folder: string): number => Number(/\d+$/.exec(folder)![0]);
-
-/** Checkpoint folders of a run, newest first. */
-export async function listCheckpoints(run: string): Promise<string[]> {
-  const root = path.join(run, 'checkpoints');
-  const names = await fs.readdir(root).catch(() => [] as string[]);
-  return names
-    .filter((name) => /^step-\d+$/.test(name))
-    .sort()
-    .reverse()
-    .map((name) => path.join(root, name));
 }
 
 /** Deletes what a process that died while saving left behind. */
@@ -186,20 +160,23 @@ export async function verifyCheckpoint(folder: string): Promise<Manifest> {
 }
 
 /**
- * Restores the newest checkpoint that is whole; damaged ones are reported and passed over.
+ * Restores the newest checkpoint that is whole; damaged ones before it are moved aside.
  * @returns its manifest, or undefined if the run has none
  * @throws CheckpointError if all are damaged or a tensor does not fit the model
  */
 export async function restoreLatest(run: string, state: TrainingState, warn: (message: string) => void): Promise<Manifest | undefined> {
   const folders = await listCheckpoints(run);
+  const damaged: { folder: string; reason: string }[] = [];
   for (const folder of folders) {
     let manifest: Manifest;
     try {
       manifest = await verifyCheckpoint(folder);
     } catch (error) {
-      warn(`WARNING: the checkpoint ${folder} cannot be used (${(error as Error).message}) Trying the one before it.`);
+      if (!DamagedCheckpointError.isInstance(error)) throw error;
+      damaged.push({ folder, reason: error.message });
       continue;
     }
+    for (const { folder, reason } of damaged) await moveAside(folder, reason, warn);
     for (const [name, parameters] of Object.entries(state.files)) {
       const file = `${name}.safetensors`;
       // Checkpoints of before there were counters: they start anew.
@@ -209,7 +186,9 @@ export async function restoreLatest(run: string, state: TrainingState, warn: (me
     return manifest;
   }
   if (folders.length > 0)
-    throw new CheckpointError(`No checkpoint in ${path.join(run, 'checkpoints')} is whole. Start anew in another folder.`);
+    throw new CheckpointError(
+      `No checkpoint in ${path.join(run, 'checkpoints')} is whole; the newest: ${damaged[0].reason} Start anew in another folder.`,
+    );
   return undefined;
 }
 

@@ -19,7 +19,8 @@ import {
   writeImages,
 } from '../testing/tiny-run.js';
 import { BatchMaker } from './batches.js';
-import { listCheckpoints, sweepTemporaries, verifyCheckpoint } from './checkpoints.js';
+import { sweepTemporaries, verifyCheckpoint } from './checkpoints.js';
+import { listCheckpoints } from './retention.js';
 
 const { root, images, newRun } = makeRoot();
 const config = (...overrides: string[]): TrainConfig => tinyConfig(images, ...overrides);
@@ -127,6 +128,7 @@ describe('a checkpoint', () => {
     ['with one bit flipped', (f) => flip(path.join(f, 'weights.safetensors')), /sha256/],
     ['with a flipped bit in the manifest', (f) => flip(path.join(f, 'manifest.json'), 120), /manifest\.json/],
     ['without a manifest', (f) => fs.rmSync(path.join(f, 'manifest.json')), /manifest\.json cannot be read/],
+    ['whose manifest is null', (f) => fs.writeFileSync(path.join(f, 'manifest.json'), 'null'), /is no manifest/],
     ['without a file', (f) => fs.rmSync(path.join(f, 'optimizer.safetensors')), /is missing/],
     [
       'with two files swapped',
@@ -155,7 +157,9 @@ describe('a checkpoint', () => {
       damage(checkpointFolder(out, 4));
       fs.mkdirSync(path.join(out, 'checkpoints', '.tmp-step-00000009'));
       const { messages } = await runTiny(config('steps=5'), out, { resume: true });
-      expect(messages.join('\n'), name).toMatch(/WARNING: the checkpoint .*step-00000004 cannot be used/);
+      expect(messages.join('\n'), name).toMatch(
+        /WARNING: the checkpoint .*step-00000004 cannot be used .*moved to .*damaged-step-00000004/,
+      );
       expect(messages.join('\n'), name).toMatch(message);
       expect(messages, name).toContain('resumed at step 2');
       expect(fs.readdirSync(path.join(out, 'checkpoints')).filter((n) => n.startsWith('.tmp'))).toEqual([]);
@@ -165,6 +169,53 @@ describe('a checkpoint', () => {
         ...{ code: 'E_CHECKPOINT', message: expect.stringMatching(/No checkpoint .* is whole/) },
       });
     }
+  });
+
+  const stepsIn = (out: string) => fs.readdirSync(path.join(out, 'checkpoints')).sort();
+
+  test.each([
+    [
+      'fewer are kept than before',
+      ['checkpoints.keep=2', 'checkpoints.every=1', 'steps=7'],
+      [4, 5],
+      ['damaged-step-00000004', 'damaged-step-00000005', 'step-00000006', 'step-00000007'],
+    ],
+    [
+      'another milestone',
+      ['checkpoints={keep: 3, every: 1, milestoneEvery: 2}', 'steps=6'],
+      [5],
+      ['damaged-step-00000005', 'step-00000002', 'step-00000004', 'step-00000005', 'step-00000006'],
+    ],
+  ])('that is damaged does not count among those kept: %s', async (_, overrides, damaged, left) => {
+    const out = newRun();
+    await runTiny(config('steps=5', 'checkpoints={every: 1, keep: 4}'), out);
+    for (const step of damaged) flip(path.join(checkpointFolder(out, step), 'weights.safetensors'));
+    await runTiny(config(...overrides), out, { resume: true });
+    expect(stepsIn(out)).toEqual(left);
+    const last = Number(/\d+/.exec(overrides.at(-1)!)![0]);
+    await runTiny(config(...overrides.slice(0, -1), `steps=${last + 1}`), out, { resume: true });
+  });
+
+  test('that is interrupted right after damaged ones were passed over is there', async () => {
+    const out = newRun();
+    await runTiny(config('steps=5', 'checkpoints={every: 1, keep: 4}'), out);
+    for (const step of [4, 5]) flip(path.join(checkpointFolder(out, step), 'ema.safetensors'));
+    const stop = new AbortController();
+    const { step, interrupted } = await runTiny(config('steps=100', 'checkpoints={every: 50, milestoneEvery: 10}'), out, {
+      ...{ resume: true, signal: stop.signal, onStep: () => stop.abort() },
+    });
+    expect([step, interrupted]).toEqual([4, true]);
+    expect(stepsIn(out)).toEqual(['damaged-step-00000004', 'damaged-step-00000005', 'step-00000003', 'step-00000004']);
+  });
+
+  test('without a configuration beside it is not started over; resumed, its tensors are compared', async () => {
+    const out = newRun();
+    await runTiny(config(), out);
+    fs.rmSync(path.join(out, 'config.json'));
+    await expect(runTiny(config(), out)).rejects.toMatchObject({ message: expect.stringMatching(/holds checkpoints .*--resume/) });
+    const { messages } = await runTiny(config('steps=5'), out, { resume: true });
+    expect(messages.join('\n')).toMatch(/WARNING: .*config\.json is missing/);
+    expect(messages).toContain('resumed at step 4');
   });
 
   test('old ones go, milestones stay', async () => {

@@ -2,7 +2,8 @@
 import path from 'node:path';
 import { OutputError } from '@dit-moe/kit';
 import { asWriteError } from '@dit-moe/tensor-ops/io/node';
-import { CheckpointWriter, listCheckpoints, restoreLatest } from '../checkpoints.js';
+import { CheckpointWriter, restoreLatest } from '../checkpoints.js';
+import { listCheckpoints } from '../retention.js';
 import type { Run } from '../run.js';
 import type { RunRecord } from '../run-record.js';
 import type { Listener } from './listener.js';
@@ -14,7 +15,12 @@ export class Saving {
   private failed: { error: unknown; reason: string; failures: number } | undefined;
 
   constructor(private readonly run: Run) {
-    this.writer = new CheckpointWriter(run.out, run.config.checkpoints, (error, failures) => this.onFailure(error, failures));
+    this.writer = new CheckpointWriter(
+      run.out,
+      run.config.checkpoints,
+      (error, failures) => this.onFailure(error, failures),
+      (message) => run.progress.log(message),
+    );
   }
 
   /** Saves every so often; ends the run after too many failures, which come in while it goes on. */
