@@ -5,8 +5,9 @@ import { openModel } from '@dit-moe/dit/node';
 import type { Checkpoint } from '@dit-moe/tensor-ops/io';
 import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import { exitCodes } from '../errors.js';
-import { listCheckpoints, type Manifest, verifyCheckpoint } from '../training/checkpoints.js';
+import { type Manifest, verifyCheckpoint } from '../training/checkpoints.js';
 import { readMetrics } from '../training/metrics-log.js';
+import { listCheckpoints } from '../training/retention.js';
 import type { LayerRouting } from '../training/routing.js';
 
 export interface InspectFlags {

@@ -1,10 +1,11 @@
 /** The run folder: made, locked, and checked against the configuration that it was made with. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { fileSystemReason, type Lock, makeFolder, takeLock, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { parseConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import { CheckpointError, OutputError } from '../errors.js';
-import { lockRun } from './lock.js';
+import { listCheckpoints } from '../training/retention.js';
 
 /** Settings that a run keeps for life: with others the checkpoint does not fit, or the samples of the rest would repeat or be missed. */
 const fixed = (config: TrainConfig) => ({
@@ -20,29 +21,61 @@ const fixed = (config: TrainConfig) => ({
 
 /**
  * Makes and locks the folder, and writes `config.json`.
- * @returns the function that unlocks it
- * @throws OutputError if the folder cannot be used or holds a run that is not to be resumed
+ * @param warn told what could not be compared
+ * @returns the lock
+ * @throws LockError if another process uses the folder
+ * @throws OutputError if it holds a run that is not to be resumed
+ * @throws WriteError if it cannot be used
  * @throws CheckpointError naming the settings in which a resumed run differs
  */
-export async function openRunFolder(out: string, config: TrainConfig, resume: boolean): Promise<() => Promise<void>> {
+export async function openRunFolder(out: string, config: TrainConfig, resume: boolean, warn: (message: string) => void): Promise<Lock> {
   await makeFolder(out);
-  const unlock = await lockRun(out);
+  const lock = await takeLock(path.join(out, 'run.lock'), `The run folder ${out}`);
   try {
-    const file = path.join(out, 'config.json');
-    const text = await fs.readFile(file, 'utf8').catch(() => undefined);
-    if (text !== undefined && !resume) throw new OutputError(`${out} holds a run already. Go on with --resume, or choose another --out.`);
-    if (text !== undefined) {
-      const differences = differingKeys(fixed(JSON.parse(text) as TrainConfig), fixed(config));
-      if (differences.length > 0)
-        throw new CheckpointError(
-          `The configuration differs from ${file}:\n${differences.join('\n')}\nResume with the same, or choose another --out.`,
-        );
-    }
-    await writeFileAtomically(file, `${JSON.stringify(config, null, 2)}\n`);
-    return unlock;
+    await checkRunFolder(out, config, resume, warn);
+    await writeFileAtomically(path.join(out, 'config.json'), `${JSON.stringify(config, null, 2)}\n`);
+    return lock;
   } catch (error) {
-    await unlock();
+    await lock.release();
     throw error;
+  }
+}
+
+/** Whether a run may start or go on in a folder, which need not be there; nothing is written. */
+export async function checkRunFolder(out: string, config: TrainConfig, resume: boolean, warn: (message: string) => void): Promise<void> {
+  const file = path.join(out, 'config.json');
+  const before = await readConfig(file);
+  const [newest] = await listCheckpoints(out);
+  if (!resume) {
+    if (before !== undefined) throw new OutputError(`${out} holds a run already. Go on with --resume, or choose another --out.`);
+    if (newest !== undefined)
+      throw new OutputError(
+        `${out} holds checkpoints of a run without its configuration. Go on with --resume and the settings of that run, or choose another --out.`,
+      );
+  } else if (before !== undefined) {
+    const differences = differingKeys(fixed(before), fixed(config));
+    if (differences.length > 0)
+      throw new CheckpointError(
+        `The configuration differs from ${file}:\n${differences.join('\n')}\nResume with the same, or choose another --out.`,
+      );
+  } else if (newest !== undefined)
+    warn(`WARNING: ${file} is missing: that batch size, seed and the like are those of the run is not checked.`);
+}
+
+/**
+ * The configuration that a run was made with; undefined if there is none.
+ * @throws CheckpointError if it is damaged
+ */
+async function readConfig(file: string): Promise<TrainConfig | undefined> {
+  try {
+    return parseConfig(JSON.parse(await fs.readFile(file, 'utf8')), file);
+  } catch (cause) {
+    if (['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '')) return undefined;
+    throw new CheckpointError(`${file} is damaged: ${fileSystemReason(cause)?.reason ?? (cause as Error).message}`, {
+      hint: 'Put the configuration of the run back, or choose another --out.',
+      where: file,
+      cause,
+    });
   }
 }
 

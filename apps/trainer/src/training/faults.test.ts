@@ -1,6 +1,5 @@
 /** Faults, each caused: what is on disk stays usable, and a run that goes on equals one without the fault. */
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
@@ -158,7 +157,7 @@ describe('a checkpoint', () => {
       fs.mkdirSync(path.join(out, 'checkpoints', '.tmp-step-00000009'));
       const { messages } = await runTiny(config('steps=5'), out, { resume: true });
       expect(messages.join('\n'), name).toMatch(
-        /WARNING: the checkpoint .*step-00000004 cannot be used .*moved to .*damaged-step-00000004/,
+        /WARNING: the checkpoint .*step-00000004 cannot be used .*moved to .*damaged-step-00000004/s,
       );
       expect(messages.join('\n'), name).toMatch(message);
       expect(messages, name).toContain('resumed at step 2');
@@ -410,22 +409,55 @@ describe('a run', () => {
     await runTiny(config('steps=5', 'optimizer.learningRate=1e-5'), out, { resume: true }).catch(() => {});
   });
 
-  test('in a folder that is in use is refused; a dead lock is taken over', async () => {
+  test('in a folder that is in use is refused; the lock that a killed one has left is taken over', { timeout: 60_000 }, async () => {
+    const out = newRun();
+    const first = startCli(trainArgs(out, 'steps=1000000', 'checkpoints.every=1'));
+    await first.seen('step 1/');
+    await expect(runTiny(config(), out, { resume: true })).rejects.toMatchObject({
+      ...{ code: 'E_LOCKED', message: expect.stringMatching(`in use by process ${first.child.pid} on `) },
+    });
+    // Stopped and not heard of for an hour, it still is there.
+    first.child.kill('SIGSTOP');
+    const hourAgo = Date.now() / 1000 - 3600;
+    fs.utimesSync(path.join(out, 'run.lock'), hourAgo, hourAgo);
+    await expect(runTiny(config(), out, { resume: true })).rejects.toMatchObject({ code: 'E_LOCKED' });
+    first.child.kill('SIGKILL');
+    await first.ended;
+    const steps = Number(/\d+$/.exec((await listCheckpoints(out))[0] ?? '0')![0]) + 1;
+    expect((await runTiny(config(`steps=${steps}`, 'checkpoints.every=1'), out, { resume: true })).step).toBe(steps);
+  });
+
+  test.each([['null'], ['{}'], ['{"steps": 4'], ['[]']])('whose configuration is %s is refused with a sentence', async (content) => {
     const out = newRun();
     fs.mkdirSync(out);
-    const lock = (holder: object) =>
-      fs.writeFileSync(
-        path.join(out, 'run.lock'),
-        JSON.stringify({ since: 'now', host: os.hostname(), pid: process.pid, seen: Date.now(), ...holder }),
-      );
-    lock({});
-    await expect(runTiny(config(), out)).rejects.toMatchObject({ code: 'E_OUTPUT', message: expect.stringMatching(/in use by process/) });
-    lock({ host: 'elsewhere', pid: 1 });
-    await expect(runTiny(config(), out)).rejects.toThrow(/in use by process 1 on elsewhere/);
-    lock({ host: 'elsewhere', pid: 1, seen: Date.now() - 3_600_000 });
-    expect((await runTiny(config('steps=1'), out)).step).toBe(1);
-    lock({ pid: 2 ** 22 + 1 });
-    expect((await runTiny(config('steps=2'), out, { resume: true })).step).toBe(2);
+    fs.writeFileSync(path.join(out, 'config.json'), content);
+    for (const resume of [false, true])
+      await expect(runTiny(config(), out, { resume })).rejects.toMatchObject({
+        ...{ code: 'E_CHECKPOINT', message: expect.stringMatching(/config\.json is damaged: .*Put the configuration/s) },
+      });
+  });
+
+  test('into a path that cannot be is refused with a sentence', async () => {
+    const [a, b, nowhere] = ['link-a', 'link-b', 'link-c'].map((name) => path.join(root, name));
+    fs.symlinkSync(b, a);
+    fs.symlinkSync(a, b);
+    fs.symlinkSync(path.join(root, 'not', 'there'), nowhere);
+    for (const [out, message] of [
+      [path.join(root, 'x'.repeat(300)), /the name is too long/],
+      [a, /lead in a circle|in the way/],
+      [nowhere, /leads to nothing|in the way/],
+    ] as const)
+      await expect(runTiny(config(), out)).rejects.toMatchObject({ code: 'E_WRITE', message: expect.stringMatching(message) });
+  });
+
+  test.each([
+    ['config.json', 'E_CHECKPOINT'],
+    ['metrics.jsonl', 'E_WRITE'],
+    ['model.json', 'E_WRITE'],
+  ])('in a folder where %s is a folder is refused with a sentence', async (name, code) => {
+    const out = newRun();
+    fs.mkdirSync(path.join(out, name), { recursive: true });
+    await expect(runTiny(config(), out)).rejects.toMatchObject({ code, message: expect.stringMatching(/folder/) });
   });
 
   test('started twice at once: one trains, the other is refused', { timeout: 60_000 }, async () => {

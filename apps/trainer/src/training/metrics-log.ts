@@ -28,12 +28,17 @@ export interface MetricsLine {
   evaluation?: Record<string, number>;
 }
 
-/** Reads `metrics.jsonl`; a line that a killed process was writing is left out. */
+/** Numbers of a line; JSON has null for one that is not finite. */
+const scalars = ['step', 'loss', 'balance', 'gradNorm', 'learningRate', 'imagesPerSecond', 'stall', 'memory', 'skipped'] as const;
+
+/** Reads `metrics.jsonl`; a line that a killed process was writing is left out, as is what is no line of metrics. */
 export async function readMetrics(run: string): Promise<MetricsLine[]> {
   const text = await fs.readFile(path.join(run, 'metrics.jsonl'), 'utf8').catch(() => '');
   return text.split('\n').flatMap((line) => {
     try {
-      return [{ routing: [], ...JSON.parse(line) } as MetricsLine];
+      const read = JSON.parse(line) as Partial<MetricsLine> | null;
+      const isLine = Number.isInteger(read?.step) && scalars.every((name) => typeof (read?.[name] ?? 0) === 'number');
+      return isLine ? [{ ...(read as MetricsLine), routing: read?.routing ?? [] }] : [];
     } catch {
       return [];
     }
@@ -54,15 +59,14 @@ export class MetricsLog {
   /** Opens the log of a run that goes on after `step`: later lines are dropped. */
   static async open(run: string, step: number): Promise<MetricsLog> {
     const lines = (await readMetrics(run)).filter((line) => line.step <= step);
-    const log = new MetricsLog(run, lines, await EventWriter.create(run, step === 0 ? 0 : step + 1));
-    await log.rewrite();
-    return log;
+    await writeLines(run, lines);
+    return new MetricsLog(run, lines, await EventWriter.create(run, step === 0 ? 0 : step + 1));
   }
 
   /** Drops everything after `step`, because the run goes back to it. */
   async rewind(step: number): Promise<void> {
     this.lines.splice(this.lines.findLastIndex((line) => line.step <= step) + 1);
-    await this.rewrite();
+    await writeLines(this.run, this.lines);
     await this.events.close();
     this.events = await EventWriter.create(this.run, step + 1);
   }
@@ -90,7 +94,7 @@ export class MetricsLog {
     const wasTorn = this.torn;
     this.torn = true;
     if (wasTorn) {
-      await this.rewrite();
+      await writeLines(this.run, this.lines);
       await this.events.close();
       this.events = await EventWriter.create(this.run);
     }
@@ -101,8 +105,7 @@ export class MetricsLog {
   async close(): Promise<void> {
     await this.events.close();
   }
-
-  private async rewrite(): Promise<void> {
-    await writeFileAtomically(path.join(this.run, 'metrics.jsonl'), this.lines.map((line) => `${JSON.stringify(line)}\n`).join(''));
-  }
 }
+
+const writeLines = (run: string, lines: readonly MetricsLine[]): Promise<void> =>
+  writeFileAtomically(path.join(run, 'metrics.jsonl'), lines.map((line) => `${JSON.stringify(line)}\n`).join(''));

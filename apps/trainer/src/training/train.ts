@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
 import { guidedChannels, type Pipeline, pipelineOf } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, openSpace, placeOf } from '@dit-moe/pipeline/node';
-import { asWriteError, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { asWriteError, type Lock, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { modelConfig, objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import { openData } from '../data/open.js';
@@ -63,13 +63,13 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
   const source = await openData(config);
   try {
     reportSkipped(source, progress);
-    const unlock = await openRunFolder(out, config, options.resume);
+    const lock = await openRunFolder(out, config, options.resume, (message) => progress.log(message));
     try {
-      return await trainIn(config, options, source);
+      return await trainIn(config, options, source, lock);
     } catch (error) {
       throw asWriteError(error, out);
     } finally {
-      await unlock();
+      await lock.release();
     }
   } finally {
     await source.close();
@@ -82,7 +82,7 @@ function reportSkipped({ skipped }: DataSource, progress: Progress): void {
 }
 
 /** Trains in a folder that is locked. */
-async function trainIn(config: TrainConfig, options: TrainOptions, source: DataSource): Promise<TrainResult> {
+async function trainIn(config: TrainConfig, options: TrainOptions, source: DataSource, lock: Lock): Promise<TrainResult> {
   const { out, progress, signal } = options;
   /** What has to be freed at the end, the newest first. */
   const opened: (() => void | Promise<void>)[] = [() => progress.done()];
@@ -113,6 +113,7 @@ async function trainIn(config: TrainConfig, options: TrainOptions, source: DataS
     const [log, report] = logListeners(run, metrics, () => loss);
     const [failures, checkpoints] = saving.listeners;
     const listeners: Listener[] = [
+      { name: 'lock', every: 1, fatal: true, run: async () => lock.check() },
       failures,
       ...(evaluator === undefined ? [] : [onlineMetrics(run, config.evaluation!.every, evaluator)]),
       ...[log, histograms(run, metrics), previews(run, metrics, pipeline), checkpoints, report],
@@ -125,6 +126,7 @@ async function trainIn(config: TrainConfig, options: TrainOptions, source: DataS
       }
       await options.onStep?.(run.record.step);
     }
+    lock.check();
     await saving.finish(() => tell([{ ...report, every: 1 }], run, { learningRate: 0, evaluation: {} }));
     finished = true;
     const { step } = run.record;

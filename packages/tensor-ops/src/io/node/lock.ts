@@ -12,6 +12,7 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import { DitMoeError } from '../../errors.js';
 import { temporaryName } from './atomic.js';
+import { asWriteError } from './write-error.js';
 
 /** A lock is held by somebody else, or has been lost to somebody else. */
 export class LockError extends DitMoeError {
@@ -58,7 +59,7 @@ const held = new Set<string>();
  * @param file in a folder that exists
  * @param what is locked, for errors: "The run folder runs/a"
  * @throws LockError if another process holds it
- * @throws the file system's error if the file cannot be written; nothing is then left
+ * @throws WriteError if the file cannot be written; nothing is then left
  */
 export async function takeLock(file: string, what: string, times: LockTimes = TIMES): Promise<Lock> {
   const holder = await describeSelf();
@@ -124,7 +125,7 @@ async function create(file: string, holder: Holder): Promise<boolean> {
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
     if (code === 'EEXIST') return false;
-    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(code ?? '')) throw error;
+    if (!['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK'].includes(code ?? '')) throw asWriteError(error, file);
     return await createPlain(file, content);
   } finally {
     await fs.rm(temporary, { force: true });
@@ -139,7 +140,7 @@ async function createPlain(file: string, content: string): Promise<boolean> {
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') return false;
     await fs.rm(file, { force: true });
-    throw error;
+    throw asWriteError(error, file);
   }
 }
 
