@@ -56,8 +56,13 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
     const tables = diffusionTables(betaSchedule(match[2] as BetaSchedule, Number(match[3])));
     for (const [name, { data }] of open(match[1])) yield float64(match[1], name, tableOf(tables, name), data as Float64Array);
   }
-  for (const [name, { data, shape }] of open('betas_other'))
-    yield float64('betas_other', name, betasBetween(name.split('.')[0] as BetaShape, 1e-4, 0.02, shape[0]), data as Float64Array);
+  const betas = open('betas_other');
+  // Where they begin and end is said by the straight line.
+  const line = betas.get('linear.betas')!.data as Float64Array;
+  for (const [name, { data, shape }] of betas) {
+    const found = betasBetween(name.split('.')[0] as BetaShape, line[0], line.at(-1)!, shape[0]);
+    yield float64('betas_other', name, found, data as Float64Array);
+  }
   for (const { num_timesteps, spec, timesteps, error } of json(path.join(folder, 'respacing.json')))
     if (error)
       yield check(
@@ -65,15 +70,19 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
         refuses(() => respacedTimesteps(num_timesteps, spec)),
       );
     else yield compare(`respacing ${spec} of ${num_timesteps}`, respacedTimesteps(num_timesteps, spec), timesteps, { rtol: 0 });
+  const toy = json(path.join(folder, 'toy.json'));
+  const recorded = open('inputs');
+  // The process with all its steps is called by their number.
+  const full = [...recorded.keys()].find((name) => /^t_T\d+$/.test(name))!;
+  const schedules = { steps: Number(full.slice('t_T'.length)) };
+  const main = { ...schedules, schedule: toy.main_schedule as BetaSchedule };
   for (const [name, { data }] of open('respaced_tables')) {
     const [spacing, table] = name.split('/') as [string, string];
-    yield float64('respaced_tables', name, tableOf(new GaussianDiffusion({ spacing }).tables, table), data as Float64Array);
+    yield float64('respaced_tables', name, tableOf(new GaussianDiffusion({ ...main, spacing }).tables, table), data as Float64Array);
   }
   yield* resampler(json(path.join(folder, 'loss_second_moment_resampler.json')));
 
   // The toy denoiser
-  const toy = json(path.join(folder, 'toy.json'));
-  const recorded = open('inputs');
   const input = (name: string) => onDevice(recorded, name);
   const channels = toy.shape[1] as number;
   const predict = (x: tf.Tensor, t: tf.Tensor, constants: Record<string, tf.Tensor | number>, learned: boolean) =>
@@ -90,12 +99,12 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
   };
   const process = (name: string, meanType = 'EPSILON', varianceType = 'LEARNED_RANGE') =>
     new GaussianDiffusion({
-      schedule: toy.main_schedule,
+      ...main,
       ...(name === 'respaced' && { spacing: toy.loss_respacing }),
       prediction: predictions[meanType],
       varianceType: varianceTypes[varianceType],
     });
-  const steps = (name: string) => (recorded.has(`t_${name}`) ? input(`t_${name}`) : input('t_T1000'));
+  const steps = (name: string) => (recorded.has(`t_${name}`) ? input(`t_${name}`) : input(full));
   const against = (file: string, expected: Map<string, { data: unknown }>) => (name: string, actual: ArrayLike<number>) =>
     compare(`${file}/${name}`, actual, expected.get(name)!.data as Float32Array, {
       atol: tolerances[`${file}.safetensors`][name].atol,
@@ -177,7 +186,12 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
   const ancestral = open('p_sample_loop');
   for (const prefix of new Set([...ancestral.keys()].map((name) => name.slice(0, name.lastIndexOf('/'))))) {
     const [schedule, varianceType, clip] = prefix.split('/') as [BetaSchedule, string, string];
-    const diffusion = new GaussianDiffusion({ schedule, spacing: toy.loop_respacing, varianceType: varianceTypes[varianceType] });
+    const diffusion = new GaussianDiffusion({
+      ...schedules,
+      schedule,
+      spacing: toy.loop_respacing,
+      varianceType: varianceTypes[varianceType],
+    });
     const states = await collect(ddpm(diffusion, denoiser(diffusion), start, { noise: slices('p_noises'), clip: clip === 'clip' }));
     for (const field of ['sample', 'pred_xstart'] as const)
       if (ancestral.has(`${prefix}/${field}`)) yield against('p_sample_loop', ancestral)(`${prefix}/${field}`, states[field]);
@@ -185,7 +199,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
   const implicit = open('ddim');
   for (const prefix of new Set([...implicit.keys()].map((name) => name.slice(0, name.lastIndexOf('/'))))) {
     const [schedule, kind, clip] = prefix.split('/') as [BetaSchedule, string, string];
-    const diffusion = new GaussianDiffusion({ schedule, spacing: toy.ddim_respacing });
+    const diffusion = new GaussianDiffusion({ ...schedules, schedule, spacing: toy.ddim_respacing });
     const options = { clip: clip === 'clip', eta: Number(kind.slice(3)), noise: slices('ddim_noises') };
     const states = await collect(
       kind === 'reverse'
@@ -200,8 +214,8 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
   const conditioned = against('conditioning', open('conditioning'));
   const gradient = (x: tf.Tensor, t: tf.Tensor) =>
     tf.tidy(() => tf.mul(tf.mul(-0.5, tf.sub(x, 0.25)), tf.reshape(tf.add(1, tf.div(t, 1000)), [-1, 1, 1, 1])));
-  const loops = new GaussianDiffusion({ schedule: toy.main_schedule, spacing: toy.loop_respacing });
-  const implicitLoops = new GaussianDiffusion({ schedule: toy.main_schedule, spacing: toy.ddim_respacing });
+  const loops = new GaussianDiffusion({ ...main, spacing: toy.loop_respacing });
+  const implicitLoops = new GaussianDiffusion({ ...main, spacing: toy.ddim_respacing });
   const guided = await collect(ddpm(loops, denoiser(loops), start, { noise: slices('p_noises'), clip: true, gradient }));
   yield conditioned('p_sample_loop.sample', guided.sample);
   yield conditioned(
@@ -217,6 +231,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
   for (const prefix of new Set([...bits.keys()].map((name) => name.slice(0, name.lastIndexOf('/'))))) {
     const [schedule, meanType, varianceType] = prefix.split('/') as [BetaSchedule, string, string];
     const diffusion = new GaussianDiffusion({
+      ...schedules,
       schedule,
       spacing: toy.bpd_respacing,
       prediction: predictions[meanType],

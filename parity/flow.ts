@@ -6,6 +6,7 @@ import { dit } from '@dit-moe/dit';
 import { mean } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Comparison, compare, json, tensors } from './golden.js';
+import { stated } from './readme.js';
 import { onDevice, readModel } from './reference-model.js';
 
 export const area = 'dit-moe/flow';
@@ -45,7 +46,7 @@ export async function* run(folder: string): AsyncGenerator<Comparison> {
       yield against(`forward.${name}.batchwise_loss`, (await losses.data()) as Float32Array);
       yield against(`forward.${name}.loss`, (await mean(losses, 0).data()) as Float32Array);
     }
-    const scale = 2; // stated by the layout
+    const scale = Number(stated(folder, `flow/${id}.outputs.safetensors`, /guidance scale ([\d.]+)/) ?? 2);
     for (const guided of [true, false]) {
       const steps = outputs.get('sample.cfg')!.shape[0] - 1;
       const states = [await z.data()];

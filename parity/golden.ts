@@ -9,6 +9,8 @@ export interface Comparison {
   passed: boolean;
   maxAbsError: number;
   maxRelError: number;
+  /** Largest error of an element relative to what is allowed there: passed if at most 1. */
+  maxOfTolerance: number;
   tolerance: { atol: number; rtol: number };
   detail?: string;
 }
@@ -28,12 +30,16 @@ type Numbers = ArrayLike<number>;
 export function compare(name: string, actual: Numbers, expected: Numbers, { atol = 0, rtol = 2e-5 }: Tolerance = {}): Comparison {
   let passed = actual.length === expected.length;
   let maxAbsError = passed ? 0 : Number.POSITIVE_INFINITY;
+  let maxOfTolerance = passed ? 0 : Number.POSITIVE_INFINITY;
   let scale = 0;
-  for (let i = 0; i < expected.length && passed !== undefined && i < actual.length; i++) {
+  for (let i = 0; i < expected.length && i < actual.length; i++) {
     const want = expected[i];
     const got = actual[i];
     const error = Object.is(want, got) || want === got ? 0 : Math.abs(got - want);
-    if (!(error <= atol + rtol * Math.abs(want))) passed = false;
+    const allowed = atol + rtol * Math.abs(want);
+    if (!(error <= allowed)) passed = false;
+    const ratio = error === 0 ? 0 : error / allowed;
+    maxOfTolerance = Number.isNaN(ratio) ? Number.POSITIVE_INFINITY : Math.max(maxOfTolerance, ratio);
     maxAbsError = Number.isNaN(error) ? Number.POSITIVE_INFINITY : Math.max(maxAbsError, error);
     if (Number.isFinite(want)) scale = Math.max(scale, Math.abs(want));
   }
@@ -43,6 +49,7 @@ export function compare(name: string, actual: Numbers, expected: Numbers, { atol
     passed,
     maxAbsError,
     maxRelError: maxAbsError === 0 ? 0 : maxAbsError / (scale || 1),
+    maxOfTolerance,
     tolerance: { atol, rtol },
     ...(detail && { detail }),
   };
@@ -55,6 +62,7 @@ export function check(name: string, passed: boolean, detail?: string): Compariso
     passed,
     maxAbsError: passed ? 0 : Number.POSITIVE_INFINITY,
     maxRelError: passed ? 0 : Number.POSITIVE_INFINITY,
+    maxOfTolerance: passed ? 0 : Number.POSITIVE_INFINITY,
     tolerance: { atol: 0, rtol: 0 },
     ...(detail && { detail }),
   };

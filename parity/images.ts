@@ -69,6 +69,7 @@ function close(name: string, actual: Uint8Array, want: Uint8Array): Comparison {
     passed: mean <= JPEG.mean && share >= JPEG.share,
     maxAbsError: largest,
     maxRelError: largest / 255,
+    maxOfTolerance: Math.max(mean / JPEG.mean, (1 - share) / (1 - JPEG.share)),
     tolerance: { atol: JPEG.within, rtol: 0 },
     detail: `mean difference ${mean.toFixed(3)}, ${(100 * share).toFixed(2)} % within ${JPEG.within}`,
   };

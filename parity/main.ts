@@ -45,7 +45,9 @@ else {
 
 const number = (x: number) => (Number.isInteger(x) ? String(x) : x.toExponential(1));
 const results: Comparison[] = [];
-const files = fs.readdirSync(here).filter((file) => file.endsWith('.ts') && !['main.ts', 'golden.ts', 'reference-model.ts'].includes(file));
+const files = fs
+  .readdirSync(here)
+  .filter((file) => file.endsWith('.ts') && !['main.ts', 'golden.ts', 'readme.ts', 'reference-model.ts'].includes(file));
 for (const file of files.sort()) {
   const { area, run } = (await import(pathToFileURL(path.join(here, file)).href)) as Area;
   const folder = locate(root, area);
@@ -58,13 +60,17 @@ for (const file of files.sort()) {
   }
   results.push(...own);
   if (values.json) continue;
-  for (const { name, passed, maxAbsError, maxRelError, tolerance, detail } of own)
+  for (const { name, passed, maxAbsError, maxRelError, maxOfTolerance, tolerance, detail } of own)
     if (!passed || values.verbose)
       console.log(
         `${passed ? '  ok' : 'FAIL'}  ${name.padEnd(64)} max error ${number(maxAbsError)} (relative ${number(maxRelError)}), ` +
-          `allowed ${number(tolerance.atol)} + ${number(tolerance.rtol)}·|expected|${detail ? `\n      ${detail}` : ''}`,
+          `allowed ${number(tolerance.atol)} + ${number(tolerance.rtol)}·|expected|, at worst ${number(maxOfTolerance)} of it${detail ? `\n      ${detail}` : ''}`,
       );
-  console.log(`${area} (${path.basename(file, '.ts')}): ${own.filter((r) => r.passed).length} of ${own.length} within tolerance`);
+  const worst = own.reduce<Comparison | undefined>((most, r) => (r.maxOfTolerance > (most?.maxOfTolerance ?? 0) ? r : most), undefined);
+  console.log(
+    `${area} (${path.basename(file, '.ts')}): ${own.filter((r) => r.passed).length} of ${own.length} within tolerance` +
+      (worst === undefined ? '' : `, at worst ${worst.maxOfTolerance.toFixed(2)} of it (${worst.name.slice(area.length + 1)})`),
+  );
 }
 const failed = results.filter((r) => !r.passed).length;
 if (values.json) console.log(JSON.stringify(results));

@@ -6,6 +6,7 @@ import { AdamW, Ema, mean, Parameter, ParameterSet, swiglu, tensorFlowBackend, v
 import type { HostTensor } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Comparison, check, compare, instances, json, tensors } from './golden.js';
+import { stated } from './readme.js';
 import { asReference, onDevice, type ReferenceModel, readModel } from './reference-model.js';
 
 export const area = 'dit-moe/model';
@@ -177,15 +178,25 @@ async function* compareModel(
   }
 
   const parameters = Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, new Parameter(name, tensor)]));
-  const scaled = Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, new Parameter(name, tf.mul(tensor, 1.5))]));
+  // Averages begin at the weights, or at this multiple of them, which is in the names of the tensors: 1p5w0 is 1.5.
+  const startOf = [...files['adamw'].keys()].map((name) => /^ema\.from_(\d+p\d+)w0\./.exec(name)?.[1]).find((text) => text !== undefined);
+  const factor = Number((startOf ?? '1p5').replace('p', '.'));
+  const scaled = Object.fromEntries(Object.entries(weights).map(([name, tensor]) => [name, new Parameter(name, tf.mul(tensor, factor))]));
   const set = new ParameterSet(parameters);
-  const optimizer = new AdamW(parameters);
+  const said = (pattern: RegExp) => stated(folder, `model/${id}/adamw.safetensors`, pattern);
+  const [beta1, beta2] = (said(/betas ([\d./]+)/)?.split('/') ?? []).map(Number);
+  const rate = Number(said(/lr ([\d.e-]+)/) ?? 1e-4);
+  const optimizer = new AdamW(parameters, {
+    ...(beta2 !== undefined && { beta1, beta2 }),
+    epsilon: Number(said(/eps ([\d.e-]+)/) ?? 1e-8),
+    weightDecay: Number(said(/weight decay ([\d.e-]+)/) ?? 0),
+  });
   const initial = await asReference(model, weights);
-  const positionsStart = initial.get('pos_embed')!.map((v) => Math.fround(v * 1.5));
+  const positionsStart = initial.get('pos_embed')!.map((v) => Math.fround(v * factor));
   for (const step of [1, 2]) {
     const now = training(set.read(), y);
     yield against('adamw', `step${step}.total_loss_before`, await numbers(now.value));
-    optimizer.apply(now.grads, 1e-4);
+    optimizer.apply(now.grads, rate);
     const after = await asReference(model, set.read());
     for (const name of files['adamw'].keys()) {
       const [, theirs] = new RegExp(`^step${step}\\.(?!delta\\.|exp_avg|total_loss)(.+)$`).exec(name) ?? [];
@@ -197,7 +208,7 @@ async function* compareModel(
           name,
           after.get(moved)!.map((v, i) => v - initial.get(moved)![i]),
         );
-      const [, from, decay, averaged] = (step === 1 && /^ema\.from_(w0|1p5w0)\.d(0\.\d+)\.(.+)$/.exec(name)) || [];
+      const [, from, decay, averaged] = (step === 1 && /^ema\.from_(w0|\d+p\d+w0)\.d(0\.\d+)\.(.+)$/.exec(name)) || [];
       if (averaged === undefined) continue;
       if (averaged === 'pos_embed') {
         // Frozen in the model, but averaged by the reference like any parameter.
@@ -220,7 +231,7 @@ async function* compareModel(
         p.assign(parameters[n].read());
       ema.update();
       yield against('adamw', name, (await asReference(model, ema.averages.read())).get(averaged)!);
-      if (from !== 'w0') for (const [n, p] of Object.entries(scaled)) p.assign(tf.mul(weights[n], 1.5));
+      if (from !== 'w0') for (const [n, p] of Object.entries(scaled)) p.assign(tf.mul(weights[n], factor));
     }
   }
   for (const [moment, of] of [

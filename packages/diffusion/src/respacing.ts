@@ -17,7 +17,8 @@ export function respacedTimesteps(steps: number, spacing: string): number[] {
   const ddim = /^ddim([1-9]\d*)$/.exec(spacing);
   if (ddim !== null) {
     const count = Number(ddim[1]);
-    for (let stride = 1; stride <= steps; stride++)
+    // As in the reference a stride is shorter than the whole, so that there is no "ddim1".
+    for (let stride = 1; stride < steps; stride++)
       if (Math.ceil(steps / stride) === count) return Array.from({ length: count }, (_, i) => i * stride);
     throw new ArgumentError(where, `a number of steps that an integer stride through ${steps} gives`, spacing);
   }
