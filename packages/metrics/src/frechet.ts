@@ -1,12 +1,11 @@
 /**
  * Frechet distance of two Gaussians (Heusel et al. 2017): `|m1 - m2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^1/2`, without complex
- * arithmetic. The eigenvalues of `S1 S2` are those of the symmetric `L^T S2 L` with `S1 = L L^T`, of which the roots are
- * added; if neither covariance is positive definite, `L` has as many columns as `S1` has rank.
+ * arithmetic. With `S1 = U1^T U1` and `S2 = U2^T U2` the last trace is the sum of the singular values of `U1 U2^T`: unlike eigenvalues
+ * of the product, whose roots are taken afterwards, they lose no digits where the covariances are ill-conditioned.
  */
 import { MetricError } from './errors.js';
 import type { Features } from './features.js';
-import { pivotedCholesky } from './linear-algebra/cholesky.js';
-import { matrixTraceSqrt, productTraceSqrt, productTransposed, sumOfSingularValues } from './linear-algebra/decompositions.js';
+import { factorize, productTransposed, sumOfSingularValues } from './linear-algebra/decompositions.js';
 import { type Matrix, matrix, trace } from './linear-algebra/matrix.js';
 import { type Moments, momentsOf } from './moments.js';
 
@@ -44,16 +43,10 @@ export function frechetDistance(a: Statistics, b: Statistics): FrechetDistance {
     if (!allFinite(mean) || !allFinite(covariance.data))
       throw new MetricError('frechetDistance', 'a mean or covariance has entries that are not finite.');
   }
-  let method: FrechetDistance['method'] = 'cholesky';
-  const deficient = ({ count }: Statistics) => count !== undefined && count <= dimension;
-  let traceSqrt =
-    (deficient(a) ? undefined : productTraceSqrt(a.covariance, b.covariance)) ??
-    (deficient(b) ? undefined : productTraceSqrt(b.covariance, a.covariance));
-  if (traceSqrt === undefined) {
-    method = 'rank-deficient';
-    const factor = pivotedCholesky(a.covariance);
-    traceSqrt = matrixTraceSqrt(productTransposed(productTransposed(factor, b.covariance), factor));
-  }
+  // With as many samples as dimensions or fewer a covariance is singular, whatever rounding makes of it.
+  const [x, y] = [a, b].map(({ covariance, count }) => factorize(covariance, count !== undefined && count <= dimension));
+  const traceSqrt = sumOfSingularValues(productTransposed(x.factor, y.factor));
+  const method = x.definite || y.definite ? 'cholesky' : 'rank-deficient';
   return assemble(a.mean, b.mean, trace(a.covariance), trace(b.covariance), traceSqrt, method);
 }
 

@@ -19,7 +19,6 @@ import {
   StreamingMoments,
 } from './index.js';
 import { pivotedCholesky } from './linear-algebra/cholesky.js';
-import { matrixTraceSqrt, sumOfSingularValues } from './linear-algebra/decompositions.js';
 import { multiplyTransposed, transpose } from './linear-algebra/matrix.js';
 
 /** Reproducible values in (-1, 1) without pattern (a linear congruential generator). */
@@ -53,43 +52,6 @@ const reflection = (n: number, seed: number) => {
   );
 };
 
-/** 2 on the diagonal, -1 beside it. */
-function differences(n: number) {
-  const a = diagonal(Array(n).fill(2));
-  for (let i = 1; i < n; i++) a.data[i * n + i - 1] = a.data[(i - 1) * n + i] = -1;
-  return a;
-}
-/** The sum of `2 sin(k pi / (2 n + 2))`. */
-const rootTraceOfDifferences = (n: number) => 1 / Math.tan(Math.PI / (4 * n + 4)) - 1;
-
-describe('trace of the square root', () => {
-  const rootTrace = matrixTraceSqrt;
-
-  test('of a matrix of differences is known in closed form', () => {
-    for (const n of [1, 2, 3, 17, 33, 34, 35, 67, 200]) expect(rootTrace(differences(n))).toBeCloseTo(rootTraceOfDifferences(n), 10);
-  });
-
-  test('of a Gram matrix is the sum of the singular values, for one panel of the reduction, several, and a narrow last one', () => {
-    for (const n of [10, 40, 97, 130, 190]) {
-      const x = matrix(n, n + 2, noise(n * (n + 2)));
-      const sum = sumOfSingularValues(x);
-      expect(Math.abs(rootTrace(multiplyTransposed(x, x, { symmetric: true })) - sum)).toBeLessThan(1e-12 * sum);
-    }
-  });
-
-  test('eigenvalues of widely different size, zero, and slightly below zero', () => {
-    expect(rootTrace(diagonal([1e-12, 4, 1, 1e-6]))).toBeCloseTo(3 + 1e-3 + 1e-6, 9);
-    expect(rootTrace(diagonal([0, 4, 0, -1e-17]))).toBeCloseTo(2, 7);
-    expect(rootTrace(matrix(40, 40))).toBe(0);
-    expect(rootTrace(matrix(0, 0))).toBe(0);
-    const n = 60;
-    const x = matrix(n, 20, noise(n * 20));
-    const sum = sumOfSingularValues(x);
-    // Each zero eigenvalue is rounding noise, of which the root is taken.
-    expect(Math.abs(rootTrace(multiplyTransposed(x, x, { symmetric: true })) - sum)).toBeLessThan(1e-7 * sum);
-  });
-});
-
 test('pivoted Cholesky finds the rank and gives the matrix back', () => {
   for (const rank of [0, 1, 5, 12]) {
     const x = matrix(12, rank, noise(12 * rank));
@@ -101,16 +63,6 @@ test('pivoted Cholesky finds the rank and gives the matrix back', () => {
       expect(v).toBeCloseTo(a.data[i], 12);
     });
   }
-});
-
-test('the sum of singular values is kept by reflections from both sides, whichever side is longer', () => {
-  const values = [5, 3, 1, 1e-3, 0];
-  const wide = matrix(5, 9);
-  values.forEach((v, i) => {
-    wide.data[i * 9 + i] = v;
-  });
-  const turned = multiplyTransposed(multiplyTransposed(reflection(5, 3), transpose(wide)), reflection(9, 4));
-  for (const x of [turned, transpose(turned)]) expect(sumOfSingularValues(x)).toBeCloseTo(9.001, 13);
 });
 
 describe('Frechet distance', () => {
@@ -162,7 +114,7 @@ describe('Frechet distance', () => {
     const { a, b, distance } = illConditioned(66);
     for (const found of [frechetDistance(a, b), frechetDistance(b, a)]) {
       expect(found.method).toBe('cholesky');
-      expect(Math.abs(found.distance - distance)).toBeLessThan(1e-8 * distance);
+      expect(Math.abs(found.distance - distance)).toBeLessThan(1e-9 * distance);
     }
   });
 
@@ -174,16 +126,11 @@ describe('Frechet distance', () => {
 
   describe('on the TensorFlow runtime', () => {
     beforeAll(async () => void (await useTensorFlow()));
-    test('the trace of the root is that of the portable code', () => {
-      expect(matrixTraceSqrt(differences(300))).toBeCloseTo(rootTraceOfDifferences(300), 10);
-      expect(matrixTraceSqrt(diagonal(Array(300).fill(4)))).toBeCloseTo(600, 10);
-    });
-
     test('ill-conditioned covariances lose no digits there either', () => {
       const { a, b, distance } = illConditioned(260);
       for (const found of [frechetDistance(a, b), frechetDistance(b, a)]) {
         expect(found.method).toBe('cholesky');
-        expect(Math.abs(found.distance - distance)).toBeLessThan(1e-8 * distance);
+        expect(Math.abs(found.distance - distance)).toBeLessThan(1e-9 * distance);
       }
     });
 

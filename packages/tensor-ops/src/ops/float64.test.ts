@@ -26,16 +26,15 @@ test('products keep the digits of float64, whichever operand is transposed, and 
   expect(tf.memory().numTensors).toBe(before);
 });
 
-test('Cholesky, eigenvalues and singular values of matrices where they are known', () => {
+test('Cholesky and singular values of matrices where they are known', () => {
   const before = tf.memory().numTensors;
-  const { cholesky, symmetricEigenvalues, singularValues } = float64Runtime()!;
+  const { cholesky, singularValues } = float64Runtime()!;
   expect(cholesky(matrix(2, 4, 2, 2, 2))).toEqual(matrix(2, 2, 0, 1, 1));
   expect(cholesky(matrix(2, 1, 2, 2, 1))).toBeUndefined();
   const close = (found: Float64Array, expected: number[]) => {
     expect(found.length).toBe(expected.length);
     for (const [i, value] of found.entries()) expect(value).toBeCloseTo(expected[i], 13);
   };
-  close(symmetricEigenvalues(matrix(2, 2, 1, 1, 2)), [1, 3]);
   close(singularValues(matrix(2, 0, third, 0, 5, 0, 0)), [5, third]);
   expect(tf.memory().numTensors).toBe(before);
 });

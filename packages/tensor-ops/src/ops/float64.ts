@@ -19,8 +19,6 @@ export interface Float64Runtime {
   multiply(a: Float64Matrix, b: Float64Matrix, transposed?: { a?: boolean; b?: boolean }): Float64Matrix;
   /** Lower triangular `L` with `a = L L^T` of a symmetric `a`, or `undefined` if it is not positive definite. */
   cholesky(a: Float64Matrix): Float64Matrix | undefined;
-  /** Eigenvalues of a symmetric `a`, rising. */
-  symmetricEigenvalues(a: Float64Matrix): Float64Array;
   /** Singular values of `a`, falling. */
   singularValues(a: Float64Matrix): Float64Array;
 }
@@ -46,8 +44,6 @@ export function float64Runtime(): Float64Runtime | undefined {
           throw error;
         }
       }),
-    symmetricEigenvalues: (a) =>
-      scoped(() => download(backend, backend.raw('SelfAdjointEigV2', [upload(backend, a)], { compute_v: { bool: false } }, 2)[0]).data),
     singularValues: (a) =>
       scoped(() => download(backend, backend.raw('Svd', [upload(backend, a)], { compute_uv: { bool: false } }, 3)[0]).data),
   };
