@@ -20,6 +20,8 @@ export const exitCodes = {
   diverged: 7,
   /** An evaluation cannot be computed from what is there. */
   evaluation: 8,
+  /** Another process of the cluster failed, is gone, or did not come. */
+  peer: 9,
   /** Interrupted by a signal after everything was saved (EX_TEMPFAIL: run the same again with `--resume`). */
   interrupted: 75,
 } as const;
@@ -30,4 +32,4 @@ export const signalExitCode = (signal: number): number => 128 + signal;
 /** One line on all codes, for `--help`. */
 export const exitCodesLine =
   'Exit codes: 0 done, 1 defect, 2 wrong usage, 3 data, 4 output, 5 backend, 6 model or checkpoint, 7 diverged, 8 evaluation, ' +
-  '75 interrupted and saved, 128 + n ended by signal n.';
+  '9 another process of the cluster, 75 interrupted and saved, 128 + n ended by signal n.';

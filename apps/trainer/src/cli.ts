@@ -28,6 +28,12 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       new Option('--out <folder>', 'run folder'),
       new Option('--resume', 'go on from the last checkpoint').default(false),
       new Option('--accept-data-change', 'with --resume: go on with other data, in a new epoch').default(false),
+      new Option('--processes <n>', 'train by so many processes of this machine; each gets its part of every batch').argParser(integer(1)),
+      new Option('--restarts <n>', 'with --processes: start all again with --resume after a failure').argParser(integer(0)),
+      new Option(
+        '--accept-open-port',
+        'in a cluster: open the port of TensorFlow, which has no password, though the internet may reach it',
+      ),
       new Option('--dry-run', 'print size, memory, work and estimated time, and train nothing').default(false),
       set(),
       ...backendOptions('all cores; models narrower than 256: 1, and as many operations at once'),

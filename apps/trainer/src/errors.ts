@@ -15,4 +15,12 @@ export class DivergedError extends DitMoeError {
 }
 
 /** Which exit code each error means; one that is not in it is a defect. */
-export const exitCodeTable: ExitCodeTable = { ...commonExitCodes, E_CHECKPOINT: exitCodes.model, E_DIVERGED: exitCodes.diverged };
+export const exitCodeTable: ExitCodeTable = {
+  ...commonExitCodes,
+  E_CHECKPOINT: exitCodes.model,
+  E_DIVERGED: exitCodes.diverged,
+  E_PEER: exitCodes.peer,
+  E_RENDEZVOUS: exitCodes.peer,
+  E_LAUNCH: exitCodes.usage,
+  E_OPEN_PORT: exitCodes.usage,
+};

@@ -1,7 +1,8 @@
 /** `train`: starts the backend, turns signals into an orderly stop, prints the result. */
 import path from 'node:path';
 import { exitCodes, interruption, UsageError } from '@dit-moe/kit';
-import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
+import { type BackendName, launchInfo, startBackend } from '@dit-moe/tensor-ops/node';
+import { joinTraining, silent, startProcesses, threadsIn } from '../cluster/join.js';
 import { resolveConfig } from '../config/resolve.js';
 import { trainingProgress } from '../run/progress.js';
 import { threadsOf } from '../run/threads.js';
@@ -20,6 +21,12 @@ export interface TrainFlags {
   dryRun?: boolean;
   backend: BackendName;
   threads?: number;
+  /** Start this many processes on this machine, which train together. */
+  processes?: number;
+  /** How many times they are started again after a failure. */
+  restarts?: number;
+  /** Open TensorFlow's server on a machine that the internet may reach. */
+  acceptOpenPort?: boolean;
   json: boolean;
 }
 
@@ -33,11 +40,16 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
   });
   if (flags.out === undefined && flags.dryRun !== true) throw new UsageError('Give the run folder: --out FOLDER.');
   const out = flags.out ?? '';
-  const progress = trainingProgress();
+  if (flags.processes !== undefined && flags.processes > 1) return startProcesses(flags.processes, flags.restarts);
+  const launch = flags.dryRun === true ? undefined : launchInfo(process.env);
+  // What all ranks do alike, rank 0 says.
+  const progress = launch === undefined || launch.rank === 0 ? trainingProgress() : silent;
+  const cluster = launch && (await joinTraining(launch, config, { acceptOpenPort: flags.acceptOpenPort === true, progress }));
   progress.phase('starting the backend');
-  const threads = flags.threads ?? threadsOf(config);
+  const threads = { ...threadsIn(flags.threads ?? threadsOf(config), launch?.localSize), ...(cluster && { cluster }) };
   const backend = await startBackend(flags.backend, threads, (message) => progress.log(message));
-  const shares = typeof threads === 'object' && backend.name === 'tensorflow' ? ', one for each operation of this small model' : '';
+  const shares =
+    threads.interOpThreads !== undefined && backend.name === 'tensorflow' ? ', one for each operation of this small model' : '';
   progress.log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}${shares}`);
   if (flags.dryRun === true) {
     const plan = await dryRun(config);
@@ -52,8 +64,10 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
       acceptDataChange: flags.acceptDataChange ?? false,
       progress,
       signal: stop.signal,
+      ...(cluster && { cluster }),
     });
-    const more = result.interrupted ? {} : await after?.(result);
+    const leads = cluster === undefined || cluster.rank === 0;
+    const more = result.interrupted || !leads ? {} : await after?.(result);
     result.state.dispose();
     const summary = {
       step: result.step,
@@ -63,6 +77,7 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
       backend: backend.name,
       ...more,
     };
+    if (!leads) return result.interrupted ? exitCodes.interrupted : exitCodes.ok;
     if (flags.json) console.log(JSON.stringify(summary));
     else if (result.interrupted) console.log(`Saved at step ${result.step}. Go on with --resume.`);
     else console.log(`Done: ${result.step} steps, loss ${result.loss.toFixed(4)}. Look at ${path.join(out, 'report.html')}`);

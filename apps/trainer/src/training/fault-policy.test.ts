@@ -5,7 +5,7 @@ import type { StepReport } from './state.js';
 
 const settings = { batchSize: 4, faults: { rollBackAfter: 3, skipBatches: 2, maxRollBacks: 1 } };
 const record = (given: Partial<RunRecord> = {}): RunRecord => Object.freeze({ ...newRecord(), ...given });
-const report = (outcome: StepReport['outcome'], gradNorm = 1): StepReport => ({ loss: 2, balance: 3, gradNorm, outcome });
+const report = (outcome: StepReport['outcome'], gradNorm = 1): StepReport => ({ loss: 2, balance: 3, gradNorm, outcome, stop: false });
 
 describe('after a step', () => {
   test.each<[string, Partial<RunRecord>, StepReport, Partial<RunRecord>, string]>([

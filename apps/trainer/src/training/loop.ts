@@ -19,19 +19,25 @@ export type TrainEvent = { kind: 'step'; report: StepReport; learningRate: numbe
 export async function* trainLoop(run: Run, restore: () => Promise<RunRecord | undefined>): AsyncGenerator<TrainEvent, void> {
   const { config, source, state, progress } = run;
   const { seed, labelDropout, data, faults, accumulation } = config;
+  const { rank, size } = run.ranks.cluster ?? { rank: 0, size: 1 };
+  // Of every micro-batch each rank takes its part, so that the order of samples does not depend on the number of ranks.
   const micro = config.batchSize / accumulation;
+  const part = micro / size;
   const batches = new BatchMaker(source, { seed, labelDropout, model: run.card.config, flip: data.flip });
   const prepare = ({ position, step }: RunRecord): Prefetch<HostBatch> =>
-    new Prefetch((i) => batches.make(position + i * micro, micro), data.prefetch, 0, (config.steps - step) * accumulation);
+    new Prefetch((i) => batches.make(position + i * micro + rank * part, part), data.prefetch, 0, (config.steps - step) * accumulation);
   let prefetch = prepare(run.record);
   const micros = async function* () {
     for (let m = 0; m < accumulation; m++) yield upload(await prefetch.take(), source, state.objective, seed);
   };
   try {
-    while (run.record.step < config.steps && !run.signal.aborted) {
+    // In a cluster all stop after the same step, when some rank has been asked to.
+    let stop = false;
+    while (run.record.step < config.steps && !(run.ranks.cluster === undefined ? run.signal.aborted : stop)) {
       const start = performance.now();
       const learningRate = learningRateAt(config, run.record.step);
-      const report = await state.step(micros(), learningRate, spikeLimit(run.record, faults.spikeFactor));
+      const report = await state.step(micros(), learningRate, spikeLimit(run.record, faults.spikeFactor), run.signal.aborted);
+      stop = report.stop;
       const { record, verdict } = afterStep(run.record, report, config);
       run.record = record;
       run.timing.busyMs += performance.now() - start;

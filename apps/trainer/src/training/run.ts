@@ -3,6 +3,7 @@ import type { ModelCard } from '@dit-moe/dit';
 import type { TrainConfig } from '../config/schema.js';
 import type { DataSource } from '../data/source.js';
 import type { Progress } from '../run/progress.js';
+import type { Ranks } from './ranks.js';
 import type { RunRecord } from './run-record.js';
 import type { TrainingState } from './state.js';
 
@@ -14,6 +15,8 @@ export interface Run {
   readonly source: DataSource;
   readonly state: TrainingState;
   readonly progress: Progress;
+  /** The processes that train together. */
+  readonly ranks: Ranks;
   /** Aborted when the run shall end after the current step, with a checkpoint. */
   readonly signal: AbortSignal;
   /** What the run knows beside its tensors, and saves with them. */

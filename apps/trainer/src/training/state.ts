@@ -13,10 +13,12 @@ import {
   mean,
   type Parameter,
   ParameterSet,
+  RankMean,
   roundMaps,
   tensorFlowBackend,
   valueAndGrads,
 } from '@dit-moe/tensor-ops';
+import type { Cluster } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
@@ -34,6 +36,8 @@ export interface StepReport {
   gradNorm: number;
   /** What became of the step; nothing is changed unless it was applied. */
   outcome: 'applied' | 'not finite' | 'spike';
+  /** Whether some rank of a cluster has been asked to stop: all see it after the same step. */
+  stop: boolean;
 }
 
 /** Weights, optimizer and averages, with the steps over them. */
@@ -48,12 +52,17 @@ export class TrainingState {
   private readonly accumulator: GradientAccumulator | undefined;
   private readonly gradients: CompiledStep<tf.Tensor[], Record<string, tf.Tensor>>;
   private readonly update: CompiledStep<tf.Tensor[], tf.Tensor>;
+  private counters: CompiledStep<[], tf.Tensor> | undefined;
+  /** The means over the ranks of what was accumulated; undefined alone, or where the gradients' own step makes them. */
+  private readonly reduce: CompiledStep<tf.Tensor[], Record<string, tf.Tensor>> | undefined;
+  private readonly ranks: RankMean | undefined;
 
   /** Fresh weights from the configuration's seed. */
   constructor(
     readonly model: DitConfig,
     private readonly config: TrainConfig,
     private readonly teacher?: Teacher,
+    private readonly cluster?: Cluster,
   ) {
     this.parameters = ParameterSet.create(weightSpecs(model), config.seed).parameters;
     const { beta1, beta2, epsilon, weightDecay } = config.optimizer;
@@ -62,24 +71,39 @@ export class TrainingState {
     this.emas = config.ema.map((decay) => new Ema(this.parameters, decay));
     this.telemetry = openTelemetry(model, config.objective);
     this.accumulator = config.accumulation > 1 ? new GradientAccumulator(this.parameters) : undefined;
+    const shapes = Object.fromEntries(Object.entries(this.parameters).map(([name, { shape }]) => [name, shape]));
+    this.ranks = cluster && new RankMean(cluster.collectives, shapes);
     this.gradients = compile((...batch) => this.gradientStep(...batch), { name: 'gradients' });
+    if (this.ranks !== undefined && this.accumulator !== undefined)
+      this.reduce = compile((...numbers) => this.reduceStep(...numbers), { name: 'reduce' });
     this.update = compile((...given) => this.updateStep(...given), { name: 'update' });
   }
 
-  /** First half of a step, over a micro-batch: losses, the gradient's norm and, unless they are accumulated, the gradients. */
-  gradientStep(...[x, noise, drawn, y]: tf.Tensor[]): Record<string, tf.Tensor> {
+  /**
+   * First part of a step, over a micro-batch: losses and, unless they are accumulated, the gradient's norm and the gradients, of all ranks.
+   * Alone the norm so far comes with every micro-batch.
+   */
+  gradientStep(...[x, noise, drawn, y, stop]: tf.Tensor[]): Record<string, tf.Tensor> {
+    const { ranks, accumulator } = this;
     const { value, grads, extra } = this.lossAndGradients(x, noise, drawn, y);
     value.dispose();
-    if (this.accumulator === undefined) return { ...extra, norm: globalNorm(grads), ...grads };
-    this.accumulator.add(grads, x.shape[0]);
-    return { ...extra, norm: this.accumulator.norm() };
+    accumulator?.add(grads, x.shape[0]);
+    if (ranks === undefined) return accumulator ? { ...extra, norm: accumulator.norm() } : { ...extra, norm: globalNorm(grads), ...grads };
+    const { sampleLosses, ...numbers } = extra;
+    const rows = sampleLosses && everyRanks(ranks, { sampleLosses, drawn });
+    return accumulator ? { ...numbers, ...rows } : { ...ofRanks(ranks, { ...numbers, stop }, grads), ...rows };
   }
 
-  /** Second half of a step: optimizer and averages. */
+  /** Between the two, with accumulation in a cluster: what all ranks accumulated. */
+  reduceStep(...[loss, balance, stop]: tf.Tensor[]): Record<string, tf.Tensor> {
+    return ofRanks(this.ranks!, { loss, balance, stop }, this.accumulator!.take());
+  }
+
+  /** Last part of a step: optimizer and averages. */
   updateStep(...[learningRate, norm, ...given]: tf.Tensor[]): tf.Tensor {
     const { clipNorm } = this.config.optimizer;
     const names = Object.keys(this.parameters);
-    let grads = this.accumulator?.take() ?? Object.fromEntries(names.map((name, i) => [name, given[i]]));
+    let grads = given.length === 0 ? this.accumulator!.take() : Object.fromEntries(names.map((name, i) => [name, given[i]]));
     if (clipNorm !== undefined) grads = clipByGlobalNorm(grads, clipNorm, norm);
     this.optimizer.apply(grads, learningRate);
     for (const ema of this.emas) ema.update();
@@ -129,36 +153,50 @@ export class TrainingState {
 
   /**
    * One optimizer step over the micro-batches, which it disposes. If loss or gradient is not finite, or the gradient's norm is
-   * beyond `maxNorm`, nothing is changed.
+   * beyond `maxNorm`, nothing is changed. In a cluster the micro-batches are this rank's, and what is reported is of all ranks.
+   * @param stop whether this process has been asked to stop
+   * @throws PeerError if another process of the cluster fails
    */
   async step(
     batches: Iterable<Batch> | AsyncIterable<Batch>,
     learningRate: number,
     maxNorm = Number.POSITIVE_INFINITY,
+    stop = false,
   ): Promise<StepReport> {
-    const report: StepReport = { loss: 0, balance: 0, gradNorm: 0, outcome: 'applied' };
+    const report: StepReport = { loss: 0, balance: 0, gradNorm: 0, outcome: 'applied', stop };
     let count = 0;
     let grads: tf.Tensor[] = [];
     let normTensor: tf.Tensor | undefined;
     const observed: [drawn: tf.Tensor, losses: tf.Tensor][] = [];
+    const flag = tf.scalar(stop ? 1 : 0);
+    const run = <T>(step: () => Promise<T>): Promise<T> => this.cluster?.guard('a training step', step) ?? step();
     for await (const { x, noise, drawn, y } of batches) {
-      const { loss, sampleLosses, balance, norm, ...own } = await this.gradients.run(x, noise, drawn, y);
+      const outputs = await run(() => this.gradients.run(x, noise, drawn, y, ...(this.cluster ? [flag] : [])));
+      const { loss, sampleLosses, balance, norm, stop: stops, drawn: drawnByAll, ...own } = outputs;
       tf.dispose([x, noise, y, ...(normTensor === undefined ? [] : [normTensor])]);
-      if (sampleLosses === undefined) drawn.dispose();
-      else observed.push([drawn, sampleLosses]);
-      grads = Object.values(own);
+      if (sampleLosses !== undefined) observed.push([drawnByAll ?? drawn, sampleLosses]);
+      if (sampleLosses === undefined || drawnByAll !== undefined) drawn.dispose();
+      grads = this.gradientsOf(own);
       normTensor = norm;
-      const [lossNow, normNow, balanceNow] = await Promise.all(
-        [loss, norm, balance].map(async (s) => (s === undefined ? 0 : (await s.data())[0])),
-      );
+      const [lossNow, normNow, balanceNow, stopNow] = await Promise.all([loss, norm, balance, stops].map(numberOf));
       report.loss += lossNow;
       report.balance += balanceNow;
       report.gradNorm = normNow;
-      tf.dispose([loss, ...(balance === undefined ? [] : [balance])]);
+      report.stop ||= stopNow > 0;
+      tf.dispose([loss, balance, stops].filter((x) => x !== undefined));
       count++;
     }
     report.loss /= count;
     report.balance /= count;
+    if (this.reduce !== undefined) {
+      const { reduce } = this;
+      const numbers = [report.loss, report.balance].map((value) => tf.scalar(value));
+      const { loss, balance, stop: stops, norm, ...own } = await run(() => reduce.run(...numbers, flag));
+      const [lossOfAll, balanceOfAll, stopOfAll, gradNorm] = await Promise.all([loss, balance, stops, norm].map(numberOf));
+      Object.assign(report, { loss: lossOfAll, balance: balanceOfAll, gradNorm, stop: stopOfAll > 0 });
+      tf.dispose([loss, balance, stops, ...numbers]);
+      [normTensor, grads] = [norm, this.gradientsOf(own)];
+    }
     if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradNorm)) report.outcome = 'not finite';
     else if (report.gradNorm > maxNorm) report.outcome = 'spike';
     if (report.outcome === 'applied') {
@@ -167,8 +205,31 @@ export class TrainingState {
       tf.dispose([rate, done]);
       for (const [drawn, losses] of observed) await this.objective.observe!(drawn, losses);
     } else this.accumulator?.reset();
-    tf.dispose([normTensor!, ...grads, ...observed.flat()]);
+    tf.dispose([flag, normTensor!, ...grads, ...observed.flat()]);
     return report;
+  }
+
+  /** The gradients among a step's results, in the order in which `update` takes them. */
+  private gradientsOf(results: Readonly<Record<string, tf.Tensor>>): tf.Tensor[] {
+    return Object.keys(this.parameters).flatMap((name) => results[name] ?? []);
+  }
+
+  /** Moves what the routers of all ranks counted to rank 0; the others count from zero. */
+  async gatherCounters(): Promise<void> {
+    const { cluster, telemetry } = this;
+    if (cluster === undefined || telemetry === undefined) return;
+    this.counters ??= compile(
+      () => {
+        for (const counter of Object.values(telemetry.parameters)) {
+          const total = cluster.collectives.allReduce(counter.read());
+          counter.assign(cluster.rank === 0 ? total : tf.zerosLike(total));
+        }
+        return tf.scalar(0);
+      },
+      { name: 'counters' },
+    );
+    const { counters } = this;
+    (await cluster.guard('adding up counters', () => counters.run())).dispose();
   }
 
   /** Decay of the average in a file of the state; undefined if it holds none. */
@@ -186,8 +247,21 @@ export class TrainingState {
 
   /** Frees everything on the device. */
   dispose(): void {
-    for (const step of [this.gradients, this.update]) step.dispose();
+    for (const step of [this.gradients, this.reduce, this.update, this.counters]) step?.dispose();
     for (const part of [this.optimizer, ...this.emas, this.accumulator, this.telemetry]) part?.dispose();
     for (const parameter of Object.values(this.parameters)) parameter.dispose();
   }
+}
+
+const numberOf = async (scalar: tf.Tensor | undefined): Promise<number> => (scalar === undefined ? 0 : (await scalar.data())[0]);
+
+/** Means over the ranks: of numbers, of the gradients, and the norm of these. */
+function ofRanks(ranks: RankMean, numbers: Record<string, tf.Tensor>, own: Record<string, tf.Tensor>): Record<string, tf.Tensor> {
+  const { grads, norm } = ranks.gradients(own);
+  return { ...ranks.numbers(numbers), norm, ...grads };
+}
+
+/** Rows of all ranks, in their order. */
+function everyRanks({ collectives }: RankMean, rows: Record<string, tf.Tensor>): Record<string, tf.Tensor> {
+  return Object.fromEntries(Object.entries(rows).map(([name, x]) => [name, collectives.allGather(x)]));
 }

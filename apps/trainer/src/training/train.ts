@@ -5,23 +5,26 @@ import type { ModelCard } from '@dit-moe/dit';
 import { guidedChannels, type Pipeline, pipelineOf } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, openSpace, placeOf } from '@dit-moe/pipeline/node';
 import { asWriteError, type Lock, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { type Cluster, PeerError } from '@dit-moe/tensor-ops/node';
 import { modelConfig, objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import { openData } from '../data/open.js';
 import type { DataSource } from '../data/source.js';
-import { CheckpointError } from '../errors.js';
+import { CheckpointError, UsageError } from '../errors.js';
 import type { Progress } from '../run/progress.js';
 import { openRunFolder } from '../run/run-folder.js';
 import { sweepTemporaries } from './checkpoints.js';
 import { openEvaluator } from './evaluation.js';
 import { loadInitialWeights } from './initial-weights.js';
-import { type Listener, tell } from './listeners/listener.js';
+import { gatheredCounters } from './listeners/gathered-counters.js';
+import { isDue, type Listener, tell } from './listeners/listener.js';
 import { logListeners } from './listeners/log.js';
 import { onlineMetrics } from './listeners/online-metrics.js';
 import { histograms, previews } from './listeners/pictures.js';
 import { Saving } from './listeners/saving.js';
 import { trainLoop } from './loop.js';
 import { MetricsLog } from './metrics-log.js';
+import { Ranks } from './ranks.js';
 import { newTiming, type Run } from './run.js';
 import { newRecord } from './run-record.js';
 import { TrainingState } from './state.js';
@@ -40,6 +43,8 @@ export interface TrainOptions {
   progress: Progress;
   /** Ends the run after the current step, with a checkpoint. */
   signal: AbortSignal;
+  /** The processes that train together (default: this one alone). Each gets its part of every batch; rank 0 alone writes. */
+  cluster?: Cluster;
   /** Called after each step with everything that came with it, and awaited; receives the number of steps taken. */
   onStep?: (step: number) => void | Promise<void>;
 }
@@ -59,21 +64,35 @@ export interface TrainResult {
  * @throws errors whose exit codes stand in `exitCodeTable`
  */
 export async function train(config: TrainConfig, options: TrainOptions): Promise<TrainResult> {
-  const { out, progress } = options;
+  const { out, progress, cluster } = options;
+  const ranks = new Ranks(cluster);
+  refuseUnevenParts(config, cluster?.size ?? 1);
   const source = await openData(config);
   try {
     reportSkipped(source, progress);
-    const lock = await openRunFolder(out, config, options.resume, (message) => progress.log(message));
+    await ranks.agree('The data', source.fingerprint);
+    const lock = ranks.leads ? await openRunFolder(out, config, options.resume, (message) => progress.log(message)) : undefined;
     try {
-      return await trainIn(config, options, source, lock);
+      return await trainIn(config, options, source, ranks, lock);
     } catch (error) {
       throw asWriteError(error, out);
     } finally {
-      await lock.release();
+      await lock?.release();
     }
+  } catch (error) {
+    if (!PeerError.isInstance(error)) cluster?.report((error as Error).message);
+    throw error;
   } finally {
     await source.close();
   }
+}
+
+/** Every rank takes an equal part of every micro-batch. */
+function refuseUnevenParts({ batchSize, accumulation }: TrainConfig, size: number): void {
+  if (batchSize % (accumulation * size) !== 0)
+    throw new UsageError(
+      `batchSize ${batchSize} cannot be shared by ${size} processes${accumulation > 1 ? ` in ${accumulation} micro-batches` : ''}: choose a multiple of ${accumulation * size}.`,
+    );
 }
 
 function reportSkipped({ skipped }: DataSource, progress: Progress): void {
@@ -82,7 +101,13 @@ function reportSkipped({ skipped }: DataSource, progress: Progress): void {
 }
 
 /** Trains in a folder that is locked. */
-async function trainIn(config: TrainConfig, options: TrainOptions, source: DataSource, lock: Lock): Promise<TrainResult> {
+async function trainIn(
+  config: TrainConfig,
+  options: TrainOptions,
+  source: DataSource,
+  ranks: Ranks,
+  lock: Lock | undefined,
+): Promise<TrainResult> {
   const { out, progress, signal } = options;
   /** What has to be freed at the end, the newest first. */
   const opened: (() => void | Promise<void>)[] = [() => progress.done()];
@@ -92,45 +117,50 @@ async function trainIn(config: TrainConfig, options: TrainOptions, source: DataS
   };
   let finished = false;
   try {
-    await sweepTemporaries(out);
     const card = cardOf(config, source, options.resume ? await cardBefore(out) : undefined);
     const warn = (message: string) => progress.log(message);
     const { distillation } = config;
     const teacher = distillation && open(await Teacher.open(distillation.teacher, distillation.weight, card, config.precision, warn));
-    await writeFileAtomically(path.join(out, CARD), `${JSON.stringify(card, null, 2)}\n`);
-    const state = new TrainingState(card.config, config, teacher);
+    if (ranks.leads) {
+      await sweepTemporaries(out);
+      await writeFileAtomically(path.join(out, CARD), `${JSON.stringify(card, null, 2)}\n`);
+    }
+    const state = new TrainingState(card.config, config, teacher, ranks.cluster);
     opened.unshift(() => (finished ? undefined : state.dispose()));
-    const run: Run = { ...{ out, config, card, source, state, progress, signal }, record: newRecord(), timing: newTiming() };
-    const pipeline = open(await openRunPipeline(run));
-    const evaluator = config.evaluation && open(await openEvaluator(config, pipeline, source, signal));
+    const run: Run = { ...{ out, config, card, source, state, progress, signal, ranks }, record: newRecord(), timing: newTiming() };
     const saving = new Saving(run);
     opened.unshift(() => saving.settle());
     const resumed = options.resume && (await resume(run, saving, options.acceptDataChange === true));
     if (!resumed && config.initialWeights !== undefined) await loadInitialWeights(state, config.initialWeights, warn);
-    const metrics = await MetricsLog.open(out, run.record.step);
-    opened.unshift(() => metrics.close());
-    let loss = metrics.lines.at(-1)?.loss ?? Number.NaN;
-    const [log, report] = logListeners(run, metrics, () => loss);
-    const [failures, checkpoints] = saving.listeners;
+    let loss = Number.NaN;
+    const writing = ranks.leads ? await openListeners(run, saving, opened, () => loss) : undefined;
+    loss = writing?.metrics.lines.at(-1)?.loss ?? loss;
     const listeners: Listener[] = [
-      { name: 'lock', every: 1, fatal: true, run: async () => lock.check() },
-      failures,
-      ...(evaluator === undefined ? [] : [onlineMetrics(run, config.evaluation!.every, evaluator)]),
-      ...[log, histograms(run, metrics), previews(run, metrics, pipeline), checkpoints, report],
+      { name: 'lock', every: 1, fatal: true, run: async () => lock?.check() },
+      gatheredCounters(run),
+      ...(writing?.listeners ?? []),
     ];
+    const slow = [config.sampling.every, config.evaluation?.every ?? config.sampling.every];
     for await (const event of trainLoop(run, async () => (await saving.restore())?.record)) {
       if (event.kind === 'rolled back') for (const { rewind } of listeners) await rewind?.();
       else {
         if (event.report.outcome === 'applied') loss = event.report.loss;
         await tell(listeners, run, { learningRate: event.learningRate, evaluation: {} });
+        // Pictures and metrics take longer than the others wait for a step.
+        if (isDue(slow, run.record.step, run.record.step === config.steps)) await ranks.barrier();
       }
       await options.onStep?.(run.record.step);
     }
-    lock.check();
-    await saving.finish(() => tell([{ ...report, every: 1 }], run, { learningRate: 0, evaluation: {} }));
+    lock?.check();
+    const last = { learningRate: 0, evaluation: {} };
+    await gatheredCounters(run).run(last);
+    if (writing !== undefined) await saving.finish(() => tell([{ ...writing.report, every: 1 }], run, last));
+    // Who leaves while others compute looks to them as if it had died.
+    await ranks.barrier();
     finished = true;
     const { step } = run.record;
-    return { step, loss: metrics.lines.at(-1)?.loss ?? loss, interrupted: step < config.steps, state, card: { ...card, step } };
+    const result = { step, loss: writing?.metrics.lines.at(-1)?.loss ?? loss, interrupted: step < config.steps };
+    return { ...result, state, card: { ...card, step } };
   } finally {
     for (const close of opened) await close();
   }
@@ -140,6 +170,30 @@ async function trainIn(config: TrainConfig, options: TrainOptions, source: DataS
 async function openRunPipeline({ card, config, state }: Run): Promise<Pipeline> {
   const space = await openSpace(card, config.sampling.vae ?? NO_AUTOENCODER, { encoder: false });
   return pipelineOf(card, state.emas[0].averages.parameters, space, config.precision);
+}
+
+/** What rank 0 does between steps. */
+async function openListeners(
+  run: Run,
+  saving: Saving,
+  opened: (() => void | Promise<void>)[],
+  lastLoss: () => number,
+): Promise<{ listeners: Listener[]; report: Listener; metrics: MetricsLog }> {
+  const { config, source, signal, out } = run;
+  const pipeline = await openRunPipeline(run);
+  opened.unshift(() => pipeline.dispose());
+  const evaluator = config.evaluation && (await openEvaluator(config, pipeline, source, signal));
+  opened.unshift(() => evaluator?.dispose());
+  const metrics = await MetricsLog.open(out, run.record.step);
+  opened.unshift(() => metrics.close());
+  const [log, report] = logListeners(run, metrics, lastLoss);
+  const [failures, checkpoints] = saving.listeners;
+  const listeners: Listener[] = [
+    failures,
+    ...(evaluator === undefined ? [] : [onlineMetrics(run, config.evaluation!.every, evaluator)]),
+    ...[log, histograms(run, metrics), previews(run, metrics, pipeline), checkpoints, report],
+  ];
+  return { listeners, report, metrics };
 }
 
 /** The card that the run was started with. */

@@ -40,13 +40,14 @@ export interface ChosenBackend {
 
 /**
  * Starts the backend. `auto` falls back from the TensorFlow runtime to WebAssembly; a backend asked for by name does not.
- * @param threads threads inside one operation, as many operations at once (default: every core); or each of them
+ * @param threads threads inside one operation, as many operations at once (default: every core); or each of them, and the cluster that
+ *   this process has joined, which computes with TensorFlow only
  * @param onProgress receives a line when something slow begins, and when `auto` has to fall back
  * @throws BackendError if the backend asked for is not available
  */
 export async function startBackend(
   name: BackendName,
-  threads?: number | Pick<TensorFlowOptions, 'threads' | 'interOpThreads'>,
+  threads?: number | Pick<TensorFlowOptions, 'threads' | 'interOpThreads' | 'cluster'>,
   onProgress?: (message: string) => void,
 ): Promise<ChosenBackend> {
   if (name === 'auto' || name === 'tensorflow') {
@@ -63,7 +64,8 @@ export async function startBackend(
       };
     } catch (error) {
       const { message } = error as Error;
-      if (name === 'tensorflow') throw new BackendError(`The TensorFlow backend is not available: ${message}`, { cause: error });
+      if (name === 'tensorflow' || (typeof threads === 'object' && threads.cluster !== undefined))
+        throw new BackendError(`The TensorFlow backend is not available: ${message}`, { cause: error });
       const portable = await startPortable('wasm', `the TensorFlow backend is not available (${message})`).catch((second: Error) => {
         throw new BackendError(`The TensorFlow backend is not available: ${message} ${second.message}`, { cause: error });
       });

@@ -6,12 +6,14 @@ import { tensorFlowBackend } from '../tensorflow-backend.js';
 
 /** Root of the sum of squares of all gradients; NaN or infinite if any of them is. */
 export function globalNorm(grads: Readonly<Record<string, tf.Tensor>>): tf.Scalar {
-  return tf.tidy(() => {
-    const backend = tensorFlowBackend();
-    // L2Loss is half the sum of squares in one pass.
-    const halves = Object.values(grads).map((g) => (backend ? backend.raw('L2Loss', [g])[0] : tf.mul(sum(tf.square(g)), 0.5)));
-    return tf.sqrt(tf.mul(tf.addN(halves), 2)) as tf.Scalar;
-  });
+  return tf.tidy(() => tf.sqrt(tf.mul(halfSquares(Object.values(grads)), 2)) as tf.Scalar);
+}
+
+/** Half the sum of the squares of all elements, scalar. */
+export function halfSquares(tensors: readonly tf.Tensor[]): tf.Tensor {
+  const backend = tensorFlowBackend();
+  // L2Loss is that in one pass.
+  return tf.addN(tensors.map((x) => (backend ? backend.raw('L2Loss', [x])[0] : tf.mul(sum(tf.square(x)), 0.5))));
 }
 
 /** Added to the norm before dividing, as PyTorch does, so that a zero gradient stays zero. */

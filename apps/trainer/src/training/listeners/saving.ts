@@ -38,8 +38,8 @@ export class Saving {
    */
   async restore(): Promise<{ record: RunRecord; data: string } | undefined> {
     await this.settle();
-    const { out, state, progress } = this.run;
-    const manifest = await restoreLatest(out, state, (message) => progress.log(message));
+    const { out, state, progress, ranks } = this.run;
+    const manifest = await ranks.leaderFirst(() => restoreLatest(out, state, (message) => progress.log(message)));
     if (manifest === undefined) return undefined;
     const { lossHistory, ...record } = manifest.record;
     if (lossHistory !== undefined) state.objective.timestepSampler?.restore(lossHistory);

@@ -101,7 +101,12 @@ export class Cluster {
 
   /** Tells the others why this process ends; their collectives end with these words. */
   report(reason: string): void {
-    this.runtime?.report(`rank ${this.rank}: ${reason}`);
+    try {
+      this.runtime?.report(`rank ${this.rank}: ${reason}`);
+    } catch (error) {
+      // They know already that something is wrong.
+      if (!TensorFlowError.isInstance(error)) throw error;
+    }
   }
 
   /** Waits until all ranks are here. @throws PeerError naming who did not come in time */

@@ -15,6 +15,8 @@ export interface Launch {
   size: number;
   /** Rank among the processes of this machine, from 0: chooses the GPU. */
   localRank: number;
+  /** Number of processes on this machine, if the launcher says so: they share its cores. */
+  localSize?: number;
   /** Where the processes meet: rank 0 listens there. */
   leader: { host: string; port: number };
   /** `host:port` of TensorFlow's server of every rank, where the launcher has fixed them (TF_CONFIG). */
@@ -45,6 +47,7 @@ interface Launcher {
   rank: string;
   size: string;
   localRank?: string;
+  localSize?: string;
   leader(environment: Environment, launcher: Launcher): { host: string; port: number };
 }
 
@@ -60,6 +63,7 @@ const launchers: readonly Launcher[] = [
     rank: 'RANK',
     size: 'WORLD_SIZE',
     localRank: 'LOCAL_RANK',
+    localSize: 'LOCAL_WORLD_SIZE',
     leader(environment, launcher) {
       const { host, port } = masterOf(environment, launcher);
       // torchrun's own store listens at that port then.
@@ -88,6 +92,7 @@ const launchers: readonly Launcher[] = [
     rank: 'OMPI_COMM_WORLD_RANK',
     size: 'OMPI_COMM_WORLD_SIZE',
     localRank: 'OMPI_COMM_WORLD_LOCAL_RANK',
+    localSize: 'OMPI_COMM_WORLD_LOCAL_SIZE',
     leader: (environment, launcher) =>
       environment['OMPI_COMM_WORLD_LOCAL_SIZE'] === environment['OMPI_COMM_WORLD_SIZE'] && environment['MASTER_ADDR'] === undefined
         ? { host: '127.0.0.1', port: DEFAULT_PORT }
@@ -99,6 +104,7 @@ const launchers: readonly Launcher[] = [
     rank: 'PMI_RANK',
     size: 'PMI_SIZE',
     localRank: 'MPI_LOCALRANKID',
+    localSize: 'MPI_LOCALNRANKS',
     leader: (environment, launcher) => masterOf(environment, launcher, 'Give it to every process: mpirun -genv MASTER_ADDR HOST.'),
   },
   {
@@ -140,7 +146,8 @@ function fromLauncher(environment: Environment, overrides: LaunchOverrides): Lau
   // One process needs no place to meet, and launchers that start one often name none.
   const leader =
     overrides.leader !== undefined || size === 1 ? { host: '127.0.0.1', port: DEFAULT_PORT } : launcher.leader(environment, launcher);
-  return { rank, size, localRank, leader, launcher: launcher.name };
+  const localSize = launcher.localSize === undefined ? undefined : wholeNumber(environment, launcher.localSize);
+  return { rank, size, localRank, ...(localSize !== undefined && { localSize }), leader, launcher: launcher.name };
 }
 
 function fromOverrides({ rank, size, leader }: LaunchOverrides): Launch | undefined {

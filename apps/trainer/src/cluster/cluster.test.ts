@@ -1,0 +1,84 @@
+/** Training by several processes of this machine: the same as by one, and nothing is lost when one dies. */
+import fs from 'node:fs';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { bundle, type Running } from '../testing/programs.js';
+import { checkpointBytes, checkpointFolder, makeRoot, metricsLines, tinyOverrides } from '../testing/tiny-run.js';
+
+const { root, images, newRun } = makeRoot();
+let start: Awaited<ReturnType<typeof bundle>>;
+beforeAll(async () => {
+  start = await bundle('cli.ts');
+});
+afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
+
+const settings = [...tinyOverrides, 'batchSize=12', 'steps=20', 'checkpoints.every=10', 'optimizer.clipNorm=0.5'];
+const train = (out: string, flags: string[], ...overrides: string[]): Running => {
+  const set = [...settings, ...overrides].flatMap((override) => ['--set', override]);
+  return start(['train', '--data', images, '--out', out, '--threads', '1', '--accept-open-port', ...set, ...flags]);
+};
+const done = async (running: Running): Promise<void> => {
+  const code = await running.ended;
+  if (code !== 0) throw new Error(`ended with ${code}: ${running.output.err}`);
+};
+type Line = { step: number; loss: number; balance: number; gradNorm: number; routing: { load: number[] }[] };
+const closeTo = (found: number, expected: number, tolerance: number) =>
+  expect(Math.abs(found - expected)).toBeLessThanOrEqual(tolerance * Math.max(1, Math.abs(expected)));
+
+test.each([
+  ['at once', []],
+  ['in micro-batches', ['accumulation=2']],
+])('two and three processes train as one does, %s', async (_, overrides) => {
+  const [one, two, three] = [newRun(), newRun(), newRun()];
+  await done(train(one, [], ...overrides));
+  await done(train(two, ['--processes', '2'], ...overrides));
+  await done(train(three, ['--processes', '3'], ...overrides));
+  const expected = metricsLines(one) as Line[];
+  expect(expected).toHaveLength(20);
+  for (const out of [two, three]) {
+    const found = metricsLines(out) as Line[];
+    expect(found.map(({ step }) => step)).toEqual(expected.map(({ step }) => step));
+    found.forEach((line, i) => {
+      // Sums in another order: float32 rounding over 20 steps of AdamW, which divides by the gradient's size.
+      closeTo(line.loss, expected[i].loss, 1e-6);
+      // The balance of the experts is that of each rank's part of the batch.
+      closeTo(line.gradNorm, expected[i].gradNorm, 1e-4);
+      // Every rank's counters reach the line.
+      expect(line.routing.map(({ load }) => load.reduce((a, b) => a + b))).toEqual(
+        expected[i].routing.map(({ load }) => load.reduce((a, b) => a + b)),
+      );
+    });
+  }
+});
+
+test('a rank that is killed ends all; started again they give the bits of an undisturbed run', async () => {
+  const [calm, harmed] = [newRun(), newRun()];
+  await done(train(calm, ['--processes', '2'], 'steps=40'));
+  const running = train(harmed, ['--processes', '2', '--restarts', '2'], 'steps=40');
+  while (!fs.existsSync(checkpointFolder(harmed, 10))) await new Promise((resolve) => setTimeout(resolve, 5));
+  const ranks = fs.readFileSync(`/proc/${running.child.pid}/task/${running.child.pid}/children`, 'utf8').trim().split(' ').map(Number);
+  expect(ranks).toHaveLength(2);
+  process.kill(ranks[1], 'SIGKILL');
+  expect(await running.ended).toBe(0);
+  expect(running.output.err).toMatch(/rank [01] ended with code \d+; starting all 2 again \(1 of 2\)/);
+  expect(running.output.err).toMatch(/resumed at step/);
+  for (const file of ['weights', 'ema', 'optimizer', 'telemetry'])
+    expect(checkpointBytes(harmed, 40, file).equals(checkpointBytes(calm, 40, file)), file).toBe(true);
+});
+
+test('a stop asked of one rank stops all after the same step, saved, and one process goes on from there', async () => {
+  const out = newRun();
+  const running = train(out, ['--processes', '2'], 'steps=100000', 'checkpoints.every=100000');
+  await running.seen('step 3');
+  running.child.kill('SIGTERM');
+  expect(await running.ended).toBe(75);
+  const [folder] = fs.readdirSync(`${out}/checkpoints`).filter((name) => name.startsWith('step-'));
+  const step = Number(folder.slice('step-'.length));
+  await done(train(out, ['--resume'], `steps=${step + 2}`));
+  expect(metricsLines(out).at(-1)).toMatchObject({ step: step + 2 });
+});
+
+test('what cannot be shared out is refused before anything starts', async () => {
+  const uneven = train(newRun(), ['--processes', '2'], 'batchSize=3');
+  expect(await uneven.ended).toBe(2);
+  expect(uneven.output.err).toMatch(/batchSize 3 cannot be shared by 2 processes: choose a multiple of 2/);
+});

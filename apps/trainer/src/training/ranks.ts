@@ -1,0 +1,55 @@
+/** What a run does together with the other processes of a cluster. Alone it leads, and waits for nobody. */
+import { createHash } from 'node:crypto';
+import type { Cluster } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs-core';
+import { DataError } from '../errors.js';
+
+/** Rank 0 may evaluate or write for hours while the others wait; whether it lives is seen by its signs of life. */
+const PATIENCE_MS = 24 * 3600 * 1000;
+
+export class Ranks {
+  private barriers = 0;
+
+  constructor(readonly cluster: Cluster | undefined) {}
+
+  /** Whether this process writes files and lines: rank 0. */
+  get leads(): boolean {
+    return this.cluster === undefined || this.cluster.rank === 0;
+  }
+
+  /** Waits until all ranks are here. Every rank calls it at the same places of the program. */
+  async barrier(): Promise<void> {
+    await this.cluster?.barrier(`trainer-${this.barriers++}`, PATIENCE_MS);
+  }
+
+  /** The leader does it first, then all others. */
+  async leaderFirst<T>(action: () => Promise<T>): Promise<T> {
+    if (this.leads) {
+      const result = await action();
+      await this.barrier();
+      return result;
+    }
+    await this.barrier();
+    return action();
+  }
+
+  /**
+   * Makes sure that a text is the same on every rank.
+   * @throws DataError if it is not
+   */
+  async agree(what: string, text: string): Promise<void> {
+    const { cluster } = this;
+    if (cluster === undefined) return;
+    const hash = createHash('sha256').update(text).digest();
+    const numbers = tf.tensor1d([...hash]);
+    const [most, least] = await cluster.guard(`comparing ${what}`, async () => {
+      const extremes = tf.tidy(() => (['max', 'min'] as const).map((kind) => cluster.collectives.allReduce(numbers, kind)));
+      const values = await Promise.all(extremes.map((x) => x.data()));
+      tf.dispose(extremes);
+      return values;
+    });
+    numbers.dispose();
+    if (most.some((value, i) => value !== least[i]))
+      throw new DataError(`${what} is not the same on all ${cluster.size} ranks: every machine must see the same files.`);
+  }
+}
