@@ -3,7 +3,8 @@
  * functions say what it returns; every tensor creation becomes a `Const`, and every tensor that comes from outside an argument. Nothing is
  * computed and nothing allocated, so a step of any size can be recorded and planned, on every device.
  *
- * Reads and writes of one variable keep their program order by control edges, as TensorFlow's own automatic control dependencies do.
+ * Reads and writes of one variable keep their program order by control edges, as TensorFlow's own automatic control dependencies do, and
+ * so do collectives: NCCL launches them in the order in which they start, which must be the same on all ranks.
  */
 import { HostReadError, RecordingError } from '../../errors.js';
 import { DataType, type OpAttribute } from '../../tensorflow-backend.js';
@@ -46,6 +47,7 @@ export class Recorder extends BindingConstants {
   private readonly lastWrite = new Map<number, number>();
   private readonly readsSinceWrite = new Map<number, number[]>();
   private lastEffect: number | undefined;
+  private lastCollective: number | undefined;
   private controlOfNext: number | undefined;
 
   /**
@@ -229,6 +231,10 @@ export class Recorder extends BindingConstants {
       for (const read of reads) control.add(read);
       this.readsSinceWrite.set(variable, []);
       this.lastWrite.set(variable, node);
+    }
+    if (name.startsWith('Collective')) {
+      if (this.lastCollective !== undefined) control.add(this.lastCollective);
+      this.lastCollective = node;
     }
     if (numOutputs === 0 && !touchesVariable) {
       if (this.lastEffect !== undefined) control.add(this.lastEffect);
