@@ -11,7 +11,14 @@ beforeAll(async () => {
 });
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
-const settings = [...tinyOverrides, 'model.moe.balanceOver=image', 'batchSize=12', 'steps=20', 'checkpoints.every=10', 'optimizer.clipNorm=0.5'];
+const settings = [
+  ...tinyOverrides,
+  'model.moe.balanceOver=image',
+  'batchSize=12',
+  'steps=20',
+  'checkpoints.every=10',
+  'optimizer.clipNorm=0.5',
+];
 const train = (out: string, flags: string[], ...overrides: string[]): Running => {
   const set = [...settings, ...overrides].flatMap((override) => ['--set', override]);
   return start(['train', '--data', images, '--out', out, '--threads', '1', '--accept-open-port', ...set, ...flags]);
