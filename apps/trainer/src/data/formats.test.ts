@@ -1,8 +1,8 @@
 /** Every format that can be trained on, through whole runs: classes, resuming, previews. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { startBackend } from '@dit-moe/tensor-ops/node';
 import { LatentCache } from '@dit-moe/data/node';
+import { startBackend } from '@dit-moe/tensor-ops/node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { encodeCommand } from '../commands/encode.js';
 import { checkpointBytes, curveOf, makeRoot, metricsLines, runTiny, tinyConfig } from '../testing/tiny-run.js';
@@ -30,7 +30,13 @@ test.each([
   // Labels 7 and 3 without names, and a sample that is no image.
   ['WebDataset', path.join(fixtures, 'gnu.tar'), ['data.size=4', 'data.maxUnreadable=0.5'], ['0', '1', '2', '3', '4', '5', '6', '7'], 2],
   ['parquet', path.join(fixtures, 'train-*.parquet'), ['data.size=4', 'data.memory=0', 'data.flip=true'], ['cat', 'dog', 'newt'], 8],
-  ['latents', latents, ['data.kind=latents', 'data.flip=true', `sampling.vae=${vae}`, 'evaluation={every: 3, samples: 4}'], ['dark', 'light'], 6],
+  [
+    'latents',
+    latents,
+    ['data.kind=latents', 'data.flip=true', `sampling.vae=${vae}`, 'evaluation={every: 3, samples: 4}'],
+    ['dark', 'light'],
+    6,
+  ],
 ])('a run on %s keeps the classes, and resumed it equals the uninterrupted one', async (_, data, overrides, classNames, count) => {
   const config = (steps: number) => tinyConfig(data, ...overrides, `steps=${steps}`, 'batchSize=2');
   const source = await openData(config(1));
@@ -54,7 +60,10 @@ test('every use of a latent draws from its posterior anew, scaled; mirrored ones
   const length = 8 * 8 * 8;
   const draws = 200;
   const out = new Float32Array(draws * length);
-  await source.read(Array.from({ length: draws }, (_, index) => ({ record: 0, flip: false, index })), out);
+  await source.read(
+    Array.from({ length: draws }, (_, index) => ({ record: 0, flip: false, index })),
+    out,
+  );
   const { scalingFactor, shiftFactor } = source.latents!;
   // Mean and deviation of the draws are those of the posterior.
   const cache = await LatentCache.open(latents);
@@ -69,7 +78,13 @@ test('every use of a latent draws from its posterior anew, scaled; mirrored ones
   // Five standard errors; the largest of 512 means is near 3.2 of them.
   expect(worst).toBeLessThan(5 / Math.sqrt(draws));
   const [again, other] = [new Float32Array(2 * length), new Float32Array(length)];
-  await source.read([{ record: 0, flip: false, index: 0 }, { record: 0, flip: true, index: 0 }], again);
+  await source.read(
+    [
+      { record: 0, flip: false, index: 0 },
+      { record: 0, flip: true, index: 0 },
+    ],
+    again,
+  );
   expect(again.subarray(0, length)).toEqual(out.subarray(0, length));
   await source.read([{ record: 0, flip: true, index: 0 }], other);
   expect(again.subarray(length)).toEqual(other);

@@ -18,7 +18,10 @@ test('one that cannot be read is skipped, counted and named; too many are refuse
   expect(count).toBe(5);
   expect(skipped.map(({ file }) => path.basename(file))).toEqual(['1.png']);
   fs.writeFileSync(path.join(folder, 'light', '0.png'), fs.readFileSync(path.join(folder, 'light', '1.png')).subarray(0, 40));
-  await expect(openImageData(folder, options)).rejects.toMatchObject({ code: 'E_DATA', message: expect.stringMatching(/2 images of 6 .* cannot be read/) });
+  await expect(openImageData(folder, options)).rejects.toMatchObject({
+    code: 'E_DATA',
+    message: expect.stringMatching(/2 images of 6 .* cannot be read/),
+  });
   expect((await openImageData(folder, { ...options, maxUnreadable: 0.5 })).count).toBe(4);
 });
 
@@ -66,7 +69,10 @@ test.each<[string, (folder: string) => void, RegExp]>([
     'photographs without a size',
     (folder) => {
       fs.mkdirSync(folder);
-      fs.writeFileSync(path.join(folder, 'a.png'), encode({ data: new Uint8Array(100 * 80), width: 100, height: 80, channels: 1, depth: 8 }));
+      fs.writeFileSync(
+        path.join(folder, 'a.png'),
+        encode({ data: new Uint8Array(100 * 80), width: 100, height: 80, channels: 1, depth: 8 }),
+      );
     },
     /have 80 pixels a side.*data\.size=32.*encode/,
   ],

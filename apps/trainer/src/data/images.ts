@@ -8,7 +8,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { centerCrop } from '@dit-moe/data';
-import { type ImageSource, ImageSourceError, decodeImage, openImages } from '@dit-moe/data/node';
+import { decodeImage, type ImageSource, ImageSourceError, openImages } from '@dit-moe/data/node';
 import { DataError } from '../errors.js';
 import { type Classes, classesOf } from './classes.js';
 import type { DataSource, SampleRequest } from './source.js';
@@ -91,7 +91,9 @@ async function loadImages(source: ImageSource, options: ImageOptions & { size: n
   const labels: number[] = [];
   const skipped: { file: string; reason: string }[] = [];
   for (let start = 0; start < source.count; start += DECODE_AT_ONCE) {
-    const chunk = Array.from({ length: Math.min(DECODE_AT_ONCE, source.count - start) }, (_, i) => decode(source, start + i, size, channels));
+    const chunk = Array.from({ length: Math.min(DECODE_AT_ONCE, source.count - start) }, (_, i) =>
+      decode(source, start + i, size, channels),
+    );
     for (const [i, result] of (await Promise.allSettled(chunk)).entries()) {
       if (result.status === 'fulfilled') {
         pixels.set(result.value, labels.length * length);

@@ -3,9 +3,9 @@
  * one sample would repeat its noise in every epoch).
  */
 import { createHash } from 'node:crypto';
+import { LatentCache, LatentCacheError } from '@dit-moe/data/node';
 import { placeOf } from '@dit-moe/pipeline/node';
 import { randomNormal } from '@dit-moe/tensor-ops';
-import { LatentCache, LatentCacheError } from '@dit-moe/data/node';
 import { DataError } from '../errors.js';
 import { classesOf } from './classes.js';
 import type { DataSource } from './source.js';

@@ -30,7 +30,7 @@ const source: ImageSource = {
   kind: 'folder',
   count: COUNT,
   classNames: ['even', 'odd'],
-    endings: new Set(['png']),
+  endings: new Set(['png']),
   key: (i) => `ünï/${i}.png`,
   label: (i) => i % 2,
   async read(i) {

@@ -9,11 +9,11 @@ import path from 'node:path';
 import { ArgumentError, DitMoeError } from '@dit-moe/tensor-ops';
 import { TEMPORARY_PREFIX } from '@dit-moe/tensor-ops/io/node';
 import { flipped, type Pixels } from '../../pictures/pixels.js';
+import { inOrder } from '../in-order.js';
 import { ImageError } from '../pictures/image-error.js';
 import { preprocessImage } from '../pictures/preprocess.js';
 import type { ImageSource } from '../sources/image-source.js';
 import { agreeOnHeader, LatentCacheError, type LatentsHeader, numShards, shardName } from './header.js';
-import { inOrder } from '../in-order.js';
 import { LatentShard, type ShardContent, type SkippedImage, writeShard } from './shard.js';
 
 /** Share of unusable images above which a run is given up: more are a wrong folder rather than a few bad files. */

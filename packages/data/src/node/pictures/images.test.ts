@@ -2,8 +2,8 @@ import fs from 'node:fs/promises';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, test } from 'vitest';
 import loadWabt from 'wabt';
-import { RESAMPLE_WASM } from '../../pictures/resample-wasm.js';
 import { centerCrop, flipped, type Pixels, pictureOf, randomCrop, randomFlip, resize } from '../../index.js';
+import { RESAMPLE_WASM } from '../../pictures/resample-wasm.js';
 import { decodeImage, ImageError, preprocessImage } from '../index.js';
 
 /** A picture of a smooth pattern. */
@@ -44,7 +44,16 @@ describe('crops', () => {
   test("Pillow's bicubic, to the pixel", () => {
     // PIL.Image.fromarray(numpy.arange(64, dtype=uint8).reshape(8, 8) * 4 % 251).resize((5, 3), BICUBIC)
     const grey = Uint8Array.from({ length: 64 }, (_, i) => (i * 4) % 251);
-    const { data } = resize(pictureOf(Uint8Array.from({ length: 192 }, (_, i) => grey[Math.floor(i / 3)]), 8, 8), 5, 3, 'bicubic');
+    const { data } = resize(
+      pictureOf(
+        Uint8Array.from({ length: 192 }, (_, i) => grey[Math.floor(i / 3)]),
+        8,
+        8,
+      ),
+      5,
+      3,
+      'bicubic',
+    );
     expect([...data.filter((_, i) => i % 3 === 0)]).toEqual([30, 37, 43, 49, 56, 113, 120, 126, 132, 143, 196, 203, 209, 219, 172]);
   });
 
