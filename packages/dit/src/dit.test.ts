@@ -35,7 +35,7 @@ test('positions encode the column first, timesteps cosines first', () => {
     Math.cos(1),
     Math.cos(0.01),
   ]);
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   const embedded = timestepEmbedding(tf.tensor1d([0, 3]), 5).arraySync() as number[][];
   expect(embedded[0]).toEqual([1, 1, 0, 0, 0]);
   expect(embedded[1][0]).toBeCloseTo(Math.cos(3), 6);
@@ -49,11 +49,11 @@ describe('the model', () => {
     ['experts', tiny],
     ['dense', tinyDense],
   ] as [string, DitConfig][])('%s: the runtime agrees with the cpu backend, compiled with eager, and nothing leaks', (_, config) => {
-    tf.setBackend('cpu');
+    void tf.setBackend('cpu');
     const [x, t, y] = someInputs();
     const expected = dit(randomWeights(config), config, x, t, y).output;
     expect(expected.shape).toEqual([3, 1, 8, 4]);
-    tf.setBackend('tensorflow');
+    void tf.setBackend('tensorflow');
     const weights = randomWeights(config);
     const copies = [tf.tensor(x.dataSync(), x.shape), tf.tensor(t.dataSync()), tf.tensor(y.dataSync(), y.shape, 'int32')] as const;
     const step = compile((a: tf.Tensor, b: tf.Tensor, c: tf.Tensor) => dit(weights, config, a, b, c).output);
@@ -71,7 +71,7 @@ describe('the model', () => {
   });
 
   test('a fresh model with experts predicts zero and reports load and balance', () => {
-    tf.setBackend('tensorflow');
+    void tf.setBackend('tensorflow');
     const weights = ParameterSet.create(weightSpecs(tiny), 3).read();
     const { output, losses, routing } = dit(weights, tiny, ...someInputs());
     expect(Math.max(...output.dataSync())).toBe(0);

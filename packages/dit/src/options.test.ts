@@ -35,10 +35,10 @@ describe('options of the model', () => {
   beforeAll(async () => void (await useTensorFlow()));
 
   test.each(variants)('%s: runtime and cpu agree, compiled and eager agree, and it changes the output', (_name, config) => {
-    tf.setBackend('cpu');
+    void tf.setBackend('cpu');
     const [x, t, y] = someInputs(config);
     const expected = dit(randomWeights(config), config, x, t, y).output;
-    tf.setBackend('tensorflow');
+    void tf.setBackend('tensorflow');
     const copies = [tf.tensor(x.dataSync(), x.shape), tf.tensor(t.dataSync()), tf.tensor(y.dataSync(), y.shape, 'int32')] as const;
     const weights = randomWeights(config);
     const step = compile((a: tf.Tensor, b: tf.Tensor, c: tf.Tensor) => dit(weights, config, a, b, c).output);
@@ -53,7 +53,7 @@ describe('options of the model', () => {
   test.each(variants)(
     '%s: gradients agree with finite differences along random directions, recomputed ones with kept ones',
     (_name, { moe, ...dense }) => {
-      tf.setBackend('tensorflow');
+      void tf.setBackend('tensorflow');
       // Every token goes to all experts: which ones are chosen is not differentiable.
       const config = { ...dense, ...(moe && { moe: { ...moe, topK: moe.numExperts } }) };
       const weights = randomWeights(config);
@@ -87,7 +87,7 @@ describe('options of the model', () => {
   );
 
   test('recomputed blocks keep one input each: memory of training grows by less than a third per block', async () => {
-    tf.setBackend('cpu');
+    await tf.setBackend('cpu');
     const config: DitConfig = { ...tiny, inputSize: [16, 16], hiddenSize: 32 };
     const peak = async (depth: number, recompute: boolean) => {
       const deep = { ...config, depth };
@@ -142,7 +142,7 @@ describe('options of the model', () => {
   });
 
   test('rotary positions keep lengths, and products depend on the distance only', () => {
-    tf.setBackend('tensorflow');
+    void tf.setBackend('tensorflow');
     const [q, k] = [1, 2].map((seed) => tf.tile(tf.randomNormal([1, 1, 1, 8], 0, 1, 'float32', seed), [1, 1, 20, 1]));
     const turn = rotation(8, [4, 5]);
     const [a, b] = [rotate(q, turn), rotate(k, turn)];

@@ -139,9 +139,9 @@ describe('Frechet distance', () => {
       const before = tf.memory().numTensors;
       const onRuntime = frechetDistance(a, b);
       expect(tf.memory().numTensors).toBe(before);
-      tf.setBackend('cpu');
+      void tf.setBackend('cpu');
       const portable = frechetDistance(a, b);
-      tf.setBackend('tensorflow');
+      void tf.setBackend('tensorflow');
       expect(onRuntime.distance).toBeCloseTo(portable.distance, 9);
       expect(onRuntime.method).toBe('cholesky');
       const few = momentsOf(set(20, 260));

@@ -129,7 +129,7 @@ test('two runs are equal bit for bit, also compiled', async () => {
 });
 
 test('selectors choose as many as they say, ties included', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   tf.tidy(() => {
     const ties = tf.tensor2d([[1, 2, 2, 2, 0, 2]]);
     expect(topMask(ties, 3).arraySync()).toEqual([[0, 1, 1, 1, 0, 0]]);
@@ -150,7 +150,7 @@ test('selectors choose as many as they say, ties included', () => {
 });
 
 test('group-limited choice stays within the best groups', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   tf.tidy(() => {
     const scores = tf.tensor2d([[0.9, 0, 0.5, 0.5, 0.4, 0.3, 0.8, 0.05]]);
     const choose = (groups: { count: number; keep: number }, topK: number) =>
@@ -164,7 +164,7 @@ test('group-limited choice stays within the best groups', () => {
 });
 
 test('forced assignments by label and timestep', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   tf.tidy(() => {
     expect(assignNullClass(tf.tensor1d([9, 2], 'int32'), 2, 9, 3).arraySync()).toEqual([3, 3, -1, -1]);
     expect(
@@ -211,7 +211,7 @@ test.each(['cpu', 'tensorflow'])('a running threshold keeps the mean number of e
 });
 
 test('noise is drawn by sample and changes the choice only in training', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   tf.tidy(() => {
     const options = { jitter: { amount: 0.01, width }, gate: { std: 0.25, numExperts: 4 } };
     const draw = (indices: number[]) => routerNoise({ seed: 3, purpose: 'router.0', indices }, 2, options);
@@ -228,7 +228,7 @@ test('noise is drawn by sample and changes the choice only in training', () => {
 });
 
 test('a router on the timestep alone gives one choice per sequence', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   tf.tidy(() => {
     const routerInput = fill([2, 3], 4);
     const plan = route(fill([8, width], 2), linearScorer(fill([3, 4], 1)), { selector: tokenChoice(1), routerInput });

@@ -66,7 +66,7 @@ const worst = (a: Float32Array, b: Float32Array) => a.reduce((m, v, i) => Math.m
 let expected: ReturnType<typeof evaluate>;
 beforeAll(async () => {
   await useTensorFlow();
-  tf.setBackend('cpu');
+  await tf.setBackend('cpu');
   expected = evaluate(oracle);
 });
 
@@ -131,7 +131,7 @@ describe('on the TensorFlow runtime', () => {
 });
 
 test('gradients equal central differences', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   const at = (input: number, entry: number, delta: number) =>
     tf.tidy(() => {
       const xs = tensors();
@@ -147,7 +147,7 @@ test('gradients equal central differences', () => {
 });
 
 test('the balance loss is 1 for an even router and rises with imbalance', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   const x = tf.ones([8, 2]);
   const even = linearRoute(x, tf.zeros([2, 4]), { selector: tokenChoice(4) });
   expect(balanceLoss(even).dataSync()[0]).toBeCloseTo(1, 6);

@@ -211,7 +211,7 @@ describe('on another backend', () => {
   beforeAll(() => void tf.setBackend('cpu'));
 
   test('the same step runs eagerly, with parameters, and leaks nothing', async () => {
-    tf.setBackend('cpu');
+    await tf.setBackend('cpu');
     const p = new Parameter('p', tf.scalar(1));
     const step = compile((x: tf.Tensor) => {
       p.assign(tf.add(p.read(), x));

@@ -24,7 +24,7 @@ beforeAll(async () => {
   running = start(['serve', path.join(root, 'tiny.safetensors'), '--port', '0', '--json', '--backend', 'tensorflow']);
   url = await new Promise<string>((resolve, reject) => {
     running.child.stdout!.on('data', (text) => resolve(JSON.parse(String(text)).address));
-    running.ended.then(({ err }) => reject(new Error(err)));
+    void running.ended.then(({ err }) => reject(new Error(err)));
   });
   port = Number(new URL(url).port);
 });

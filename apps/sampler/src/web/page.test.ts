@@ -51,7 +51,7 @@ describe.runIf(available || required)('the page', () => {
     running = start(['serve', ...models, '--vae', autoencoder, '--port', '0', '--json', '--backend', 'tensorflow']);
     address = await new Promise<string>((resolve, reject) => {
       running.child.stdout!.on('data', (text) => resolve(JSON.parse(String(text)).address));
-      running.ended.then(({ err }) => reject(new Error(err)));
+      void running.ended.then(({ err }) => reject(new Error(err)));
     });
     const folder = path.join(root, 'static');
     expect(await start(['serve', models[0], models[2], '--vae', autoencoder, '--static', folder]).ended).toMatchObject({ code: 0 });

@@ -63,7 +63,7 @@ describe.each(Object.keys(terms))('%s', (name) => {
 });
 
 test('with the load of the others, the mean over micro-batches is the loss of the whole batch', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   tf.tidy(() => {
     const [x, gate] = [fill([tokens, width], 1), fill([width, numExperts], 2)];
     const plan = (part: tf.Tensor, g: tf.Tensor) => route(part, linearScorer(g), config);
@@ -91,7 +91,7 @@ test('with the load of the others, the mean over micro-batches is the loss of th
 });
 
 test('closed forms for an even router, and for one that is certain', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   tf.tidy(() => {
     const of = (term: LossTerm, gate: tf.Tensor) =>
       term(route(tf.ones([tokens, 2]), linearScorer(gate), { selector: tokenChoice(1) })).dataSync()[0];

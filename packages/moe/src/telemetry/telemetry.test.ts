@@ -127,7 +127,7 @@ test.each(['cpu', 'wasm', 'tensorflow'])('tokens that are not finite are reporte
 
 test('a table that is too large, or another model, is refused', () => {
   expect(() => new RoutingTelemetry({ layers: 40, numExperts: 64, tokens: 4096 })).toThrow(/fewer positions/);
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   const telemetry = new RoutingTelemetry({ layers: 1, numExperts: 3, tokens });
   expect(() => telemetry.update(plans(1))).toThrow(/layers/);
   expect(() => telemetry.update(plans(1).slice(1))).toThrow(/3 experts/);

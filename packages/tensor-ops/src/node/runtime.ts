@@ -78,7 +78,7 @@ export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<Te
       throw new RuntimeStartError(`The TensorFlow runtime already runs with ${startedWith}; it cannot be started again with ${key}.`);
     }
     const runtime = await starting;
-    tf.setBackend(BACKEND_NAME);
+    await tf.setBackend(BACKEND_NAME);
     return runtime;
   }
   if (threadPool !== undefined && threadPool !== threads) {

@@ -40,6 +40,6 @@ test('Cholesky and singular values of matrices where they are known', () => {
 });
 
 test('other backends have none', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   expect(float64Runtime()).toBeUndefined();
 });

@@ -30,7 +30,7 @@ test.each([
 });
 
 test('is for the TensorFlow runtime', () => {
-  tf.setBackend('cpu');
+  void tf.setBackend('cpu');
   expect(() => differingNodes((x: tf.Tensor) => mean(x, 0), [tf.ones([2])])).toThrow(/TensorFlow runtime/);
-  tf.setBackend('tensorflow');
+  void tf.setBackend('tensorflow');
 });
