@@ -15,17 +15,34 @@ const program = ts.createProgram({
   options: { ...options, noEmit: false, declaration: true, emitDeclarationOnly: true, declarationMap: true, outDir: root, rootDir: root },
 });
 
+/** The command lines' shared code, which nobody installs: its declarations travel with each application, as its code does. */
+const KIT = 'apps/kit';
+
 const written: string[] = [];
 const { diagnostics } = program.emit(undefined, (file, text) => {
-  const target = file.replace(/\/src\//, '/dist/');
-  // The map lies one folder beside its source in both places, so that its relative path needs the other name.
-  const content = file.endsWith('.map')
-    ? text.replaceAll(/"sources":\["([^"]+)"\]/g, (_, source: string) => `"sources":["${sourceFrom(target, source)}"]`)
-    : text;
-  fs.mkdirSync(path.dirname(target), { recursive: true });
-  fs.writeFileSync(target, content);
-  written.push(target);
+  const folders = file.startsWith(path.join(root, KIT, 'src')) ? ['trainer', 'sampler'].map((app) => `apps/${app}/dist/kit`) : undefined;
+  for (const target of folders?.map((folder) => file.replace(`${KIT}/src`, folder)) ?? [file.replace(/\/src\//, '/dist/')]) {
+    if (file.endsWith('.map') && folders !== undefined) continue;
+    fs.mkdirSync(path.dirname(target), { recursive: true });
+    fs.writeFileSync(target, file.endsWith('.map') ? withSources(target, text) : withKit(target, text));
+    written.push(target);
+  }
 });
+
+/** A declaration in which the shared code is the copy beside it. */
+function withKit(target: string, text: string): string {
+  const [, app] = /(.*\/apps\/\w+\/dist)\//.exec(target) ?? [];
+  if (app === undefined) return text;
+  const beside = path.relative(path.dirname(target), path.join(app, 'kit')).replace(/^(?!\.)/, './');
+  return text
+    .replace(/(['"])@dit-moe\/kit(\/\w+)?\1/g, (_, quote: string, entry = '/index') => `${quote}${beside}${entry}.js${quote}`)
+    .replace(/\n?\/\/# sourceMappingURL=.*/, (map) => (target.includes('/kit/') ? '' : map));
+}
+
+/** A map whose source is named from `dist`: it lies in the same folder of `src`. */
+function withSources(target: string, map: string): string {
+  return map.replaceAll(/"sources":\["([^"]+)"\]/g, (_, source: string) => `"sources":["${sourceFrom(target, source)}"]`);
+}
 
 /** Path of a source from its declaration map in `dist`. */
 function sourceFrom(target: string, source: string): string {
