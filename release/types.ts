@@ -7,16 +7,20 @@ import path from 'node:path';
 import ts from 'typescript';
 import { entries, packages, root } from './packages.js';
 
+/** The command lines' shared code, which nobody installs: its declarations travel with each application, as its code does. */
+const KIT = 'apps/kit';
+
 const { config } = ts.readConfigFile(path.join(root, 'tsconfig.json'), ts.sys.readFile);
 const { options } = ts.parseJsonConfigFileContent(config, ts.sys, root);
-const rootNames = packages.flatMap((one) => entries(one).map(({ source }) => path.join(root, one.folder, source)));
+const kit = JSON.parse(fs.readFileSync(path.join(root, KIT, 'package.json'), 'utf8')) as { exports: Record<string, string> };
+const rootNames = [
+  ...packages.flatMap((one) => entries(one).map(({ source }) => path.join(root, one.folder, source))),
+  ...Object.values(kit.exports).map((source) => path.join(root, KIT, source)),
+];
 const program = ts.createProgram({
   rootNames,
   options: { ...options, noEmit: false, declaration: true, emitDeclarationOnly: true, declarationMap: true, outDir: root, rootDir: root },
 });
-
-/** The command lines' shared code, which nobody installs: its declarations travel with each application, as its code does. */
-const KIT = 'apps/kit';
 
 const written: string[] = [];
 const { diagnostics } = program.emit(undefined, (file, text) => {
