@@ -24,7 +24,7 @@ describe.each(Object.entries(cases))('%s', (_, c) => {
   const inputs = c.shapes.map((shape, i) => numbers(shape, i));
 
   test('gradients equal central differences', () => {
-    tf.setBackend('cpu');
+    void tf.setBackend('cpu');
     const before = tf.memory().numTensors;
     const { grads } = evaluate(c, inputs);
     // Float32 differences of step 1e-2 are exact to about 1e-3 for functions of this curvature.
@@ -43,7 +43,7 @@ describe.each(Object.entries(cases))('%s', (_, c) => {
   });
 
   test.each(['wasm', 'tensorflow'])('%s agrees with cpu', async (backend) => {
-    tf.setBackend('cpu');
+    await tf.setBackend('cpu');
     const expected = evaluate(c, inputs);
     await tf.setBackend(backend);
     const before = tf.memory().numTensors;
@@ -73,7 +73,7 @@ describe('attention keeps no probabilities', () => {
   const probabilities = batch * heads * length * length;
 
   test('for the backward pass', () => {
-    tf.setBackend('cpu');
+    void tf.setBackend('cpu');
     tf.tidy(() => {
       const inputs = [0, 1, 2].map((salt) => tf.tensor(numbers([batch, heads, length, size], salt), [batch, heads, length, size]));
       let kept = 0;
@@ -91,7 +91,7 @@ describe('attention keeps no probabilities', () => {
   });
 
   test('larger than a chunk, forward and backward', async () => {
-    tf.setBackend('cpu');
+    await tf.setBackend('cpu');
     const inputs = [0, 1, 2].map((salt) => tf.tensor(numbers([batch, heads, length, size], salt), [batch, heads, length, size]));
     const largest = async (queriesPerChunk?: number) => {
       const { kernels } = await tf.profile(() =>
@@ -105,7 +105,7 @@ describe('attention keeps no probabilities', () => {
   });
 
   test('above a size without being asked', () => {
-    tf.setBackend('tensorflow');
+    void tf.setBackend('tensorflow');
     const backend = tensorFlowBackend()!;
     const raw = vi.spyOn(backend, 'raw');
     // 1 x 1 x 8200 x 8200 is a little more than the 2^26 that are computed at once.
@@ -121,7 +121,7 @@ describe('attention keeps no probabilities', () => {
 });
 
 test('one recording serves every number of rows, with products of either type', () => {
-  tf.setBackend('tensorflow');
+  void tf.setBackend('tensorflow');
   const step = compile((x: tf.Tensor, counts: tf.Tensor) => {
     const total = tf.sum(counts);
     const parts = ops.partsOf(counts);
@@ -185,9 +185,9 @@ describe('on the TensorFlow runtime', () => {
   ];
   test.each(bf16Cases)('%s in bf16 is near float32, with float32 gradients', (_, c) => {
     const inputs = c.shapes.map((shape, i) => numbers(shape, i));
-    tf.setBackend('cpu');
+    void tf.setBackend('cpu');
     const expected = evaluate(c, inputs);
-    tf.setBackend('tensorflow');
+    void tf.setBackend('tensorflow');
     const backend = tensorFlowBackend()!;
     const chosen = backend.bf16Products;
     backend.bf16Products = false;
