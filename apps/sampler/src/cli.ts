@@ -26,7 +26,12 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     options: [
       classesOption(),
       countOption(),
-      new Option('--out <file>', 'picture with all images, a row per class').default('samples.png'),
+      new Option('--out <file>', 'picture with all images, a row per class: .png, .jpg, .webp or .gif').default('samples.png'),
+      new Option('--captions', 'write the names of the classes beside their rows').default(false),
+      new Option(
+        '--film <file>',
+        'show the denoising, or the interpolation: .gif and .webp move, .png and .jpg are strips with a row for each image',
+      ),
       new Option('--each <folder>', 'write every image to <folder>/<class>/ too'),
       new Option('--preview', 'show the images in the terminal (24-bit colours)').default(false),
       ...[
@@ -47,9 +52,10 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       ].map((option) => option.helpGroup('Numbers:')),
       ...samplingOptions(),
     ],
-    notes: "The settings are kept in the PNG's Comment text.",
+    notes: 'The settings are kept in the picture: as Comment text in PNG, as EXIF in JPEG and WebP.',
     examples: [
       'sample runs/demo --classes 3,7 --count 16 --preview',
+      'sample runs/demo --count 4 --captions --out classes.jpg --film denoising.gif',
       'sample runs/demo --classes 1,7,4 --interpolate 8 --count 2 --out between-classes.png',
       'sample runs/demo --classes 5 --seeds 1,2,3 --interpolate 8 --count 1 --out between-seeds.png',
       'sample runs/demo --classes 8 --init three.png --strength 0.7 --out from-a-three.png',

@@ -3,10 +3,11 @@ import os from 'node:os';
 import path from 'node:path';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode } from 'fast-png';
+import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyRun } from '../../../packages/pipeline/src/testing/tiny-model.js';
 import { classFolders, interpolation, parseClasses } from './commands/sample.js';
-import { terminalPreview } from './terminal-preview.js';
+import { terminalPreview } from './pictures/terminal-preview.js';
 import { bundleCli, type Running } from './testing/run-cli.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'sampler-'));
@@ -72,8 +73,35 @@ describe('the command line', () => {
     expect(JSON.parse(single.text['Comment'])).toMatchObject({ label: 2, index: 3, seed: 0 });
   });
 
+  test('writes other formats, names beside the rows, and films; says what it is doing', async () => {
+    const at = (name: string): string => path.join(root, 'formats', name);
+    const made = async (...args: string[]) => {
+      const { code, err } = await start(['sample', run, '--count', '2', '--steps', '3', ...args]).ended;
+      expect({ code, err }).toMatchObject({
+        code: 0,
+        err: expect.stringMatching(/^opening the model \.\.\.\n.*step 3\/3 {2}\d+ images/s),
+      });
+    };
+    await made('--out', at('plain.webp'), '--film', at('denoising.gif'));
+    await made('--out', at('named.jpg'), '--captions', '--film', at('denoising.png'));
+    await made('--out', at('way.png'), '--classes', 'ant,cat', '--interpolate', '4', '--film', at('way.webp'));
+    const facts = async (name: string) => sharp(fs.readFileSync(at(name)), { animated: true }).metadata();
+    const [plain, named] = [await facts('plain.webp'), await facts('named.jpg')];
+    expect([plain.format, named.format]).toEqual(['webp', 'jpeg']);
+    expect(named.height).toBe(plain.height);
+    expect(named.width).toBeGreaterThan(plain.width + 20);
+    expect(await facts('denoising.gif')).toMatchObject({ pages: 3, width: plain.width, pageHeight: plain.height });
+    expect((await facts('way.webp')).pages).toBe(5);
+    const [cell, filmStrip] = [32, await facts('denoising.png')];
+    expect([filmStrip.width, filmStrip.height]).toEqual([3 * (cell + 8) - 8, 6 * (cell + 8) - 8]);
+  });
+
   test.each([
     [['sample'], 2, /missing required argument/],
+    [['sample', run, '--out', 'x.bmp'], 2, /--out x\.bmp: expected a name that ends in \.png, \.jpg/],
+    [['sample', run, '--film', 'film'], 2, /--film film: expected a name that ends in/],
+    [['sample', run, '--out', path.join(root, 'no-name.png', 'x'.repeat(300) + '.png')], 4, /name is too long/],
+    [['sample', run, '--solver', 'eulr'], 2, /Did you mean euler/],
     [['sample', run, '--steps', '0'], 2, /positive integer/],
     [['sample', run, '--interval', '0.8,0.1'], 2, /0\.1,0\.8/],
     [['sample', run, '--classes', 'dog'], 2, /no class "dog"/],

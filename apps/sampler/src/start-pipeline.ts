@@ -1,5 +1,6 @@
 /** Starts the backend with the threads that suit the models, and brings a model to it. */
 import type { ModelCard } from '@dit-moe/dit';
+import type { Progress } from '@dit-moe/kit';
 import { type Pipeline, type SampleSettings, settingsFor } from '@dit-moe/pipeline';
 import { type OpenPipelineOptions, openPipelineFile, type PipelineFile, threadsOf } from '@dit-moe/pipeline/node';
 import { type BackendName, type ChosenBackend, startBackend } from '@dit-moe/tensor-ops/node';
@@ -13,27 +14,36 @@ export interface BackendFlags {
  * Starts the backend for models of these descriptions; what is slow is told on stderr.
  * @throws BackendError if the backend asked for is not available
  */
-export function startFor(cards: readonly ModelCard[], { backend, threads }: BackendFlags): Promise<ChosenBackend> {
-  return startBackend(backend, threads ?? threadsOf(cards), (message) => console.error(message));
+export function startFor(
+  cards: readonly ModelCard[],
+  { backend, threads }: BackendFlags,
+  log: (message: string) => void = console.error,
+): Promise<ChosenBackend> {
+  return startBackend(backend, threads ?? threadsOf(cards), log);
 }
 
 /**
  * Opens a model on the backend that suits it, after its settings were checked.
- * @param inspect sees the weights before they are brought there
+ * @param progress is told what is being waited for
+ * @param inspect sees model and weights before anything that takes time
  * @throws BackendError if the backend asked for is not available
  * @throws as `openPipelineFile`, its `load` and `settingsFor`
  */
 export async function startPipeline(
   location: string,
   flags: OpenPipelineOptions & BackendFlags & Partial<SampleSettings>,
+  progress: Progress,
   inspect?: (file: PipelineFile) => Promise<void>,
 ): Promise<{ backend: ChosenBackend; pipeline: Pipeline; settings: SampleSettings }> {
-  const file = await openPipelineFile(location, { onWarning: console.error, ...flags });
+  progress.phase('opening the model');
+  const file = await openPipelineFile(location, { onWarning: progress.log, ...flags });
   try {
-    for (const sentence of file.assumed) console.error(`assumed: ${sentence}`);
+    for (const sentence of file.assumed) progress.log(`assumed: ${sentence}`);
     const settings = settingsFor(file.card, flags);
     await inspect?.(file);
-    const backend = await startFor([file.card], flags);
+    progress.phase('starting the backend');
+    const backend = await startFor([file.card], flags, progress.log);
+    progress.phase('loading the weights');
     return { backend, pipeline: await file.load(), settings };
   } finally {
     await file.close();

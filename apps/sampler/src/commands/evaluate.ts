@@ -1,6 +1,6 @@
 /** `evaluate`: samples against a reference, with a record of everything that the numbers depend on. */
 import path from 'node:path';
-import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
+import { createProgress, exitCodes, prepareOutput, UsageError } from '@dit-moe/kit';
 import {
   type CollectedFeatures,
   collectFeatures,
@@ -79,6 +79,7 @@ interface SetRecord {
 
 /** Runs `evaluate` and returns the exit code. */
 export async function evaluateCommand(samplesPath: string, referencePath: string | undefined, flags: EvaluateFlags): Promise<number> {
+  for (const file of [flags.out, flags.saveStatistics]) if (file !== undefined) await prepareOutput(file);
   const record = await evaluateSets(samplesPath, referencePath, flags);
   if (flags.out !== undefined) await writeFileAtomically(flags.out, `${JSON.stringify(record, null, 2)}\n`);
   console.log(flags.json ? JSON.stringify(record) : formatRecord(record));

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
 import type { SampleSettings } from '@dit-moe/pipeline';
 import type { OpenPipelineOptions, PipelineFile } from '@dit-moe/pipeline/node';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.js';
 import { hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
 import { isDone, missingShards, writeShard } from '../generate/shards.js';
@@ -28,8 +28,11 @@ export interface GenerateFlags extends Partial<SampleSettings>, OpenPipelineOpti
 export async function generateCommand(location: string, flags: GenerateFlags): Promise<number> {
   const share = workerShare(flags.part, flags.parts, process.env);
   const listFile = await labelFile(flags.labels);
+  await makeFolder(flags.out);
+  const progress = createProgress();
   let sha256 = '';
-  const { backend, pipeline, settings } = await startPipeline(location, flags, async (file) => {
+  const { backend, pipeline, settings } = await startPipeline(location, flags, progress, async (file) => {
+    progress.phase('reading the weights for their hash');
     sha256 = await hashWeights(file);
   });
   const { card } = pipeline;
@@ -65,11 +68,10 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
   const count = (shards: readonly number[]): number =>
     shards.reduce((sum, shard) => sum + shardRange(manifest, shard).to - shardRange(manifest, shard).from, 0);
   const total = count(open);
-  console.error(
+  progress.log(
     `part ${share.index} of ${share.count} (${share.source}): ${total} images in ${open.length} shards to make, ${mine.length - open.length} shards are there`,
   );
   const started = performance.now();
-  const progress = createProgress();
   let made = 0;
   for (const shard of open) {
     const { from, to } = shardRange(manifest, shard);
@@ -77,8 +79,10 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
     async function* pixels(): AsyncGenerator<Uint8Array> {
       for (let start = from; start < to; start += flags.batch) {
         const images = labels.slice(start - from, start - from + flags.batch).map((label, i) => ({ label, index: start + i }));
-        const { data } = await pipeline.sample({ ...settings, images, batch: images.length });
-        yield data;
+        const run = pipeline.sample({ ...settings, images, batch: images.length });
+        for await (const { step, steps } of run)
+          progress.update({ what: 'image', done: made, total, details: [`step ${step}/${steps} of the next ${images.length}`] });
+        yield (await run).data;
         progress.update({ what: 'image', done: (made += images.length), total });
       }
     }

@@ -27,12 +27,13 @@ const CSS_DPI = 96;
 
 /** Runs `routing` and returns the exit code. */
 export async function routingCommand(location: string, flags: RoutingFlags): Promise<number> {
-  const { backend, pipeline, settings } = await startPipeline(location, flags);
+  await makeFolder(flags.out);
+  const progress = createProgress();
+  const { backend, pipeline, settings } = await startPipeline(location, flags, progress);
   const { card } = pipeline;
   if (card.config.moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
   const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
   const counter = new RoutingCounter(card.config.moe.numExperts, ditSizes(card.config).grid, card.classNames);
-  const progress = createProgress();
   progress.update({ what: 'image', done: 0, total: labels.length });
   for (let start = 0; start < labels.length; start += flags.batch) {
     const images = labels.slice(start, start + flags.batch).map((label, i) => ({ label, index: start + i }));
@@ -49,7 +50,6 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
     dependence: { class: specialisation(byClass), position: specialisation(byPosition), time: specialisation(byTime) },
   }));
   const figures = drawFigures(counts);
-  await makeFolder(flags.out);
   const write = (name: string, content: string | Uint8Array) => writeFileAtomically(path.join(flags.out, name), content);
   for (const { name, svg } of figures) {
     await write(`${name}.svg`, svg);

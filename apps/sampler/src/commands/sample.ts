@@ -1,16 +1,27 @@
 /** `sample`: images of chosen classes, as one picture and on request as single files. */
 import path from 'node:path';
-import { contactSheet, encodePng, type Pixels, pictureAt, zoomTo } from '@dit-moe/data';
-import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
-import { type ImageRequest, type Pipeline, type SampleSettings, type StartPicture, strengthOf } from '@dit-moe/pipeline';
+import { contactSheet, joinPixels, pictureAt, zoomTo } from '@dit-moe/data';
+import { createProgress, exitCodes, type ProgressState, prepareOutput, UsageError } from '@dit-moe/kit';
+import {
+  type ImageRequest,
+  type Pipeline,
+  type SampleProgress,
+  type SampleSettings,
+  type StartPicture,
+  strengthOf,
+} from '@dit-moe/pipeline';
 import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
 import { safeFileName } from '@dit-moe/tensor-ops/io';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type * as tf from '@tensorflow/tfjs-core';
-import { readPicture } from '../picture-file.js';
+import { withCaptions } from '../pictures/caption.js';
+import { encodeFilm, encodePicture } from '../pictures/encode-picture.js';
+import { DenoisingFilm, interpolationFrames, strip } from '../pictures/film.js';
+import { pictureFormat } from '../pictures/picture-format.js';
+import { readPicture } from '../pictures/read-picture.js';
+import { terminalPreview } from '../pictures/terminal-preview.js';
 import { readNoise, writeRaw } from '../raw-samples.js';
 import { type BackendFlags, startPipeline } from '../start-pipeline.js';
-import { terminalPreview } from '../terminal-preview.js';
 
 export interface SampleFlags extends Partial<SampleSettings>, OpenPipelineOptions, BackendFlags {
   seed: number;
@@ -19,6 +30,10 @@ export interface SampleFlags extends Partial<SampleSettings>, OpenPipelineOption
   batch: number;
   out: string;
   each?: string;
+  /** File for the way to the images: of the denoising, or of the interpolation. */
+  film?: string;
+  /** Class names beside the rows of the sheet. */
+  captions: boolean;
   preview: boolean;
   /** Images on the way between neighbouring classes and seeds. */
   interpolate?: number;
@@ -109,6 +124,21 @@ export function classFolders(classNames: readonly string[]): string[] {
 
 /** Edge in pixels up to which small images are enlarged in the sheet. */
 const SHEET_CELL = 32;
+const FRAME_MS = 80;
+
+/** What stands beside a row: its class, or the classes or seeds that it leads from and to. */
+function rowName([{ label, seed, toward, index }]: readonly ImageRequest[], classNames: readonly string[]): string {
+  const name = (of: number | null | undefined): string => (of === null || of === undefined ? 'no class' : classNames[of]);
+  if (toward === undefined) return name(label);
+  const [from, to] = toward.label === label ? [`seed ${seed}`, `seed ${toward.seed}`] : [name(label), name(toward.label)];
+  return `${from} to ${to}, ${index}`;
+}
+
+/** Solver steps of all batches, which all take about as many. */
+export const samplingState = ({ from, to, images, step, steps }: SampleProgress, batch: number): ProgressState => ({
+  ...{ what: 'step', done: Math.floor(from / batch) * steps + step, total: Math.ceil(images / batch) * steps },
+  details: [images > batch ? `images ${from + 1} to ${to} of ${images}` : `${images} image${images === 1 ? '' : 's'}`],
+});
 
 /** The picture of `--init` with `--mask` and `--strength`, in the model's size. */
 async function startPicture(
@@ -126,14 +156,26 @@ async function startPicture(
 export async function sampleCommand(location: string, flags: SampleFlags): Promise<number> {
   if (flags.init === undefined && (flags.mask !== undefined || flags.strength !== undefined))
     throw new UsageError('--mask and --strength: they need the picture of --init.');
-  const { backend, pipeline, settings: sampling } = await startPipeline(location, flags);
+  const format = pictureFormat('--out', flags.out);
+  const filmFormat = flags.film === undefined ? undefined : pictureFormat('--film', flags.film);
+  const outputs = [flags.out, flags.film, flags.raw, flags.each === undefined ? undefined : path.join(flags.each, 'any.png')];
+  for (const file of outputs) if (file !== undefined) await prepareOutput(file);
+  const progress = createProgress();
+  let wanted: ReturnType<typeof requests> | undefined;
+  const {
+    backend,
+    pipeline,
+    settings: sampling,
+  } = await startPipeline(location, flags, progress, async ({ card }) => {
+    wanted = requests(flags, card.classNames);
+  });
   const { card } = pipeline;
-  const { images, columns } = requests(flags, card.classNames);
+  const { images, columns } = wanted!;
   const noise = flags.noise === undefined ? undefined : await readNoise(flags.noise, card, images.length);
   const init = flags.init === undefined ? undefined : await startPicture(pipeline, flags.init, flags);
   const started = performance.now();
-  const progress = createProgress();
-  progress.update({ what: 'image', done: 0, total: images.length });
+  progress.phase('preparing the first step');
+  const film = flags.film !== undefined && flags.interpolate === undefined ? new DenoisingFilm() : undefined;
   const raw: Float32Array[] = [];
   const run = pipeline.sample({
     ...sampling,
@@ -143,7 +185,10 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
     noise,
     ...(flags.raw !== undefined && { onSamples: async (x: tf.Tensor) => void raw.push(Float32Array.from(await x.data())) }),
   });
-  for await (const { step, steps, to } of run) if (step === steps) progress.update({ what: 'image', done: to, total: images.length });
+  for await (const state of run) {
+    progress.update(samplingState(state, flags.batch));
+    await film?.add(state);
+  }
   const pixels = await run;
   progress.done();
   noise?.start.dispose();
@@ -162,24 +207,38 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
       ...(flags.mask !== undefined && { mask: flags.mask }),
     }),
   };
-  const write = async (target: string, picture: Pixels, more: object) => {
-    await makeFolder(path.dirname(target));
-    const text = { Software: 'dit-moe-sampler', Comment: JSON.stringify({ ...settings, ...more }) };
-    await writeFileAtomically(target, encodePng(picture, text));
-  };
+  const notes = (more: object) => ({ Software: 'dit-moe-sampler', Comment: JSON.stringify({ ...settings, ...more }) });
   if (flags.raw !== undefined) await writeRaw(flags.raw, [images.length, card.config.inChannels, ...card.config.inputSize], raw);
   const folders = classFolders(card.classNames);
-  const sheet = contactSheet(pixels, columns, zoomTo(SHEET_CELL, pixels));
-  await write(flags.out, sheet, { images });
+  const zoom = zoomTo(SHEET_CELL, pixels);
+  const sheet = contactSheet(pixels, columns, zoom);
+  const names = Array.from({ length: pixels.count / columns }, (_, row) => rowName(images.slice(row * columns), card.classNames));
+  const { picture, written } = flags.captions
+    ? await withCaptions(sheet, names, (pixels.height + 1) * zoom)
+    : { picture: sheet, written: true };
+  if (!written) console.error('There are no fonts on this machine: the captions are left out.');
+  await writeFileAtomically(flags.out, await encodePicture(picture, format, notes({ images })));
+  if (flags.film !== undefined) {
+    const frames = film?.frames() ?? interpolationFrames(pixels, columns);
+    const enlarged = zoomTo(SHEET_CELL, frames[0]);
+    const bytes =
+      filmFormat === 'gif' || filmFormat === 'webp'
+        ? await encodeFilm(
+            joinPixels(frames.map((frame) => contactSheet(frame, film === undefined ? 1 : columns, enlarged))),
+            filmFormat,
+            notes({ images }),
+            FRAME_MS,
+          )
+        : await encodePicture(contactSheet(strip(frames), frames.length, enlarged), filmFormat!, notes({ images }));
+    await writeFileAtomically(flags.film, bytes);
+  }
   if (flags.each !== undefined) {
-    for (const [i, image] of images.entries())
-      await write(
-        flags.interpolate === undefined
-          ? path.join(flags.each, folders[image.label!], `${String(i % columns).padStart(3, '0')}.png`)
-          : path.join(flags.each, String(image.index).padStart(3, '0'), `${String(i % columns).padStart(3, '0')}.png`),
-        pictureAt(pixels, i),
-        image,
-      );
+    for (const [i, image] of images.entries()) {
+      const folder = path.join(flags.each, flags.interpolate === undefined ? folders[image.label!] : String(image.index).padStart(3, '0'));
+      await makeFolder(folder);
+      const bytes = await encodePicture(pictureAt(pixels, i), 'png', notes(image));
+      await writeFileAtomically(path.join(folder, `${String(i % columns).padStart(3, '0')}.png`), bytes);
+    }
   }
   if (flags.preview) process.stderr.write(terminalPreview(contactSheet(pixels, columns), process.stderr.columns ?? 80));
   if (flags.json) console.log(JSON.stringify({ ...settings, images: images.length, seconds, out: path.resolve(flags.out) }));

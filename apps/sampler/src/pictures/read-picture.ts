@@ -2,7 +2,7 @@
 import fs from 'node:fs/promises';
 import type { Pixels } from '@dit-moe/data';
 import { preprocessImage } from '@dit-moe/data/node';
-import { UsageError } from './errors.js';
+import { UsageError } from '../errors.js';
 
 /**
  * A file's picture in RGB, cropped to a square.
