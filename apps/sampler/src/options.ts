@@ -4,7 +4,7 @@ import { backendOptions, integer, jsonOption, list, number, words } from '@dit-m
 import { Argument, InvalidArgumentError, Option } from 'commander';
 
 const solvers = words<SolverName>({
-  ...{ euler: true, heun: true, dopri5: true, ddpm: true, ddim: true, 'dpm++2m': true, 'dpm++3m': true },
+  ...{ euler: true, heun: true, dopri5: true, ddpm: true, ddim: true, 'dpm++2m': true, 'dpm++3m': true, 'dpm++3m-midpoint': true },
   ...{ 'dpm++2m-sde': true, 'dpm++3m-sde': true, unipc: true, 'unipc-bh1': true, unipc3: true, 'euler-maruyama': true, 'sde-heun': true },
 });
 

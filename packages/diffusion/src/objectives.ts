@@ -5,7 +5,7 @@
 import { ArgumentError, mean, type RandomBatch, randomIntegersBatch, randomNormalBatch, randomUniformBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
-import { type DiffusionModel, flowModel, gaussianModel } from './diffusion-model.js';
+import { type DiffusionModel, type FlowOptions, flowModel, gaussianModel } from './diffusion-model.js';
 import { checkFlowLossOptions, type FlowLossOptions, flowLosses, flowNoisy } from './flow-losses.js';
 import {
   GaussianDiffusion,
@@ -61,8 +61,14 @@ export interface DdpmObjectiveOptions extends Omit<GaussianDiffusionOptions, 'sp
 /** What the kinds of objectives differ in. */
 type Parts = Omit<Objective, 'loss'>;
 
-/** Distance from the ends of the path within which models of noise, score and data are not trained (SiT's value). */
-const MARGIN = 1e-3;
+/**
+ * Distances from clean data and from noise within which models are not trained, those of SiT: on the VP path the velocity is infinite in
+ * clean data, and on the others predictions of noise, score and data do not determine it at the ends.
+ */
+function marginsOf({ path = 'linear', prediction = 'velocity' }: FlowOptions): readonly [number, number] {
+  if (path === 'vp') return [1e-5, 0];
+  return prediction === 'velocity' ? [0, 0] : [1e-3, 1e-3];
+}
 
 /** Flow matching; the defaults are the reference's rectified flow. */
 function flow(options: FlowObjectiveOptions): Parts {
@@ -70,10 +76,10 @@ function flow(options: FlowObjectiveOptions): Parts {
   checkTimeSampling(times);
   checkFlowLossOptions(loss);
   flowPath(loss.path ?? 'linear');
-  const margin = (loss.prediction ?? 'velocity') === 'velocity' && loss.path !== 'vp' ? 0 : MARGIN;
+  const [first, last] = marginsOf(loss);
   const timesOf = (drawn: tf.Tensor): tf.Tensor => {
     const t = sampleTimes(drawn, times);
-    return margin === 0 ? t : tf.add(tf.mul(t, 1 - 2 * margin), margin);
+    return first === 0 ? t : tf.add(tf.mul(t, 1 - first - last), first); // [B]
   };
   return {
     learnsVariance: false,

@@ -5,6 +5,7 @@
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import { logRatio, type NoiseLevel } from '../paths.js';
+import { checkWord } from '../words.js';
 import { type LinearStep, pairs } from './linear-steps.js';
 
 export interface DpmSolverOptions {
@@ -12,6 +13,11 @@ export interface DpmSolverOptions {
   order?: 1 | 2 | 3;
   /** Share of fresh noise: 0 none (default), 1 that of the diffusion SDE. */
   eta?: number;
+  /**
+   * Form of a step from two predictions, equal in the limit: `midpoint`, the paper's (default of order 2 and of diffusers), or `heun`,
+   * which integrates the linear term exactly (default of order 3, as in k-diffusion).
+   */
+  secondStep?: 'midpoint' | 'heun';
 }
 
 /** A step wider than the one before by more than this factor does not extrapolate. */
@@ -19,11 +25,13 @@ const MAX_GROWTH = 2;
 
 /**
  * Steps of DPM-Solver++, one evaluation each.
- * @throws ArgumentError on another order or a negative `eta`
+ * @throws ArgumentError on another order or form, or a negative `eta`
  */
-export function dpmSolverSteps(levels: readonly NoiseLevel[], { order = 2, eta = 0 }: DpmSolverOptions = {}): LinearStep[] {
+export function dpmSolverSteps(levels: readonly NoiseLevel[], options: DpmSolverOptions = {}): LinearStep[] {
+  const { order = 2, eta = 0, secondStep = order === 3 ? 'heun' : 'midpoint' } = options;
   if (![1, 2, 3].includes(order)) throw new ArgumentError('dpmSolver: order', '1, 2 or 3', order);
   if (!(eta >= 0)) throw new ArgumentError('dpmSolver: eta', 'a number >= 0', eta);
+  checkWord('dpmSolver: secondStep', secondStep, ['midpoint', 'heun']);
   const widths = stepWidths(levels);
   return pairs(levels).map(([from, to], i) => {
     const h = widths[i];
@@ -36,8 +44,7 @@ export function dpmSolverSteps(levels: readonly NoiseLevel[], { order = 2, eta =
       const phi2 = Math.expm1(-decay) / decay + 1;
       const [r0, r1] = [widths[i - 1] / h, (widths[i - 2] ?? h) / h];
       if (used === 2) {
-        // The second order method itself has half the gain in place of phi2, equal in the limit.
-        const slope = (order === 2 ? gain / 2 : to.alpha * phi2) / r0;
+        const slope = (secondStep === 'midpoint' ? gain / 2 : to.alpha * phi2) / r0;
         clean[0] += slope;
         clean.push(-slope);
       } else {

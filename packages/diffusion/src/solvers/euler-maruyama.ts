@@ -9,14 +9,14 @@ import { checkWord } from '../words.js';
 import { trapezoid } from './euler.js';
 import { type Combination, type LinearStep, pairs } from './linear-steps.js';
 
-/** Diffusion coefficients D(t), t = 1 noise; `sbdm` is that of score-based diffusion, infinite in pure noise. */
+/** Diffusion coefficients D(t), t = 1 noise, with their factor `norm`; `sbdm` is that of score-based diffusion, infinite in pure noise. */
 export const diffusionForms = {
-  constant: () => 1,
-  sbdm: ({ alpha, sigma, dAlpha, dSigma }: NoiseLevel) => sigma * dSigma - (dAlpha / alpha) * sigma ** 2,
-  sigma: ({ sigma }: NoiseLevel) => sigma,
-  linear: ({ t }: NoiseLevel) => t,
-  decreasing: ({ t }: NoiseLevel) => 0.25 * (1 - Math.cos(Math.PI * t)) ** 2,
-  'increasing-decreasing': ({ t }: NoiseLevel) => Math.sin(Math.PI * t) ** 2,
+  constant: (_: NoiseLevel, norm: number) => norm,
+  sbdm: ({ alpha, sigma, dAlpha, dSigma }: NoiseLevel, norm: number) => norm * (sigma * dSigma - (dAlpha / alpha) * sigma ** 2),
+  sigma: ({ sigma }: NoiseLevel, norm: number) => norm * sigma,
+  linear: ({ t }: NoiseLevel, norm: number) => norm * t,
+  decreasing: ({ t }: NoiseLevel, norm: number) => 0.25 * (1 - norm * Math.cos(Math.PI * t)) ** 2,
+  'increasing-decreasing': ({ t }: NoiseLevel, norm: number) => norm * Math.sin(Math.PI * t) ** 2,
 } as const;
 export type DiffusionForm = keyof typeof diffusionForms;
 
@@ -31,7 +31,7 @@ export type LastStep = 'mean' | 'euler' | 'tweedie' | 'none';
 export interface SdeOptions {
   /** Default `sigma`, SiT's choice for its linear path. */
   form?: DiffusionForm;
-  /** Factor of D (default 1; 0 gives the flow). */
+  /** Factor of D (default 1; 0 gives the flow), of `decreasing` that of its cosine, as in SiT. */
   norm?: number;
   /** Default `mean`, as in SiT. */
   lastStep?: LastStep;
@@ -45,16 +45,17 @@ export interface SdeOptions {
 const START_OF_SBDM = 0.999;
 
 /**
- * The usual levels for the SDE: evenly spaced in `t` down to `lastPlace`, and clean data.
- * @throws ArgumentError if `steps` is no positive integer or `lastPlace` is outside of the path
+ * The usual levels for the SDE: evenly spaced in `t` down to `lastPlace`, and clean data, to which the last of the steps leads; with
+ * `lastStep` `none` there is one step less, as in SiT.
+ * @throws ArgumentError if `steps` is no positive integer, is 1 without a last step, or `lastPlace` is outside of the path
  */
 export function sdeLevels(path: Path, steps: number, { form = DEFAULT_FORM, lastStep, lastPlace }: SdeOptions = {}): NoiseLevel[] {
-  if (!Number.isInteger(steps) || steps < 1) throw new ArgumentError('sdeLevels: steps', 'a positive integer', steps);
+  const least = lastStep === 'none' ? 2 : 1;
+  if (!Number.isInteger(steps) || steps < least) throw new ArgumentError('sdeLevels: steps', `an integer of at least ${least}`, steps);
   const first = form === 'sbdm' && path.level(path.start).alpha === 0 ? START_OF_SBDM : path.start;
   const last = Math.max(path.end, lastPlace ?? (lastStep === 'none' ? 1e-3 : 0.04));
   if (!(last > 0 && last < first)) throw new ArgumentError('sdeLevels: lastPlace', `a place in (0, ${first})`, last);
-  // Without a last step all the steps lie between the two.
-  const between = lastStep === 'none' ? steps : steps - 1;
+  const between = steps - 1;
   const places = Array.from({ length: between + 1 }, (_, i) => (i === 0 ? first : first + (i / between) * (last - first)));
   return [...places, 0].map((t) => path.level(t));
 }
@@ -69,7 +70,7 @@ export function sdeSteps(levels: readonly NoiseLevel[], options: SdeOptions = {}
   checkWord('sde: form', form, Object.keys(diffusionForms));
   checkWord('sde: lastStep', lastStep, ['mean', 'euler', 'tweedie', 'none']);
   if (!(norm >= 0 && norm < Number.POSITIVE_INFINITY)) throw new ArgumentError('sde: norm', 'a number >= 0', norm);
-  const diffusion = (level: NoiseLevel): number => norm * diffusionForms[form](level);
+  const diffusion = (level: NoiseLevel): number => diffusionForms[form](level, norm);
   if (!Number.isFinite(diffusion(levels[0])))
     throw new ArgumentError('sde: form', 'another form, or a path that starts before pure noise', `${form}, infinite at t = 1`);
   // -score = noise / sigma = (x - alpha clean) / sigma^2; time runs backwards, so the score's pull is against dt.

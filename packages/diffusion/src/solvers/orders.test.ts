@@ -17,6 +17,7 @@ import {
   type Denoiser,
   type DiffusionModel,
   ddimSteps,
+  diffusionForms,
   dormandPrince,
   dpmSolverSteps,
   eulerSteps,
@@ -34,6 +35,7 @@ import {
   type SolverName,
   StepSizeError,
   sample,
+  sdeLevels,
   sdeSteps,
   solvers,
   uniPcSteps,
@@ -60,6 +62,7 @@ describe('orders of convergence', () => {
     'DPM-Solver++(1)': [1, (at) => dpmSolverSteps(at, { order: 1 })],
     'DPM-Solver++(2M)': [2, (at) => dpmSolverSteps(at)],
     'DPM-Solver++(3M)': [2, (at) => dpmSolverSteps(at, { order: 3 })],
+    'DPM-Solver++(3M), midpoint': [2, (at) => dpmSolverSteps(at, { order: 3, secondStep: 'midpoint' })],
     'UniPC-1': [2, (at) => uniPcSteps(at, { order: 1 })],
     'UniPC-2 bh1': [3, (at) => uniPcSteps(at, { variant: 'bh1' })],
     'UniPC-2 bh2': [3, (at) => uniPcSteps(at)],
@@ -113,6 +116,35 @@ describe('orders of convergence', () => {
     };
     expect(Math.abs(Math.log2(error(160) / error(320)) - order)).toBeLessThan(0.4);
   });
+});
+
+test('the second step of DPM-Solver++ has both published forms', () => {
+  const at = [0.7, 0.5, 0.32, 0.2].map((t) => path.level(t));
+  const lambda = at.map(({ alpha, sigma }) => Math.log(alpha / sigma));
+  const [h0, h] = [lambda[1] - lambda[0], lambda[2] - lambda[1]];
+  const gain = -at[2].alpha * Math.expm1(-h);
+  // As diffusers writes them, for D1 = (newest - older) h / h0: half the gain, or the exact integral of the linear term.
+  const forms = { midpoint: gain / 2, heun: at[2].alpha * (Math.expm1(-h) / h + 1) };
+  for (const order of [2, 3] as const)
+    for (const [secondStep, ofD1] of Object.entries(forms)) {
+      const [, { predict }] = dpmSolverSteps(at, { order, secondStep: secondStep as 'midpoint' });
+      const slope = ofD1 * (h / h0);
+      expect(predict.clean[0]).toBeCloseTo(gain + slope, 12);
+      expect(predict.clean[1]).toBeCloseTo(-slope, 12);
+    }
+});
+
+test('the coefficients of the SDE are those of SiT, and a run without a last step has one step less', () => {
+  // SiT counts t the other way round, and puts the norm of "decreasing" inside of the square.
+  const level = path.level(0.3);
+  expect(diffusionForms.decreasing(level, 0.5)).toBeCloseTo(0.25 * (0.5 * Math.cos(Math.PI * 0.7) + 1) ** 2, 12);
+  expect(diffusionForms.linear(level, 0.5)).toBeCloseTo(0.5 * (1 - 0.7), 12);
+  for (const [lastStep, count] of [
+    ['mean', 8],
+    ['none', 7],
+  ] as const)
+    expect(sdeSteps(sdeLevels(path, 8, { lastStep }), { lastStep }).length).toBe(count);
+  expect(() => sdeLevels(path, 1, { lastStep: 'none' })).toThrow(/at least 2/);
 });
 
 describe('on the mixture', () => {

@@ -121,6 +121,15 @@ export const solvers = {
     grid: 'exponential',
     plan: (at) => dpmSolverSteps(at, { order: 3 }),
   },
+  'dpm++3m-midpoint': {
+    title: 'DPM-Solver++(3M), second step as in diffusers',
+    kind: 'ode',
+    order: 2,
+    evaluationsPerStep: 1,
+    steps: 20,
+    grid: 'exponential',
+    plan: (at) => dpmSolverSteps(at, { order: 3, secondStep: 'midpoint' }),
+  },
   'dpm++2m-sde': {
     title: 'DPM-Solver++(2M) SDE',
     kind: 'sde',
