@@ -37,7 +37,7 @@ const strict = {
   target: 'es2022',
   lib: ['es2023', 'dom'],
   module: 'nodenext',
-  types: [],
+  types: ['node'],
   strict: true,
   noUncheckedIndexedAccess: true,
   exactOptionalPropertyTypes: true,
@@ -117,7 +117,7 @@ async function followReadme(one: Staged, readme: Readme): Promise<string> {
   }
   await importAll(cwd, [one], [process.execPath]);
   if (readme.programs.length === 0) return `${size} MB`;
-  if (more.length > 0) await npmInstall(cwd, more.flat());
+  await npmInstall(cwd, [...more.flat(), '@types/node@20']);
   // Some read pictures of handwritten digits, or the model that the trainer's demo has made.
   fs.symlinkSync(path.join(root, 'apps/trainer/data/digits'), path.join(cwd, 'digits'));
   fs.symlinkSync(path.join(folder, 'everything/runs'), path.join(cwd, 'runs'));
@@ -166,7 +166,7 @@ async function everything(staged: readonly Staged[]): Promise<void> {
     const specifiers = staged.flatMap((one) => entries(one).map(({ specifier }) => specifier));
     fs.writeFileSync(path.join(cwd, 'types.ts'), specifiers.map((x, i) => `export * as entry${i} from '${x}';`).join('\n'));
     // Declarations of TensorFlow.js have errors of their own.
-    const ours = await compile(cwd, ['types.ts'], { skipLibCheck: false, types: ['node'] }).then(
+    const ours = await compile(cwd, ['types.ts'], { skipLibCheck: false }).then(
       () => [],
       (error: Error) => error.message.split('\n').filter((line) => /^(node_modules\/@dit-moe\/|types\.ts)/.test(line)),
     );
@@ -186,7 +186,8 @@ async function everything(staged: readonly Staged[]): Promise<void> {
   for (const name of ['trainer', 'sampler']) {
     const command = readmes[staged.findIndex((one) => one.name === name)]!.firstCommand!;
     await check(`first line of its README: ${command}`, async () => {
-      const output = await run('npx', ['--no', ...command.split(' ')], { cwd });
+      // The demo trains for a minute or two on two free cores.
+      const output = await run('npx', ['--no', ...command.split(' ')], { cwd, timeout: 1_800_000 });
       return output.trim().split('\n').at(-1)!;
     });
   }
