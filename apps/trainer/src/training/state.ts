@@ -1,6 +1,7 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
 import { type DitConfig, distillationLoss, dit, isMatrix, weightSpecs } from '@dit-moe/dit';
+import { clusterBalanceLoss } from '@dit-moe/moe/losses';
 import type { RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import {
   AdamW,
@@ -123,12 +124,15 @@ export class TrainingState {
     );
     const { x: noisy, t } = this.objective.noisy(x, noise, drawn);
     const modelTime = config.objective.kind === 'flow' ? tf.mul(t, config.objective.timeScale) : t;
+    // Balance over the batch means the whole batch, however many processes share it.
+    const acrossRanks = this.ranks && model.moe?.balanceOver !== 'image' ? clusterBalanceLoss(this.ranks.collectives) : undefined;
     const lesson = teacher?.predict(noisy, t, y);
     return valueAndGrads(
       () => {
         const { output, losses, routing } = dit(weights, model, noisy, modelTime, y, {
           precision: config.precision,
           recompute: config.recompute,
+          ...(acrossRanks && { moe: () => ({ losses: { balance: acrossRanks } }) }),
         });
         const sampleLosses = this.objective.losses(output, x, noise, drawn).loss;
         const loss = mean(sampleLosses, 0);

@@ -1,5 +1,5 @@
 /** Load-balance losses. Counts are constants, so gradients reach the scores only. */
-import { ArgumentError, mean, oneHot, sum } from '@dit-moe/tensor-ops';
+import { ArgumentError, type Collectives, mean, oneHot, sum } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { countedIndices, type RoutingPlan } from '../plan.js';
 import type { LossTerm } from './loss-term.js';
@@ -27,6 +27,15 @@ export const globalBalanceLoss =
   (others: tf.Tensor): LossTerm =>
   (routing) =>
     balance(tf.add(routing.load, others), mean(routing.scores, 0));
+
+/**
+ * The same loss over the batches of all ranks of a cluster: the mean of the ranks' losses is that of the whole batch on one process, value
+ * and gradient. One small all-reduce per layer.
+ */
+export const clusterBalanceLoss =
+  (collectives: Collectives): LossTerm =>
+  (routing) =>
+    balance(collectives.allReduce(routing.load), mean(routing.scores, 0));
 
 /**
  * The same loss for every sequence alone, averaged over the sequences (DiT-MoE's gate with `seq_aux=True`, DeepSeek-V2 section

@@ -1,6 +1,6 @@
 /** Every loss of routers but the balance loss, which is in the root. */
 
-export { globalBalanceLoss, sequenceBalanceLoss } from './balance.js';
+export { clusterBalanceLoss, globalBalanceLoss, sequenceBalanceLoss } from './balance.js';
 export { GlobalLoad } from './global-load.js';
 export { importanceLoss, loadLoss } from './importance.js';
 export { routerZLoss } from './router-z.js';
