@@ -6,6 +6,7 @@ import { Argument, Option } from 'commander';
 import type { EncodeFlags } from './commands/encode.js';
 import type { ExportFlags } from './commands/export.js';
 import type { InspectFlags } from './commands/inspect.js';
+import type { PlanFlags } from './commands/plan.js';
 import type { TrainFlags } from './commands/train.js';
 import type { TrainVaeFlags } from './commands/train-vae.js';
 import type { UpcycleFlags } from './commands/upcycle.js';
@@ -46,6 +47,15 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     ],
     run: async (config: string | undefined, flags: TrainFlags) =>
       (await import('./commands/train.js')).trainCommand({ ...flags, ...(config !== undefined && { config }) }),
+  },
+  plan: {
+    group: 'Training',
+    description: 'what a training step needs (memory, work, bytes moved), and on which devices it fits; makes no weights',
+    arguments: [new Argument('[config]', 'YAML or JSON configuration')],
+    options: [preset(), new Option('--data <path>', 'images or latents (default: ImageNet is assumed)'), set(), jsonOption()],
+    examples: ['plan --preset paper-xl-2-8e2a-256', 'plan my-config.yaml --set batchSize=64 recompute=true --json'],
+    run: async (config: string | undefined, flags: PlanFlags) =>
+      (await import('./commands/plan.js')).planCommand({ ...flags, ...(config !== undefined && { config }) }),
   },
   demo: {
     group: 'Training',

@@ -77,6 +77,8 @@ export class ParameterSet {
     { purpose, ...options }: ParameterSetOptions & { purpose?: string } = {},
   ): ParameterSet {
     const set = ParameterSet.declare(specs, options);
+    // Nothing is computed while a training state is planned, and billions of numbers would be drawn for nothing.
+    if (tensorFlowBackend()?.recording === true) return set;
     try {
       for (const [name, spec] of Object.entries(specs)) {
         const parameter = set.parameters[name];

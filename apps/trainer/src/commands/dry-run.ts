@@ -1,13 +1,15 @@
 /** `train --dry-run`: what a run would cost, before it costs anything. */
-import { type DitConfig, describeModel } from '@dit-moe/dit';
+import { type DitConfig, describeModel, type MemoryUse } from '@dit-moe/dit';
 import { formatDuration } from '@dit-moe/kit';
+import { tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { modelConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
-import { openData } from '../data/open.js';
+import { plannedData } from '../planning/data-shape.js';
+import { bytes, table, verdictRows } from '../planning/format.js';
+import { planRun, type RunMemory } from '../planning/run-plan.js';
+import { a100, thisMachine, type Verdict, verdictsOf } from '../planning/verdicts.js';
 import { type StepTime, timeStep } from '../training/step-probe.js';
 
-/** ImageNet's training set, assumed while no data is named. */
-const IMAGENET = { count: 1_281_167, classes: 1000 };
 /** A100 for comparison: dense peak in TFLOP/s by precision (f32 as TF32), and the share that is assumed to be reached. */
 const A100 = { f32: 156, bf16: 312, share: 0.4 };
 
@@ -18,8 +20,10 @@ export interface DryRun {
   microBatch: number;
   stepsPerEpoch: number;
   epochs: number;
-  /** Bytes on the device while training, estimated. */
-  memory: Record<string, number>;
+  /** Bytes on the device while training: planned from a recording of the step, or estimated by a formula where there is no TensorFlow. */
+  memory: RunMemory | MemoryUse;
+  /** Where it fits; empty without TensorFlow. */
+  verdicts: Verdict[];
   /** Bytes of one checkpoint, and of all that are kept. */
   checkpoint: { one: number; kept: number };
   /** Floating point operations of one step, forward and backward. */
@@ -32,15 +36,10 @@ export interface DryRun {
 
 /** Computes what a run would cost. Data that is named is opened. */
 export async function dryRun(config: TrainConfig): Promise<DryRun> {
-  const source = config.data.path === undefined ? undefined : await openData(config);
-  const side = (config.data.size ?? 256) / (config.data.kind === 'latents' ? 8 : 1);
-  const shape = source ?? {
-    channels: config.data.kind === 'latents' ? 4 : config.data.channels,
-    ...{ height: side, width: side, count: IMAGENET.count, classNames: Array<string>(IMAGENET.classes).fill('') },
-  };
-  await source?.close();
+  const shape = await plannedData(config);
   const model = modelConfig(config, shape);
   const microBatch = config.batchSize / config.accumulation;
+  const recorded = tensorFlowBackend() === undefined ? undefined : planRun(config, model);
   const { parameters, gmac, training } = describeModel(model, {
     batch: microBatch,
     emaRates: config.ema.length,
@@ -56,11 +55,12 @@ export async function dryRun(config: TrainConfig): Promise<DryRun> {
   return {
     model,
     parameters,
-    data: { images: shape.count, classes: shape.classNames.length, assumed: source === undefined },
+    data: { images: shape.count, classes: shape.classNames.length, assumed: shape.assumed },
     microBatch,
     stepsPerEpoch: shape.count / config.batchSize,
     epochs: (config.steps * config.batchSize) / shape.count,
-    memory: { ...training[config.precision] },
+    memory: recorded?.memory ?? training[config.precision],
+    verdicts: recorded === undefined ? [] : verdictsOf(config, model, [thisMachine(), ...a100]),
     checkpoint: { one: oneCheckpoint, kept: oneCheckpoint * (keep + milestones) },
     flopsPerStep,
     step,
@@ -69,7 +69,6 @@ export async function dryRun(config: TrainConfig): Promise<DryRun> {
 }
 
 const rate = (n: number): string => n.toLocaleString('en', { maximumSignificantDigits: 3 });
-const bytes = (n: number): string => (n >= 2 ** 30 ? `${(n / 2 ** 30).toFixed(1)} GiB` : `${(n / 2 ** 20).toFixed(1)} MiB`);
 function duration(seconds: number): string {
   const days = seconds / 86_400;
   if (days > 730) return `${(days / 365).toFixed(0)} years`;
@@ -80,7 +79,8 @@ function duration(seconds: number): string {
 export function formatDryRun(config: TrainConfig, plan: DryRun): string {
   const { parameters, data, memory, checkpoint } = plan;
   const number = (n: number): string => n.toLocaleString('en', { maximumFractionDigits: 1 });
-  const { total, ...parts } = memory as { total: number } & Record<string, number>;
+  const { total, ...parts } = memory;
+  const origin = plan.verdicts.length > 0 ? 'planned from a recording' : 'estimated';
   const rows: [string, string][] = [
     ['parameters', `${number(parameters.total)}, ${number(parameters.active)} active per token`],
     ['data', `${number(data.images)} images, ${number(data.classes)} classes${data.assumed ? ' (no data named: ImageNet assumed)' : ''}`],
@@ -90,9 +90,11 @@ export function formatDryRun(config: TrainConfig, plan: DryRun): string {
     [
       'memory',
       `${bytes(total)} (${Object.entries(parts)
+        .filter(([, n]) => n > 0)
         .map(([name, n]) => `${name} ${bytes(n)}`)
-        .join(', ')}), estimated`,
+        .join(', ')}), ${origin}`,
     ],
+    ...verdictRows(plan.verdicts),
     ['checkpoint', `${bytes(checkpoint.one)}, ${bytes(checkpoint.kept)} kept at the end`],
     [
       'work',
@@ -104,5 +106,5 @@ export function formatDryRun(config: TrainConfig, plan: DryRun): string {
     ],
     ['time on A100', `about ${duration(plan.seconds.a100)} on one, if a step reaches ${100 * A100.share} % of its peak (assumed)`],
   ];
-  return rows.map(([name, value]) => `${name.padEnd(12)} ${value}`).join('\n');
+  return table(rows);
 }

@@ -8,6 +8,7 @@ import type { BackendStep, ElementwiseChain, OpAttribute, TensorFlowBackend } fr
 import { DataType } from '../tensorflow-backend.js';
 import { hasFastBf16 } from './bf16-products.js';
 import type { HostValues, TensorFlowBinding, TensorMetadata } from './binding.js';
+import type { InputSpec } from './planning/plan.js';
 import { type FunctionOutputs, Recorder } from './recording/recorder.js';
 import { type Recording, StepFunction } from './step-function.js';
 import { TensorFlowError } from './tensorflow-error.js';
@@ -173,25 +174,57 @@ export class TensorFlowNodeBackend
    */
   record(step: (...inputs: tf.Tensor[]) => tf.Tensor[], inputs: readonly tf.Tensor[], maxOverMean = 1): Recording {
     const inputIds = this.getInputTensorIds(inputs);
-    // A fused kernel is recorded while the step around it is.
-    const outer = { recorder: this.recorder, binding: this.internals.binding };
-    const recorder = new Recorder(this.tensorFlow, this.functions, maxOverMean, outer.recorder);
-    if (outer.recorder === undefined) this.madeInside = new WeakSet();
-    this.recorder = recorder;
-    this.internals.binding = recorder;
-    try {
+    return this.recordWith(new Recorder(this.tensorFlow, this.functions, maxOverMean, this.recorder), (recorder) => {
       inputIds.forEach((id, i) => {
         recorder.addInput(id, i);
       });
-      let outputs: Recording['outputs'] = [];
-      tf.tidy(() => {
-        outputs = recorder.outputs(this.getInputTensorIds(step(...inputs)));
-      });
+      return step(...inputs);
+    });
+  }
+
+  /** Records a step for inputs that do not exist. */
+  recordSpecs(step: (...inputs: tf.Tensor[]) => tf.Tensor[], inputs: readonly InputSpec[], maxOverMean: number): Recording {
+    return this.recordWith(new Recorder(this.tensorFlow, this.functions, maxOverMean), (recorder) =>
+      step(...inputs.map(({ shape, dtype = 'float32' }) => this.createOutputTensor(recorder.placeholder(DataType[dtype], shape)))),
+    );
+  }
+
+  /** See the function `declared`. */
+  declare<T>(make: () => T): T {
+    const recorder = new Recorder(this.tensorFlow, this.functions, 1, undefined, true);
+    try {
+      return this.during(recorder, make);
+    } finally {
+      recorder.releaseCaptures();
+      recorder.free();
+    }
+  }
+
+  private recordWith(recorder: Recorder, step: (recorder: Recorder) => tf.Tensor[]): Recording {
+    let outputs: Recording['outputs'] = [];
+    try {
+      this.during(recorder, () =>
+        tf.tidy(() => {
+          outputs = recorder.outputs(this.getInputTensorIds(step(recorder)));
+        }),
+      );
       return { recorder, outputs };
     } catch (error) {
       recorder.releaseCaptures();
       recorder.free();
       throw error;
+    }
+  }
+
+  /** Runs `work` with every op going to the recorder. */
+  private during<T>(recorder: Recorder, work: () => T): T {
+    // A fused kernel is recorded while the step around it is.
+    const outer = { recorder: this.recorder, binding: this.internals.binding };
+    if (outer.recorder === undefined) this.madeInside = new WeakSet();
+    this.recorder = recorder;
+    this.internals.binding = recorder;
+    try {
+      return work();
     } finally {
       this.internals.binding = outer.binding;
       this.recorder = outer.recorder;

@@ -57,6 +57,12 @@ const MULTIPLIES = /MatMul|Conv|Einsum|PartitionedCall/;
 /** TensorFlow's status code of what was ended on purpose. */
 const ABORTED = 10;
 
+/** What a variable holds. */
+export interface Variable {
+  dtype: DataType;
+  shape: readonly number[];
+}
+
 /** An op that is being put together. */
 type Op = Pointer;
 
@@ -67,7 +73,7 @@ export class TensorFlowBinding extends BindingConstants {
   readonly context: Pointer;
   private readonly status: Pointer;
   private readonly handles = new Map<number, Pointer>();
-  private readonly variableShapes = new Map<number, readonly number[]>();
+  private readonly variables = new Map<number, Variable>();
   private nextId = 1;
   /** Device that new tensors are copied to, or '' for the host. */
   private uploadDevice = '';
@@ -181,7 +187,7 @@ export class TensorFlowBinding extends BindingConstants {
     if (this.stopped || id >= FIRST_SYMBOLIC_ID) return;
     this.api.TFE_DeleteTensorHandle(this.handle(id));
     this.handles.delete(id);
-    this.variableShapes.delete(id);
+    this.variables.delete(id);
   }
 
   /** Copies a tensor to the host; float64, bfloat16 and float16 come as float32, int64 as pairs of int32. */
@@ -246,7 +252,13 @@ export class TensorFlowBinding extends BindingConstants {
     try {
       this.setAttributes(op, name, attributes);
       const results = this.run(op, name, numOutputs, inputs, attributes);
-      if (name === 'VarHandleOp') this.variableShapes.set(results[0].id, (attributes['shape'] as { shape: readonly number[] }).shape);
+      if (name === 'VarHandleOp') {
+        const [{ type: dtype }, { shape }] = [
+          attributes['dtype'] as { type: DataType },
+          attributes['shape'] as { shape: readonly number[] },
+        ];
+        this.variables.set(results[0].id, { dtype, shape });
+      }
       return results;
     } finally {
       this.api.TFE_DeleteOp(op);
@@ -389,9 +401,9 @@ export class TensorFlowBinding extends BindingConstants {
     return this.shapeOf(this.handle(id));
   }
 
-  /** Shape of the variable behind a handle; TensorFlow does not tell. */
-  variableShape(id: number): readonly number[] | undefined {
-    return this.variableShapes.get(id);
+  /** The variable behind a handle; TensorFlow does not tell. */
+  variable(id: number): Variable | undefined {
+    return this.variables.get(id);
   }
 
   /** A second id for the same tensor, with a life of its own. */

@@ -13,6 +13,7 @@ export {
 } from './library/index.js';
 export { LibraryLoadError } from './library-load-error.js';
 export * from './machine-report.js';
+export { declared, type InputSpec, type PlanOptions, plan, type StepPlan } from './planning/plan.js';
 export { differingNodes } from './recording/differing-nodes.js';
 export { BACKEND_NAME, type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';
 export * from './start-backend.js';

@@ -8,7 +8,7 @@
  */
 import { HostReadError, RecordingError } from '../../errors.js';
 import { DataType, type OpAttribute } from '../../tensorflow-backend.js';
-import type { HostValues, KernelAttribute, TensorFlowBinding, TensorMetadata } from '../binding.js';
+import type { HostValues, KernelAttribute, TensorFlowBinding, TensorMetadata, Variable } from '../binding.js';
 import { BindingConstants, FIRST_SYMBOLIC_ID } from '../binding-constants.js';
 import type { GraphOutput, Pointer } from '../c-api.js';
 import { TensorFlowError } from '../tensorflow-error.js';
@@ -54,12 +54,14 @@ export class Recorder extends BindingConstants {
    * @param functions of this runtime
    * @param maxOverMean see `Examples`
    * @param outer the recording around this one, when a kernel is recorded inside a step
+   * @param declares whether parameters may be made
    */
   constructor(
     private readonly binding: TensorFlowBinding,
     private readonly functions: FunctionOutputs,
     maxOverMean: number,
     private readonly outer?: Recorder,
+    private readonly declares = false,
   ) {
     super();
     this.graph = new Graph(binding);
@@ -68,6 +70,12 @@ export class Recorder extends BindingConstants {
 
   addInput(id: number, index: number): void {
     this.addArgument(id, { input: index });
+  }
+
+  /** An input that no tensor stands for. */
+  placeholder(dtype: DataType, shape: readonly number[]): TensorMetadata {
+    const node = this.addNode('Placeholder', [], { dtype: { type: dtype }, shape: { shape } }, [], 'input');
+    return { id: this.result(node, 0, { dtype, dims: shape, shape }).id, shape: shape.slice(), dtype };
   }
 
   createTensor(shape: number[], dtype: number, values: HostValues): number {
@@ -121,6 +129,12 @@ export class Recorder extends BindingConstants {
     return ids.map((id) => this.of(this.execute('Identity', {}, [id], 1)[0].id));
   }
 
+  /** The variables that the step reads or changes, each once. */
+  capturedVariables(): Variable[] {
+    const handles = [...this.argumentOf].filter(([, { dtype }]) => dtype === DataType.resource);
+    return handles.flatMap(([id]) => this.binding.variable(id) ?? []);
+  }
+
   /** Lets go of the captured tensors. */
   releaseCaptures(): void {
     for (const { source } of this.arguments) if ('captured' in source) this.binding.deleteTensor(source.captured);
@@ -150,6 +164,8 @@ export class Recorder extends BindingConstants {
     numOutputs: number,
     returned?: readonly RecordedOutput[],
   ): TensorMetadata[] {
+    // A handle alone takes no memory; its variable does when something is assigned, which is recorded only.
+    if (name === 'VarHandleOp' && this.declares) return this.binding.execute(name, attributes, inputs, numOutputs);
     if (name === 'VarHandleOp' || name === 'DestroyResourceOp')
       throw new RecordingError(
         'A Parameter was created or disposed inside a compiled step. Create parameters before the step, dispose them after it.',
@@ -165,7 +181,7 @@ export class Recorder extends BindingConstants {
       this.controlOutputs.push(this.operations[node]);
       return [];
     }
-    const variable = name === 'ReadVariableOp' ? this.binding.variableShape(inputs[0]) : undefined;
+    const variable = name === 'ReadVariableOp' ? this.binding.variable(inputs[0])?.shape : undefined;
     const called = returned ?? this.outputsOfCall(name, attributes);
     const results = Array.from({ length: numOutputs }, (_, index) => {
       const output = this.output(node, index);

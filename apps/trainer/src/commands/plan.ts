@@ -1,0 +1,45 @@
+/** `plan`: what a training step needs, and on which devices it fits. Nothing is allocated or downloaded for it. */
+import { describeModel } from '@dit-moe/dit';
+import { startBackend } from '@dit-moe/tensor-ops/node';
+import { modelConfig, resolveConfig } from '../config/resolve.js';
+import { exitCodes } from '../errors.js';
+import { plannedData } from '../planning/data-shape.js';
+import { planRows, table, verdictRows } from '../planning/format.js';
+import { planRun } from '../planning/run-plan.js';
+import { a100, thisMachine, verdictsOf } from '../planning/verdicts.js';
+
+export interface PlanFlags {
+  config?: string;
+  preset?: string;
+  data?: string;
+  set: string[];
+  json: boolean;
+}
+
+export async function planCommand({ config: file, preset, data, set, json }: PlanFlags): Promise<number> {
+  const config = resolveConfig({
+    overrides: set,
+    ...(preset !== undefined && { preset }),
+    ...(file !== undefined && { file }),
+    ...(data !== undefined && { data }),
+  });
+  await startBackend('tensorflow');
+  const model = modelConfig(config, await plannedData(config));
+  const plan = planRun(config, model);
+  const verdicts = verdictsOf(config, model, [thisMachine(), ...a100]);
+  const { parameters } = describeModel(model);
+  if (json) console.log(JSON.stringify({ model, parameters, ...plan, verdicts }));
+  else {
+    const number = (n: number): string => n.toLocaleString('en', { maximumSignificantDigits: 4 });
+    const micro = config.accumulation === 1 ? '' : ` = ${config.accumulation} micro-batches of ${config.batchSize / config.accumulation}`;
+    console.log(
+      table([
+        ['parameters', `${number(parameters.total)}, ${number(parameters.active)} active per token`],
+        ['batch', `${config.batchSize}${micro}, ${config.precision}${config.recompute ? ', blocks recomputed' : ''}`],
+        ...planRows(plan),
+        ...verdictRows(verdicts),
+      ]),
+    );
+  }
+  return exitCodes.ok;
+}

@@ -1,0 +1,41 @@
+/** Plans for people. */
+import type { RunPlan } from './run-plan.js';
+import type { Verdict } from './verdicts.js';
+
+export const bytes = (n: number): string => (n >= 2 ** 30 ? `${(n / 2 ** 30).toFixed(1)} GiB` : `${(n / 2 ** 20).toFixed(1)} MiB`);
+const number = (n: number): string => n.toLocaleString('en', { maximumFractionDigits: 1 });
+
+/** What a step needs, as rows of name and value. */
+export function planRows({ memory, ops, flops, traffic, atPeak, largest }: RunPlan): [string, string][] {
+  const { total, ...parts } = memory;
+  const list = (items: readonly string[]): string => [...new Set(items)].slice(0, 4).join(', ');
+  return [
+    [
+      'memory',
+      `${bytes(total)} (${Object.entries(parts)
+        .filter(([, n]) => n > 0)
+        .map(([name, n]) => `${name} ${bytes(n)}`)
+        .join(', ')})`,
+    ],
+    ['work', `${(flops / 1e12).toPrecision(3)} TFLOP and ${bytes(traffic)} moved per step, ${number(ops)} ops`],
+    ['at the peak', list(atPeak.map(({ op, bytes: n }) => `${op} ${bytes(n)}`))],
+    ['largest', list(largest.map(({ op, shape, bytes: n }) => `${op} [${shape}] ${bytes(n)}`))],
+  ];
+}
+
+/** One row per device. */
+export const verdictRows = (verdicts: readonly Verdict[]): [string, string][] =>
+  verdicts.map(({ target, needs, bytes: has, fits, settings }) => {
+    const sizes = `needs ${bytes(needs)} of ${bytes(has)}`;
+    if (fits) return [target, `fits: ${sizes}`];
+    return [
+      target,
+      `does not fit: ${sizes}; ${settings === undefined ? 'no setting makes it fit' : `fits with --set ${settings.join(' ')}`}`,
+    ];
+  });
+
+/** Rows with their names in a column. */
+export function table(rows: readonly (readonly [string, string])[]): string {
+  const width = Math.max(...rows.map(([name]) => name.length)) + 1;
+  return rows.map(([name, value]) => `${name.padEnd(width)} ${value}`).join('\n');
+}

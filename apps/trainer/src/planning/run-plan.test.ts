@@ -1,0 +1,69 @@
+import { describeModel } from '@dit-moe/dit';
+import { type TensorFlowRuntime, useTensorFlow } from '@dit-moe/tensor-ops/node';
+import * as tf from '@tensorflow/tfjs-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { modelConfig, resolveConfig } from '../config/resolve.js';
+import { tinyOverrides } from '../testing/tiny-run.js';
+import { plannedData } from './data-shape.js';
+import { planRun } from './run-plan.js';
+import { verdictsOf } from './verdicts.js';
+
+let runtime: TensorFlowRuntime;
+beforeAll(async () => {
+  runtime = await useTensorFlow();
+});
+afterAll(() => runtime.shutdown());
+
+const tiny = (...overrides: string[]) => {
+  const config = resolveConfig({ data: 'none', overrides: [...tinyOverrides, ...overrides] });
+  return [config, modelConfig(config, { channels: 1, height: 16, width: 16, classNames: ['a', 'b'] })] as const;
+};
+
+test('state is counted exactly; accumulation adds sums and divides what lives within a step', () => {
+  const [tensors, handles] = [tf.memory().numTensors, runtime.numTensors()];
+  const whole = planRun(...tiny('batchSize=32', 'ema=[0.5, 0.9]'));
+  const weights = 4 * describeModel(tiny()[1]).parameters.total;
+  expect(whole.memory).toMatchObject({ weights, moments: 2 * weights + 4, averages: 2 * weights });
+  const { total, ...parts } = whole.memory;
+  expect(total).toBe(Object.values(parts).reduce((a, b) => a + b));
+  const split = planRun(...tiny('batchSize=32', 'accumulation=8', 'ema=[0.5, 0.9]'));
+  expect(split.memory.sums - whole.memory.sums).toBe(weights);
+  expect(split.memory.working).toBeLessThan(whole.memory.working / 2);
+  // The same products, but the router's and timestep's per micro-batch.
+  expect(split.flops / whole.flops).toBeCloseTo(1, 1);
+  expect([tf.memory().numTensors, runtime.numTensors()]).toEqual([tensors, handles]);
+});
+
+test('work is that of forward and backward pass', () => {
+  const [config, model] = tiny('batchSize=8');
+  // Two operations per multiply-accumulate, backward is twice forward.
+  const expected = 6e9 * describeModel(model).gmac.total * 8;
+  expect(planRun(config, model).flops / expected).toBeGreaterThan(0.9);
+  expect(planRun(config, model).flops / expected).toBeLessThan(1.1);
+});
+
+test('verdicts name the settings that make a run fit, and say when none does', () => {
+  const [config, model] = tiny('model={depth: 4}', 'batchSize=64');
+  const needs = (...overrides: string[]) => {
+    const { memory } = planRun(...tiny('model={depth: 4}', 'batchSize=64', ...overrides));
+    return memory.total + 0.2 * memory.working;
+  };
+  const target = (bytes: number) => ({ name: 'a device', bytes, gpu: false });
+  const [own, recomputed, halved] = [needs(), needs('recompute=true'), needs('recompute=true', 'accumulation=2')];
+  expect(recomputed).toBeLessThan(own);
+  expect(halved).toBeLessThan(recomputed);
+  const [all, first, second, none] = verdictsOf(config, model, [own, recomputed, halved, 1000].map(target));
+  expect(all).toEqual({ target: 'a device', needs: own, bytes: own, fits: true });
+  expect(first).toMatchObject({ fits: false, settings: ['recompute=true'] });
+  expect(second).toMatchObject({ fits: false, settings: ['recompute=true', 'accumulation=2'] });
+  expect(none).not.toHaveProperty('settings');
+});
+
+test('the largest published model is planned in a process of a few hundred MiB', async () => {
+  const config = resolveConfig({ preset: 'repo-g-2-16e2a-256', overrides: [] });
+  const before = process.memoryUsage().rss;
+  const plan = planRun(config, modelConfig(config, await plannedData(config)));
+  expect(process.memoryUsage().rss - before).toBeLessThan(1.5 * 2 ** 30);
+  expect(plan.memory.weights / 4e9).toBeCloseTo(16.5, 1);
+  expect(plan.memory.total).toBeGreaterThan(5 * plan.memory.weights);
+});

@@ -1,0 +1,80 @@
+/** Whether a run fits a device, and which settings would make it fit. */
+import os from 'node:os';
+import type { DitConfig } from '@dit-moe/dit';
+import type { TrainConfig } from '../config/schema.js';
+import { planRun, type RunPlan, type RunPlanOptions } from './run-plan.js';
+
+/** A device by its memory. */
+export interface Target {
+  name: string;
+  bytes: number;
+  /** GPUs multiply in bfloat16 whatever this machine does. */
+  gpu: boolean;
+}
+
+/** Added to a plan for what allocators round up and libraries take; plans were within a fifth of what was measured. */
+const MARGIN = 1.2;
+
+/** A100s by the bytes that their makers state, which leaves what CUDA and its libraries take. */
+export const a100: readonly Target[] = [40, 80].map((gb) => ({ name: `one A100 of ${gb} GB`, bytes: gb * 1e9, gpu: true }));
+
+/** This machine: its memory as far as this process may take it. */
+export function thisMachine(): Target {
+  const limit = process.constrainedMemory();
+  const total = os.totalmem();
+  return { name: 'this machine', bytes: limit > 0 && limit < total ? limit : total, gpu: false };
+}
+
+export interface Verdict {
+  target: string;
+  /** Bytes that the run needs there, with a margin for what a plan does not see. */
+  needs: number;
+  bytes: number;
+  fits: boolean;
+  /** If it does not fit: settings with which it would, as `--set` takes them; undefined if none of those tried does. */
+  settings?: string[];
+}
+
+/** The bytes of state are exact, so the margin is for the rest. */
+const needed = ({ memory }: RunPlan): number => memory.total + (MARGIN - 1) * memory.working;
+
+/** Plans a run for each device. What is recorded once is not recorded again. */
+export function verdictsOf(config: TrainConfig, model: DitConfig, targets: readonly Target[]): Verdict[] {
+  const plans = new Map<string, number>();
+  const needs = (changed: TrainConfig, { gpu }: Target): number => {
+    const options: RunPlanOptions = gpu ? { bf16Products: true } : {};
+    const { recompute, accumulation, ema, precision } = changed;
+    const key = JSON.stringify([recompute, accumulation, ema, precision, options]);
+    const known = plans.get(key) ?? needed(planRun(changed, model, options));
+    plans.set(key, known);
+    return known;
+  };
+  return targets.map((target) => {
+    const own = needs(config, target);
+    const verdict = { target: target.name, needs: own, bytes: target.bytes, fits: own <= target.bytes };
+    if (verdict.fits) return verdict;
+    const settings = settingsThatFit(config, (changed) => needs(changed, target) <= target.bytes);
+    return { ...verdict, ...(settings !== undefined && { settings }) };
+  });
+}
+
+/**
+ * The first of: blocks recomputed; smaller micro-batches; one average instead of several. Batch, precision and model stay as they are, for
+ * they change what is learnt.
+ */
+function settingsThatFit(config: TrainConfig, fits: (changed: TrainConfig) => boolean): string[] | undefined {
+  const recomputed = { ...config, recompute: true };
+  const settings = config.recompute ? [] : ['recompute=true'];
+  if (settings.length > 0 && fits(recomputed)) return settings;
+  const smaller = (from: TrainConfig, said: readonly string[]): string[] | undefined => {
+    // If one image at a time does not fit, nothing between does.
+    if (!fits({ ...from, accumulation: from.batchSize })) return undefined;
+    for (let accumulation = 2 * config.accumulation; accumulation < config.batchSize; accumulation *= 2)
+      if (config.batchSize % accumulation === 0 && fits({ ...from, accumulation })) return [...said, `accumulation=${accumulation}`];
+    return [...said, `accumulation=${config.batchSize}`];
+  };
+  const found = smaller(recomputed, settings);
+  if (found !== undefined || config.ema.length === 1) return found;
+  const ema = [config.ema[0]];
+  return smaller({ ...recomputed, ema }, [...settings, `ema=[${ema}]`]);
+}
