@@ -1,6 +1,6 @@
 /** A cache of random latents of 256 px images, written and read as those of `encode`. */
 
-import { fingerprintOf, type ImageSource, type LatentsHeader, writeLatents } from '@dit-moe/data/node';
+import { decodeImage, fingerprintOf, type ImageSource, type LatentsHeader, writeLatents } from '@dit-moe/data/node';
 import { randomNormal } from '@dit-moe/tensor-ops';
 import sharp from 'sharp';
 
@@ -20,9 +20,13 @@ export async function makeLatents(folder: string, count: number, shardSize = cou
     count,
     classNames: Array.from({ length: CLASSES }, (_, i) => `class ${i}`),
     endings: new Set(),
+    labelsFrom: 'number',
+    leftOut: [],
+    emptyClasses: [],
     key: String,
     label: (i) => i % CLASSES,
-    read: async () => picture,
+    picture: (i, options) => decodeImage(picture, String(i), options),
+    content: async () => '',
     close: async () => {},
   };
   const header: LatentsHeader = {
@@ -33,7 +37,7 @@ export async function makeLatents(folder: string, count: number, shardSize = cou
     dtype: 'F16',
     preprocessing: { size: 8, crop: 'center', seed: 0, applyOrientation: false },
     flips: 1,
-    source: { kind: 'folder', count, fingerprint: fingerprintOf(source) },
+    source: { kind: 'folder', count, fingerprint: await fingerprintOf(source) },
     classNames: source.classNames,
     shardSize,
   };

@@ -5,6 +5,7 @@ import { backendOptions, type CommandEntry, doctor, exitCodes, integer, jsonOpti
 import { Argument, Option } from 'commander';
 import type { EncodeFlags } from './commands/encode.js';
 import type { ExportFlags } from './commands/export.js';
+import { imageOptions } from './commands/image-options.js';
 import type { InspectFlags } from './commands/inspect.js';
 import type { PlanFlags } from './commands/plan.js';
 import type { TrainFlags } from './commands/train.js';
@@ -26,6 +27,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     options: [
       preset(),
       new Option('--data <path>', 'images or latents'),
+      ...imageOptions(),
       new Option('--out <folder>', 'run folder'),
       new Option('--resume', 'go on from the last checkpoint').default(false),
       new Option('--accept-data-change', 'with --resume: go on with other data, in a new epoch').default(false),
@@ -95,8 +97,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       new Option('--max-skipped <share>', 'give up if more images than this cannot be used')
         .argParser(number({ least: 0, most: 1 }))
         .default(0.01),
-      new Option('--image-column <name>', 'of parquet files (default: the one with images)'),
-      new Option('--label-column <name>', 'of parquet files (default: label)'),
+      ...imageOptions(),
       new Option('--offline', 'never ask the hub').default(false),
       ...backendOptions(),
       jsonOption(),
@@ -125,6 +126,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       new Option('--loss <kind>', 'distance of pixels').choices(['l1', 'l2']).default('l1'),
       new Option('--kl-weight <x>', 'times the KL divergence in nats per image').argParser(number({ above: 0 })).default(1e-6),
       new Option('--seed <n>', 'of weights, order and noise').argParser(integer(0)).default(0),
+      ...imageOptions(),
       ...backendOptions(),
       jsonOption(),
     ],

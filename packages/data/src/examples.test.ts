@@ -44,7 +44,7 @@ test('the example of the README makes a sheet of the crops', async () => {
   const lines: unknown[][] = [];
   const modules = { 'node:fs/promises': fs.promises, '@dit-moe/data': data, '@dit-moe/data/node': node };
   await new Function('modules', 'console', `return (async () => {${body}})();`)(modules, { log: (...args: unknown[]) => lines.push(args) });
-  expect(lines).toEqual([[3, ['cat', 'dog'], 0]]);
+  expect(lines).toEqual([['3 images (folder), 2 classes from names of the folders', ['cat', 'dog'], 0]]);
   expect(decode(fs.readFileSync(path.join(folder, 'crops.png')))).toMatchObject({ width: 4 * 65 - 1, height: 64 });
   fs.rmSync(folder, { recursive: true });
 });

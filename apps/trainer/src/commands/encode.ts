@@ -1,12 +1,12 @@
 /** `encode`: turns images into a cache of latents, so that training does not run the autoencoder. */
 import path from 'node:path';
 import {
+  describeImages,
   fingerprintOf,
   type ImageSource,
   type LatentsHeader,
   type LatentsProgress,
   numLatentShards,
-  openImages,
   shardsOf,
   writeLatents,
 } from '@dit-moe/data/node';
@@ -18,8 +18,10 @@ import { batchSizeFor, downscale } from '@dit-moe/vae';
 import { type OpenedAutoencoder, openAutoencoder } from '@dit-moe/vae/node';
 import pc from 'picocolors';
 import sharp from 'sharp';
+import { openSource } from '../data/images.js';
+import { type ImageFlags, imageSourceOf } from './image-options.js';
 
-export interface EncodeFlags {
+export interface EncodeFlags extends ImageFlags {
   images: string;
   vae: string;
   out: string;
@@ -35,8 +37,6 @@ export interface EncodeFlags {
   memory: number;
   part?: string;
   maxSkipped: number;
-  imageColumn?: string;
-  labelColumn?: string;
   offline: boolean;
   backend: BackendName;
   threads?: number;
@@ -54,15 +54,11 @@ export async function encodeCommand(flags: EncodeFlags): Promise<number> {
   const progress = createProgress();
   const log = progress.log;
   progress.phase('listing the images');
-  const columns = {
-    ...(flags.imageColumn !== undefined && { imageColumn: flags.imageColumn }),
-    ...(flags.labelColumn !== undefined && { labelColumn: flags.labelColumn }),
-  };
-  const source = await openImages(flags.images, columns);
+  const source = await openSource(flags.images, imageSourceOf(flags));
   let opened: OpenedAutoencoder | undefined;
   const stop = interruption((cause) => log(`${cause}: stopping; finished shards stay. Once more ends at once.`));
   try {
-    log(`${source.count} images (${source.kind}), ${source.classNames.length || 'no'} class names`);
+    log(describeImages(source));
     const backend = await startBackend(flags.backend, flags.threads, log);
     log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}`);
     const memoryBudget = flags.memory * 2 ** 30;
@@ -79,7 +75,7 @@ export async function encodeCommand(flags: EncodeFlags): Promise<number> {
     if (flags.size % downscale(config) !== 0)
       throw new UsageError(`--size ${flags.size}: this autoencoder takes multiples of ${downscale(config)} pixels.`);
     log(`autoencoder ${opened.location} (${opened.dialect} names), ${autoencoder.precision}`);
-    const header = headerOf(flags, source, opened);
+    const header = headerOf(flags, source, await fingerprintOf(source), opened);
     const batchSize =
       flags.batch ?? Math.min(MAX_BATCH, batchSizeFor(config, { part: 'encode', height: flags.size, width: flags.size, memoryBudget }));
     const shards = shardsOf(worker ?? { index: 0, count: 1 }, numLatentShards(header));
@@ -134,7 +130,12 @@ export async function encodeCommand(flags: EncodeFlags): Promise<number> {
   }
 }
 
-function headerOf(flags: EncodeFlags, source: ImageSource, { autoencoder, config, encoderHash }: OpenedAutoencoder): LatentsHeader {
+function headerOf(
+  flags: EncodeFlags,
+  source: ImageSource,
+  fingerprint: string,
+  { autoencoder, config, encoderHash }: OpenedAutoencoder,
+): LatentsHeader {
   const edge = flags.size / downscale(config);
   return {
     format: 'dit-moe-latents',
@@ -150,7 +151,7 @@ function headerOf(flags: EncodeFlags, source: ImageSource, { autoencoder, config
     dtype: flags.dtype === 'f16' ? 'F16' : 'F32',
     preprocessing: { size: flags.size, crop: flags.crop, seed: flags.seed, applyOrientation: flags.applyOrientation },
     flips: flags.flips ? 2 : 1,
-    source: { kind: source.kind, count: source.count, fingerprint: fingerprintOf(source) },
+    source: { kind: source.kind, count: source.count, fingerprint },
     classNames: source.classNames,
     shardSize: flags.shardSize,
   };

@@ -2,7 +2,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { contactSheet, encodePng, imagesOfPixels, joinPixels, type Pixels, slicePixels, zoomTo } from '@dit-moe/data';
-import { ImageError, openImages, preprocessImage } from '@dit-moe/data/node';
+import { cropped, describeImages, ImageError, type ImageSourceOptions } from '@dit-moe/data/node';
 import { createProgress, DataError, exitCodes, interruption, OutputError, UsageError } from '@dit-moe/kit';
 import { permutation } from '@dit-moe/tensor-ops';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
@@ -10,8 +10,10 @@ import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { Autoencoder, type AutoencoderConfig, AutoencoderTrainer, measureScaling, stableDiffusionConfig } from '@dit-moe/vae';
 import { saveAutoencoder } from '@dit-moe/vae/node';
 import * as tf from '@tensorflow/tfjs-core';
+import { openSource } from '../data/images.js';
+import { type ImageFlags, imageSourceOf } from './image-options.js';
 
-export interface TrainVaeFlags {
+export interface TrainVaeFlags extends ImageFlags {
   images: string;
   out: string;
   size: number;
@@ -50,7 +52,8 @@ export async function trainVaeCommand(flags: TrainVaeFlags): Promise<number> {
   const progress = createProgress();
   const log = progress.log;
   progress.phase('reading the images');
-  const { pictures, skipped } = await readImages(flags.images, size);
+  const { pictures, skipped, summary } = await readImages(flags.images, imageSourceOf(flags), size);
+  log(summary);
   log(`${pictures.length} images of ${size} x ${size} pixels${skipped > 0 ? `, ${skipped} could not be read` : ''}`);
   const backend = await startBackend(flags.backend, flags.threads, log);
   log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}`);
@@ -124,8 +127,12 @@ const holdsAutoencoder = (folder: string): Promise<boolean> =>
     () => false,
   );
 
-async function readImages(location: string, size: number): Promise<{ pictures: Pixels[]; skipped: number }> {
-  const source = await openImages(location);
+async function readImages(
+  location: string,
+  options: ImageSourceOptions,
+  size: number,
+): Promise<{ pictures: Pixels[]; skipped: number; summary: string }> {
+  const source = await openSource(location, options);
   try {
     const order = permutation({ seed: 0, purpose: 'autoencoder.images', epoch: 0 }, source.count);
     const pictures: Pixels[] = [];
@@ -134,7 +141,7 @@ async function readImages(location: string, size: number): Promise<{ pictures: P
     for (let i = 0; i < Math.min(source.count, MAX_IMAGES); i++) {
       const index = order(i);
       try {
-        pictures.push(await preprocessImage(await source.read(index), source.key(index), { size }, index));
+        pictures.push(cropped(await source.picture(index), { size }, index));
       } catch (error) {
         if (!(error instanceof ImageError)) throw error;
         skipped++;
@@ -142,7 +149,7 @@ async function readImages(location: string, size: number): Promise<{ pictures: P
       }
     }
     if (pictures.length === 0) throw new DataError(`No image of ${location} can be read; the last is ${reason}`);
-    return { pictures, skipped };
+    return { pictures, skipped, summary: describeImages(source) };
   } finally {
     await source.close();
   }

@@ -8,8 +8,9 @@ import { trainingProgress } from '../run/progress.js';
 import { threadsOf } from '../run/threads.js';
 import { type TrainResult, train } from '../training/train.js';
 import { dryRun, formatDryRun } from './dry-run.js';
+import { type ImageFlags, imageSourceOf } from './image-options.js';
 
-export interface TrainFlags {
+export interface TrainFlags extends ImageFlags {
   config?: string;
   preset?: string;
   data?: string;
@@ -37,6 +38,7 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
     ...(flags.preset !== undefined && { preset: flags.preset }),
     ...(flags.config !== undefined && { file: flags.config }),
     ...(flags.data !== undefined && { data: flags.data }),
+    images: imageSourceOf(flags),
   });
   if (flags.out === undefined && flags.dryRun !== true) throw new UsageError('Give the run folder: --out FOLDER.');
   const out = flags.out ?? '';

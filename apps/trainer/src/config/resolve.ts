@@ -1,6 +1,7 @@
 /** How preset, file and command-line overrides become one configuration. */
 import fs from 'node:fs';
 import path from 'node:path';
+import type { ImageSourceOptions } from '@dit-moe/data/node';
 import { currentObjective, type ObjectiveOptions } from '@dit-moe/diffusion';
 import { type DitConfig, preset as ditPreset } from '@dit-moe/dit';
 import { nearest, parseSettings, SettingsError } from '@dit-moe/tensor-ops/settings';
@@ -31,6 +32,8 @@ export interface ConfigSources {
   overrides?: readonly string[];
   /** Data path, relative to the current folder. */
   data?: string;
+  /** Settings of `data` that have options of their own. */
+  images?: ImageSourceOptions;
 }
 
 /**
@@ -53,6 +56,7 @@ export function resolveConfig(sources: ConfigSources): TrainConfig {
   raw = merge(raw, file);
   for (const override of sources.overrides ?? []) raw = merge(raw, parseOverride(override));
   if (sources.data !== undefined) raw = merge(raw, { data: { path: path.resolve(sources.data) } });
+  if (sources.images !== undefined) raw = merge(raw, { data: sources.images });
   if (isObject(raw) && typeof raw['ema'] === 'number') raw = { ...raw, ema: [raw['ema']] };
   if (isObject(raw) && raw['model'] === undefined)
     throw new UsageError('The configuration has no model. Start from --preset digits, or give a file that describes one.');

@@ -1,4 +1,5 @@
 /** Everything that determines a run, as one validated object; the descriptions reach editors through the JSON schema. */
+import { labelSources } from '@dit-moe/data/node';
 import { ddpmFields, flowFields, type SolverName, solvers } from '@dit-moe/diffusion';
 import { ditSettings, moeSettings } from '@dit-moe/dit';
 import {
@@ -25,10 +26,24 @@ const share = (description: string) => number(description, { least: 0, most: 1 }
 const data = section(
   {
     kind: withDefault(
-      word(['images', 'latents'], 'images: a folder per class, WebDataset tar shards or parquet files; latents: what `encode` wrote'),
+      word(
+        ['images', 'latents'],
+        'images: a folder per class, WebDataset tar shards, parquet, .npz or idx files; latents: what `encode` wrote',
+      ),
       'images',
     ),
     path: optional(text('file or folder; --data sets it')),
+    split: optional(text('which one where names of folders or files tell several, such as train; none: those names are no splits')),
+    labels: withDefault(
+      word(
+        labelSources,
+        "auto: dataset.json, labels.csv or metadata.csv if there is one, else the folders' names; names: file names without their numbers; none: one class",
+      ),
+      'auto',
+    ),
+    imageColumn: optional(text('of parquet files, or the array of images in an .npz file (default: the only one of images)')),
+    labelColumn: optional(text('of parquet or CSV files, key of JSON in tar files, or the array of labels (default: the usual names)')),
+    applyOrientation: withDefault(flag('turn images as their EXIF orientation says; the reference ignores it'), false),
     size: optional(positive('height and width in pixels (default: those of the first image); latents have their own')),
     channels: withDefault(word([1, 3], '1 (grey) or 3 (RGB); latents have their own'), 3),
     flip: withDefault(flag('mirror half of the images'), false),

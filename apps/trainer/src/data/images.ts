@@ -4,16 +4,14 @@
  * An image that cannot be decoded is skipped, counted and named. In memory it leaves the set; on demand the record after it takes its
  * place, which is a function of the data alone, so a resumed run skips the same ones.
  */
-import { createHash } from 'node:crypto';
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import { centerCrop } from '@dit-moe/data';
-import { decodeImage, type ImageSource, ImageSourceError, openImages } from '@dit-moe/data/node';
+import { DECODE_AT_ONCE, describeImages, fingerprintOf, type ImageSource, type ImageSourceOptions, openImages } from '@dit-moe/data/node';
 import { DataError } from '../errors.js';
 import { type Classes, classesOf } from './classes.js';
 import type { DataSource, SampleRequest } from './source.js';
 
-export interface ImageOptions {
+export interface ImageOptions extends ImageSourceOptions {
   /** Height and width (default: the smaller side of the first readable image). */
   size?: number | undefined;
   /** 1 (grey) or 3 (RGB). */
@@ -22,6 +20,8 @@ export interface ImageOptions {
   memory: number;
   /** Share of unreadable images beyond which there is an error. */
   maxUnreadable: number;
+  /** Turn images as their EXIF orientation says (default false: as the reference). */
+  applyOrientation?: boolean;
 }
 
 /** Images in memory. */
@@ -32,48 +32,51 @@ export interface ImageDataset extends DataSource {
   readonly labels: Int32Array;
 }
 
-/** Images decoded at once: sharp runs on libuv's pool of four threads. */
-const DECODE_AT_ONCE = 8;
 /** Pixels up to which the size of the images is taken without being asked for: a model of pixels of photographs would not fit any memory. */
 const LARGEST_UNASKED = 64;
 
 /**
- * Opens an image folder, tar shards or parquet files for training.
+ * Opens an image folder, tar shards, parquet files or arrays for training.
  * @throws DataError if there is nothing to train on, or too much of it cannot be read
  */
 export async function openImageData(location: string, options: ImageOptions): Promise<DataSource> {
-  const source = await openSource(location);
-  const size = options.size ?? (await unaskedSize(source));
-  const bytes = source.count * options.channels * size * size;
-  const sized = { ...options, size };
-  return bytes <= options.memory * 2 ** 20 ? loadImages(source, sized) : new StreamedImages(source, sized, await fingerprintOf(source));
+  const source = await openSource(location, options);
+  try {
+    const fingerprint = `files:${await fingerprintOf(source)}`;
+    const size = options.size ?? (await unaskedSize(source, options));
+    const bytes = source.count * options.channels * size * size;
+    const sized = { ...options, size };
+    return bytes <= options.memory * 2 ** 20
+      ? await loadImages(source, sized, fingerprint)
+      : new StreamedImages(source, sized, fingerprint);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
 }
 
 /** Loads all images below `location` into memory, see {@link openImageData}. */
 export async function loadImageFolder(location: string, options: { size?: number; channels?: 1 | 3 } = {}): Promise<ImageDataset> {
   const source = await openSource(location);
-  const size = options.size ?? (await firstSize(source));
-  return loadImages(source, { channels: options.channels ?? 3, size, memory: Number.POSITIVE_INFINITY, maxUnreadable: 1 });
+  const sized = { channels: options.channels ?? 3, memory: Number.POSITIVE_INFINITY, maxUnreadable: 1 } as const;
+  return loadImages(source, { ...sized, size: options.size ?? (await firstSize(source, sized)) }, '');
 }
 
-async function openSource(location: string): Promise<ImageSource> {
-  try {
-    const source = await openImages(location);
-    if (source.kind === 'folder') await refuseEmptyClasses(location);
-    return source;
-  } catch (error) {
-    throw ImageSourceError.isInstance(error) ? new DataError((error as Error).message, { cause: error }) : error;
-  }
-}
-
-/** A class folder without images is more likely a mistake than a wish. */
-async function refuseEmptyClasses(folder: string): Promise<void> {
-  for (const entry of await fs.readdir(folder, { withFileTypes: true })) {
-    if (!entry.isDirectory() || entry.name.startsWith('.')) continue;
-    const inside = await fs.readdir(path.join(folder, entry.name));
-    if (inside.length === 0)
-      throw new DataError(`The class folder ${path.join(folder, entry.name)} is empty. Add images or remove the folder.`);
-  }
+/**
+ * Opens images to train on.
+ * @throws ImageSourceError if they cannot be used
+ * @throws DataError if a class has none
+ */
+export async function openSource(location: string, options: ImageSourceOptions = {}): Promise<ImageSource> {
+  const source = await openImages(location, options);
+  const { emptyClasses } = source;
+  if (emptyClasses.length === 0) return source;
+  await source.close();
+  // More likely a mistake than a wish: a model would learn nothing of it, or others would get its number without it.
+  const [first] = emptyClasses;
+  throw new DataError(
+    `The class folder ${path.join(source.location, first)} is empty, or has no image that can be read${emptyClasses.length > 1 ? `, and ${emptyClasses.length - 1} others` : ''}. Add images or remove the folder. Found: ${describeImages(source)}.`,
+  );
 }
 
 function classesOfSource(source: ImageSource): Classes {
@@ -83,7 +86,7 @@ function classesOfSource(source: ImageSource): Classes {
   return classesOf(source.location, source.classNames, labels());
 }
 
-async function loadImages(source: ImageSource, options: ImageOptions & { size: number }): Promise<ImageDataset> {
+async function loadImages(source: ImageSource, options: ImageOptions & { size: number }, fingerprint: string): Promise<ImageDataset> {
   const { channels, size } = options;
   const length = channels * size * size;
   const { names: classNames, labelOf } = classesOfSource(source);
@@ -91,9 +94,7 @@ async function loadImages(source: ImageSource, options: ImageOptions & { size: n
   const labels: number[] = [];
   const skipped: { file: string; reason: string }[] = [];
   for (let start = 0; start < source.count; start += DECODE_AT_ONCE) {
-    const chunk = Array.from({ length: Math.min(DECODE_AT_ONCE, source.count - start) }, (_, i) =>
-      decode(source, start + i, size, channels),
-    );
+    const chunk = Array.from({ length: Math.min(DECODE_AT_ONCE, source.count - start) }, (_, i) => decode(source, start + i, options));
     for (const [i, result] of (await Promise.allSettled(chunk)).entries()) {
       if (result.status === 'fulfilled') {
         pixels.set(result.value, labels.length * length);
@@ -105,16 +106,12 @@ async function loadImages(source: ImageSource, options: ImageOptions & { size: n
     }
   }
   await source.close();
-  if (labels.length === 0) throw new DataError(`No image in ${source.location} can be read; the first: ${skipped[0].reason}`);
+  if (labels.length === 0) throw unreadableSet(source, skipped[0].reason);
   const used = pixels.subarray(0, labels.length * length);
   const labelArray = Int32Array.from(labels);
-  const fingerprint = createHash('sha256')
-    .update(JSON.stringify(classNames))
-    .update(new Uint8Array(labelArray.buffer))
-    .update(used)
-    .digest('hex');
   return {
     ...{ pixels: used, labels: labelArray, classNames, count: labels.length, channels, height: size, width: size, skipped, fingerprint },
+    summary: describeImages(source),
     async read(requests, out) {
       for (const [b, { record, flip }] of requests.entries())
         copySample(used.subarray(record * length, (record + 1) * length), out.subarray(b * length), size, flip);
@@ -132,6 +129,7 @@ class StreamedImages implements DataSource {
   readonly width: number;
   readonly classNames: readonly string[];
   readonly skipped: { file: string; reason: string }[] = [];
+  readonly summary: string;
   private readonly classes: Classes;
   private readonly bad = new Set<number>();
 
@@ -146,6 +144,7 @@ class StreamedImages implements DataSource {
     this.width = options.size;
     this.classes = classesOfSource(source);
     this.classNames = this.classes.names;
+    this.summary = describeImages(source);
   }
 
   async read(requests: readonly SampleRequest[], out: Float32Array): Promise<Int32Array> {
@@ -165,10 +164,10 @@ class StreamedImages implements DataSource {
 
   /** The record, or the first one after it that can be read. */
   private async decodeFrom(record: number): Promise<{ pixels: Uint8Array; record: number }> {
-    for (let i = record; ; i = (i + 1) % this.count) {
+    for (let i = record; this.bad.size < this.count; i = (i + 1) % this.count) {
       if (this.bad.has(i)) continue;
       try {
-        return { pixels: await decode(this.source, i, this.options.size, this.options.channels), record: i };
+        return { pixels: await decode(this.source, i, this.options), record: i };
       } catch (error) {
         if (this.bad.has(i)) continue;
         this.bad.add(i);
@@ -176,6 +175,7 @@ class StreamedImages implements DataSource {
         checkSkipped(this.source, this.skipped, this.options.maxUnreadable);
       }
     }
+    throw unreadableSet(this.source, this.skipped[0].reason);
   }
 
   close(): Promise<void> {
@@ -191,43 +191,36 @@ function checkSkipped(source: ImageSource, skipped: readonly { reason: string }[
   );
 }
 
-/** sha256 over class names, keys, labels and, of single files, sizes. */
-async function fingerprintOf(source: ImageSource): Promise<string> {
-  const hash = createHash('sha256').update(JSON.stringify(source.classNames));
-  for (let i = 0; i < source.count; i++) {
-    const key = source.key(i);
-    const size = source.kind === 'folder' ? (await fs.stat(path.join(source.location, key))).size : '';
-    hash.update(`\n${key}\0${source.label(i)}\0${size}`);
-  }
-  return hash.digest('hex');
-}
-
-async function unaskedSize(source: ImageSource): Promise<number> {
-  const size = await firstSize(source);
+async function unaskedSize(source: ImageSource, options: ImageOptions): Promise<number> {
+  const size = await firstSize(source, options);
   if (size <= LARGEST_UNASKED) return size;
-  await source.close();
   throw new DataError(
     `The images in ${source.location} have ${size} pixels a side. Train on smaller ones, such as --set data.size=32, or on latents: dit-moe-trainer encode ${source.location} --out latents.`,
   );
 }
 
-async function firstSize(source: ImageSource): Promise<number> {
+async function firstSize(source: ImageSource, options: ImageOptions): Promise<number> {
   let reason = 'there is none.';
   for (let i = 0; i < source.count; i++) {
     try {
-      const { width, height } = await decodeImage(await source.read(i), source.key(i));
+      const { width, height } = await source.picture(i, decodingOf(options));
       return Math.min(width, height);
     } catch (error) {
       // An unreadable file is reported when it is its turn.
       reason = firstLine(error);
     }
   }
-  throw new DataError(`No image in ${source.location} can be read: ${reason}`);
+  throw unreadableSet(source, reason);
 }
 
+const decodingOf = ({ applyOrientation = false }: ImageOptions) => ({ applyOrientation });
+const unreadableSet = (source: ImageSource, reason: string): DataError =>
+  new DataError(`No image in ${source.location} can be read; the first: ${reason}`);
+
 /** Planar pixels `[channels, size, size]` of ADM's centre crop. */
-async function decode(source: ImageSource, i: number, size: number, channels: 1 | 3): Promise<Uint8Array> {
-  const { data } = centerCrop(await decodeImage(await source.read(i), source.key(i)), size);
+async function decode(source: ImageSource, i: number, options: ImageOptions & { size: number }): Promise<Uint8Array> {
+  const { size, channels } = options;
+  const { data } = centerCrop(await source.picture(i, decodingOf(options)), size);
   const plane = size * size;
   const planar = new Uint8Array(channels * plane);
   for (let p = 0; p < plane; p++) {

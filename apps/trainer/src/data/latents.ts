@@ -33,9 +33,14 @@ export async function openLatents(folder: string, options: { flip: boolean; seed
   const length = channels * height * width;
   return {
     ...{ count: cache.count, channels, height, width, classNames },
+    summary: `${cache.count} latents (${channels} x ${height} x ${width}), ${classNames.length} classes`,
     skipped: cache.skipped.map(({ key, reason }) => ({ file: key, reason })),
     latents: { scalingFactor, shiftFactor, downsampling: header.preprocessing.size / width, vae: encoderHash, autoencoder: placeOf(name) },
-    fingerprint: createHash('sha256').update(JSON.stringify(header)).update(new Uint8Array(labels.buffer)).digest('hex'),
+    fingerprint: `files:${createHash('sha256')
+      .update(JSON.stringify(header))
+      .update(new Uint8Array(labels.buffer))
+      .update(await cache.content())
+      .digest('hex')}`,
     async read(requests, out) {
       const moments = await cache.read(
         requests.map(({ record }) => record),

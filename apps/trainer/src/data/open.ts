@@ -10,8 +10,8 @@ import type { DataSource } from './source.js';
  * @throws DataError if it cannot be used
  */
 export async function openData({ data, seed }: TrainConfig): Promise<DataSource> {
-  const { kind, path, size, channels, memory, maxUnreadable, flip } = data;
+  const { kind, path, flip, ...options } = data;
   if (path === undefined)
     throw new UsageError(`The configuration names no data: give --data FOLDER${kind === 'latents' ? ' with what encode wrote' : ''}.`);
-  return kind === 'latents' ? openLatents(path, { flip, seed }) : openImageData(path, { size, channels, memory, maxUnreadable });
+  return kind === 'latents' ? openLatents(path, { flip, seed }) : openImageData(path, options);
 }

@@ -21,8 +21,10 @@ export interface DataSource {
   readonly width: number;
   /** By label. */
   readonly classNames: readonly string[];
-  /** Identifies the data: it differs when records are added, removed, renamed or replaced. */
+  /** Identifies the data: it differs when records are added, removed, renamed, relabelled or replaced, however they are held. */
   readonly fingerprint: string;
+  /** One line: images, classes, where labels come from, and what was left out. */
+  readonly summary: string;
   /** Records that cannot be read, with the reason; grows while training if images are decoded on demand. */
   readonly skipped: readonly { file: string; reason: string }[];
   /** For latents: what decodes them, for the model card. */

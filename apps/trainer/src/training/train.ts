@@ -69,6 +69,7 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
   refuseUnevenParts(config, cluster?.size ?? 1);
   const source = await openData(config);
   try {
+    progress.log(source.summary);
     reportSkipped(source, progress);
     await ranks.agree('The data', source.fingerprint);
     const lock = ranks.leads ? await openRunFolder(out, config, options.resume, (message) => progress.log(message)) : undefined;
@@ -230,7 +231,12 @@ async function resume(run: Run, saving: Saving, acceptDataChange: boolean): Prom
     return false;
   }
   run.record = saved.record;
-  if (saved.data !== source.fingerprint) {
+  // Fingerprints of before had no prefix, and were others for data in memory than for data on disk.
+  if (saved.data !== source.fingerprint && !saved.data.startsWith('files:'))
+    progress.log(
+      'WARNING: the checkpoint is of an older version, whose fingerprint of the data cannot be compared; the data is taken as the same.',
+    );
+  else if (saved.data !== source.fingerprint) {
     if (!acceptDataChange)
       throw new CheckpointError(
         'The data has changed since the checkpoint was made. Restore it, give --accept-data-change to go on with a new epoch, or start anew in another folder.',

@@ -1,5 +1,4 @@
 export {
-  fingerprintOf,
   LatentCacheError,
   type LatentsHeader,
   numShards as numLatentShards,
@@ -12,9 +11,20 @@ export * from './cache/write-latents.js';
 export * from './pictures/decode-image.js';
 export * from './pictures/image-error.js';
 export * from './pictures/preprocess.js';
-export { decodedImages } from './sources/decoded.js';
+export { openArrays } from './sources/arrays.js';
+export { DECODE_AT_ONCE, decodedImages } from './sources/decoded.js';
+export { fingerprintOf } from './sources/fingerprint.js';
 export { openImageFolder } from './sources/image-folder.js';
-export { type ImageSource, ImageSourceError } from './sources/image-source.js';
+export {
+  describeImages,
+  type ImageSource,
+  ImageSourceError,
+  type ImageSourceOptions,
+  type LabelSource,
+  type LeftOut,
+  labelSources,
+} from './sources/image-source.js';
+export { MAX_CLASSES } from './sources/labels.js';
 export { openImages } from './sources/open.js';
-export { openParquet, type ParquetOptions } from './sources/parquet.js';
+export { openParquet } from './sources/parquet.js';
 export { openWebDataset } from './sources/webdataset.js';

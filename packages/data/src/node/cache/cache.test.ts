@@ -4,7 +4,7 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ImageSource, LatentsHeader, WriteLatentsOptions } from '../index.js';
-import { fingerprintOf, ImageError, LatentCache, shardsOf, TooManySkippedError, writeLatents } from '../index.js';
+import { decodeImage, fingerprintOf, ImageError, LatentCache, shardsOf, TooManySkippedError, writeLatents } from '../index.js';
 
 const COUNT = 23;
 const SIZE = 4;
@@ -30,15 +30,23 @@ const source: ImageSource = {
   kind: 'folder',
   count: COUNT,
   classNames: ['even', 'odd'],
+  labelsFrom: 'number',
+  leftOut: [],
+  emptyClasses: [],
   endings: new Set(['png']),
   key: (i) => `ünï/${i}.png`,
   label: (i) => i % 2,
-  async read(i) {
+  async picture(i, options) {
     if (i === 10) throw new ImageError(this.key(i), 'it cannot be read (EIO).');
-    return broken.has(i) ? pngs[i].subarray(0, 40) : pngs[i];
+    return decodeImage(broken.has(i) ? pngs[i].subarray(0, 40) : pngs[i], this.key(i), options);
   },
+  content: async () => 'memory',
   close: async () => {},
 };
+let fingerprint: string;
+beforeAll(async () => {
+  fingerprint = await fingerprintOf(source);
+});
 const header = (changes: Partial<LatentsHeader> = {}): LatentsHeader => ({
   format: 'dit-moe-latents',
   version: 1,
@@ -47,7 +55,7 @@ const header = (changes: Partial<LatentsHeader> = {}): LatentsHeader => ({
   dtype: 'F16',
   preprocessing: { size: SIZE, crop: 'center', seed: 0, applyOrientation: false },
   flips: 2,
-  source: { kind: 'folder', count: COUNT, fingerprint: fingerprintOf(source) },
+  source: { kind: 'folder', count: COUNT, fingerprint },
   classNames: source.classNames,
   shardSize: 5,
   ...changes,

@@ -34,7 +34,7 @@ export interface LatentsHeader {
     kind: ImageSource['kind'];
     /** Images of the source, unusable ones included. */
     count: number;
-    /** sha256 of keys and labels. */
+    /** Of the source, see `fingerprintOf`. */
     fingerprint: string;
   };
   classNames: readonly string[];
@@ -63,13 +63,6 @@ export function identityOf(header: LatentsHeader): string {
   return createHash('sha256')
     .update(JSON.stringify(sorted({ ...rest, autoencoder: { ...autoencoder, name: '' } })))
     .digest('hex');
-}
-
-/** sha256 of keys and labels. */
-export function fingerprintOf(source: ImageSource): string {
-  const hash = createHash('sha256');
-  for (let i = 0; i < source.count; i++) hash.update(`${source.label(i)} ${source.key(i)}\n`);
-  return hash.digest('hex');
 }
 
 /** @throws LatentCacheError if there is none, or it is damaged or of another version */

@@ -1,5 +1,6 @@
 /** Reading a latent cache: any image at any time, in records of one size. */
 import { ArgumentError } from '@dit-moe/tensor-ops';
+import { contentOf } from '../sources/content.js';
 import { LatentCacheError, type LatentsHeader, numShards, readHeader, shardName } from './header.js';
 import { LatentShard, type SkippedImage } from './shard.js';
 
@@ -127,6 +128,11 @@ export class LatentCache {
       this.scratch.splice(0, READS_AT_ONCE, ...memory);
     }
     return out;
+  }
+
+  /** Digest of what the shards hold, see `contentOf`. */
+  content(): Promise<string> {
+    return contentOf(this.shards.map(({ path }) => ({ file: path })));
   }
 
   async close(): Promise<void> {

@@ -93,6 +93,10 @@ export class LatentShard {
     }
   }
 
+  get path(): string {
+    return this.file.path;
+  }
+
   get count(): number {
     return this.labels.length;
   }

@@ -11,7 +11,7 @@ import { TEMPORARY_PREFIX } from '@dit-moe/tensor-ops/io/node';
 import { flipped, type Pixels } from '../../pictures/pixels.js';
 import { inOrder } from '../in-order.js';
 import { ImageError } from '../pictures/image-error.js';
-import { preprocessImage } from '../pictures/preprocess.js';
+import { cropped } from '../pictures/preprocess.js';
 import type { ImageSource } from '../sources/image-source.js';
 import { agreeOnHeader, LatentCacheError, type LatentsHeader, numShards, shardName } from './header.js';
 import { LatentShard, type ShardContent, type SkippedImage, writeShard } from './shard.js';
@@ -165,7 +165,7 @@ async function encodeShard(
   const prepare = async (index: number): Promise<Prepared> => {
     const key = source.key(index);
     try {
-      return { index, picture: await preprocessImage(await source.read(index), key, preprocessing, index) };
+      return { index, picture: cropped(await source.picture(index, preprocessing), preprocessing, index) };
     } catch (error) {
       if (error instanceof ImageError) return { index, key, reason: error.reason };
       throw error;

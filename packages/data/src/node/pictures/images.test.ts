@@ -5,6 +5,7 @@ import loadWabt from 'wabt';
 import { centerCrop, flipped, type Pixels, pictureOf, randomCrop, randomFlip, resize } from '../../index.js';
 import { RESAMPLE_WASM } from '../../pictures/resample-wasm.js';
 import { decodeImage, ImageError, preprocessImage } from '../index.js';
+import { PixelBudget } from './pixel-budget.js';
 
 /** A picture of a smooth pattern. */
 const pattern = (width: number, height: number): Pixels =>
@@ -127,6 +128,105 @@ describe('files', () => {
     const file = await encode(picture).png().withIccProfile('p3', { attach: true }).toBuffer();
     const plain = await sharp(file, { ignoreIcc: true }).raw().toBuffer();
     expect(Buffer.from((await decodeImage(file, 'x')).data)).toEqual(plain);
+  });
+
+  test.each(['tiff', 'jpeg'] as const)('CMYK in %s becomes RGB without a profile, as Pillow does it', async (format) => {
+    const cmyk = Uint8Array.from({ length: 4 * 16 * 16 }, (_, i) => (format === 'tiff' ? (i * 53) % 256 : 40 * (i % 4) + 3 * (i >> 6)));
+    const raw = sharp(cmyk, { raw: { width: 16, height: 16, channels: 4 } })
+      .pipelineColourspace('cmyk')
+      .toColourspace('cmyk');
+    const source = sharp(await raw.tiff().toBuffer())
+      .pipelineColourspace('cmyk')
+      .toColourspace('cmyk');
+    const file = await (format === 'tiff'
+      ? source.tiff({ compression: 'lzw' })
+      : source.jpeg({ quality: 100, chromaSubsampling: '4:4:4' })
+    ).toBuffer();
+    const stored = await sharp(file, { ignoreIcc: true }).pipelineColourspace('cmyk').toColourspace('cmyk').raw().toBuffer();
+    const { data } = await decodeImage(file, 'x');
+    for (let i = 0; i < data.length; i++) {
+      const [pixel, channel] = [Math.floor(i / 3), i % 3];
+      const rest = 255 - stored[4 * pixel + 3];
+      // Pillow's MULDIV255.
+      const product = stored[4 * pixel + channel] * rest + 128;
+      expect(data[i]).toBe(Math.max(0, rest - (((product >> 8) + product) >> 8)));
+    }
+  });
+
+  test('TIFF files are turned as Pillow turns them, by themselves', async () => {
+    const file = await encode(picture).tiff().withMetadata({ orientation: 6 }).toBuffer();
+    expect(await decodeImage(file, 'x')).toMatchObject({ width: 40, height: 60 });
+  });
+
+  test.each([
+    [1, 0],
+    [4, 0],
+    [8, 0],
+    [16, 0],
+    [24, 0],
+    [32, 0],
+    [32, 3],
+  ])('BMP of %i bits, compression %i', async (bits, compression) => {
+    const [width, height] = [5, 3];
+    const colours = bits <= 8 ? 2 ** bits : 0;
+    const stride = 4 * Math.ceil((width * bits) / 32);
+    const start = 54 + 4 * colours + (compression === 3 ? 12 : 0);
+    const file = Buffer.alloc(start + stride * height);
+    file.write('BM');
+    file.writeUInt32LE(start, 10);
+    file.writeUInt32LE(40, 14);
+    file.writeInt32LE(width, 18);
+    file.writeInt32LE(-height, 22);
+    file.writeUInt16LE(bits, 28);
+    file.writeUInt32LE(compression, 30);
+    const palette = (index: number): number[] => [(index * 91) % 256, (index * 37) % 256, 255 - (index % 256)];
+    for (let i = 0; i < colours; i++) for (let c = 0; c < 3; c++) file[54 + 4 * i + c] = palette(i)[2 - c];
+    // Masks: red lowest.
+    if (compression === 3) for (const [i, mask] of [0xff, 0xff00, 0xff0000].entries()) file.writeUInt32LE(mask, 54 + 4 * i);
+    const expected: number[] = [];
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++) {
+        const value = (x * 7 + y * 11) % (bits <= 8 ? colours : 256);
+        const rgb = bits <= 8 ? palette(value) : [value, 255 - value, (value * 5) % 256];
+        const at = start + y * stride;
+        if (bits <= 8) {
+          file[at + ((x * bits) >> 3)] |= value << (8 - bits - ((x * bits) & 7));
+          expected.push(...rgb);
+        } else if (bits === 16) {
+          const five = rgb.map((v) => v >> 3);
+          file.writeUInt16LE((five[0] << 10) | (five[1] << 5) | five[2], at + 2 * x);
+          expected.push(...five.map((v) => Math.floor((v * 255) / 31)));
+        } else {
+          const bytes = compression === 3 ? rgb : [...rgb].reverse();
+          for (const [c, byte] of bytes.entries()) file[at + (bits / 8) * x + c] = byte;
+          expected.push(...rgb);
+        }
+      }
+    expect([...(await decodeImage(file, 'x')).data]).toEqual(expected);
+    await expect(decodeImage(file.subarray(0, -1), 'x')).rejects.toThrow(/x: it is truncated or damaged/);
+    await expect(decodeImage(file, 'x', { maxPixels: 14 })).rejects.toThrow(/more than 14 pixels/);
+  });
+
+  test('pixels in flight are bounded, in the order of asking', async () => {
+    const budget = new PixelBudget(100);
+    let [running, most] = [0, 0];
+    const started: number[] = [];
+    const sizes = [60, 60, 30, 500, 10, 10, 90];
+    await Promise.all(
+      sizes.map((size, i) =>
+        budget.run(size, async () => {
+          started.push(i);
+          running += Math.min(size, 100);
+          most = Math.max(most, running);
+          await new Promise((resolve) => setTimeout(resolve, 5));
+          running -= Math.min(size, 100);
+        }),
+      ),
+    );
+    expect(started).toEqual([0, 1, 2, 3, 4, 5, 6]);
+    expect(most).toBe(100);
+    await expect(budget.run(100, () => Promise.reject(new Error('no')))).rejects.toThrow('no');
+    expect(await budget.run(100, async () => 1)).toBe(1);
   });
 
   test('more pixels than allowed are refused by name', async () => {

@@ -1,4 +1,4 @@
-/** From an image file to the pixels that an autoencoder is given. */
+/** From an image file to the square that a model is given. */
 import { centerCrop, randomCrop } from '../../pictures/crop.js';
 import type { Pixels } from '../../pictures/pixels.js';
 import { decodeImage } from './decode-image.js';
@@ -16,14 +16,19 @@ export interface Preprocessing {
 }
 
 /**
- * Decodes and crops.
+ * The square of a decoded picture.
+ * @param index global index of the sample, for random crops
+ */
+export function cropped(picture: Pixels, { size, crop = 'center', seed = 0 }: Preprocessing, index = 0): Pixels {
+  return crop === 'center' ? centerCrop(picture, size) : randomCrop(picture, size, { seed, index });
+}
+
+/**
+ * Decodes and crops a single file; of a source: `cropped(await source.picture(i, options), options, i)`.
  *
  * @param image how it is called in errors
- * @param index global index of the sample, for random crops
  * @throws ImageError naming the image and the reason
  */
 export async function preprocessImage(file: Uint8Array, image: string, options: Preprocessing, index = 0): Promise<Pixels> {
-  const { size, crop = 'center', seed = 0, applyOrientation = false } = options;
-  const picture = await decodeImage(file, image, { applyOrientation });
-  return crop === 'center' ? centerCrop(picture, size) : randomCrop(picture, size, { seed, index });
+  return cropped(await decodeImage(file, image, options), options, index);
 }

@@ -1,63 +1,78 @@
-/** A folder of images with one sub-folder per class, as torchvision's ImageFolder. */
+/** A folder of images with one sub-folder per class, as torchvision's ImageFolder, or with labels beside them. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { imagenetClasses } from '../../pictures/imagenet.js';
+import { decodeImage } from '../pictures/decode-image.js';
 import { ImageError } from '../pictures/image-error.js';
-import { byName, type ImageSource, ImageSourceError, imageExtensions } from './image-source.js';
+import { contentOf } from './content.js';
+import { labelsBeside } from './folder-labels.js';
+import { walkImages } from './folder-walk.js';
+import { type ImageSource, ImageSourceError, type ImageSourceOptions, imageExtensions, LeftOutCounter } from './image-source.js';
+import { MAX_CLASSES } from './labels.js';
 
 /**
  * Opens an image folder. Images below a class folder belong to it, at any depth; images beside the class folders have no class.
  *
- * Classes are numbered in the order of their names. If every class folder is named as one of ImageNet (`n01440764`), the numbers
- * are ImageNet's, also when some of the 1,000 are missing. Keys are paths below the folder, with `/`.
+ * Classes are numbered in the order of their names, also those without an image. If every class folder is named as one of ImageNet
+ * (`n01440764`), the numbers are ImageNet's, also when some of the 1,000 are missing. Keys are paths below the folder, with `/`.
  * @throws ImageSourceError if it is not a folder or has no image
  */
-export async function openImageFolder(folder: string): Promise<ImageSource> {
-  const files = (await list(folder)).sort(byName);
-  if (files.length === 0)
-    throw new ImageSourceError(folder, `it has no image (${[...imageExtensions].join(', ')}). Expected one sub-folder per class.`);
-  const classOf = (file: string): string | undefined => (file.includes('/') ? file.slice(0, file.indexOf('/')) : undefined);
-  const found = [...new Set(files.map(classOf).filter((name) => name !== undefined))].sort(byName);
-  const classNames = found.length > 0 && found.every((name) => imagenetClasses.includes(name)) ? imagenetClasses : found;
-  const numbers = new Map(classNames.map((name, number) => [name, number]));
-  const labels = Int32Array.from(files, (file) => numbers.get(classOf(file) ?? '') ?? -1);
+export async function openImageFolder(folder: string, options: ImageSourceOptions = {}): Promise<ImageSource> {
+  const leftOut = new LeftOutCounter();
+  const { keys, odd, folders } = await walkImages(folder, leftOut);
+  if (keys.length === 0) {
+    const others = leftOut.all.map(({ count, what, example }) => `${count} ${what[count === 1 ? 0 : 1]} (${example})`);
+    throw new ImageSourceError(
+      folder,
+      `it has no image (${[...imageExtensions].join(', ')})${others.length > 0 ? `, but ${others.join(', ')}` : ''}.`,
+      {
+        hint: 'Expected one sub-folder per class.',
+      },
+    );
+  }
+  const beside = await labelsBeside(folder, keys, options, leftOut);
+  const { labels, classNames, empty } =
+    beside !== undefined
+      ? { labels: beside.numbers, classNames: beside.names, empty: [] }
+      : options.labels === 'none'
+        ? { labels: new Int32Array(keys.length).fill(-1), classNames: [], empty: [] }
+        : labelsOfFolders(folder, keys, folders, leftOut);
   return {
     location: folder,
     kind: 'folder',
-    count: files.length,
+    count: keys.length,
     classNames,
-    endings: new Set(files.map((file) => path.extname(file).slice(1).toLowerCase())),
-    key: (index) => files[index],
+    labelsFrom: beside?.from ?? (classNames.length > 0 ? 'names of the folders' : 'none'),
+    labelHint: 'one sub-folder per class, labels.csv, dataset.json, or --labels names',
+    leftOut: leftOut.all,
+    emptyClasses: empty,
+    endings: new Set(keys.map((key) => path.extname(key).slice(1).toLowerCase())),
+    key: (index) => keys[index],
     label: (index) => labels[index],
-    async read(index) {
-      try {
-        return await fs.readFile(path.join(folder, files[index]));
-      } catch (error) {
-        throw new ImageError(files[index], `it cannot be read (${(error as NodeJS.ErrnoException).code ?? 'error'}).`, { cause: error });
-      }
+    async picture(index, decoding) {
+      const key = keys[index];
+      const bytes = await fs.readFile(odd.get(key) ?? path.join(folder, key)).catch((error: NodeJS.ErrnoException) => {
+        throw new ImageError(key, `it cannot be read (${error.code ?? 'error'}).`, { cause: error });
+      });
+      return decodeImage(bytes, key, decoding);
     },
+    content: () => contentOf(keys.map((key) => ({ file: odd.get(key) ?? path.join(folder, key) }))),
     close: async () => {},
   };
 }
 
-/** Paths of the images below `folder`, relative, with `/`. Hidden files and folders are left out. */
-async function list(folder: string): Promise<string[]> {
-  try {
-    const entries = await fs.readdir(folder, { withFileTypes: true });
-    const found: string[] = [];
-    for (const entry of entries) {
-      if (entry.name.startsWith('.')) continue;
-      const at = path.join(folder, entry.name);
-      // Links are followed: data sets are often folders of links.
-      const kind = entry.isSymbolicLink() ? await fs.stat(at).catch(() => entry) : entry;
-      if (kind.isDirectory()) found.push(...(await list(at)).map((file) => `${entry.name}/${file}`));
-      else if (imageExtensions.has(path.extname(entry.name).slice(1).toLowerCase())) found.push(entry.name);
-    }
-    return found;
-  } catch (error) {
-    if (error instanceof ImageSourceError) throw error;
-    const reasons: Record<string, string> = { ENOENT: 'it does not exist', ENOTDIR: 'it is not a folder', EACCES: 'it may not be read' };
-    const code = (error as NodeJS.ErrnoException).code ?? '';
-    throw new ImageSourceError(folder, `${reasons[code] ?? `it cannot be listed (${code})`}.`, { cause: error });
-  }
+function labelsOfFolders(folder: string, keys: readonly string[], folders: readonly string[], leftOut: LeftOutCounter) {
+  const classOf = (key: string): string | undefined => (key.includes('/') ? key.slice(0, key.indexOf('/')) : undefined);
+  const used = new Set(keys.map(classOf));
+  const classes = keys.some((key) => key.includes('/')) ? folders : [];
+  if (classes.length > MAX_CLASSES)
+    throw new ImageSourceError(folder, `it has ${classes.length} class folders; at most ${MAX_CLASSES} are believed.`);
+  const known = new Set(imagenetClasses);
+  const classNames = classes.length > 0 && classes.every((name) => known.has(name)) ? imagenetClasses : classes;
+  const numbers = new Map(classNames.map((name, number) => [name, number]));
+  const labels = Int32Array.from(keys, (key) => numbers.get(classOf(key) ?? '') ?? -1);
+  if (classes.length > 0)
+    for (const [i, label] of labels.entries())
+      if (label < 0) leftOut.add('image without a class folder', 'images without a class folder', keys[i]);
+  return { labels, classNames, empty: classes.filter((name) => !used.has(name)) };
 }
