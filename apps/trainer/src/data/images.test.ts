@@ -45,6 +45,34 @@ test('decoded on demand they are the same as in memory, and a bad one is replace
   }
 });
 
+test.each([[1, 0], [1, 1], [6, 1]])('a set of %i images of which none can be read ends, whatever is borne: %i', async (count, maxUnreadable) => {
+  const folder = path.join(root, `all-bad-${count}-${maxUnreadable}`);
+  fs.mkdirSync(path.join(folder, 'a'), { recursive: true });
+  for (let i = 0; i < count; i++) fs.writeFileSync(path.join(folder, 'a', `${i}.png`), `noise ${i}`);
+  for (const memory of [0, 100]) {
+    const read = async () => {
+      const source = await openImageData(folder, { ...options, maxUnreadable, memory, size: 8 });
+      return source.read([0, 0, 0].map((record, index) => ({ record, index, flip: false })), new Float32Array(3 * 64));
+    };
+    await expect(read()).rejects.toMatchObject({ code: 'E_DATA', message: expect.stringMatching(/No image in .* can be read; the first: a\/0.png/) });
+  }
+});
+
+test('the fingerprint does not depend on how images are held, or where they lie', async () => {
+  const copy = path.join(root, 'fingerprint-copy');
+  fs.cpSync(images, copy, { recursive: true });
+  const all = [
+    await openImageData(images, options),
+    await openImageData(images, { ...options, memory: 0 }),
+    await openImageData(copy, { ...options, memory: 0 }),
+  ].map(({ fingerprint }) => fingerprint);
+  expect(new Set(all).size).toBe(1);
+  // Other pixels in a file of the same size.
+  const file = path.join(copy, 'dark/0.png');
+  fs.writeFileSync(file, fs.readFileSync(file).map((byte, i, bytes) => (i === bytes.length - 20 ? byte ^ 1 : byte)));
+  for (const memory of [0, 100]) expect((await openImageData(copy, { ...options, maxUnreadable: 1, memory })).fingerprint).not.toBe(all[0]);
+});
+
 describe('a fingerprint', () => {
   test.each<[string, (folder: string) => void]>([
     ['an added image', (folder) => fs.copyFileSync(path.join(folder, 'dark/0.png'), path.join(folder, 'dark/9.png'))],
@@ -80,6 +108,15 @@ test.each<[string, (folder: string) => void, RegExp]>([
   ['a file', (folder) => fs.writeFileSync(folder, ''), /expected a folder of images/],
   ['no images', (folder) => fs.mkdirSync(folder), /has no image/],
   [
+    'a class without an image',
+    (folder) => {
+      writeImages(folder);
+      fs.mkdirSync(path.join(folder, 'empty'));
+      fs.writeFileSync(path.join(folder, 'empty/readme.txt'), 'none yet');
+    },
+    /class folder .*empty.* no image that can be read.*class without an image: empty/,
+  ],
+  [
     'an empty class',
     (folder) => {
       writeImages(folder);
@@ -90,7 +127,10 @@ test.each<[string, (folder: string) => void, RegExp]>([
 ])('%s is a data error', async (name, make, message) => {
   const folder = path.join(root, name.replaceAll(' ', '-'));
   make(folder);
-  await expect(openImageData(folder, options)).rejects.toMatchObject({ code: 'E_DATA', message: expect.stringMatching(message) });
+  await expect(openImageData(folder, options)).rejects.toMatchObject({
+    code: expect.stringMatching(/^E_(DATA|IMAGE_SOURCE)$/),
+    message: expect.stringMatching(message),
+  });
 });
 
 test('the nearest neighbour recognises real images and not others', async () => {
