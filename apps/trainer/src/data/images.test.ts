@@ -45,16 +45,26 @@ test('decoded on demand they are the same as in memory, and a bad one is replace
   }
 });
 
-test.each([[1, 0], [1, 1], [6, 1]])('a set of %i images of which none can be read ends, whatever is borne: %i', async (count, maxUnreadable) => {
+test.each([
+  [1, 0],
+  [1, 1],
+  [6, 1],
+])('a set of %i images of which none can be read ends, whatever is borne: %i', async (count, maxUnreadable) => {
   const folder = path.join(root, `all-bad-${count}-${maxUnreadable}`);
   fs.mkdirSync(path.join(folder, 'a'), { recursive: true });
   for (let i = 0; i < count; i++) fs.writeFileSync(path.join(folder, 'a', `${i}.png`), `noise ${i}`);
   for (const memory of [0, 100]) {
     const read = async () => {
       const source = await openImageData(folder, { ...options, maxUnreadable, memory, size: 8 });
-      return source.read([0, 0, 0].map((record, index) => ({ record, index, flip: false })), new Float32Array(3 * 64));
+      return source.read(
+        [0, 0, 0].map((record, index) => ({ record, index, flip: false })),
+        new Float32Array(3 * 64),
+      );
     };
-    await expect(read()).rejects.toMatchObject({ code: 'E_DATA', message: expect.stringMatching(/No image in .* can be read; the first: a\/0.png/) });
+    await expect(read()).rejects.toMatchObject({
+      code: 'E_DATA',
+      message: expect.stringMatching(/No image in .* can be read; the first: a\/0.png/),
+    });
   }
 });
 
@@ -69,7 +79,10 @@ test('the fingerprint does not depend on how images are held, or where they lie'
   expect(new Set(all).size).toBe(1);
   // Other pixels in a file of the same size.
   const file = path.join(copy, 'dark/0.png');
-  fs.writeFileSync(file, fs.readFileSync(file).map((byte, i, bytes) => (i === bytes.length - 20 ? byte ^ 1 : byte)));
+  fs.writeFileSync(
+    file,
+    fs.readFileSync(file).map((byte, i, bytes) => (i === bytes.length - 20 ? byte ^ 1 : byte)),
+  );
   for (const memory of [0, 100]) expect((await openImageData(copy, { ...options, maxUnreadable: 1, memory })).fingerprint).not.toBe(all[0]);
 });
 
