@@ -22,8 +22,13 @@ export interface FlowLosses {
 }
 
 export interface FlowLossOptions extends FlowOptions {
-  /** Weight of models of noise and score, those of SiT: that of the velocity's error, that of the likelihood, or none (default). */
+  /**
+   * Weight of the error over time: `velocity` makes it that of the velocity which follows (SiT for noise and score; for the clean sample
+   * JiT, Li and He 2025), `likelihood` is SiT's for noise and score, `none` the default.
+   */
   weighting?: 'none' | 'velocity' | 'likelihood';
+  /** Times below it weigh as it does, for models of the clean sample with the velocity's weight (default 0.05, JiT's). */
+  timeFloor?: number;
   /** Weight of the cosine term (default 0; LightningDiT: 1); only for velocity models. */
   cosine?: number;
   /** Weight of the contrastive term (default 0; the paper's is 0.05); only for velocity models. */
@@ -47,13 +52,14 @@ export function flowNoisy(clean: tf.Tensor, noise: tf.Tensor, t: tf.Tensor, { pa
  * @param output the shape of `clean`, or twice its channels, of which the second half is ignored
  */
 export function flowLosses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor, t: tf.Tensor, options: FlowLossOptions = {}): FlowLosses {
-  const { path = 'linear', prediction = 'velocity', weighting = 'none', cosine = 0, contrast = 0 } = options;
+  const { path = 'linear', prediction = 'velocity', weighting = 'none', timeFloor = 0.05, cosine = 0, contrast = 0 } = options;
   checkFlowLossOptions(options);
   sameShape('flowLosses: noise', clean, noise);
   const predicted = firstChannels('flowLosses: output', output, clean); // [B, C, ...]
   const { alpha, sigma, dAlpha, dSigma } = levelsAt(path, t, clean); // each [B, 1, ...] or []
   if (prediction === 'start') {
-    const mse = meanPerSample(tf.squaredDifference(predicted, clean)); // [B]
+    const error = meanPerSample(tf.squaredDifference(predicted, clean)); // [B]
+    const mse = weighting === 'velocity' ? tf.mul(error, velocityWeight(path, t, timeFloor)) : error; // [B]
     return { loss: mse, mse };
   }
   if (prediction !== 'velocity') {
@@ -84,12 +90,25 @@ export function flowLosses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor
 /**
  * @throws ArgumentError on an unknown prediction or weighting, or terms of the velocity for another prediction
  */
-export function checkFlowLossOptions({ prediction = 'velocity', weighting = 'none', cosine = 0, contrast = 0 }: FlowLossOptions): void {
+export function checkFlowLossOptions(options: FlowLossOptions): void {
+  const { prediction = 'velocity', weighting = 'none', timeFloor = 0.05, cosine = 0, contrast = 0 } = options;
   checkWord('flow: prediction', prediction, ['velocity', 'noise', 'score', 'start']);
   checkWord('flow: weighting', weighting, ['none', 'velocity', 'likelihood']);
+  if (prediction === 'start' && weighting === 'likelihood')
+    throw new ArgumentError('flow: weighting', 'none or velocity for a model of the clean sample', weighting);
+  if (!(timeFloor > 0 && timeFloor < 1)) throw new ArgumentError('flow: timeFloor', 'a number in (0, 1)', timeFloor);
   if (!(cosine >= 0 && contrast >= 0)) throw new ArgumentError('flow: cosine, contrast', 'numbers >= 0', [cosine, contrast]);
   if ((cosine > 0 || contrast > 0) && prediction !== 'velocity')
     throw new ArgumentError('flow: cosine, contrast', 'a model of the velocity', prediction);
+}
+
+/**
+ * Squared factor from the error of the clean sample to that of the velocity, `((sigma dAlpha - alpha dSigma) / sigma)^2`, `[B]`: on the
+ * linear path `1 / max(t, floor)^2`.
+ */
+function velocityWeight(path: PathName, t: tf.Tensor, floor: number): tf.Tensor {
+  const { alpha, sigma, dAlpha, dSigma } = pathLevels(path, tf.maximum(t, floor)); // each [B] or []
+  return tf.square(tf.div(tf.sub(tf.mul(sigma, dAlpha), tf.mul(alpha, dSigma)), sigma));
 }
 
 /** Norms below this count as it, so that a vanishing prediction has a gradient (PyTorch's value). */

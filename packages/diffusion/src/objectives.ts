@@ -5,7 +5,7 @@
 import { ArgumentError, mean, type RandomBatch, randomIntegersBatch, randomNormalBatch, randomUniformBatch } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { Denoiser } from './denoiser.js';
-import { type DiffusionModel, type FlowOptions, flowModel, gaussianModel } from './diffusion-model.js';
+import { type DiffusionModel, flowModel, gaussianModel } from './diffusion-model.js';
 import { checkFlowLossOptions, type FlowLossOptions, flowLosses, flowNoisy } from './flow-losses.js';
 import {
   GaussianDiffusion,
@@ -65,9 +65,10 @@ type Parts = Omit<Objective, 'loss'>;
  * Distances from clean data and from noise within which models are not trained, those of SiT: on the VP path the velocity is infinite in
  * clean data, and on the others predictions of noise, score and data do not determine it at the ends.
  */
-function marginsOf({ path = 'linear', prediction = 'velocity' }: FlowOptions): readonly [number, number] {
+function marginsOf({ path = 'linear', prediction = 'velocity', weighting }: FlowLossOptions): readonly [number, number] {
   if (path === 'vp') return [1e-5, 0];
-  return prediction === 'velocity' ? [0, 0] : [1e-3, 1e-3];
+  // The velocity's weight has a limit of its own, and its paper no other.
+  return prediction === 'velocity' || (prediction === 'start' && weighting === 'velocity') ? [0, 0] : [1e-3, 1e-3];
 }
 
 /** Flow matching; the defaults are the reference's rectified flow. */

@@ -3,7 +3,7 @@ import type { DdpmObjectiveOptions, FlowObjectiveOptions } from './objectives.js
 import { objectiveSettings, parseObjective } from './settings.js';
 
 const flow: Required<FlowObjectiveOptions> = {
-  ...{ path: 'gvp', prediction: 'velocity', weighting: 'none', cosine: 1, contrast: 0.05 },
+  ...{ path: 'gvp', prediction: 'velocity', weighting: 'none', timeFloor: 0.1, cosine: 1, contrast: 0.05 },
   times: { distribution: 'logit-normal', mean: 0.5, deviation: 2, stratified: true, shift: 3 },
 };
 const ddpm: Required<DdpmObjectiveOptions> = {

@@ -33,7 +33,15 @@ export const flowFields = /* @__PURE__ */ (() =>
     prediction: optional(
       word(['velocity', 'noise', 'score', 'start'], 'what the model gives (default velocity; start is the clean sample)'),
     ),
-    weighting: optional(word(['none', 'velocity', 'likelihood'], 'weight of the error of noise and score models over time (default none)')),
+    weighting: optional(
+      word(
+        ['none', 'velocity', 'likelihood'],
+        'weight of the error over time (default none); velocity: that of the velocity that follows, for start as JiT, for noise and score as SiT',
+      ),
+    ),
+    timeFloor: optional(
+      number('times below it weigh as it does, for start with the weight of the velocity (default 0.05, as JiT)', { above: 0, below: 1 }),
+    ),
     cosine: optional(number('weight of the cosine of the velocity (default 0; LightningDiT: 1)', { least: 0 })),
     contrast: optional(number('weight of contrastive flow matching (default 0; 0.05 in its paper)', { least: 0 })),
     times: optional(times),
