@@ -4,30 +4,48 @@ import type { ModelInfo, SampleRequest } from '../serve/protocol.js';
 import type { SolverChoice } from '../serve/solver-choices.js';
 import type { Engine } from './engine.js';
 import { type Run, withEvent } from './frames.js';
+import { History, MOST_KEPT, type Session } from './history.js';
+import { ProgressBar } from './progress-bar.js';
 import { Results } from './results.js';
 import { SettingsForm } from './settings-form.js';
 
 export function App({ engine, models, solvers }: { engine: Engine; models: readonly ModelInfo[]; solvers: readonly SolverChoice[] }) {
-  const [runs, setRuns] = useState<readonly Run[]>([]);
-  const [running, setRunning] = useState(false);
+  /** Newest first. */
+  const [sessions, setSessions] = useState<readonly Session[]>([]);
+  const [shown, setShown] = useState(0);
+  /** When the sampling under way began. */
+  const [since, setSince] = useState<number | undefined>();
   const [status, setStatus] = useState('');
   const [error, setError] = useState('');
   const stop = useRef<AbortController | undefined>(undefined);
+  const results = useRef<HTMLElement>(null);
+  const running = since !== undefined;
 
   const sample = async (requests: readonly SampleRequest[]): Promise<void> => {
-    for (const run of runs) for (const address of run.images ?? []) URL.revokeObjectURL(address);
-    setRuns(requests.map((request) => ({ request, frames: [] })));
-    setRunning(true);
+    const id = (sessions[0]?.id ?? 0) + 1;
+    // Those that were stopped have nothing to come back to.
+    const kept = sessions.filter(({ runs }) => runs[0].images !== undefined);
+    for (const { runs } of kept.slice(MOST_KEPT - 1))
+      for (const run of runs) for (const address of run.images ?? []) URL.revokeObjectURL(address);
+    setSessions([{ id, runs: requests.map((request) => ({ request, frames: [] })) }, ...kept.slice(0, MOST_KEPT - 1)]);
+    setShown(id);
+    setSince(performance.now());
     setError('');
     setStatus('Sampling.');
+    // Where the form fills the screen, the images come into view.
+    if (results.current!.getBoundingClientRect().top > innerHeight / 2) results.current!.scrollIntoView({ behavior: 'smooth' });
     const controller = new AbortController();
     stop.current = controller;
+    const change = (i: number, next: (run: Run) => Run): void =>
+      setSessions((before) =>
+        before.map((session) => (session.id === id ? { id, runs: session.runs.map((run, r) => (r === i ? next(run) : run)) } : session)),
+      );
     try {
       for (const [i, request] of requests.entries())
         await engine.sample(request, controller.signal, (event) => {
           if (event.type === 'queued') setStatus(`Waiting: number ${event.position} in the queue.`);
           if (event.type === 'step' && event.step === 1) setStatus('Sampling.');
-          setRuns((before) => before.map((run, r) => (r === i ? withEvent(run, event) : run)));
+          change(i, (run) => withEvent(run, event));
         });
       setStatus(`Done: ${requests.length * requests[0].labels.length} images.`);
     } catch (problem) {
@@ -37,11 +55,14 @@ export function App({ engine, models, solvers }: { engine: Engine; models: reado
         setError((problem as Error).message);
       }
     } finally {
-      setRunning(false);
+      setSince(undefined);
     }
   };
 
+  const session = sessions.find(({ id }) => id === shown);
+  const runs = session?.runs ?? [];
   const model = models.find(({ id }) => id === runs[0]?.request.model) ?? models[0];
+  const finished = sessions.filter(({ runs }) => runs[0].images !== undefined);
   return (
     <div class="page">
       <header>
@@ -53,16 +74,24 @@ export function App({ engine, models, solvers }: { engine: Engine; models: reado
         </p>
       </header>
       <SettingsForm models={models} solvers={solvers} running={running} onSample={sample} onStop={() => stop.current?.abort()} />
-      <main class="results" aria-busy={running}>
+      <main class="results" ref={results} aria-busy={running}>
         <p class={status === '' ? 'visually-hidden' : 'hint'} role="status">
           {status}
         </p>
+        {since !== undefined && <ProgressBar runs={sessions[0].runs} since={since} />}
         {error !== '' && (
           <p class="error" role="alert">
             {error}
           </p>
         )}
-        {runs.length > 0 && <Results runs={runs} model={model} running={running} />}
+        {runs.length === 0 && error === '' && (
+          <section class="card empty">
+            <h2>No images yet</h2>
+            <p>Choose classes and press Sample: every step of the denoising is shown here, and which experts handle which patch.</p>
+          </section>
+        )}
+        {runs.length > 0 && <Results key={shown} runs={runs} model={model} running={running && shown === sessions[0].id} />}
+        {finished.length > 1 && <History sessions={finished} models={models} shown={shown} onShow={({ id }) => setShown(id)} />}
       </main>
     </div>
   );

@@ -159,6 +159,70 @@ describe.runIf(available || required)('the page', () => {
     await context.close();
   });
 
+  test('shows how far it is, enlarges an image, and comes back to earlier ones', async () => {
+    const { page, context } = await open(address);
+    await page.getByRole('heading', { name: 'No images yet' }).waitFor();
+    await page.getByLabel('Steps').fill('250');
+    await page.getByLabel('Images of each').fill('8');
+    await page.getByRole('button', { name: 'Sample', exact: true }).click();
+    const bar = page.getByRole('progressbar', { name: 'Progress' });
+    await page.getByText(/about .* left/).waitFor();
+    const share = await bar.evaluate((element) => (element as HTMLProgressElement).value);
+    expect(share).toBeGreaterThan(0);
+    expect(share).toBeLessThanOrEqual(1);
+    await page.getByRole('button', { name: 'Stop' }).click();
+    await page.getByText('Stopped.').waitFor();
+    expect(await bar.count()).toBe(0);
+    await page.getByLabel('Steps').fill('2');
+    await page.getByLabel('Images of each').fill('1');
+    for (const seed of ['5', '6']) {
+      await page.getByLabel('Seed', { exact: true }).fill(seed);
+      await sample(page, 3);
+    }
+    const shown = await finished(page);
+    await page.getByRole('button', { name: /^Show again: ant, bee, cat; seed 5/ }).click();
+    const earlier = await finished(page);
+    expect(earlier).not.toEqual(shown);
+    expect(await page.getByRole('button', { name: /^Show again/ }).count()).toBe(2);
+    await page.getByRole('button', { name: 'Enlarge image 2, class bee, Guidance 2' }).click();
+    const dialog = page.getByRole('dialog', { name: 'Enlarged image' });
+    expect((await dialog.locator('canvas').boundingBox())!.width).toBeGreaterThan(400);
+    await page.keyboard.press('Escape');
+    await dialog.waitFor({ state: 'detached' });
+    await context.close();
+  });
+
+  test('an address shows the same images again', async () => {
+    const first = await open(address);
+    await first.page.getByLabel('Checkpoint').selectOption('other (step 9)');
+    await first.page.getByLabel('Seed', { exact: true }).fill('77');
+    await first.page.getByLabel('Steps').fill('3');
+    await first.page.getByText('bee', { exact: true }).click();
+    await sample(first.page, 2);
+    const url = first.page.url();
+    expect(url).toContain('seed=77');
+    const second = await open(url);
+    await sample(second.page, 2);
+    expect(await finished(second.page)).toEqual(await finished(first.page));
+    await first.context.close();
+    await second.context.close();
+  });
+
+  test('on a small screen the images come into view, and what is wrong stands at its field', async () => {
+    const { page, context } = await open(address, { viewport: { width: 390, height: 844 } });
+    await page.getByLabel('Seed', { exact: true }).fill('-1');
+    await page.getByRole('button', { name: 'Sample', exact: true }).click();
+    await page.getByRole('alert').getByText('Seed: expected a whole number from 0').waitFor();
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('seed');
+    expect(await page.getByLabel('Seed', { exact: true }).getAttribute('aria-invalid')).toBe('true');
+    await page.getByLabel('Seed', { exact: true }).fill('1');
+    await page.getByLabel('Steps').fill('3');
+    await sample(page, 3);
+    const image = page.getByRole('img', { name: /image 1, step 3/ });
+    await expect.poll(async () => (await image.boundingBox())!.y).toBeLessThan(844);
+    await context.close();
+  });
+
   test('works with the keyboard alone', async () => {
     const { page, context } = await open(address);
     const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent || '');

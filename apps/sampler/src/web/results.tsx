@@ -2,6 +2,7 @@
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { ModelInfo } from '../serve/protocol.js';
 import { expertColour, expertsOf, type Frame, type Run } from './frames.js';
+import { Lightbox } from './lightbox.js';
 import { SampleCanvas } from './sample-canvas.js';
 import { downloadSheet } from './sheet.js';
 
@@ -36,6 +37,15 @@ export function Results({ runs, model, running }: ResultsProps) {
   const canShowExperts = model.layers > 0;
   return (
     <>
+      {shown.map((run) => (
+        <RunImages
+          key={run.request.guidance}
+          run={run}
+          model={model}
+          frame={run.frames[Math.min(at, run.frames.length) - 1]}
+          {...(showExperts && { layer })}
+        />
+      ))}
       <section class="card" aria-labelledby="timeline-title">
         <h2 id="timeline-title">Denoising</h2>
         <div class="timeline">
@@ -81,15 +91,6 @@ export function Results({ runs, model, running }: ResultsProps) {
         )}
         {showExperts && <ExpertShares frame={current} model={model} layer={layer} images={shown[0].request.labels.length} />}
       </section>
-      {shown.map((run) => (
-        <RunImages
-          key={run.request.guidance}
-          run={run}
-          model={model}
-          frame={run.frames[Math.min(at, run.frames.length) - 1]}
-          {...(showExperts && { layer })}
-        />
-      ))}
     </>
   );
 }
@@ -126,6 +127,8 @@ function ExpertShares({ frame, model, layer, images }: { frame: Frame; model: Mo
 
 function RunImages({ run, model, frame, layer }: { run: Run; model: ModelInfo; frame: Frame; layer?: number }) {
   const { request, images, seconds } = run;
+  /** Image that is shown alone. */
+  const [enlarged, setEnlarged] = useState<number | undefined>();
   const title = `Guidance ${request.guidance}`;
   const overlays = useMemo(
     () =>
@@ -135,6 +138,7 @@ function RunImages({ run, model, frame, layer }: { run: Run; model: ModelInfo; f
       }),
     [frame, layer],
   );
+  const labelOf = (i: number): string => `${title}: class ${model.classNames[request.labels[i]]}, image ${i + 1}, step ${frame.step}`;
   return (
     <section class="card" aria-label={title}>
       <div class="rowhead">
@@ -145,17 +149,15 @@ function RunImages({ run, model, frame, layer }: { run: Run; model: ModelInfo; f
           </button>
         )}
       </div>
-      <ul class="images">
+      <ul class={request.labels.length > 12 ? 'images many' : 'images'}>
         {request.labels.map((label, i) => {
           const name = `${model.classNames[label]}`;
           return (
             <li key={i}>
-              <SampleCanvas
-                frame={frame}
-                index={i}
-                label={`${title}: class ${name}, image ${i + 1}, step ${frame.step}`}
-                {...(overlays[i] && { overlay: overlays[i] })}
-              />
+              <div class="framed">
+                <SampleCanvas frame={frame} index={i} label={labelOf(i)} {...(overlays[i] && { overlay: overlays[i] })} />
+                <button type="button" aria-label={`Enlarge image ${i + 1}, class ${name}, ${title}`} onClick={() => setEnlarged(i)} />
+              </div>
               <div class="caption">
                 <span>{name}</span>
                 {images !== undefined && (
@@ -172,6 +174,15 @@ function RunImages({ run, model, frame, layer }: { run: Run; model: ModelInfo; f
           );
         })}
       </ul>
+      {enlarged !== undefined && (
+        <Lightbox
+          frame={frame}
+          index={enlarged}
+          label={labelOf(enlarged)}
+          {...(overlays[enlarged] && { overlay: overlays[enlarged] })}
+          onClose={() => setEnlarged(undefined)}
+        />
+      )}
       {seconds !== undefined && <p class="hint">{`${request.labels.length} images in ${seconds.toFixed(1)} s`}</p>}
     </section>
   );

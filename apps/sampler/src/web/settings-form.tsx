@@ -3,6 +3,7 @@ import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
 import { limits, type ModelInfo, type SampleRequest } from '../serve/protocol.js';
 import type { SolverChoice } from '../serve/solver-choices.js';
+import { addressOf, fieldsOfAddress } from './address.js';
 
 /** More classes than this are typed instead of ticked. */
 const MAX_TICKED = 24;
@@ -29,17 +30,28 @@ interface Fields {
   to: string;
 }
 
-/** A whole number of the text in a range, or an error for people. */
-function whole(name: string, text: string, least: number, most: number): number {
+/** What is wrong with a field, for people. */
+class FieldError extends Error {
+  constructor(
+    readonly field: keyof Fields,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** A whole number of the text in a range. */
+function whole(field: keyof Fields, name: string, text: string, least: number, most: number): number {
   const value = Number(text);
   if (text.trim() === '' || !Number.isInteger(value) || value < least || value > most)
-    throw new Error(`${name}: expected a whole number from ${least} to ${most}.`);
+    throw new FieldError(field, `${name}: expected a whole number from ${least} to ${most}.`);
   return value;
 }
 
-function decimal(name: string, text: string, least: number, most: number): number {
+function decimal(field: keyof Fields, name: string, text: string, least: number, most: number): number {
   const value = Number(text);
-  if (text.trim() === '' || !(value >= least && value <= most)) throw new Error(`${name}: expected a number from ${least} to ${most}.`);
+  if (text.trim() === '' || !(value >= least && value <= most))
+    throw new FieldError(field, `${name}: expected a number from ${least} to ${most}.`);
   return value;
 }
 
@@ -51,7 +63,8 @@ export function parseClassText(text: string, classNames: readonly string[]): num
     .filter((part) => part !== '')
     .map((part) => {
       const label = classNames.includes(part) ? classNames.indexOf(part) : Number(part);
-      if (!Number.isInteger(label) || label < 0 || label >= classNames.length) throw new Error(`Classes: there is no "${part}".`);
+      if (!Number.isInteger(label) || label < 0 || label >= classNames.length)
+        throw new FieldError('classes', `Classes: there is no "${part}".`);
       return label;
     });
 }
@@ -59,19 +72,20 @@ export function parseClassText(text: string, classNames: readonly string[]): num
 /** The requests of a filled form, one for each guidance scale. */
 export function toRequests(fields: Fields, model: ModelInfo): SampleRequest[] {
   const classes = parseClassText(fields.classes, model.classNames);
-  if (classes.length === 0) throw new Error('Classes: choose at least one.');
-  const count = whole('Images of each', fields.count, 1, limits.images);
+  if (classes.length === 0) throw new FieldError('classes', 'Classes: choose at least one.');
+  const count = whole('count', 'Images of each', fields.count, 1, limits.images);
   const labels = classes.flatMap((label) => Array<number>(count).fill(label));
-  if (labels.length > limits.images) throw new Error(`${labels.length} images are too many at once: at most ${limits.images}.`);
-  const scales = fields.guidance.split(',').map((text) => decimal('Guidance', text, -limits.guidance, limits.guidance));
-  const [from, to] = [decimal('Guidance from', fields.from, 0, 1), decimal('Guidance to', fields.to, 0, 1)];
-  if (from > to) throw new Error('Guidance: "from" must not be above "to".');
+  if (labels.length > limits.images)
+    throw new FieldError('count', `${labels.length} images are too many at once: at most ${limits.images}.`);
+  const scales = fields.guidance.split(',').map((text) => decimal('guidance', 'Guidance', text, -limits.guidance, limits.guidance));
+  const [from, to] = [decimal('from', 'Guidance from', fields.from, 0, 1), decimal('to', 'Guidance to', fields.to, 0, 1)];
+  if (from > to) throw new FieldError('from', 'Guidance: "from" must not be above "to".');
   return scales.map((guidance) => ({
     model: model.id,
     labels,
-    seed: whole('Seed', fields.seed, 0, Number.MAX_SAFE_INTEGER),
+    seed: whole('seed', 'Seed', fields.seed, 0, Number.MAX_SAFE_INTEGER),
     solver: fields.solver,
-    ...(fields.steps.trim() !== '' && { steps: whole('Steps', fields.steps, 1, limits.steps) }),
+    ...(fields.steps.trim() !== '' && { steps: whole('steps', 'Steps', fields.steps, 1, limits.steps) }),
     guidance,
     ...((from > 0 || to < 1) && { interval: [from, to] as [number, number] }),
   }));
@@ -91,6 +105,21 @@ function Field({ id, label, hint, children }: { id: string; label: string; hint?
   );
 }
 
+/** The form as the page's address says, for the rest as the model is sampled by default. */
+function initialFields(models: readonly ModelInfo[], solvers: readonly SolverChoice[]): Fields {
+  const given = fieldsOfAddress(location.hash, ['model', 'classes', 'count', 'seed', 'solver', 'steps', 'guidance', 'from', 'to']);
+  const model = models.find(({ id }) => id === given.model) ?? models[0];
+  const fields: Fields = { ...ofModel(model), count: '1', seed: '0', from: '0', to: '1', ...given, model: model.id };
+  if (!solvers.some(({ name }) => name === fields.solver)) fields.solver = model.defaults.solver;
+  try {
+    // Ticked classes are numbers, whatever the address calls them.
+    fields.classes = parseClassText(fields.classes, model.classNames).join(', ');
+  } catch {
+    // Whoever presses the button is told.
+  }
+  return fields;
+}
+
 /** What to begin with for a model: its first classes, its own settings. */
 const ofModel = ({ id, classNames, defaults }: ModelInfo) => ({
   model: id,
@@ -101,8 +130,8 @@ const ofModel = ({ id, classNames, defaults }: ModelInfo) => ({
 });
 
 export function SettingsForm({ models, solvers, running, onSample, onStop }: SettingsFormProps) {
-  const [fields, setFields] = useState<Fields>({ ...ofModel(models[0]), count: '1', seed: '0', from: '0', to: '1' });
-  const [error, setError] = useState('');
+  const [fields, setFields] = useState<Fields>(() => initialFields(models, solvers));
+  const [problem, setProblem] = useState<FieldError | undefined>();
   const model = models.find(({ id }) => id === fields.model)!;
   const set = (change: Partial<Fields>): void => setFields((before) => ({ ...before, ...change }));
   const choose = (id: string): void => set(ofModel(models.find((one) => one.id === id)!));
@@ -112,17 +141,27 @@ export function SettingsForm({ models, solvers, running, onSample, onStop }: Set
     inputMode: mode,
     autocomplete: 'off',
     value: fields[name],
+    'aria-invalid': problem?.field === name,
     onInput: (event: { currentTarget: HTMLInputElement }) => set({ [name]: event.currentTarget.value }),
   });
   const submit = (event: Event): void => {
     event.preventDefault();
     try {
       onSample(toRequests(fields, model));
-      setError('');
-    } catch (problem) {
-      setError((problem as Error).message);
+      setProblem(undefined);
+      history.replaceState(null, '', addressOf({ ...fields }));
+    } catch (found) {
+      if (!(found instanceof FieldError)) throw found;
+      setProblem(found);
+      document.getElementById(found.field)?.focus();
     }
   };
+  const wrong = (...names: (keyof Fields)[]) =>
+    problem !== undefined && names.includes(problem.field) ? (
+      <p class="error" role="alert">
+        {problem.message}
+      </p>
+    ) : null;
   return (
     <form class="card" onSubmit={submit} aria-label="What to sample">
       {models.length > 1 && (
@@ -137,6 +176,7 @@ export function SettingsForm({ models, solvers, running, onSample, onStop }: Set
         </Field>
       )}
       <ClassField model={model} value={fields.classes} onChange={(classes) => set({ classes })} />
+      {wrong('classes')}
       <div class="pair">
         <Field id="count" label="Images of each">
           <input {...text('count', 'numeric')} />
@@ -145,6 +185,7 @@ export function SettingsForm({ models, solvers, running, onSample, onStop }: Set
           <input {...text('seed', 'numeric')} />
         </Field>
       </div>
+      {wrong('count', 'seed')}
       <button type="button" onClick={() => set({ seed: String(Math.floor(Math.random() * MAX_SEED)) })}>
         New seed
       </button>
@@ -171,9 +212,11 @@ export function SettingsForm({ models, solvers, running, onSample, onStop }: Set
           <input {...text('steps', 'numeric')} placeholder="by error" />
         </Field>
       </div>
+      {wrong('solver', 'steps')}
       <Field id="guidance" label="Guidance scale" hint="Several, such as 1, 2, 4, are compared row by row.">
         <input {...text('guidance')} aria-describedby="guidance-hint" />
       </Field>
+      {wrong('guidance')}
       <div class="pair">
         <Field id="from" label="Guidance from">
           <input {...text('from', 'decimal')} aria-describedby="interval-hint" />
@@ -182,11 +225,9 @@ export function SettingsForm({ models, solvers, running, onSample, onStop }: Set
           <input {...text('to', 'decimal')} aria-describedby="interval-hint" />
         </Field>
       </div>
+      {wrong('from', 'to')}
       <p class="hint" id="interval-hint">
         1 is noise, 0 the finished image; outside, guidance costs nothing.
-      </p>
-      <p class="error" role="alert">
-        {error}
       </p>
       <div class="actions">
         <button class="primary" type="submit" disabled={running}>

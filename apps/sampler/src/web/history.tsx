@@ -1,0 +1,56 @@
+/** Earlier samplings, to come back to. */
+import type { ModelInfo, SampleRequest } from '../serve/protocol.js';
+import type { Run } from './frames.js';
+
+/** Samplings that are kept; their images stay in memory. */
+export const MOST_KEPT = 12;
+
+/** One press of the button: a run for each guidance scale. */
+export interface Session {
+  id: number;
+  runs: readonly Run[];
+}
+
+/** What was asked for, in a few words. */
+export const describe = ({ labels, seed, solver }: SampleRequest, runs: readonly Run[], { classNames }: ModelInfo): string => {
+  const names = [...new Set(labels)].map((label) => classNames[label]);
+  const shown = names.slice(0, 3).join(', ') + (names.length > 3 ? ` and ${names.length - 3} more` : '');
+  return `${shown}; seed ${seed}, ${solver}, guidance ${runs.map(({ request }) => request.guidance).join(', ')}`;
+};
+
+export function History({
+  sessions,
+  models,
+  shown,
+  onShow,
+}: {
+  sessions: readonly Session[];
+  models: readonly ModelInfo[];
+  shown: number;
+  onShow(session: Session): void;
+}) {
+  return (
+    <nav class="card" aria-labelledby="history-title">
+      <h2 id="history-title">Earlier</h2>
+      <ul class="history">
+        {sessions.map((session) => {
+          const { request, images = [] } = session.runs[0];
+          const model = models.find(({ id }) => id === request.model)!;
+          return (
+            <li key={session.id}>
+              <button
+                type="button"
+                title={describe(request, session.runs, model)}
+                aria-label={`Show again: ${describe(request, session.runs, model)}`}
+                aria-current={session.id === shown}
+                onClick={() => onShow(session)}
+              >
+                <img src={images[0]} alt="" />
+              </button>
+            </li>
+          );
+        })}
+      </ul>
+    </nav>
+  );
+}
