@@ -1,5 +1,7 @@
 /** Options that several commands have, and what their values may be. */
+import { readFileSync } from 'node:fs';
 import type { SolverName } from '@dit-moe/diffusion';
+import { type KnownConfig, parseKnownConfig } from '@dit-moe/dit';
 import { backendOptions, integer, jsonOption, list, number, words } from '@dit-moe/kit';
 import { Argument, InvalidArgumentError, Option } from 'commander';
 
@@ -22,6 +24,21 @@ export const size = (text: string): [number, number] => {
   return [height, width ?? height];
 };
 
+/** `true` or `false`. */
+export const boolean = (text: string): boolean => {
+  if (text !== 'true' && text !== 'false') throw new InvalidArgumentError('Expected true or false.');
+  return text === 'true';
+};
+/** A part of a model's configuration: JSON, or a file of it. */
+export const knownConfig = (text: string): KnownConfig => {
+  const json = text.trimStart().startsWith('{') ? text : readFileSync(text, 'utf8');
+  try {
+    return parseKnownConfig(JSON.parse(json), '--config');
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+};
+
 export const modelArgument = () =>
   new Argument('<model>', 'run folder, checkpoint, .safetensors, .pt, folder of diffusers, or hf:owner/name/file');
 
@@ -34,6 +51,11 @@ export const modelOptions = (): Option[] =>
       '--vae <name>',
       "autoencoder of models of latents: a name such as sd-vae-ft-ema, owner/name on the hub, a folder, or none (default: the model's own, else sd-vae-ft-ema)",
     ),
+    new Option('--heads <n>', 'attention heads of a model whose file does not say so').argParser(integer(1)),
+    new Option('--config <json>', 'what else the file does not say, such as {"topK": 2, "inputSize": [32, 32]}; or a JSON file').argParser(
+      knownConfig,
+    ),
+    new Option('--strict <boolean>', 'false: leave out tensors that the model does not have (default: refuse them)').argParser(boolean),
     new Option('--objective <kind>', 'how a file that does not say so was trained').choices(['flow', 'ddpm']),
     new Option('--convention <whose>', 'of a file of SiT or LightningDiT that does not say so: their time and velocity').choices(['sit']),
     new Option('--time-scale <x>', 'of such flow models: what t in [0, 1] is multiplied with (default: 1)').argParser(number()),

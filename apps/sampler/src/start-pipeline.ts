@@ -10,6 +10,18 @@ export interface BackendFlags {
   threads?: number;
 }
 
+/** The flags about a model that `openPipelineFile` does not have. */
+export interface ModelFlags extends OpenPipelineOptions {
+  heads?: number;
+}
+
+/** How a model is opened as the flags say; what is passed over is told on stderr. */
+export const openOptions = ({ heads, ...flags }: ModelFlags): OpenPipelineOptions => ({
+  onWarning: console.error,
+  ...flags,
+  config: { ...flags.config, ...(heads !== undefined && { numHeads: heads }) },
+});
+
 /**
  * Starts the backend for models of these descriptions; what is slow is told on stderr.
  * @throws BackendError if the backend asked for is not available
@@ -31,14 +43,15 @@ export function startFor(
  */
 export async function startPipeline(
   location: string,
-  flags: OpenPipelineOptions & BackendFlags & Partial<SampleSettings>,
+  flags: ModelFlags & BackendFlags & Partial<SampleSettings>,
   progress: Progress,
   inspect?: (file: PipelineFile) => Promise<void>,
 ): Promise<{ backend: ChosenBackend; pipeline: Pipeline; settings: SampleSettings }> {
   progress.phase('opening the model');
-  const file = await openPipelineFile(location, { onWarning: progress.log, ...flags });
+  const file = await openPipelineFile(location, { ...openOptions(flags), onWarning: progress.log });
   try {
     for (const sentence of file.assumed) progress.log(`assumed: ${sentence}`);
+    if (file.skipped.length > 0) progress.log(`not read: ${file.skipped.slice(0, 5).join(', ')}${file.skipped.length > 5 ? ', ...' : ''}`);
     const settings = settingsFor(file.card, flags);
     await inspect?.(file);
     progress.phase('starting the backend');

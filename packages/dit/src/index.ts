@@ -39,7 +39,7 @@ export { type DitOptions, type DitOutput, dit, ditWithGuidance } from './dit.js'
 export { positionEmbedding, timestepEmbedding } from './embeddings.js';
 export { dropLabels } from './labels.js';
 export { type Flavour, preset, presetSizes } from './presets.js';
-export { ditSettings, moeSettings, parseDitConfig } from './settings.js';
+export { ditSettings, moeSettings, parseDitConfig, parseKnownConfig } from './settings.js';
 export { type BlendedLabel, type ChosenExperts, loadDit, type TrainedDit, trainedDit } from './trained-dit.js';
 export type { WeightStream } from './upcycle/model-weights.js';
 export { type ReduceOptions, reduceExperts } from './upcycle/reduce-experts.js';

@@ -10,8 +10,10 @@ import {
   optional,
   pair,
   parseSettings,
+  partial,
   word,
 } from '@dit-moe/tensor-ops/settings';
+import type { KnownConfig } from './checkpoints/infer-config.js';
 import { type DitConfig, ditSizes, type MoeConfig } from './config.js';
 
 export const moeSettings = /* @__PURE__ */ (() =>
@@ -114,4 +116,15 @@ export function parseDitConfig(json: unknown, what = "The model's configuration"
   const config: DitConfig = parseSettings(ditSettings, json, what);
   ditSizes(config);
   return config;
+}
+
+/**
+ * What is known of a foreign file's configuration, from JSON: any fields of {@link ditSettings}, and of the experts `topK` and `balanceAlpha`.
+ * @param what it is called in errors
+ * @throws SettingsError on unknown fields, wrong words, numbers out of range
+ */
+export function parseKnownConfig(json: unknown, what: string): KnownConfig {
+  const { moe: _, ...fields } = ditSettings.fields;
+  const { topK, balanceAlpha } = moeSettings.fields;
+  return parseSettings(object({ ...partial(fields), ...partial({ topK, balanceAlpha }) }), json, what);
 }

@@ -4,15 +4,15 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
 import type { SampleSettings } from '@dit-moe/pipeline';
-import type { OpenPipelineOptions, PipelineFile } from '@dit-moe/pipeline/node';
+import type { PipelineFile } from '@dit-moe/pipeline/node';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.js';
 import { hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
 import { isDone, missingShards, writeShard } from '../generate/shards.js';
 import { workerShare } from '../generate/share.js';
-import { type BackendFlags, startPipeline } from '../start-pipeline.js';
+import { type BackendFlags, type ModelFlags, startPipeline } from '../start-pipeline.js';
 
-export interface GenerateFlags extends Partial<SampleSettings>, OpenPipelineOptions, BackendFlags {
+export interface GenerateFlags extends Partial<SampleSettings>, ModelFlags, BackendFlags {
   out: string;
   images: number;
   shardSize: number;

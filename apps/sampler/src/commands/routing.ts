@@ -4,16 +4,15 @@ import { finish } from '@dit-moe/diffusion';
 import { ditSizes } from '@dit-moe/dit';
 import { createProgress, exitCodes, ModelError } from '@dit-moe/kit';
 import type { SampleSettings } from '@dit-moe/pipeline';
-import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
 import { evenness, RoutingCounter, specialisation } from '../routing/counts.js';
 import { drawFigures } from '../routing/figures.js';
 import { routingPage } from '../routing/page.js';
-import { type BackendFlags, startPipeline } from '../start-pipeline.js';
+import { type BackendFlags, type ModelFlags, startPipeline } from '../start-pipeline.js';
 import { parseClasses } from './sample.js';
 
-export interface RoutingFlags extends Partial<SampleSettings>, OpenPipelineOptions, BackendFlags {
+export interface RoutingFlags extends Partial<SampleSettings>, ModelFlags, BackendFlags {
   classes?: string;
   count: number;
   batch: number;

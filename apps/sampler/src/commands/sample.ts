@@ -10,7 +10,6 @@ import {
   type StartPicture,
   strengthOf,
 } from '@dit-moe/pipeline';
-import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
 import { safeFileName } from '@dit-moe/tensor-ops/io';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type * as tf from '@tensorflow/tfjs-core';
@@ -21,9 +20,9 @@ import { pictureFormat } from '../pictures/picture-format.js';
 import { readPicture } from '../pictures/read-picture.js';
 import { terminalPreview } from '../pictures/terminal-preview.js';
 import { readNoise, writeRaw } from '../raw-samples.js';
-import { type BackendFlags, startPipeline } from '../start-pipeline.js';
+import { type BackendFlags, type ModelFlags, startPipeline } from '../start-pipeline.js';
 
-export interface SampleFlags extends Partial<SampleSettings>, OpenPipelineOptions, BackendFlags {
+export interface SampleFlags extends Partial<SampleSettings>, ModelFlags, BackendFlags {
   seed: number;
   classes?: string;
   count: number;

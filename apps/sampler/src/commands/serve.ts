@@ -1,17 +1,16 @@
 /** `serve`: the page and its API, or a folder in which the page runs without a server. */
 import path from 'node:path';
 import { exitCodes, OutputError, untilSignal } from '@dit-moe/kit';
-import type { OpenPipelineOptions } from '@dit-moe/pipeline/node';
 import { checkBinding } from '../serve/access.js';
 import { ModelStore } from '../serve/model-store.js';
 import { readPage } from '../serve/page-files.js';
 import { createServer } from '../serve/server.js';
 import { solverChoices } from '../serve/solver-choices.js';
 import { exportStatic } from '../serve/static-export.js';
-import { type BackendFlags, startFor } from '../start-pipeline.js';
+import { type BackendFlags, type ModelFlags, openOptions, startFor } from '../start-pipeline.js';
 import type { PageConfig } from '../web/engine.js';
 
-export interface ServeFlags extends OpenPipelineOptions, BackendFlags {
+export interface ServeFlags extends ModelFlags, BackendFlags {
   host: string;
   port: number;
   allowHost: string[];
@@ -28,7 +27,7 @@ const LARGE_BYTES = 100e6;
 
 /** Runs `serve` until a signal ends it, and returns the exit code. */
 export async function serveCommand(locations: readonly string[], flags: ServeFlags): Promise<number> {
-  const store = await ModelStore.create(locations, flags);
+  const store = await ModelStore.create(locations, openOptions(flags));
   const startEngine = () => startFor(store.cards, flags);
   if (flags.static !== undefined) {
     await startEngine(); // decoders are written from the device

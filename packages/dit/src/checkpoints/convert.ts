@@ -15,18 +15,44 @@ export interface NamedArray {
 /** Tensors by name, as `openCheckpoint` gives them. */
 export type TensorFile = Pick<Checkpoint, 'names' | 'info' | 'read'>;
 
-/** What training wrappers put before every name: DistributedDataParallel and torch.compile. */
-const WRAPPERS = ['module.', '_orig_mod.'];
+/** A tensor that every layout has, at the end of its name. */
+const ANCHOR = /(^|\.)(x_embedder\.proj\.weight|pos_embed\.proj\.weight)$/;
 
-/** The file with the names that the model itself gives its tensors. */
-export function withoutWrappers(file: TensorFile): TensorFile {
-  const wrapper = WRAPPERS.find((prefix) => file.names.length > 0 && file.names.every((name) => name.startsWith(prefix)));
-  if (wrapper === undefined) return file;
-  return withoutWrappers({
-    names: file.names.map((name) => name.slice(wrapper.length)),
-    info: (name) => file.info(wrapper + name),
-    read: (name) => file.read(wrapper + name),
+/** A file's tensors of one model. */
+export interface ModelTensors {
+  file: TensorFile;
+  /** Names of the file that are none of the model's. */
+  others: readonly string[];
+}
+
+/**
+ * The tensors with the names that the model itself gives them: what training wrappers put before every name is left out, such as
+ * DistributedDataParallel (`module.`), torch.compile (`_orig_mod.`), averaged models, Lightning and ema-pytorch. Of several copies the
+ * averaged one is taken.
+ * @throws ArgumentError if there are several and none is called an average
+ */
+export function modelTensors(file: TensorFile, where: string): ModelTensors {
+  const prefixes = file.names.flatMap((name) => {
+    const match = ANCHOR.exec(name);
+    return match === null ? [] : [name.slice(0, match.index + match[1].length)];
   });
+  const averages = prefixes.filter((prefix) => /(^|[._])(ema|averaged?)([._]|$)/.test(prefix));
+  const candidates = averages.length > 0 ? averages : prefixes;
+  const [prefix] = candidates;
+  if (prefix === undefined || prefix === '') return { file, others: [] };
+  if (candidates.length > 1)
+    throw new ArgumentError(`${where}: the model`, 'one set of weights', `several: ${candidates.join(', ')}`, {
+      hint: 'Save the one that is meant by itself.',
+    });
+  const own = file.names.filter((name) => name.startsWith(prefix));
+  return {
+    file: {
+      names: own.map((name) => name.slice(prefix.length)),
+      info: (name) => file.info(prefix + name),
+      read: (name) => file.read(prefix + name),
+    },
+    others: file.names.filter((name) => !name.startsWith(prefix)),
+  };
 }
 
 /** A file's tensors are not those of the model; the lists say which. */
@@ -41,7 +67,8 @@ export class WeightsMismatchError extends DitMoeError {
     const some = (title: string, list: readonly string[]): string[] =>
       list.length === 0 ? [] : [`${title} ${list.slice(0, 8).join(', ')}${list.length > 8 ? `, ... (${list.length} in all)` : ''}`];
     const lists = [...some('missing:', missing), ...some('unexpected:', unexpected), ...some('of another shape:', misshaped)];
-    const hint = missing.length + misshaped.length === 0 ? ' Set strict: false to leave out what the model does not have.' : '';
+    const hint =
+      missing.length + misshaped.length === 0 ? ' Set strict: false (--strict false) to leave out what the model does not have.' : '';
     super(`${where} does not fit the model; ${lists.join('; ')}.${hint}`);
   }
 }
@@ -80,7 +107,7 @@ export function checkTensors(
  */
 export async function readFloats(file: TensorFile, name: string): Promise<Float32Array> {
   const { data, dtype } = await file.read(name);
-  if (data instanceof Float32Array) return data;
+  if (data instanceof Float32Array && dtype !== 'C64') return data;
   if (data instanceof Float64Array) return Float32Array.from(data);
   throw new ArgumentError(name, 'floating-point numbers', dtype);
 }

@@ -63,7 +63,9 @@ export function inferConfig(
     assumed.push(`${numHeads} heads, as size ${preset[0]} has`);
   }
   if (numHeads === undefined)
-    throw new ArgumentError('inferConfig: numHeads', 'to be told: the weights of another size do not tell the number of heads', 'nothing');
+    throw new ArgumentError('inferConfig: numHeads', 'to be told: the weights of another size do not tell the number of heads', 'nothing', {
+      hint: 'Give it (config.numHeads, --heads).',
+    });
 
   const moe = isDiffusers ? undefined : inferMoe(file, shape, d, depth, number('num_experts_per_tok'), known, assumed);
   const hidden = [`${block}.%.mlp.fc1.weight`, `${block}.%.ff.net.0.proj.weight`]

@@ -5,7 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { type DitConfig, ditSizes } from '../config.js';
 import { positionEmbedding } from '../embeddings.js';
 import { isMatrix, weightSpecs } from '../weights.js';
-import { checkTensors, importWeights, type NamedArray, readFloats, type TensorFile, withoutWrappers } from './convert.js';
+import { checkTensors, importWeights, modelTensors, type NamedArray, readFloats, type TensorFile } from './convert.js';
 import { inferConfig, type KnownConfig } from './infer-config.js';
 import { type Layout, layoutOf, POSITIONS } from './layouts.js';
 import { cardFromMetadata, hasCard, type ModelCard } from './model-card.js';
@@ -33,6 +33,8 @@ export interface ModelFile {
   training?: RecordedTraining;
   /** What of the configuration was neither recorded nor told, as sentences. */
   assumed: readonly string[];
+  /** What the file holds beside the model and was not read: names of tensors. */
+  skipped: readonly string[];
   checkpoint: Checkpoint;
   /**
    * Our weights, one at a time.
@@ -53,9 +55,17 @@ export async function readModel(checkpoint: Checkpoint, options: ReadModelOption
   if (hasCard(checkpoint.metadata)) {
     const card = cardFromMetadata(checkpoint.metadata, path);
     const { config } = card;
-    return { ...common, layout: 'dit-moe', config, card, assumed: [], weights: () => ownWeights(config, checkpoint, importOptions) };
+    return {
+      ...common,
+      layout: 'dit-moe',
+      config,
+      card,
+      assumed: [],
+      skipped: [],
+      weights: () => ownWeights(config, checkpoint, importOptions),
+    };
   }
-  const tensors = withoutWrappers(checkpoint);
+  const { file: tensors, others } = modelTensors(checkpoint, path);
   const layout = layoutOf(tensors.names);
   if (layout === undefined)
     throw new ArgumentError(
@@ -72,7 +82,15 @@ export async function readModel(checkpoint: Checkpoint, options: ReadModelOption
     assumed.push("the file's table of positions, which is not the one that DiT computes");
   }
   const training = recordedTraining(recorded, layout, config, path);
-  return { ...common, layout, config, training, assumed, weights: () => importWeights(config, tensors, { ...importOptions, layout }) };
+  return {
+    ...common,
+    layout,
+    config,
+    training,
+    assumed,
+    skipped: others,
+    weights: () => importWeights(config, tensors, { ...importOptions, layout }),
+  };
 }
 
 function recordedArgs(json: string | undefined): Record<string, unknown> {

@@ -3,7 +3,7 @@ import { type AdamW, ArgumentError } from '@dit-moe/tensor-ops';
 import { findStateDict, type HostTensor, type TorchFile, type TorchTensor, torchAdamState } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import type { DitConfig } from '../config.js';
-import { importWeights, type NamedArray, type TensorFile, withoutWrappers } from './convert.js';
+import { importWeights, modelTensors, type NamedArray, type TensorFile } from './convert.js';
 import { layoutOf } from './layouts.js';
 
 /** An optimizer's state; moments are read one at a time. */
@@ -38,7 +38,7 @@ export async function importAdam(config: DitConfig, file: TorchFile, where: stri
   let step = 0;
   for (const { step: own } of state.values()) step = Math.max(step, typeof own === 'number' ? own : Number((await file.read(own)).data[0]));
   const layout = layoutOf(names) ?? 'qkv';
-  const moments = (kind: 'expAvg' | 'expAvgSq') => importWeights(config, withoutWrappers(momentFile(kind)), { where, layout });
+  const moments = (kind: 'expAvg' | 'expAvgSq') => importWeights(config, modelTensors(momentFile(kind), where).file, { where, layout });
   const momentFile = (kind: 'expAvg' | 'expAvgSq'): TensorFile => {
     const of = (name: string): TorchTensor | undefined => state.get(group.params[names.indexOf(name)])?.[kind];
     return {

@@ -16,8 +16,9 @@ import {
   loadParameters,
   type ModelCard,
   requireCard,
+  weightSpecs,
 } from '../index.js';
-import { randomNumbers, tiny, tinyDense } from '../testing/models.js';
+import { randomNumbers, someInputs, tiny, tinyDense } from '../testing/models.js';
 import { openModel } from './index.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'open-model-'));
@@ -154,6 +155,78 @@ describe('openModel', () => {
     await own(file, tiny, '', { ...randomNumbers(tiny), extra: { shape: [1], data: new Float32Array(1) } });
     await expect(weightsOf(file)).rejects.toThrow(/strict: false/);
     expect((await weightsOf(file, { strict: false })).weights).toEqual(expected(tiny));
+  });
+
+  test.each([
+    ['torch.optim.swa_utils.AveragedModel', 'ema', ['module.'], { n_averaged: [] }],
+    ['Lightning', 'state_dict', ['model.'], {}],
+    ['ema-pytorch', 'ema', ['online_model.', 'ema_model.'], { initted: [], step: [] }],
+  ])('weights of %s are found behind their names, and what lies beside them is named', async (_name, entry, prefixes, beside) => {
+    const file = path.join(root, 'wrapped.ckpt');
+    const states = await Promise.all(prefixes.map((prefix) => stateDict(square, 'qkv', prefix)));
+    const others = Object.entries(beside).map(([name, shape]) => [name, new TorchTensorSource('F32', shape, () => new Uint8Array(4))]);
+    const args = { num_heads: 2, num_classes: 3 };
+    await writeTorch(file, { [entry]: Object.assign({}, ...states, Object.fromEntries(others)), args });
+    const { model, weights } = await weightsOf(file);
+    expect(model.config).toEqual(square);
+    expect(weights).toEqual(expected(square));
+    expect(model.skipped).toEqual(
+      expect.arrayContaining([...Object.keys(beside), ...prefixes.slice(0, -1).map((prefix) => `${prefix}pos_embed`)]),
+    );
+  });
+
+  test('a PyTorch file that is called .safetensors is read as what it is, a pointer of Git LFS named', async () => {
+    const file = path.join(root, 'renamed.safetensors');
+    await writeTorch(file, { ema: await stateDict(square, 'qkv'), args: { num_heads: 2 } });
+    expect((await weightsOf(file)).weights).toEqual(expected(square));
+    for (const name of ['pointer.safetensors', 'pointer.pt']) {
+      fs.writeFileSync(path.join(root, name), `version https://git-lfs.github.com/spec/v1\noid sha256:${'4d'.repeat(32)}\nsize 12345\n`);
+      await expect(openModel(path.join(root, name))).rejects.toThrow(/git lfs pull/);
+    }
+    const parts = path.join(root, 'distributed');
+    fs.mkdirSync(parts);
+    for (const name of ['.metadata', '__0_0.distcp']) fs.writeFileSync(path.join(parts, name), '');
+    await expect(openModel(parts)).rejects.toThrow(/dcp_to_torch/);
+  });
+
+  test('a table of positions that is not the computed one is used, and stays in the export', async () => {
+    const state = await stateDict(square, 'qkv');
+    const table = Float32Array.from({ length: 16 * 16 }, (_, i) => Math.sin(i) / 2);
+    state['pos_embed'] = new TorchTensorSource('F32', [1, 16, 16], () => encodeTensor(table, 'F32'));
+    const file = path.join(root, 'positions.pt');
+    await writeTorch(file, { ema: state, args: { num_heads: 2 } });
+    const { model, weights } = await weightsOf(file);
+    expect(model.config).toEqual({ ...square, positions: 'stored' });
+    expect(model.assumed.join()).toMatch(/table of positions/);
+    expect(weights).toEqual({ ...expected(square), positions: table });
+    for await (const [name, { data }] of exportWeights(model.config, 'qkv', async (n) => weights[n]))
+      if (name === 'pos_embed') expect(data).toEqual(table);
+    const tensors = Object.fromEntries(
+      Object.entries(weights).map(([name, data]) => [name, tf.tensor(data, weightSpecs(model.config)[name].shape)]),
+    );
+    const [x, t, y] = someInputs(square);
+    const outputs = [square, model.config].map((config) => dit(tensors, config, x, t, y).output.dataSync());
+    expect(outputs[0]).not.toEqual(outputs[1]);
+  });
+
+  test('what SiT and DiT-MoE record of their training is taken, and must not be contradicted', async () => {
+    const file = path.join(root, 'recorded.pt');
+    const cardWith = async (args: object, training = {}, config = squareDense) => {
+      await writeTorch(file, { ema: await stateDict(config, 'qkv'), args: { num_heads: 2, ...args } });
+      const model = await openModel(file);
+      await model.close();
+      return cardOf(model, training).card;
+    };
+    expect(await cardWith({ path_type: 'GVP', prediction: 'velocity' })).toMatchObject({
+      objective: 'flow',
+      convention: 'sit',
+      guidedChannels: 3,
+      objectiveOptions: { kind: 'flow', path: 'gvp', prediction: 'velocity' },
+    });
+    await expect(cardWith({ path_type: 'Spline' })).rejects.toThrow(/Linear, GVP, VP/);
+    expect((await cardWith({ rf: true }, {}, square)).objective).toBe('flow');
+    expect((await cardWith({ rf: false }, {}, square)).objective).toBe('ddpm');
+    await expect(cardWith({ rf: true }, { objective: 'ddpm' }, square)).rejects.toThrow(/objective is "flow", needed "ddpm"/);
   });
 
   test('other weights are refused with their names', async () => {

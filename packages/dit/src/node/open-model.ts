@@ -40,7 +40,7 @@ export async function openModel(location: string, options: OpenModelOptions = {}
   const file = await weightsFile(local, weights, onWarning);
   const recorded = options.recorded ?? (await diffusersConfig(file));
   const entry = options.weights === undefined ? {} : { entry: options.weights };
-  const checkpoint = await openCheckpoint(file, /\.(pt|pth|bin|ckpt)$/.test(file) ? { unknownGlobals: 'refuse', ...entry } : {});
+  const checkpoint = await openCheckpoint(file, entry);
   try {
     return await readModel(checkpoint, { ...options, ...(recorded !== undefined && { recorded }) });
   } catch (error) {

@@ -61,7 +61,7 @@ export async function writeModel(target: string, model: WeightStream, options: W
 async function tensorSources(
   model: WeightStream,
   { layout = 'dit-moe', dtype = 'F32', onProgress }: WriteModelOptions,
-): Promise<TensorSource[]> {
+): Promise<(TensorSource & { dtype: NonNullable<WriteModelOptions['dtype']> })[]> {
   const { config } = model;
   const specs = weightSpecs(config);
   const narrow = new Set(
@@ -76,7 +76,7 @@ async function tensorSources(
   const shapes =
     layout === 'dit-moe' ? Object.entries(specs).map(([name, { shape }]) => [name, shape] as const) : [...exportedShapes(config, layout)];
   return shapes.map(([name, shape], done) => {
-    const type = narrow.has(name) ? dtype : 'F32';
+    const type = narrow.has(name) ? dtype : ('F32' as const);
     const bytes = async () => {
       onProgress?.({ name, done, total: shapes.length });
       return encodeTensor((await next(stream, name)).data, type);

@@ -1,4 +1,6 @@
 /** Opens a trained model: our own runs, published checkpoints of DiT and DiT-MoE, folders of diffusers, the Hugging Face hub. */
+import fs from 'node:fs/promises';
+import path from 'node:path';
 import { cardOf, loadDit, type ModelCard, type ModelFile, type Training, withInputSize } from '@dit-moe/dit';
 import { type OpenModelOptions, openModel, threadsFor } from '@dit-moe/dit/node';
 import { ArgumentError, type Precision } from '@dit-moe/tensor-ops';
@@ -47,7 +49,7 @@ export async function openPipelineFile(location: string, options: OpenPipelineOp
       card,
       assumed: [...file.assumed, ...assumed],
       async load() {
-        const space = await openSpace(card, vae);
+        const space = await openSpace(card, vae ?? (card.latents === undefined ? await pipelineAutoencoder(location) : undefined));
         try {
           const config = size === undefined ? card.config : resized(card, size, space.scale);
           return new Pipeline(await loadDit(file, { ...card, config }, precision), space);
@@ -61,6 +63,12 @@ export async function openPipelineFile(location: string, options: OpenPipelineOp
     await file.close();
     throw error;
   }
+}
+
+/** The autoencoder of a whole pipeline of diffusers, which has it beside the transformer. */
+async function pipelineAutoencoder(location: string): Promise<string | undefined> {
+  const names = await fs.readdir(location).catch((): string[] => []);
+  return names.includes('transformer') && names.includes('vae') ? path.join(location, 'vae') : undefined;
 }
 
 /**

@@ -7,7 +7,7 @@ export { ForbiddenGlobalError, MAX_PICKLE_BYTES, MAX_PICKLE_STACK, MAX_PICKLE_VA
 export * from './protobuf.js';
 export { safeFileName } from './safe-file-name.js';
 export * from './safetensors.js';
-export { TorchFile, type TorchOptions } from './torch-reader.js';
+export { TorchFile } from './torch-reader.js';
 export * from './torch-state.js';
 export { MAX_EXPANDED_BYTES, MAX_RANK, TorchTensor } from './torch-tensor.js';
 export * from './torch-writer.js';

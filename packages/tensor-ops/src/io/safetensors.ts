@@ -19,6 +19,12 @@ export const safetensorsDtypes = {
   I8: 1,
   U8: 1,
   BOOL: 1,
+  U16: 2,
+  U32: 4,
+  U64: 8,
+  F8_E4M3: 1,
+  F8_E5M2: 1,
+  C64: 8,
 } as const;
 export type SafetensorsDtype = keyof typeof safetensorsDtypes;
 
@@ -26,9 +32,22 @@ export type SafetensorsDtype = keyof typeof safetensorsDtypes;
 export const MAX_HEADER_BYTES = 100_000_000;
 
 /** Numbers on the host. */
-export type HostData = Float32Array | Float64Array | Int32Array | Uint8Array | Int8Array | Int16Array | BigInt64Array;
+export type HostData =
+  | Float32Array
+  | Float64Array
+  | Int32Array
+  | Uint8Array
+  | Int8Array
+  | Int16Array
+  | BigInt64Array
+  | Uint16Array
+  | Uint32Array
+  | BigUint64Array;
 
-/** A tensor on the host; `dtype` is that of the file. F16 and BF16 are widened to float32. */
+/**
+ * A tensor on the host; `dtype` is that of the file. F16, BF16 and the F8 types are widened to float32; C64 is pairs of float32, real before
+ * imaginary part.
+ */
 export interface HostTensor {
   dtype: SafetensorsDtype;
   shape: number[];
@@ -179,6 +198,19 @@ export function viewTensor(bytes: Uint8Array, dtype: SafetensorsDtype): HostData
       return widenBfloat16(new Uint16Array(buffer, byteOffset, length));
     case 'F16':
       return widenFloat16(new Uint16Array(buffer, byteOffset, length));
+    case 'U16':
+      return new Uint16Array(buffer, byteOffset, length);
+    case 'U32':
+      return new Uint32Array(buffer, byteOffset, length);
+    case 'U64':
+      return new BigUint64Array(buffer, byteOffset, length);
+    case 'C64':
+      return new Float32Array(buffer, byteOffset, 2 * length);
+    case 'F8_E4M3':
+    case 'F8_E5M2': {
+      const table = float8Table(dtype);
+      return Float32Array.from(new Uint8Array(buffer, byteOffset, length), (bits) => table[bits]);
+    }
   }
 }
 
@@ -193,14 +225,21 @@ const arrayTypes: Record<SafetensorsDtype, abstract new () => HostData> = {
   I8: Int8Array,
   U8: Uint8Array,
   BOOL: Uint8Array,
+  U16: Uint16Array,
+  U32: Uint32Array,
+  U64: BigUint64Array,
+  F8_E4M3: Float32Array,
+  F8_E5M2: Float32Array,
+  C64: Float32Array,
 };
 
 /**
  * Little-endian bytes of numbers, the inverse of {@link decodeTensor}: F16 and BF16 are rounded from float32. The result may
  * share memory with `data`.
- * @throws FormatError if `data` is not of the array type that `decodeTensor` gives for `dtype`
+ * @throws FormatError if `data` is not of the array type that `decodeTensor` gives for `dtype`, or the type is one of 8 bits
  */
 export function encodeTensor(data: HostData, dtype: SafetensorsDtype): Uint8Array {
+  if (dtype.startsWith('F8')) throw new FormatError('encodeTensor', `${dtype} is read, not written.`);
   if (!(data instanceof arrayTypes[dtype]))
     throw new FormatError('encodeTensor', `${dtype} is written from a ${arrayTypes[dtype].name}, found a ${data.constructor.name}.`);
   const { buffer, byteOffset, byteLength } =
@@ -213,6 +252,19 @@ export function widenBfloat16(bits: Uint16Array): Float32Array {
   const wide = new Uint32Array(bits.length);
   for (let i = 0; i < bits.length; i++) wide[i] = bits[i] << 16;
   return new Float32Array(wide.buffer);
+}
+
+/** The float32 of every number of 8 bits: E4M3 as PyTorch's e4m3fn, without infinities; E5M2 as IEEE. */
+function float8Table(dtype: 'F8_E4M3' | 'F8_E5M2'): Float32Array {
+  const [bits, bias] = dtype === 'F8_E4M3' ? [3, 7] : [2, 15];
+  return Float32Array.from({ length: 256 }, (_, code) => {
+    const sign = code & 0x80 ? -1 : 1;
+    const exponent = (code & 0x7f) >> bits;
+    const fraction = code & (2 ** bits - 1);
+    if (dtype === 'F8_E4M3' && (code & 0x7f) === 0x7f) return Number.NaN;
+    if (dtype === 'F8_E5M2' && exponent === 31) return fraction === 0 ? sign * Number.POSITIVE_INFINITY : Number.NaN;
+    return sign * (exponent === 0 ? fraction * 2 ** (1 - bias - bits) : (1 + fraction / 2 ** bits) * 2 ** (exponent - bias));
+  });
 }
 
 let halves: Float32Array | undefined;

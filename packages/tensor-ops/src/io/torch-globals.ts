@@ -20,10 +20,21 @@ export const torchDtypes = {
   I8: { storage: 'CharStorage', dtype: 'int8' },
   U8: { storage: 'ByteStorage', dtype: 'uint8' },
   BOOL: { storage: 'BoolStorage', dtype: 'bool' },
-} as const satisfies Record<SafetensorsDtype, { storage: string; dtype: string }>;
+  C64: { storage: 'ComplexFloatStorage', dtype: 'complex64' },
+} as const satisfies Partial<Record<SafetensorsDtype, { storage: string; dtype: string }>>;
+
+/** Data types without a storage class of their own: their tensors are views of bytes. */
+const untyped = {
+  U16: 'uint16',
+  U32: 'uint32',
+  U64: 'uint64',
+  F8_E4M3: 'float8_e4m3fn',
+  F8_E5M2: 'float8_e5m2',
+} as const satisfies Partial<Record<SafetensorsDtype, string>>;
 
 const dtypeOf = new Map<string, SafetensorsDtype>();
-for (const [dtype, names] of Object.entries(torchDtypes) as [SafetensorsDtype, (typeof torchDtypes)[SafetensorsDtype]][])
+for (const [dtype, name] of Object.entries(untyped) as [SafetensorsDtype, string][]) dtypeOf.set(`torch.${name}`, dtype);
+for (const [dtype, names] of Object.entries(torchDtypes) as [SafetensorsDtype, { storage: string; dtype: string }][])
   for (const name of Object.values(names)) dtypeOf.set(`torch.${name}`, dtype);
 dtypeOf.set('torch.storage.UntypedStorage', 'U8').set('torch.UntypedStorage', 'U8');
 
@@ -76,6 +87,7 @@ for (const global of [
   parameter('torch.nn.parameter.Parameter'),
   dictionary('collections.OrderedDict'),
   dictionary('collections.Counter'),
+  new PickleGlobal('collections.defaultdict', () => new Map()),
   first('torch.Size'),
   first('torch.device'),
   ...['builtins', '__builtin__'].map(
@@ -90,10 +102,30 @@ for (const global of [
   table.set(global.name, global);
 for (const name of dtypeOf.keys()) table.set(name, new PickleGlobal(name));
 
+/**
+ * Modules whose objects lie beside the weights in files of training scripts, such as best metrics, paths, dates, options and callbacks. They
+ * become {@link PickleObject}s, which hold data and do nothing; nothing that is needed is in them.
+ */
+const BESIDE = new Set([
+  'numpy',
+  'pathlib',
+  'datetime',
+  'omegaconf',
+  'ml_collections',
+  'easydict',
+  'lightning',
+  'pytorch_lightning',
+  'transformers',
+]);
+const BESIDE_NAMES = new Set(['types.SimpleNamespace', 'torch.torch_version.TorchVersion']);
+
 /** What a name of a checkpoint means, or undefined if it is not allowed. */
 export function torchGlobal(name: string): PickleGlobal | undefined {
-  return table.get(name);
+  return table.get(name) ?? (BESIDE_NAMES.has(name) || BESIDE.has(name.split('.')[0]) ? inert(name) : undefined);
 }
+
+/** A name whose instances hold data and do nothing. */
+const inert = (name: string): PickleGlobal => new PickleGlobal(name, (args) => new PickleObject(name, args));
 
 /**
  * The storage that a persistent id refers to: `('storage', class, key, location, elements)`, with a sixth item in the legacy

@@ -8,27 +8,11 @@
  * older, TorchScript archives, files written on big-endian machines.
  */
 import type { ByteSource } from './byte-source.js';
-import {
-  ForbiddenGlobalError,
-  MAX_PICKLE_BYTES,
-  PickleGlobal,
-  PickleObject,
-  type PickleRules,
-  PickleTruncatedError,
-  readPickle,
-} from './pickle.js';
+import { ForbiddenGlobalError, MAX_PICKLE_BYTES, type PickleRules, PickleTruncatedError, readPickle } from './pickle.js';
 import { FormatError, type HostTensor, safetensorsDtypes } from './safetensors.js';
 import { torchGlobal, torchStorage } from './torch-globals.js';
 import type { TorchStorage, TorchTensor } from './torch-tensor.js';
 import { ZipArchive } from './zip-reader.js';
-
-export interface TorchOptions {
-  /**
-   * What names outside of the allowed ones do: `refuse` (default) ends the reading with a ForbiddenGlobalError; `inert` makes
-   * {@link PickleObject}s of them, which hold data and do nothing. Lightning checkpoints (`.ckpt`) name callback classes.
-   */
-  unknownGlobals?: 'refuse' | 'inert';
-}
 
 type ReadStorage = (from: number, to: number) => Promise<Uint8Array>;
 
@@ -38,7 +22,7 @@ export class TorchFile {
     readonly name: string,
     /**
      * What the file holds: dictionaries as Map, lists and tuples as arrays, tensors as {@link TorchTensor}, options as
-     * {@link PickleObject}. Lists and dictionaries may contain themselves.
+     * `PickleObject`s. Lists and dictionaries may contain themselves.
      */
     readonly value: unknown,
     private readonly storages: ReadonlyMap<string, ReadStorage>,
@@ -48,10 +32,10 @@ export class TorchFile {
    * @throws FormatError if the file is damaged or not one of PyTorch's
    * @throws ForbiddenGlobalError if it asks for anything that is not allowed
    */
-  static async open(source: ByteSource, { unknownGlobals = 'refuse' }: TorchOptions = {}): Promise<TorchFile> {
+  static async open(source: ByteSource): Promise<TorchFile> {
     const references = new Map<string, TorchStorage>();
     const rules: PickleRules = {
-      global: (name) => torchGlobal(name) ?? (unknownGlobals === 'inert' ? inert(name) : undefined),
+      global: torchGlobal,
       persistent(id, where) {
         const storage = torchStorage(id, where);
         const known = references.get(storage.key);
@@ -78,10 +62,6 @@ export class TorchFile {
 /** Whether a file begins as a zip archive. */
 export function isZip(start: Uint8Array): boolean {
   return start[0] === 0x50 && start[1] === 0x4b && start[2] === 3 && start[3] === 4;
-}
-
-function inert(name: string): PickleGlobal {
-  return new PickleGlobal(name, (args) => new PickleObject(name, args));
 }
 
 interface Opened {

@@ -3,14 +3,14 @@
  * and tensors, each tensor contiguous with a storage of its own. One tensor is in memory at a time.
  */
 import { ArgumentError } from '../errors.js';
-import { FormatError, type SafetensorsDtype, safetensorsDtypes } from './safetensors.js';
+import { FormatError, safetensorsDtypes } from './safetensors.js';
 import { torchDtypes } from './torch-globals.js';
 import { type ZipMember, zipChunks } from './zip-writer.js';
 
 /** A tensor to write, whose bytes (little-endian, the usual order) are made when their turn comes. */
 export class TorchTensorSource {
   constructor(
-    readonly dtype: SafetensorsDtype,
+    readonly dtype: keyof typeof torchDtypes,
     readonly shape: readonly number[],
     readonly bytes: () => Uint8Array | Promise<Uint8Array>,
   ) {}

@@ -2,8 +2,8 @@ import fs from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { concatenate, memorySource } from './byte-source.js';
 import { ForbiddenGlobalError, PickleObject } from './pickle.js';
-import { decodeTensor, encodeTensor } from './safetensors.js';
-import { TorchFile, type TorchOptions } from './torch-reader.js';
+import { decodeTensor, encodeTensor, FormatError } from './safetensors.js';
+import { TorchFile } from './torch-reader.js';
 import { findStateDict, torchAdamState, torchPlain } from './torch-state.js';
 import { MAX_EXPANDED_BYTES, type TorchTensor } from './torch-tensor.js';
 import { TorchTensorSource, type TorchWritable, torchChunks } from './torch-writer.js';
@@ -12,7 +12,7 @@ import { zipChunks } from './zip-writer.js';
 
 // Written by PyTorch 2.13: {model: a Linear's state dict, ema: views and types, opt: AdamW after one step, args: Namespace}.
 const fixture = (name: string) => fs.readFileSync(new URL(`../../test/fixtures/${name}`, import.meta.url));
-const open = (bytes: Uint8Array, options?: TorchOptions) => TorchFile.open(memorySource(bytes, 'test.pt'), options);
+const open = (bytes: Uint8Array) => TorchFile.open(memorySource(bytes, 'test.pt'));
 const eighths = (...n: number[]) => n.map((x) => x / 8);
 
 describe.each(['torch-zip.pt', 'torch-legacy.pt'])('%s', (name) => {
@@ -73,8 +73,8 @@ describe.each(['torch-zip.pt', 'torch-legacy.pt'])('%s', (name) => {
   test('the end cut off is found on opening', async () => {
     const bytes = fixture(name);
     for (const cut of [1, 9, 100, bytes.length / 2, bytes.length - 1])
-      await expect(open(bytes.subarray(0, bytes.length - cut))).rejects.toMatchObject({ code: 'E_FORMAT' });
-    await expect(open(Uint8Array.of(...bytes, 0))).rejects.toMatchObject({ code: 'E_FORMAT' });
+      await expect(open(bytes.subarray(0, bytes.length - cut))).rejects.toSatisfy((error) => FormatError.isInstance(error));
+    await expect(open(Uint8Array.of(...bytes, 0))).rejects.toSatisfy((error) => FormatError.isInstance(error));
   });
 });
 
@@ -186,14 +186,14 @@ describe('hostile files', () => {
     await expect(open(await repickled((p) => p.replace(key, () => `X\x01\0\0\x000X\x03\0\0\0cpu${long(2 ** 45)}`)))).rejects.toThrow(
       /has 8 bytes, its tensors need/,
     );
-    await expect(open(await repickled((p) => p.replace('FloatStorage', 'ComplexFloatStorage')))).rejects.toThrow(ForbiddenGlobalError);
+    await expect(open(await repickled((p) => p.replace('FloatStorage', 'QInt8Storage')))).rejects.toThrow(ForbiddenGlobalError);
     await expect(open(await repickled((p) => p.replace('X\x07\0\0\0storage', 'X\x06\0\0\0system')))).rejects.toThrow(
       /reference to a storage/,
     );
     await expect(open(await repickled(() => ''))).rejects.toThrow(/0 members/);
   });
 
-  test('unknown names can be taken as inert records', async () => {
+  test('what training scripts store beside the weights is taken as inert records', async () => {
     const bytes = await repickled(
       (p) => p.replace(/N\x2e?u\./, () => 'cpytorch_lightning.callbacks\nCheckpoint\n)R}X\x01\0\0\0aK\x01sbu.'),
       {
@@ -201,8 +201,7 @@ describe('hostile files', () => {
         callbacks: null,
       },
     );
-    await expect(open(bytes)).rejects.toThrow(/"pytorch_lightning.callbacks.Checkpoint"/);
-    const root = (await open(bytes, { unknownGlobals: 'inert' })).value as Map<string, unknown>;
+    const root = (await open(bytes)).value as Map<string, unknown>;
     expect(root.get('callbacks')).toMatchObject({ className: 'pytorch_lightning.callbacks.Checkpoint', state: new Map([['a', 1]]) });
     expect(root.get('callbacks')).toBeInstanceOf(PickleObject);
   });

@@ -21,10 +21,10 @@ export class UnsupportedCheckpointError extends DitMoeError {
 /**
  * Opens a checkpoint: a safetensors or PyTorch file, the index of a sharded one, or a folder that holds one of them.
  *
- * Files are told apart by their content, except that `.safetensors` and `.json` are taken at their word.
+ * Files are told apart by their content, whatever they are called; `.json` is taken at its word.
  * @throws FormatError if there is nothing, it is damaged, or a folder holds several without an index
  * @throws ForbiddenGlobalError if a PyTorch file asks Python to run anything
- * @throws UnsupportedCheckpointError for DeepSpeed's folders
+ * @throws UnsupportedCheckpointError for folders of DeepSpeed and of PyTorch's distributed checkpoints, and for pointers of Git LFS
  */
 export async function openCheckpoint(location: string, options: TorchCheckpointOptions = {}): Promise<Checkpoint> {
   const stat = await fs.stat(location).catch((cause) => {
@@ -34,12 +34,21 @@ export async function openCheckpoint(location: string, options: TorchCheckpointO
   return location.endsWith('.json') ? ShardedCheckpoint.open(location, (file) => openFile(file, options)) : openFile(location, options);
 }
 
+/** How a file begins that Git LFS has put in the place of the real one. */
+const LFS_POINTER = 'version https://git-lfs';
+
 async function openFile(file: string, options: TorchCheckpointOptions): Promise<Checkpoint> {
-  if (file.endsWith('.safetensors')) return SafetensorsFile.open(file);
   const source = await FileSource.open(file);
-  const start = await source.read(0, Math.min(9, source.size)).finally(() => source.close());
-  // The header of safetensors begins with a brace after its length; a pickle begins with 0x80.
-  return !isZip(start) && start[0] !== 0x80 && start[8] === 0x7b ? SafetensorsFile.open(file) : TorchCheckpoint.open(file, options);
+  const start = await source.read(0, Math.min(LFS_POINTER.length, source.size)).finally(() => source.close());
+  if (new TextDecoder('latin1').decode(start) === LFS_POINTER)
+    throw new UnsupportedCheckpointError(
+      file,
+      'it is a pointer of Git LFS, the file itself was not fetched. Run "git lfs pull" in its folder.',
+    );
+  // A pickle begins with its protocol; the header of safetensors with a brace after its length.
+  const isPickle = start[0] === 0x80 && start[1] >= 2 && start[1] <= 5 && start[8] !== 0x7b;
+  const isSafetensors = !isZip(start) && !isPickle && (file.endsWith('.safetensors') || start[8] === 0x7b);
+  return isSafetensors ? SafetensorsFile.open(file) : TorchCheckpoint.open(file, options);
 }
 
 /** Endings of the files that a folder may hold, the first kind found is taken. */
@@ -48,6 +57,12 @@ const KINDS = ['.safetensors.index.json', '.safetensors', '.bin.index.json', '.b
 async function openFolder(folder: string, options: TorchCheckpointOptions): Promise<Checkpoint> {
   const names = (await fs.readdir(folder)).sort();
   await refuseDeepSpeed(folder, names);
+  if (names.includes('.metadata') && names.some((name) => name.endsWith('.distcp')))
+    throw new UnsupportedCheckpointError(
+      folder,
+      "it is a distributed checkpoint of PyTorch, whose tensors are split over its files. To get one file, run PyTorch's own " +
+        `\`python -m torch.distributed.checkpoint.format_utils dcp_to_torch ${folder} model.pt\`, and open model.pt.`,
+    );
   for (const kind of KINDS) {
     const found = names.filter((name) => name.endsWith(kind) && !name.startsWith('.'));
     if (found.length > 1)

@@ -1,12 +1,12 @@
 /** A PyTorch file on disk as a checkpoint. */
 import type { Checkpoint, TensorInfo } from '../checkpoint.js';
 import { FormatError, type HostTensor } from '../safetensors.js';
-import { TorchFile, type TorchOptions } from '../torch-reader.js';
+import { TorchFile } from '../torch-reader.js';
 import { findStateDict, type TorchStateDict, torchPlain } from '../torch-state.js';
 import type { TorchTensor } from '../torch-tensor.js';
 import { type FileSource, openWith } from './file-source.js';
 
-export interface TorchCheckpointOptions extends TorchOptions {
+export interface TorchCheckpointOptions {
   /** Entry of the file that holds the weights, for example `model`; default: the averaged ones, see `findStateDict`. */
   entry?: string;
 }
@@ -26,9 +26,9 @@ export class TorchCheckpoint implements Checkpoint {
    * @throws FormatError if it is damaged or has no weights
    * @throws ForbiddenGlobalError if it asks Python to run anything
    */
-  static open(path: string, { entry, ...options }: TorchCheckpointOptions = {}): Promise<TorchCheckpoint> {
+  static open(path: string, { entry }: TorchCheckpointOptions = {}): Promise<TorchCheckpoint> {
     return openWith(path, async (source) => {
-      const file = await TorchFile.open(source, options);
+      const file = await TorchFile.open(source);
       return new TorchCheckpoint(source, file, findStateDict(file.value, path, entry));
     });
   }
