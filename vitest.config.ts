@@ -13,6 +13,7 @@ export default defineConfig({
       'apps/*/src/**/*.test.ts',
       'apps/*/test/**/*.test.ts',
       'bench/**/*.test.ts',
+      'audit/**/*.test.ts',
       'testing/**/*.test.ts',
     ],
     setupFiles: ['./testing/matchers.ts'],

@@ -36,13 +36,17 @@ export function finiteTokens(plan: Pick<RoutingPlan, 'scores'>): tf.Tensor {
 
 /** `indices` with the slots of tokens whose scores are not finite emptied: int32 `[N, m]`. */
 export function countedIndices(plan: Pick<RoutingPlan, 'scores' | 'indices' | 'numExperts'>): tf.Tensor {
-  const none = tf.scalar(plan.numExperts, 'int32');
-  return tf.add(tf.mul(tf.sub(plan.indices, none), finiteTokens(plan)), none);
+  const none = plan.numExperts;
+  // GPUs add int32 in host memory, float32 where it lies.
+  return tf.cast(tf.add(tf.mul(tf.sub(toFloat(plan.indices), none), toFloat(finiteTokens(plan))), none), 'int32');
 }
+
+/** Int32 indices of any shape as a vector; GPUs reshape int32 in host memory, float32 where it lies. */
+export const flatIndices = (indices: tf.Tensor): tf.Tensor => tf.cast(tf.reshape(toFloat(indices), [-1]), 'int32');
 
 /** Tokens that chose each expert, without those whose scores are not finite: float32 `[E]`. */
 export function expertLoad(plan: Pick<RoutingPlan, 'scores' | 'indices' | 'numExperts'>): tf.Tensor {
-  return toFloat(bincount(tf.reshape(countedIndices(plan), [-1]), plan.numExperts));
+  return toFloat(bincount(flatIndices(countedIndices(plan)), plan.numExperts));
 }
 
 /** Which experts each token goes to: float32 `[N, E]` of 0 and 1. */

@@ -17,7 +17,7 @@ import {
   toFloat,
 } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import type { RoutingPlan } from '../plan.js';
+import { flatIndices, type RoutingPlan } from '../plan.js';
 
 /** Rows of the experts. `S = N * m` slots of the plan, `R` rows. */
 export interface Grouping {
@@ -62,7 +62,7 @@ function sorted(plan: Assignments, byScore = false) {
   const { indices, weights, numExperts } = plan;
   const slots = indices.size;
   if (slots >= MAX_SLOTS) throw new ArgumentError('moe', `fewer than ${MAX_SLOTS} tokens times slots; split the batch`, slots);
-  const flat = tf.reshape(indices, [-1]);
+  const flat = flatIndices(indices);
   let order = argsort(flat);
   if (byScore) {
     const first = argsort(tf.neg(tf.reshape(weights, [-1])));
@@ -103,15 +103,15 @@ const multipleOf = (load: number): number => 2 ** Math.max(0, Math.floor(Math.lo
 export function roundedSlices({ indices, numExperts, full }: Assignments, multiple: number): Grouping {
   const slots = indices.size;
   const rows = multiple * Math.ceil((slots + numExperts * (multiple - 1)) / multiple);
-  const flat = tf.reshape(indices, [-1]);
+  const flat = flatIndices(indices);
   const loads = toFloat(bincount(flat, numExperts));
   const sizes = tf.mul(tf.ceil(tf.div(loads, multiple)), multiple);
   // Every expert has candidates for its empty rows; those that it does not need sort behind the last expert, as empty slots do.
   const needed = toFloat(tf.less(tf.expandDims(tf.range(0, multiple - 1), 0), tf.expandDims(tf.sub(sizes, loads), 1)));
   const candidates = tf.reshape(choose(needed, tf.expandDims(tf.range(0, numExperts), 1), numExperts), [-1]); // [E (multiple - 1)]
   const spare = tf.fill([rows - slots - candidates.size], numExperts);
-  const order = argsort(tf.concat([flat, int(tf.concat([candidates, spare]))])); // [rows]
-  const rowOfSlot = tf.slice(invertPermutation(order), [0], [slots]);
+  const order = argsort(tf.concat([toFloat(flat), candidates, spare])); // [rows]
+  const rowOfSlot = int(tf.slice(toFloat(invertPermutation(order)), [0], [slots]));
   const slotOf = (x: tf.Tensor): tf.Tensor => int(tf.minimum(toFloat(x), slots));
   const total = tf.sum(sizes);
   if (full) {

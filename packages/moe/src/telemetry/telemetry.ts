@@ -5,7 +5,7 @@
  * parameters, so that `update` belongs inside a compiled step, costs a few small ops for all layers together, and the state can be
  * saved in a checkpoint. Counts are float32: exact up to 2^24 in each cell, so reset at least every 16 million samples.
  */
-import { ArgumentError, oneHot, Parameter, ShapeError } from '@dit-moe/tensor-ops';
+import { ArgumentError, oneHot, Parameter, ShapeError, toFloat } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { countedIndices, finiteTokens, type Routing } from '../plan.js';
 import { type RoutingSnapshot, snapshotOf } from './snapshot.js';
@@ -80,9 +80,9 @@ export class RoutingTelemetry {
     tf.tidy(() => {
       const batch = rows / tokens;
       const cells = timestepBuckets * 2 * positions;
-      const finite = tf.stack(routing.map(finiteTokens)); // [L, N, 1]
-      const counted = tf.stack(routing.map(countedIndices)); // [L, N, m]
-      const valid = tf.cast(tf.less(counted, tf.scalar(numExperts, 'int32')), 'float32');
+      const finite = tf.stack(routing.map((layer) => toFloat(finiteTokens(layer)))); // [L, N, 1]
+      const counted = tf.stack(routing.map((layer) => toFloat(countedIndices(layer)))); // [L, N, m]
+      const valid = toFloat(tf.less(counted, numExperts));
 
       const sample = tf.add(tf.mul(this.bucket(timesteps, batch), 2), this.isNull(labels, batch)); // [B]
       const position = Float32Array.from({ length: tokens }, (_, t) => Math.floor((t * positions) / tokens));
@@ -91,15 +91,15 @@ export class RoutingTelemetry {
         Float32Array.from({ length: layers }, (_, l) => l * numExperts),
         [layers, 1, 1],
       );
-      const expert = tf.add(tf.cast(counted, 'float32'), firstExpert);
-      const index = tf.cast(tf.mul(tf.add(tf.mul(expert, cells), cell), valid), 'int32');
+      const expert = tf.add(counted, firstExpert);
+      const index = tf.cast(tf.reshape(tf.mul(tf.add(tf.mul(expert, cells), cell), valid), [-1]), 'int32');
       // Sums of ones are exact, so their order does not matter.
-      this.parameters.counts.addAt(tf.reshape(index, [-1]), tf.reshape(valid, [-1]));
+      this.parameters.counts.addAt(index, tf.reshape(valid, [-1]));
 
       const mask = tf.sum(oneHot(counted, numExperts), 2) as tf.Tensor3D; // [L, N, E]
       this.parameters.coActivation.add(tf.matMul(tf.transpose(mask, [0, 2, 1]), mask));
 
-      const finiteRows = tf.sum(tf.cast(finite, 'float32'), [1, 2]); // [L]
+      const finiteRows = tf.sum(finite, [1, 2]); // [L]
       const sums = [
         tf.fill([layers], rows),
         tf.sum(valid, [1, 2]),

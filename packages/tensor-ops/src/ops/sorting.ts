@@ -1,5 +1,6 @@
 /** Top-k, sorting and counting, without host reads and stable on every backend (ties keep the lower index first). */
 import * as tf from '@tensorflow/tfjs-core';
+import { ArgumentError } from '../errors.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { customGradientWithExtra } from './custom-gradient.js';
 import { oneHot } from './one-hot.js';
@@ -33,13 +34,28 @@ export function topK(x: tf.Tensor, k: number): { values: tf.Tensor; indices: tf.
  * @returns int32 `[N]`
  */
 export function argsort(x: tf.Tensor): tf.Tensor {
-  return tf.topk(tf.neg(x), x.shape[0], true).indices;
+  const backend = tensorFlowBackend();
+  // Both turn the order around; GPUs negate int32 in host memory, but invert its bits where it lies.
+  const falling = backend !== undefined && x.dtype === 'int32' ? backend.raw('Invert', [x])[0] : tf.neg(x);
+  return tf.topk(falling, x.shape[0], true).indices;
 }
 
-/** Inverse of a permutation: `result[permutation[i]] = i`. Int32 `[N]` in and out. */
+/** Larger integers are not all float32 numbers. */
+const EXACT = 2 ** 24;
+
+/**
+ * Inverse of a permutation: `result[permutation[i]] = i`. Int32 `[N]` in and out.
+ * @throws ArgumentError for more than 2^24 entries
+ */
 export function invertPermutation(permutation: tf.Tensor): tf.Tensor {
   const backend = tensorFlowBackend();
-  return backend === undefined ? argsort(permutation) : backend.raw('InvertPermutation', [permutation])[0];
+  if (backend === undefined) return argsort(permutation);
+  // InvertPermutation itself computes in host memory on GPUs. Every place gets one number, so nothing is added up.
+  const [size] = permutation.shape;
+  if (size > EXACT) throw new ArgumentError('invertPermutation', `at most ${EXACT} entries`, size);
+  // The same for a range of int32; one of float32 is made on the device.
+  const places = tf.cast(tf.range(0, size), 'int32');
+  return backend.raw('UnsortedSegmentSum', [places, permutation, tf.scalar(size, 'int32')])[0];
 }
 
 /**

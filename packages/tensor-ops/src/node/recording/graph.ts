@@ -3,7 +3,7 @@ import type { OpAttribute } from '../../tensorflow-backend.js';
 import type { TensorFlowBinding } from '../binding.js';
 import type { GraphOutput, Pointer } from '../c-api.js';
 import { attrValue } from '../protobuf.js';
-import { inputArgs } from './op-def.js';
+import { type OpDef, opDef } from './op-def.js';
 
 /** Sizes as TensorFlow knows them: -1 where one depends on data, undefined where not even the rank is known. */
 export type Dims = readonly number[] | undefined;
@@ -39,7 +39,7 @@ export class Graph {
     const inferred = new Set<string>();
     if (inputs.length > 0) {
       let at = 0;
-      for (const arg of inputArgs(binding, pointer, op)) {
+      for (const arg of this.definition(op).inputs) {
         for (const name of arg.inferred) inferred.add(name);
         if (arg.list === undefined) {
           api.TF_AddInput(description, inputs[at++]);
@@ -62,6 +62,11 @@ export class Graph {
     const operation = api.TF_FinishOperation(description, sharedStatus);
     binding.check(op, () => `inputs ${inputs.map((input) => `[${this.dims(input)}]`).join(' ')}`);
     return operation;
+  }
+
+  /** TensorFlow's definition of an op. */
+  definition(op: string): OpDef {
+    return opDef(this.binding, this.pointer, op);
   }
 
   /** The shape of a result. */
