@@ -15,7 +15,8 @@ import { machineOptions, modelArgument, modelOptions, samplingOptions } from './
 
 const networks = words<NetworkName>({ inception: true, dinov2: true, clip: true, pixels: true });
 
-const classesOption = () => new Option('--classes <list>', 'class names or numbers, separated by commas (default: all)');
+const classesOption = () =>
+  new Option('--classes <list>', 'class names or numbers, separated by commas; =3 is the name 3, #3 the number (default: all)');
 const countOption = () => new Option('--count <n>', 'images per class').argParser(integer(1)).default(8);
 
 const commands: Readonly<Record<string, CommandEntry>> = {
@@ -131,6 +132,13 @@ An image depends on the model, the settings, the seed and its number only; --bat
       new Option('--out <file>', 'keep the record as JSON, for "compare"'),
       new Option('--save-statistics <file>', 'write statistics of the samples as .npz, to be a reference later'),
       new Option('--layout <whose>', 'layout of these statistics').choices(['adm', 'pytorch-fid']).default('pytorch-fid'),
+      new Option(
+        '--split <name>',
+        'of image folders, tar shards or parquet files whose names tell several; none: those names are no splits',
+      ),
+      new Option('--apply-orientation', 'turn images as their EXIF orientation says; training does not, nor does pytorch-fid').default(
+        false,
+      ),
       ...backendOptions(),
       jsonOption(),
     ],

@@ -59,7 +59,7 @@ afterEach(() => vi.restoreAllMocks());
 
 /** On tfjs' own backend, which every machine has. */
 const defaults: EvaluateFlags = {
-  ...{ network: 'pixels', resize: 'tf1', batch: 32, seed: 0, layout: 'pytorch-fid', backend: 'cpu', json: false },
+  ...{ network: 'pixels', resize: 'tf1', batch: 32, seed: 0, layout: 'pytorch-fid', applyOrientation: false, backend: 'cpu', json: false },
 };
 /** What the command prints. */
 async function evaluate(samples: string, reference?: string, flags: Partial<EvaluateFlags> = {}): Promise<string> {

@@ -31,6 +31,8 @@ export interface EvaluateFlags {
   out?: string;
   saveStatistics?: string;
   layout: StatisticsLayout;
+  split?: string;
+  applyOrientation: boolean;
   backend: BackendName;
   threads?: number;
   json: boolean;
@@ -77,6 +79,9 @@ interface SetRecord {
   statistics: boolean;
 }
 
+/** How images are read; the same for both sets. */
+const imagesOf = ({ split, applyOrientation }: EvaluateFlags) => ({ applyOrientation, ...(split !== undefined && { split }) });
+
 /** Runs `evaluate` and returns the exit code. */
 export async function evaluateCommand(samplesPath: string, referencePath: string | undefined, flags: EvaluateFlags): Promise<number> {
   for (const file of [flags.out, flags.saveStatistics]) if (file !== undefined) await prepareOutput(file);
@@ -108,11 +113,11 @@ export function parseMetrics(text: string | undefined, network: NetworkName): re
 
 async function evaluateSets(samplesPath: string, referencePath: string | undefined, flags: EvaluateFlags): Promise<EvaluationRecord> {
   const names = parseMetrics(flags.metrics, flags.network);
-  const samples = await openImageSet(samplesPath);
+  const samples = await openImageSet(samplesPath, imagesOf(flags));
   const reference =
     referencePath === undefined
       ? undefined
-      : await openImageSet(referencePath).catch(async (error) => {
+      : await openImageSet(referencePath, imagesOf(flags)).catch(async (error) => {
           await samples.close();
           throw error;
         });
@@ -120,6 +125,11 @@ async function evaluateSets(samplesPath: string, referencePath: string | undefin
   try {
     if (samples.count === 0)
       throw new UsageError(`${samplesPath} has statistics but no images. Samples must be images; a reference may be either.`);
+    for (const [what, set] of [
+      ['samples', samples],
+      ['reference', reference],
+    ] as const)
+      if (set !== undefined) console.error(`${what}: ${set.summary}`);
     const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
     network = await openNetwork(flags.network, { weights: flags.networkWeights, resize: flags.resize });
     const started = performance.now();

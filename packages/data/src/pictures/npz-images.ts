@@ -31,5 +31,5 @@ export async function npzLabels(npz: Npz, count: number): Promise<number[] | und
   if (!npz.names.includes('arr_1')) return undefined;
   const { shape } = await npz.info('arr_1');
   if (shape.length !== 1 || shape[0] !== count) return undefined;
-  return Array.from((await npz.read('arr_1')).data as ArrayLike<number | bigint>, Number);
+  return Array.from((await npz.read('arr_1', 8 * count)).data as ArrayLike<number | bigint>, Number);
 }

@@ -31,7 +31,7 @@ export const hasStatistics = (npz: Npz): boolean => npz.names.includes('mu') || 
  * @throws MetricError if an array is missing, of the wrong shape, too large or not finite
  */
 export async function readStatistics(npz: Npz): Promise<ReferenceStatistics> {
-  const count = npz.names.includes('num_images') ? Number((await npz.read('num_images')).data[0]) : undefined;
+  const count = npz.names.includes('num_images') ? Number((await npz.read('num_images', 64)).data[0]) : undefined;
   const pool = await readMoments(npz, 'mu', 'sigma', count);
   if (!npz.names.includes('mu_s')) return { pool };
   return { pool, spatial: await readMoments(npz, 'mu_s', 'sigma_s', count) };
@@ -53,7 +53,7 @@ async function readMoments(npz: Npz, muName: string, sigmaName: string, count: n
     );
   const values = async (name: string, dtype: string): Promise<Float64Array> => {
     if (!dtype.startsWith('F')) throw new MetricError('statistics', `"${name}" is ${dtype}, expected a float type.`);
-    const data = Float64Array.from((await npz.read(name)).data as Float64Array);
+    const data = Float64Array.from((await npz.read(name, 8 * MAX_DIMENSION ** 2)).data as Float64Array);
     const bad = data.findIndex((value) => !Number.isFinite(value));
     if (bad >= 0) throw new MetricError('statistics', `"${name}" has ${data[bad]} at place ${bad}.`);
     return data;

@@ -113,3 +113,12 @@ describe.each([{ compress: false }, { compress: true }])('npz, %o', (options) =>
     await expect(npz.read('f4')).rejects.toThrow(/damaged|claims|arr|npy/);
   });
 });
+
+test('an array larger than the caller expects is refused before it is inflated', async () => {
+  const data = new Uint8Array(1_000_000);
+  const file = await encodeNpz(new Map([['a', { dtype: 'U8' as const, shape: [1_000_000], data }]]), { compress: true });
+  expect(file.length).toBeLessThan(5000);
+  const npz = await Npz.open(memorySource(file));
+  await expect(npz.read('a', 999_999)).rejects.toThrow(/a: the array \[1000000\] has 1000000 bytes, more than the 999999/);
+  expect((await npz.read('a', 1_000_000)).data.length).toBe(1_000_000);
+});

@@ -10,6 +10,8 @@ import { encodeTensor, FormatError, type HostTensor, type SafetensorsDtype, safe
 import { ZipArchive, type ZipEntry } from './zip-reader.js';
 import { zipChunks } from './zip-writer.js';
 
+const DEFAULT_ARRAY_BYTES = 2 ** 28;
+
 /** An .npz file whose directory has been read. */
 export class Npz {
   private constructor(private readonly archive: ZipArchive) {}
@@ -42,9 +44,18 @@ export class Npz {
     return header;
   }
 
-  /** Reads one array. */
-  async read(name: string): Promise<HostTensor> {
+  /**
+   * Reads one array.
+   * @param mostBytes what the caller expects at most: a small file may hold an array of gigabytes, compressed (default 256 MiB)
+   * @throws FormatError if the array is larger, before it is inflated
+   */
+  async read(name: string, mostBytes: number = DEFAULT_ARRAY_BYTES): Promise<HostTensor> {
     const header = await this.info(name);
+    if (header.dataBytes > mostBytes)
+      throw new FormatError(
+        `${this.archive.source.name}:${name}`,
+        `the array [${header.shape}] has ${header.dataBytes} bytes, more than the ${mostBytes} that are expected here.`,
+      );
     return npyTensor(header, (await this.archive.read(this.entry(name))).subarray(header.dataOffset));
   }
 

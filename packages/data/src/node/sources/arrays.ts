@@ -63,7 +63,7 @@ async function openNpzImages(location: string, options: ImageSourceOptions): Pro
         bytes: dtype === 'U8',
         async read() {
           if (dataBytes > MAX_ARRAY_BYTES) throw tooLarge(location, name, dataBytes);
-          return (await arrays.read(name)).data as ArrayLike<number | bigint>;
+          return (await arrays.read(name, dataBytes)).data as ArrayLike<number | bigint>;
         },
       });
     }

@@ -45,6 +45,7 @@ export async function openParquet(files: readonly string[], options: ImageSource
       const metadata = await parquetMetadataAsync(file).catch((cause: Error) => {
         throw new ImageSourceError(name, `it cannot be read as parquet (${cause.message}).`, { cause });
       });
+      checkChunks(name, file.byteLength, metadata);
       const found = columnsOf(name, metadata, options);
       if (columns !== undefined && (found.image !== columns.image || found.label !== columns.label))
         throw new ImageSourceError(
@@ -147,21 +148,43 @@ function piecesOf(file: string, metadata: FileMetaData): { file: string; offset?
   ];
 }
 
+async function read(handle: fs.FileHandle, from: number, end: number): Promise<ArrayBuffer> {
+  const length = end - from;
+  if (!(from >= 0 && length >= 0)) throw new Error(`bytes ${from} to ${end} are not in it`);
+  const bytes = new Uint8Array(length);
+  for (let done = 0; done < length; ) {
+    const { bytesRead } = await handle.read(bytes, done, length - done, from + done);
+    if (bytesRead === 0) throw new Error(`it ends at byte ${from + done}`);
+    done += bytesRead;
+  }
+  return bytes.buffer;
+}
+
+/**
+ * Checks where the columns of a file say that they lie, before the reader starts to read several of them at once.
+ * @throws ImageSourceError naming the row group
+ */
+function checkChunks(name: string, size: number, { row_groups: groups, schema }: FileMetaData): void {
+  const names = new Set(schema.map((element) => element.name));
+  for (const [group, { columns, num_rows: rows }] of groups.entries())
+    for (const { meta_data: chunk } of columns) {
+      const offsets = [chunk?.dictionary_page_offset ?? chunk?.data_page_offset, chunk?.data_page_offset].map(Number);
+      const length = Number(chunk?.total_compressed_size);
+      const inside = offsets.every((offset) => offset >= 0 && offset <= size) && length >= 0 && Math.min(...offsets) + length <= size;
+      if (chunk === undefined || !inside || !(Number(rows) >= 0) || !chunk.path_in_schema.every((part) => names.has(part)))
+        throw new ImageSourceError(name, `it is damaged: the columns of its row group ${group} do not lie in it.`);
+    }
+}
+
 async function bufferOf(handle: fs.FileHandle): Promise<AsyncBuffer> {
   const { size } = await handle.stat();
   return {
     byteLength: size,
-    async slice(start, end = size) {
-      const from = start < 0 ? size + start : start;
-      const length = Math.min(end, size) - from;
-      if (!(from >= 0 && length >= 0)) throw new Error(`bytes ${start} to ${end} are not in it`);
-      const bytes = new Uint8Array(length);
-      for (let done = 0; done < bytes.length; ) {
-        const { bytesRead } = await handle.read(bytes, done, bytes.length - done, from + done);
-        if (bytesRead === 0) throw new Error(`it ends at byte ${from + done}`);
-        done += bytesRead;
-      }
-      return bytes.buffer;
+    slice(start, end = size) {
+      const bytes = read(handle, start < 0 ? size + start : start, Math.min(end, size));
+      // The reader starts several reads and gives up at the first that fails; the others must not count as unhandled.
+      bytes.catch(() => {});
+      return bytes;
     },
   };
 }

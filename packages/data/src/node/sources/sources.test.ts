@@ -4,7 +4,7 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { imagenetClasses } from '../../pictures/imagenet.js';
-import { type ImageSource, ImageSourceError, openImages } from '../index.js';
+import { describeImages, ImageError, type ImageSource, ImageSourceError, openImages } from '../index.js';
 
 const fixtures = path.join(import.meta.dirname, '../../../test/fixtures');
 let folder: string;
@@ -132,6 +132,62 @@ describe('parquet', () => {
       expect([...(await source.picture(index)).data.subarray(0, 3)]).toEqual([10 * index, 20, 30]);
     }
     await source.close();
+    expect(await openFiles()).toBe(before);
+  });
+
+  test('labels that are text in a column of another name are asked for, and found by name', async () => {
+    const file = path.join(fixtures, 'text-labels.parquet');
+    const plain = await openImages(file);
+    expect(describeImages(plain)).toMatch(
+      /no labels: all are one class \(there are the columns breed, width; name the one of the class: --label-column\)/,
+    );
+    await plain.close();
+    const source = await openImages(file, { labelColumn: 'breed' });
+    expect(source.classNames).toEqual(['poodle', 'pug', 'tabby']);
+    expect(all(source).map(([, label]) => label)).toEqual([2, 0, 2, 1, 1, 0]);
+    expect(describeImages(source)).toBe('6 images (parquet), 3 classes from column "breed"');
+    await source.close();
+    await expect(openImages(file, { labelColumn: 'race' })).rejects.toThrow(/no column "race"; it has image, breed, width/);
+    await expect(openImages(file, { imageColumn: 'picture' })).rejects.toThrow(/no column "picture"/);
+  });
+
+  test('whatever bytes change in a file, it is read, or refused with its name; nothing escapes', async () => {
+    const escaped: unknown[] = [];
+    const onRejection = (reason: unknown): void => void escaped.push(reason);
+    process.on('unhandledRejection', onRejection);
+    const before = await openFiles();
+    let state = 7;
+    const next = (below: number): number => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 8) % below;
+    let [refusals, unreadable] = [0, 0];
+    try {
+      for (const name of ['train-00000-of-00002.parquet', 'text-labels.parquet']) {
+        const original = await fs.readFile(path.join(fixtures, name));
+        for (let run = 0; run < 150; run++) {
+          const bytes = Buffer.from(original);
+          for (let i = 0; i < 1 + next(6); i++) bytes[next(bytes.length)] = next(256);
+          const root = await files(`fuzz-${name}-${run}`, { 'a.parquet': run % 10 === 0 ? bytes.subarray(0, next(bytes.length)) : bytes });
+          const source = await openImages(root, name.startsWith('text') ? { labelColumn: 'breed' } : {}).catch((error: unknown) => error);
+          if (source instanceof Error) {
+            expect(ImageSourceError.isInstance(source), source.stack).toBe(true);
+            expect(source.message).toMatch(/a.parquet/);
+            refusals++;
+            continue;
+          }
+          const { count, picture, close } = source as ImageSource;
+          for (let i = 0; i < Math.min(count, 20); i++)
+            await picture(i).catch((error: Error) => {
+              expect(ImageError.isInstance(error), error.stack).toBe(true);
+              unreadable++;
+            });
+          await close();
+        }
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    } finally {
+      process.off('unhandledRejection', onRejection);
+    }
+    expect(escaped).toEqual([]);
+    expect(Math.min(refusals, unreadable)).toBeGreaterThan(10);
     expect(await openFiles()).toBe(before);
   });
 
