@@ -174,7 +174,7 @@ describe('evaluate', () => {
     await fs.writeFile(at('text.json'), '{}');
     await expect(evaluate('text.json')).rejects.toMatchObject({
       code: 'E_IMAGE_SOURCE',
-      message: expect.stringMatching(/text.json: expected a folder of images, a .tar file/),
+      message: expect.stringMatching(/text.json: expected a folder of images, or a .tar/),
     });
     await writeImages('broken', 4, 10);
     await fs.writeFile(at('broken/cat/0.png'), 'not an image');
