@@ -3,7 +3,7 @@ import type { TrainConfig } from '../../apps/trainer/src/config/schema.js';
 import { train } from '../../apps/trainer/src/training/train.js';
 import type { Timer } from '../harness/measure.js';
 
-export const silent = { update() {}, log() {}, done() {} };
+export const silent = { phase() {}, update() {}, log() {}, done() {} };
 
 /** A run of `train` that takes as many steps as it is told to. */
 export class PausedTraining {

@@ -14,6 +14,17 @@ export class DivergedError extends DitMoeError {
   static override readonly code = 'E_DIVERGED';
 }
 
+/** A signal has ended a run before its first step: there was nothing to save that was not saved already. */
+export class InterruptedError extends DitMoeError {
+  static override readonly code = 'E_INTERRUPTED';
+  /** @param saved whether the run has a checkpoint from before, to go on from */
+  constructor(readonly saved: boolean) {
+    super(saved ? 'Interrupted before the next step; the run is as it was.' : 'Interrupted before the first step: nothing is saved yet.', {
+      hint: saved ? 'Go on with --resume.' : 'Start again with --resume.',
+    });
+  }
+}
+
 /** Which exit code each error means; one that is not in it is a defect. */
 export const exitCodeTable: ExitCodeTable = {
   ...commonExitCodes,

@@ -16,13 +16,13 @@ const writePng = (file: string, picture: Pixels) => writeFileAtomically(file, en
 /** Runs `demo` and returns the exit code. The images are left in `<out>/digits/<class>/`. */
 export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 'data'> & { out: string }): Promise<number> {
   const config = resolveConfig({ preset: 'digits', overrides: flags.set });
-  return trainCommand({ ...flags, preset: 'digits' }, async ({ state, card }) => {
+  return trainCommand({ ...flags, preset: 'digits' }, async ({ state, card }, signal) => {
     const labels = card.classNames.flatMap((_, label) => Array<number>(PER_CLASS).fill(label));
     const { solver, steps, guidance } = config.sampling;
     const pipeline = pipelineOf(card, state.emas[0].averages.parameters, pixelSpace(card.config.inChannels));
     // Another seed than the previews', so that these are images nobody has looked at.
-    const pixels = await pipeline.sample({ labels, seed: config.seed + 1, solver, steps, guidance });
-    pipeline.dispose();
+    const options = { labels, seed: config.seed + 1, solver, steps, guidance, signal };
+    const pixels = await Promise.resolve(pipeline.sample(options)).finally(() => pipeline.dispose());
     const folder = path.join(flags.out, 'digits');
     for (const [i, label] of labels.entries()) {
       const directory = path.join(folder, safeFileName(card.classNames[label]));

@@ -1,9 +1,12 @@
 /** `train`: starts the backend, turns signals into an orderly stop, prints the result. */
+import os from 'node:os';
 import path from 'node:path';
-import { exitCodes, interruption, UsageError } from '@dit-moe/kit';
+import { exitCodes, interruption, signalExitCode, UsageError } from '@dit-moe/kit';
 import { type BackendName, launchInfo, startBackend } from '@dit-moe/tensor-ops/node';
 import { joinTraining, silent, startProcesses, threadsIn } from '../cluster/join.js';
+import { remarks } from '../config/remarks.js';
 import { resolveConfig } from '../config/resolve.js';
+import { InterruptedError } from '../errors.js';
 import { trainingProgress } from '../run/progress.js';
 import { threadsOf } from '../run/threads.js';
 import { type TrainResult, train } from '../training/train.js';
@@ -32,7 +35,10 @@ export interface TrainFlags extends ImageFlags {
 }
 
 /** Runs `train` and returns the exit code. `after` sees the finished state before it is freed. */
-export async function trainCommand(flags: TrainFlags, after?: (result: TrainResult) => Promise<object>): Promise<number> {
+export async function trainCommand(
+  flags: TrainFlags,
+  after?: (result: TrainResult, signal: AbortSignal) => Promise<object>,
+): Promise<number> {
   const config = resolveConfig({
     overrides: flags.set,
     ...(flags.preset !== undefined && { preset: flags.preset }),
@@ -47,44 +53,63 @@ export async function trainCommand(flags: TrainFlags, after?: (result: TrainResu
   // What all ranks do alike, rank 0 says.
   const progress = launch === undefined || launch.rank === 0 ? trainingProgress() : silent;
   const cluster = launch && (await joinTraining(launch, config, { acceptOpenPort: flags.acceptOpenPort === true, progress }));
-  progress.phase('starting the backend');
   const threads = { ...threadsIn(flags.threads ?? threadsOf(config), launch?.localSize), ...(cluster && { cluster }) };
-  const backend = await startBackend(flags.backend, threads, (message) => progress.log(message));
-  const shares =
-    threads.interOpThreads !== undefined && backend.name === 'tensorflow' ? ', one for each operation of this small model' : '';
-  progress.log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}${shares}`);
+  let backendName = '';
+  const start = async (): Promise<void> => {
+    progress.phase('starting the backend');
+    const backend = await startBackend(flags.backend, threads, (message) => progress.log(message));
+    const shares =
+      threads.interOpThreads !== undefined && backend.name === 'tensorflow' ? ', one for each operation of this small model' : '';
+    progress.log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}${shares}`);
+    backendName = backend.name;
+  };
   if (flags.dryRun === true) {
+    await start();
     const plan = await dryRun(config);
+    if (!plan.data.assumed) for (const remark of remarks(config, { count: plan.data.images })) progress.log(remark);
     console.log(flags.json ? JSON.stringify(plan) : formatDryRun(config, plan));
     return exitCodes.ok;
   }
   const stop = interruption((cause) => progress.log(`${cause}: finishing the step and saving; once more ends at once.`));
   try {
+    const { resume, acceptDataChange = false } = flags;
     const result = await train(config, {
       out,
-      resume: flags.resume,
-      acceptDataChange: flags.acceptDataChange ?? false,
+      resume,
+      acceptDataChange,
       progress,
       signal: stop.signal,
+      start,
       ...(cluster && { cluster }),
     });
+    const { step, loss, interrupted } = result;
     const leads = cluster === undefined || cluster.rank === 0;
-    const more = result.interrupted || !leads ? {} : await after?.(result);
-    result.state.dispose();
-    const summary = {
-      step: result.step,
-      loss: result.loss,
-      interrupted: result.interrupted,
-      out: path.resolve(out),
-      backend: backend.name,
-      ...more,
-    };
-    if (!leads) return result.interrupted ? exitCodes.interrupted : exitCodes.ok;
+    let more: object | undefined;
+    try {
+      if (!interrupted && leads) more = await after?.(result, stop.signal);
+    } finally {
+      result.state.dispose();
+    }
+    if (!leads) return interrupted ? exitCodes.interrupted : exitCodes.ok;
+    const summary = { step, loss, interrupted, out: path.resolve(out), backend: backendName, ...more };
     if (flags.json) console.log(JSON.stringify(summary));
-    else if (result.interrupted) console.log(`Saved at step ${result.step}. Go on with --resume.`);
-    else console.log(`Done: ${result.step} steps, loss ${result.loss.toFixed(4)}. Look at ${path.join(out, 'report.html')}`);
-    return result.interrupted ? exitCodes.interrupted : exitCodes.ok;
+    else if (interrupted) console.log(`Saved at step ${step}. Go on with --resume.`);
+    else console.log(`Done: ${step} steps, loss ${loss.toFixed(4)}. Look at ${path.join(out, 'report.html')}`);
+    return interrupted ? exitCodes.interrupted : exitCodes.ok;
+  } catch (error) {
+    const { aborted, reason } = stop.signal;
+    if (InterruptedError.isInstance(error)) {
+      console.error(error.message);
+      return error.saved ? exitCodes.interrupted : interruptedCode(reason);
+    }
+    if (!aborted || error !== reason) throw error;
+    console.error('The run is saved; what comes after it was interrupted. Go on with --resume.');
+    return exitCodes.interrupted;
   } finally {
     stop.release();
   }
 }
+
+/** Code of a process that a signal, or a closed pipe, has ended before anything was saved. */
+const interruptedCode = (cause: string): number =>
+  signalExitCode(os.constants.signals[cause as NodeJS.Signals] ?? os.constants.signals.SIGPIPE);

@@ -9,6 +9,8 @@ export interface ProgressState {
 }
 
 export interface Progress {
+  /** Work other than steps, whose length nobody knows. */
+  phase(text: string): void;
   update(state: ProgressState): void;
   /** Prints a message without tearing the progress line. */
   log(message: string): void;
@@ -17,7 +19,7 @@ export interface Progress {
 }
 
 /** Progress on stderr, with other work than steps as phases. */
-export function trainingProgress(): Progress & { phase(text: string): void } {
+export function trainingProgress(): Progress {
   const progress = createProgress();
   return {
     ...progress,

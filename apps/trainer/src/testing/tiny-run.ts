@@ -43,7 +43,7 @@ export const tinyConfig = (images: string, ...overrides: string[]): TrainConfig 
 /** Trains to the end, frees the state, and collects what was logged. */
 export async function runTiny(config: TrainConfig, out: string, options: Partial<TrainOptions> = {}) {
   const messages: string[] = [];
-  const progress = { update() {}, log: (message: string) => void messages.push(message), done() {} };
+  const progress = { phase() {}, update() {}, log: (message: string) => void messages.push(message), done() {} };
   const result = await train(config, { out, resume: false, progress, signal: new AbortController().signal, ...options });
   result.state.dispose();
   return { ...result, messages };

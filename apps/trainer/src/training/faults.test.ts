@@ -19,7 +19,7 @@ import {
 } from '../testing/tiny-run.js';
 import { BatchMaker } from './batches.js';
 import { sweepTemporaries, verifyCheckpoint } from './checkpoints.js';
-import { listCheckpoints } from './retention.js';
+import { listCheckpoints, stepOf } from './retention.js';
 
 const { root, images, newRun } = makeRoot();
 const config = (...overrides: string[]): TrainConfig => tinyConfig(images, ...overrides);
@@ -103,17 +103,77 @@ describe('a process that dies', () => {
     expect(curveOf(out)).toEqual(curveOf(whole));
   });
 
-  test.each(['SIGINT', 'SIGTERM', 'SIGUSR1'] as const)('by %s saves first and ends with code 75', { timeout: 60_000 }, async (signal) => {
+  test.each(['SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP'] as const)(
+    'by %s saves first and ends with code 75',
+    { timeout: 60_000 },
+    async (signal) => {
+      const out = newRun();
+      const { child, output, ended, seen } = startCli(trainArgs(out, 'steps=1000000', 'checkpoints.every=1000000'));
+      await seen('step 1/');
+      child.kill(signal);
+      expect(await ended).toBe(75);
+      const { step, interrupted } = JSON.parse(output.out);
+      expect(interrupted).toBe(true);
+      const whole = newRun();
+      await runTiny(config(`steps=${step}`, 'checkpoints.every=1000000', 'logEvery=1000'), whole);
+      for (const [i, state] of states(out, step).entries()) expect(state.equals(states(whole, step)[i])).toBe(true);
+    },
+  );
+
+  test('by the end of who reads its output saves first and ends with code 75', { timeout: 60_000 }, async () => {
     const out = newRun();
-    const { child, output, ended, seen } = startCli(trainArgs(out, 'steps=1000000', 'checkpoints.every=1000000'));
+    const { child, ended, seen } = startCli(trainArgs(out, 'steps=1000000', 'checkpoints.every=1000000'));
     await seen('step 1/');
-    child.kill(signal);
+    child.stderr.destroy();
+    child.stdout.destroy();
     expect(await ended).toBe(75);
-    const { step, interrupted } = JSON.parse(output.out);
-    expect(interrupted).toBe(true);
+    expect(await listCheckpoints(out)).toHaveLength(1);
+  });
+
+  test('by a second signal while previews are drawn ends at once with its code, and by one the previews are left out', {
+    timeout: 120_000,
+  }, async () => {
+    const long = [
+      'steps=1000000',
+      'checkpoints.every=1000000',
+      'sampling={every: 3, steps: 1000, perClass: 64, solver: euler}',
+      'logEvery=1',
+    ];
+    const [once, twice] = [newRun(), newRun()];
+    const saved = startCli(trainArgs(once, ...long));
+    await saved.seen('step 3/');
+    saved.child.kill('SIGTERM');
+    expect(await saved.ended).toBe(75);
+    expect(saved.output.err).toContain('no samples for step 3: interrupted');
+    expect((await listCheckpoints(once)).map(stepOf)).toEqual([3]);
+    // Saved where the previews would have been drawn, it goes on as if nothing had been.
     const whole = newRun();
-    await runTiny(config(`steps=${step}`, 'checkpoints.every=1000000', 'logEvery=1000'), whole);
-    for (const [i, state] of states(out, step).entries()) expect(state.equals(states(whole, step)[i])).toBe(true);
+    await runTiny(config('steps=4', 'checkpoints.every=1000000'), whole);
+    await runTiny(config('steps=4', 'checkpoints.every=1000000'), once, { resume: true });
+    for (const [i, state] of states(once, 4).entries()) expect(state.equals(states(whole, 4)[i])).toBe(true);
+
+    const killed = startCli(trainArgs(twice, ...long));
+    await killed.seen('step 3/');
+    killed.child.kill('SIGSTOP');
+    for (const signal of ['SIGINT', 'SIGHUP', 'SIGCONT'] as const) killed.child.kill(signal);
+    expect([129, 130]).toContain(await killed.ended);
+    expect(await listCheckpoints(twice)).toEqual([]);
+  });
+
+  test('by a signal before its first step: the code says that nothing was saved, or that it was before', { timeout: 120_000 }, async () => {
+    const out = newRun();
+    const first = startCli(trainArgs(out, 'steps=1000000'));
+    await first.seen('starting the backend');
+    first.child.kill('SIGTERM');
+    expect(await first.ended).toBe(143);
+    expect(first.output.err).toMatch(/before the first step: nothing is saved yet/);
+    expect(await listCheckpoints(out)).toEqual([]);
+    await runTiny(config(), out, { resume: true });
+    const second = startCli([...trainArgs(out, 'steps=1000000'), '--resume']);
+    await second.seen('starting the backend');
+    second.child.kill('SIGTERM');
+    expect(await second.ended).toBe(75);
+    expect((await listCheckpoints(out)).map(stepOf)).toEqual([4, 2]);
   });
 });
 

@@ -6,13 +6,14 @@ import { guidedChannels, type Pipeline, pipelineOf } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, openSpace, placeOf } from '@dit-moe/pipeline/node';
 import { asWriteError, type Lock, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type Cluster, PeerError } from '@dit-moe/tensor-ops/node';
+import { remarks } from '../config/remarks.js';
 import { modelConfig, objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import { openData } from '../data/open.js';
 import type { DataSource } from '../data/source.js';
-import { CheckpointError, UsageError } from '../errors.js';
+import { CheckpointError, InterruptedError, UsageError } from '../errors.js';
 import type { Progress } from '../run/progress.js';
-import { openRunFolder } from '../run/run-folder.js';
+import { checkRunFolder, openRunFolder } from '../run/run-folder.js';
 import { sweepTemporaries } from './checkpoints.js';
 import { openEvaluator } from './evaluation.js';
 import { loadInitialWeights } from './initial-weights.js';
@@ -25,6 +26,7 @@ import { Saving } from './listeners/saving.js';
 import { trainLoop } from './loop.js';
 import { MetricsLog } from './metrics-log.js';
 import { Ranks } from './ranks.js';
+import { listCheckpoints } from './retention.js';
 import { newTiming, type Run } from './run.js';
 import { newRecord } from './run-record.js';
 import { TrainingState } from './state.js';
@@ -41,7 +43,9 @@ export interface TrainOptions {
   /** Go on although the data is not that of the checkpoint; the order starts anew with the next epoch. */
   acceptDataChange?: boolean;
   progress: Progress;
-  /** Ends the run after the current step, with a checkpoint. */
+  /** Starts what computes; awaited when data and folder have been found good, before anything is computed or written. */
+  start?: () => Promise<void>;
+  /** Ends the run after the current step, with a checkpoint; before the first step with an InterruptedError. */
   signal: AbortSignal;
   /** The processes that train together (default: this one alone). Each gets its part of every batch; rank 0 alone writes. */
   cluster?: Cluster;
@@ -64,15 +68,25 @@ export interface TrainResult {
  * @throws errors whose exit codes stand in `exitCodeTable`
  */
 export async function train(config: TrainConfig, options: TrainOptions): Promise<TrainResult> {
-  const { out, progress, cluster } = options;
+  const { out, progress, signal, cluster } = options;
+  const warn = (message: string): void => progress.log(message);
   const ranks = new Ranks(cluster);
   refuseUnevenParts(config, cluster?.size ?? 1);
+  // What costs nothing comes first, and nothing is written before all of it is found good.
+  if (ranks.leads) await checkRunFolder(out, config, options.resume, () => {});
+  // Ranks that have met must not wait long for each other's servers.
+  if (cluster !== undefined) await options.start?.();
+  progress.phase('reading the data');
   const source = await openData(config);
   try {
     progress.log(source.summary);
     reportSkipped(source, progress);
+    for (const remark of remarks(config, source)) progress.log(remark);
+    endByItself(options);
+    if (cluster === undefined) await options.start?.();
+    endByItself(options);
     await ranks.agree('The data', source.fingerprint);
-    const lock = ranks.leads ? await openRunFolder(out, config, options.resume, (message) => progress.log(message)) : undefined;
+    const lock = ranks.leads ? await openRunFolder(out, config, options.resume, warn) : undefined;
     try {
       return await trainIn(config, options, source, ranks, lock);
     } catch (error) {
@@ -81,11 +95,18 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
       await lock?.release();
     }
   } catch (error) {
-    if (!PeerError.isInstance(error)) cluster?.report((error as Error).message);
-    throw error;
+    if (!PeerError.isInstance(error)) cluster?.report(String((error as Error).message ?? error));
+    if (!signal.aborted || error !== signal.reason) throw error;
+    throw new InterruptedError(options.resume && (await listCheckpoints(out)).length > 0);
   } finally {
+    progress.done();
     await source.close();
   }
+}
+
+/** Ends the preparation at a signal. Ranks of a cluster go on to the loop, where all of them end at the same step. */
+function endByItself({ signal, cluster }: TrainOptions): void {
+  if (cluster === undefined) signal.throwIfAborted();
 }
 
 /** Every rank takes an equal part of every micro-batch. */
@@ -110,17 +131,23 @@ async function trainIn(
   lock: Lock | undefined,
 ): Promise<TrainResult> {
   const { out, progress, signal } = options;
+  const warn = (message: string): void => progress.log(message);
   /** What has to be freed at the end, the newest first. */
-  const opened: (() => void | Promise<void>)[] = [() => progress.done()];
+  const opened: (() => void | Promise<void>)[] = [];
   const open = <T extends { dispose(): void }>(part: T): T => {
     opened.unshift(() => part.dispose());
     return part;
   };
   let finished = false;
+  /** A part of the preparation, which a signal ends. */
+  const phase = (text: string): void => {
+    endByItself(options);
+    progress.phase(text);
+  };
   try {
     const card = cardOf(config, source, options.resume ? await cardBefore(out) : undefined);
-    const warn = (message: string) => progress.log(message);
     const { distillation } = config;
+    phase('preparing the model');
     const teacher = distillation && open(await Teacher.open(distillation.teacher, distillation.weight, card, config.precision, warn));
     if (ranks.leads) {
       await sweepTemporaries(out);
@@ -131,8 +158,10 @@ async function trainIn(
     const run: Run = { ...{ out, config, card, source, state, progress, signal, ranks }, record: newRecord(), timing: newTiming() };
     const saving = new Saving(run);
     opened.unshift(() => saving.settle());
+    if (options.resume) phase('loading the checkpoint');
     const resumed = options.resume && (await resume(run, saving, options.acceptDataChange === true));
     if (!resumed && config.initialWeights !== undefined) await loadInitialWeights(state, config.initialWeights, warn);
+    phase('compiling the first step');
     let loss = Number.NaN;
     const writing = ranks.leads ? await openListeners(run, saving, opened, () => loss) : undefined;
     loss = writing?.metrics.lines.at(-1)?.loss ?? loss;
@@ -183,6 +212,7 @@ async function openListeners(
   const { config, source, signal, out } = run;
   const pipeline = await openRunPipeline(run);
   opened.unshift(() => pipeline.dispose());
+  if (config.evaluation !== undefined) run.progress.phase('preparing the online metrics');
   const evaluator = config.evaluation && (await openEvaluator(config, pipeline, source, signal));
   opened.unshift(() => evaluator?.dispose());
   const metrics = await MetricsLog.open(out, run.record.step);
