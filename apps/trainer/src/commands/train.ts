@@ -70,6 +70,8 @@ export async function trainCommand(
     console.log(flags.json ? JSON.stringify(plan) : formatDryRun(config, plan));
     return exitCodes.ok;
   }
+  // TensorFlow's server takes SIGTERM for itself; so do we after it. Ranks that have met must not wait long for each other's servers either.
+  if (cluster !== undefined) await start();
   const stop = interruption((cause) => progress.log(`${cause}: finishing the step and saving; once more ends at once.`));
   try {
     const { resume, acceptDataChange = false } = flags;
@@ -79,8 +81,7 @@ export async function trainCommand(
       acceptDataChange,
       progress,
       signal: stop.signal,
-      start,
-      ...(cluster && { cluster }),
+      ...(cluster === undefined ? { start } : { cluster }),
     });
     const { step, loss, interrupted } = result;
     const leads = cluster === undefined || cluster.rank === 0;

@@ -74,8 +74,6 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
   refuseUnevenParts(config, cluster?.size ?? 1);
   // What costs nothing comes first, and nothing is written before all of it is found good.
   if (ranks.leads) await checkRunFolder(out, config, options.resume, () => {});
-  // Ranks that have met must not wait long for each other's servers.
-  if (cluster !== undefined) await options.start?.();
   progress.phase('reading the data');
   const source = await openData(config);
   try {
@@ -83,7 +81,7 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
     reportSkipped(source, progress);
     for (const remark of remarks(config, source)) progress.log(remark);
     endByItself(options);
-    if (cluster === undefined) await options.start?.();
+    await options.start?.();
     endByItself(options);
     await ranks.agree('The data', source.fingerprint);
     const lock = ranks.leads ? await openRunFolder(out, config, options.resume, warn) : undefined;
