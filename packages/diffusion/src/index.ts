@@ -26,6 +26,7 @@ export * from './gaussian-path.js';
 export * from './grids.js';
 export * from './guidance/classifier-free.js';
 export * from './guidance/guided.js';
+export * from './guidance/parse-rule.js';
 export * from './guidance/rules.js';
 export * from './likelihood.js';
 export * from './objectives.js';
