@@ -17,6 +17,8 @@ export default defineConfig({
       'testing/**/*.test.ts',
     ],
     setupFiles: ['./testing/matchers.ts'],
+    // TensorFlow.js advertises its Node backend wherever a test takes the cpu one on purpose.
+    onConsoleLog: (text) => !text.includes('looks like you are running TensorFlow.js in Node.js'),
     globalSetup: ['./vitest.global-setup.ts'],
     // Native libraries want one process each; TensorFlow already uses every core, so more workers only fight.
     pool: 'forks',

@@ -6,12 +6,8 @@ import { flowLosses, flowPath, objective, velocityWeights } from './index.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 
-const close = (found: tf.Tensor, expected: readonly number[], relative = 2e-5) => {
-  const values = found.dataSync();
-  expect(values.length).toBe(expected.length);
-  for (const [i, value] of values.entries())
-    expect(Math.abs(value - expected[i]), `element ${i}`).toBeLessThanOrEqual(1e-6 + relative * Math.abs(expected[i]));
-};
+const like = (x: tf.Tensor, values: number[]) => tf.tensor(values, x.shape);
+const close = (found: tf.Tensor, wanted: number[], tolerance = 2e-5) => expect(found).toBeCloseTensor(like(found, wanted), tolerance);
 
 test('clean predictions with the weight of the velocity are those of PyTorch: times, samples, losses, gradient', () => {
   const golden = JSON.parse(fs.readFileSync(new URL('../test/fixtures/clean-prediction.json', import.meta.url), 'utf8'));

@@ -23,10 +23,6 @@ const wave = (seed: number) =>
     [2, 6],
   );
 const list = (x: tf.Tensor) => [...x.dataSync()];
-const close = (a: tf.Tensor, b: tf.Tensor) => {
-  for (const [i, value] of list(a).entries()) expect(value).toBeCloseTo(list(b)[i], 4);
-};
-
 describe('classifier-free guidance', () => {
   /** Predicts the label itself in every element, in as many channels as `factor` times those of `x`. */
   let rows = 0;
@@ -84,9 +80,9 @@ describe('rules', () => {
   const [good, worse] = [wave(1), wave(2)];
 
   test('CFG-Zero* does not depend on the size of the worse prediction, and starts at rest', () => {
-    close(cfgZeroStar()(good, worse, at), cfgZeroStar()(good, tf.mul(worse, 7), at));
+    expect(cfgZeroStar()(good, worse, at)).toBeCloseTensor(cfgZeroStar()(good, tf.mul(worse, 7), at), 5e-5);
     // The projection of the good prediction on itself is itself.
-    close(cfgZeroStar()(good, tf.mul(good, 0.1), at), good);
+    expect(cfgZeroStar()(good, tf.mul(good, 0.1), at)).toBeCloseTensor(good, 5e-5);
     expect(list(tf.max(tf.abs(cfgZeroStar()(good, worse, { ...at, level: flowPath('linear').level(1) }))))).toEqual([0]);
   });
 
@@ -94,12 +90,12 @@ describe('rules', () => {
     const deviations = (x: tf.Tensor) => list(tf.sqrt(tf.moments(x, 1).variance));
     const [own, guided] = [deviations(good), deviations(rescaled(1)(good, worse, at))];
     for (const [i, value] of own.entries()) expect(guided[i]).toBeCloseTo(value, 4);
-    close(rescaled(0)(good, worse, at), extrapolate(good, worse, at));
+    expect(rescaled(0)(good, worse, at)).toBeCloseTensor(extrapolate(good, worse, at), 5e-5);
     expect(() => rescaled(1.5)).toThrow(/share/);
   });
 
   test('adaptive projection: all of the difference is plain guidance, none of it along the clean sample is orthogonal', () => {
-    close(adaptiveProjection({ parallel: 1 })(good, worse, at), extrapolate(good, worse, at));
+    expect(adaptiveProjection({ parallel: 1 })(good, worse, at)).toBeCloseTensor(extrapolate(good, worse, at), 5e-5);
     const moved = tf.sub(adaptiveProjection()(good, worse, at), good);
     const clean = tf.sub(at.x, tf.mul(0.5, good));
     for (const product of list(tf.sum(tf.mul(moved, clean), 1))) expect(product).toBeCloseTo(0, 4);
@@ -112,11 +108,11 @@ describe('rules', () => {
     const rule = adaptiveProjection({ parallel: 1, momentum: -0.5 });
     const before = tf.memory().numTensors;
     tf.tidy(() => {
-      close(rule(good, worse, at), extrapolate(good, worse, at));
+      expect(rule(good, worse, at)).toBeCloseTensor(extrapolate(good, worse, at), 5e-5);
       const next = { ...at, level: flowPath('linear').level(0.4) };
       // The clean samples' difference is the velocity's times minus t: half of 0.5 was before, 0.4 is now.
-      close(rule(good, worse, next), tf.add(good, tf.mul(tf.sub(good, worse), 2 * (1 - (0.5 * 0.5) / 0.4))));
-      close(rule(good, worse, at), extrapolate(good, worse, at));
+      expect(rule(good, worse, next)).toBeCloseTensor(tf.add(good, tf.mul(tf.sub(good, worse), 2 * (1 - (0.5 * 0.5) / 0.4))), 5e-5);
+      expect(rule(good, worse, at)).toBeCloseTensor(extrapolate(good, worse, at), 5e-5);
     });
     rule.dispose();
     expect(tf.memory().numTensors).toBe(before);
@@ -130,7 +126,7 @@ describe('rules', () => {
   };
   test.each(Object.keys(rules))('%s guides a sample alone as in its batch', (name) => {
     const alone = (x: tf.Tensor) => tf.slice(x, [1, 0], [1, -1]);
-    close(alone(rules[name](good, worse, at)), rules[name](alone(good), alone(worse), { ...at, x: alone(at.x) }));
+    expect(alone(rules[name](good, worse, at))).toBeCloseTensor(rules[name](alone(good), alone(worse), { ...at, x: alone(at.x) }), 5e-5);
   });
 });
 
