@@ -7,7 +7,6 @@ export * from './format.js';
 export { escapeHtml } from './html.js';
 export { main } from './main.js';
 export * from './options.js';
-export { prepareOutput } from './prepare-output.js';
 export type { CommandEntry, ProgramTable } from './program.js';
 export { createProgress, type Progress, type ProgressState, type ProgressStream } from './progress.js';
 export { type Interruption, interruption, untilSignal } from './signals.js';

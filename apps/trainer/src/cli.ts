@@ -3,6 +3,7 @@
 import fs from 'node:fs';
 import { backendOptions, type CommandEntry, doctor, exitCodes, integer, jsonOption, main, number } from '@dit-moe/kit';
 import { Argument, Option } from 'commander';
+import type { ConfigFlags } from './commands/config.js';
 import type { EncodeFlags } from './commands/encode.js';
 import type { ExportFlags } from './commands/export.js';
 import { imageOptions } from './commands/image-options.js';
@@ -222,9 +223,20 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     group: 'Training',
     description: 'print the configuration that preset, file and overrides give, or the schema for editors',
     arguments: [new Argument('[config]', 'YAML or JSON configuration')],
-    options: [preset(), set(), new Option('--schema', 'print the JSON schema instead').default(false), jsonOption()],
-    examples: ['config --preset digits > my-config.yaml', 'config --schema > schema.json', 'config my-config.yaml --json'],
-    run: async (config: string | undefined, flags: { preset?: string; set: string[]; schema: boolean; json: boolean }) =>
+    options: [
+      preset(),
+      set(),
+      new Option('--schema', 'print the JSON schema instead').default(false),
+      new Option('--search <words>', 'print the settings that are about these words instead'),
+      jsonOption(),
+    ],
+    examples: [
+      'config --preset digits > my-config.yaml',
+      'config --schema > schema.json',
+      "config --search 'learning rate'",
+      'config my-config.yaml --json',
+    ],
+    run: async (config: string | undefined, flags: Omit<ConfigFlags, 'config'>) =>
       (await import('./commands/config.js')).configCommand({ ...flags, ...(config !== undefined && { config }) }),
   },
   doctor: doctor(),

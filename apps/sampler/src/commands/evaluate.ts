@@ -1,6 +1,7 @@
 /** `evaluate`: samples against a reference, with a record of everything that the numbers depend on. */
 import path from 'node:path';
-import { createProgress, exitCodes, prepareOutput, UsageError } from '@dit-moe/kit';
+import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
+import { prepareOutput } from '@dit-moe/kit/output';
 import {
   type CollectedFeatures,
   collectFeatures,

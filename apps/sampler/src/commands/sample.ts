@@ -1,7 +1,8 @@
 /** `sample`: images of chosen classes, as one picture and on request as single files. */
 import path from 'node:path';
 import { contactSheet, joinPixels, pictureAt, zoomTo } from '@dit-moe/data';
-import { createProgress, exitCodes, type ProgressState, prepareOutput, UsageError } from '@dit-moe/kit';
+import { createProgress, exitCodes, type ProgressState, UsageError } from '@dit-moe/kit';
+import { prepareOutput } from '@dit-moe/kit/output';
 import {
   type ImageRequest,
   type Pipeline,

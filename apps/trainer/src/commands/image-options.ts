@@ -1,5 +1,6 @@
 /** How images are read where a location can be read in several ways: the same options for all commands that read them. */
-import { type ImageSourceOptions, type LabelSource, labelSources } from '@dit-moe/data/node';
+import type { ImageSourceOptions, LabelSource } from '@dit-moe/data/node';
+import { words } from '@dit-moe/kit';
 import { Option } from 'commander';
 
 /** As settings of `data` they have the same names. */
@@ -9,6 +10,8 @@ export interface ImageFlags {
   imageColumn?: string;
   labelColumn?: string;
 }
+
+const labelSources = words<LabelSource>({ auto: true, folders: true, 'dataset.json': true, 'labels.csv': true, names: true, none: true });
 
 export const imageOptions = (): Option[] => [
   new Option('--split <name>', 'which one where names of folders or files tell several; none: those names are no splits'),
