@@ -221,8 +221,7 @@ try {
     const others = ['pnpm', 'yarn', 'bun'].filter(wanted);
     if (others.length > 0) {
       await check('package managers', async () => {
-        await npmInstall(project('tools'), []);
-        await run('npm', ['install', ...managers], { cwd: path.join(folder, 'tools') });
+        await run('npm', ['install', ...managers], { cwd: project('tools') });
       });
     }
     for (const name of others) await check(name, () => otherManager(name, rehearsed));
