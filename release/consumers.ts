@@ -15,6 +15,7 @@ import { parseArgs } from 'node:util';
 import { lintPackage } from './lint-packages.js';
 import { loopbackRegistry } from './loopback-registry.js';
 import { entries, root } from './packages.js';
+import { runPage } from './page.js';
 import { type Readme, readReadme } from './readme.js';
 import { rehearse } from './rehearsal.js';
 import { run } from './run.js';
@@ -118,8 +119,9 @@ async function followReadme(one: Staged, readme: Readme): Promise<string> {
   await importAll(cwd, [one], [process.execPath]);
   if (readme.programs.length === 0) return `${size} MB`;
   await npmInstall(cwd, [...more.flat(), '@types/node@20']);
-  // Some read pictures of handwritten digits, or the model that the trainer's demo has made.
-  fs.symlinkSync(path.join(root, 'apps/trainer/data/digits'), path.join(cwd, 'digits'));
+  // Some read pictures, here of handwritten digits, or the model that the trainer's demo has made.
+  const digits = path.join(root, 'apps/trainer/data/digits');
+  for (const name of ['digits', 'photos']) fs.symlinkSync(digits, path.join(cwd, name));
   fs.symlinkSync(path.join(folder, 'everything/runs'), path.join(cwd, 'runs'));
   const files = readme.programs.map((text, i) => {
     fs.writeFileSync(path.join(cwd, `example-${i + 1}.ts`), text);
@@ -153,7 +155,7 @@ async function otherManager(name: string, staged: readonly Staged[]): Promise<st
   return importAll(cwd, staged, [process.execPath]);
 }
 
-/** Both applications with everything: declarations without `skipLibCheck`, bundles, first lines, examples. */
+/** Both applications with everything: declarations without `skipLibCheck`, bundles, first lines. */
 async function everything(staged: readonly Staged[]): Promise<void> {
   const cwd = project('everything');
   const readmes = staged.map((one) => readReadme(one.directory));
@@ -194,12 +196,21 @@ async function everything(staged: readonly Staged[]): Promise<void> {
   await check('dit-moe-trainer --preset digits', async () => {
     await run('npx', ['--no', 'dit-moe-trainer', 'train', '--preset', 'digits', '--out', 'runs/a', '--set', 'steps=20'], { cwd });
   });
+}
+
+/** The programs of `examples/`, where everything is installed; they use what the demo and the autoencoder's README have made. */
+async function runExamples(): Promise<void> {
+  const cwd = path.join(folder, 'everything');
   const examples = path.join(root, 'examples');
-  for (const file of fs.existsSync(examples) ? fs.readdirSync(examples).filter((name) => name.endsWith('.ts')) : []) {
+  fs.symlinkSync(path.join(root, 'apps/trainer/data/digits'), path.join(cwd, 'digits'));
+  fs.symlinkSync(path.join(folder, 'readme-vae/my-vae'), path.join(cwd, 'vae'));
+  for (const file of fs.readdirSync(examples).filter((name) => name.endsWith('.ts'))) {
     await check(`examples/${file}`, async () => {
       fs.copyFileSync(path.join(examples, file), path.join(cwd, file));
       await compile(cwd, [file]);
-      await run(process.execPath, [file.replace(/\.ts$/, '.js')], { cwd });
+      const program = file.replace(/\.ts$/, '.js');
+      if (!file.endsWith('.page.ts')) await run(process.execPath, [program], { cwd });
+      else if ((await runPage(cwd, program)) < 10) throw new Error('The picture that it shows is empty.');
     });
   }
 }
@@ -218,6 +229,7 @@ try {
     for (const one of rehearsed.filter(({ name }) => wanted(`README ${name}`))) {
       await check(`README of ${one.manifest.name}`, () => followReadme(one, readReadme(one.directory)));
     }
+    if (wanted('everything')) await runExamples();
     const others = ['pnpm', 'yarn', 'bun'].filter(wanted);
     if (others.length > 0) {
       await check('package managers', async () => {

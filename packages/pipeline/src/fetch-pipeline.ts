@@ -1,13 +1,10 @@
 /** Opens a model in a browser: its weights are fetched as one safetensors file of this project, with the decoder of its latents beside it. */
 import { loadDit, type ModelCard, readModel } from '@dit-moe/dit';
 import { ArgumentError, type Precision } from '@dit-moe/tensor-ops';
-import { type Checkpoint, decodeTensor, FormatError, headerLength, parseHeader, type TensorEntry } from '@dit-moe/tensor-ops/io';
+import { fetchCheckpoint } from '@dit-moe/tensor-ops/io';
 import { Autoencoder, type AutoencoderConfig, loadAutoencoder } from '@dit-moe/vae';
 import { type ImageSpace, isOfPixels, latentSpace, pixelSpace, roughSpace } from './image-space.js';
 import { Pipeline } from './pipeline.js';
-
-/** Bytes of a safetensors file's length field. */
-const PREFIX = 8;
 
 export interface FetchPipelineOptions {
   /** Of a model of latents: the file of its autoencoder's decoder, and what it is made of (default: rough pictures in the latents' size). */
@@ -40,30 +37,4 @@ async function spaceOf(card: ModelCard, decoder: FetchPipelineOptions['decoder']
     return latentSpace(new Autoencoder(weights, decoder.config));
   }
   return isOfPixels(card) ? pixelSpace(card.config.inChannels) : roughSpace();
-}
-
-/** Fetches a file of weights. */
-async function fetchCheckpoint(url: string): Promise<Checkpoint> {
-  const response = await fetch(url);
-  if (!response.ok) throw new FormatError(url, `it cannot be loaded (status ${response.status}).`);
-  const bytes = new Uint8Array(await response.arrayBuffer());
-  const json = bytes.subarray(PREFIX, PREFIX + headerLength(bytes.subarray(0, PREFIX), bytes.length, url));
-  const { tensors, metadata, dataOffset } = parseHeader(json, bytes.length, url);
-  const info = (name: string): TensorEntry => {
-    const found = tensors.get(name);
-    if (found === undefined) throw new FormatError(url, `it has no tensor "${name}".`);
-    return found;
-  };
-  return {
-    path: url,
-    format: 'safetensors',
-    names: [...tensors.keys()],
-    metadata,
-    info,
-    async read(name) {
-      const { dtype, shape, begin, end } = info(name);
-      return { dtype, shape, data: decodeTensor(bytes.slice(dataOffset + begin, dataOffset + end), dtype) };
-    },
-    close: async () => {},
-  };
 }

@@ -1,6 +1,7 @@
 export * from './byte-source.js';
 export * from './checkpoint.js';
 export { crc32, crc32c } from './crc.js';
+export { fetchCheckpoint } from './fetch-checkpoint.js';
 export * from './npy.js';
 export * from './npz.js';
 export { ForbiddenGlobalError, MAX_PICKLE_BYTES, MAX_PICKLE_STACK, MAX_PICKLE_VALUES, PickleObject } from './pickle.js';
