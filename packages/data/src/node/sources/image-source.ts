@@ -93,10 +93,12 @@ export const LABEL_KEYS: readonly string[] =
 export function describeImages(source: ImageSource): string {
   const { count, classNames, labelsFrom, kind, split, leftOut, emptyClasses } = source;
   const kinds = { folder: 'folder', webdataset: 'WebDataset', parquet: 'parquet', arrays: 'arrays' };
+  let largest = -1;
+  for (let i = 0; i < count; i++) largest = Math.max(largest, source.label(i));
   const labels =
     labelsFrom === 'none'
       ? `no labels: all are one class${source.labelHint === undefined ? '' : ` (${source.labelHint})`}`
-      : `${classNames.length === 0 ? 'labels' : classNames.length === 1 ? '1 class' : `${classNames.length} classes`} from ${labelsFrom}`;
+      : `${classNames.length === 0 ? `labels 0 to ${largest}` : classNames.length === 1 ? '1 class' : `${classNames.length} classes`} from ${labelsFrom}`;
   const parts = [
     `${count} ${count === 1 ? 'image' : 'images'} (${kinds[kind]}${split === undefined ? '' : `, split ${split}`}), ${labels}`,
   ];

@@ -391,7 +391,7 @@ describe('folders', () => {
     });
     const found = await read(json);
     expect(found.labels).toEqual([2, 0, 2]);
-    expect(found.line).toMatch(/labels from dataset.json; 1 row of dataset.json without an image \(gone.png\)/);
+    expect(found.line).toMatch(/labels 0 to 2 from dataset.json; 1 row of dataset.json without an image \(gone.png\)/);
     expect(await read(json, { labels: 'folders' })).toMatchObject({ names: ['00000', '00001'] });
     await refused(await make({ ...images, 'dataset.json': '{"labels": [1]}' }), /dataset.json: expected "labels"/);
     const tables: Record<string, string> = {
