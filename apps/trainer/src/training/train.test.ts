@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { LossSecondMomentSampler, objective } from '@dit-moe/diffusion';
 import { tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -169,6 +170,36 @@ describe('a run', () => {
     expect(b.loss).not.toBe(a.loss);
     // bfloat16 has 8 bits of mantissa; initial modulations are zero, so little of the error reaches the loss.
     expect(Math.abs(b.loss / a.loss - 1)).toBeLessThan(0.02);
+  });
+
+  test('starts from a model of other classes: rows of the same name are kept, and it is said', async () => {
+    const [two, three] = [newRun(), newRun()];
+    await runTiny(config(), two);
+    const more = path.join(root, 'more-images');
+    fs.cpSync(images, more, { recursive: true });
+    fs.cpSync(path.join(more, 'dark'), path.join(more, 'dim'), { recursive: true });
+    const { messages } = await runTiny(tinyConfig(more, `initialWeights=${two}`, 'steps=1', 'optimizer.learningRate=1e-30'), three);
+    expect(messages).toContain(
+      'The table of labels is that of 3 classes, of which 2 keep their row by their name; the row of no class is kept.',
+    );
+    const rows = async (out: string, step: number) => {
+      const file = await SafetensorsFile.open(path.join(checkpointFolder(out, step), 'weights.safetensors'));
+      const { data } = await file.read('labelEmbedding.table').finally(() => file.close());
+      return Array.from({ length: data.length / 8 }, (_, i) => [...(data as Float32Array).slice(8 * i, 8 * i + 8)]);
+    };
+    const before = await rows(two, 4);
+    const ema = await SafetensorsFile.open(path.join(checkpointFolder(two, 4), 'ema.safetensors'));
+    const { data } = await ema.read('labelEmbedding.table').finally(() => ema.close());
+    const averages = before.map((_, i) => [...(data as Float32Array).slice(8 * i, 8 * i + 8)]);
+    const after = await rows(three, 1);
+    // dark, dim, light, none
+    for (const [to, from] of [
+      [0, 0],
+      [2, 1],
+      [3, 2],
+    ])
+      for (const [i, value] of after[to].entries()) expect(value).toBeCloseTo(averages[from][i], 6);
+    expect(after[1]).not.toEqual(after[0]);
   });
 
   test('distils a teacher: with its whole weight the student moves towards it', async () => {

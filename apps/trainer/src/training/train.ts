@@ -158,7 +158,7 @@ async function trainIn(
     opened.unshift(() => saving.settle());
     if (options.resume) phase('loading the checkpoint');
     const resumed = options.resume && (await resume(run, saving, options.acceptDataChange === true));
-    if (!resumed && config.initialWeights !== undefined) await loadInitialWeights(state, config.initialWeights, warn);
+    if (!resumed && config.initialWeights !== undefined) await loadInitialWeights(state, config.initialWeights, card.classNames, warn);
     phase('compiling the first step');
     let loss = Number.NaN;
     const writing = ranks.leads ? await openListeners(run, saving, opened, () => loss) : undefined;
