@@ -4,7 +4,7 @@ import path from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { build, type PluginBuild } from 'esbuild';
 
-const entry = fileURLToPath(new URL('../cli.ts', import.meta.url));
+const ownCli = fileURLToPath(new URL('../cli.ts', import.meta.url));
 
 /** What a process has said when it ended. */
 export interface Outcome {
@@ -31,10 +31,11 @@ function externalPackages(context: PluginBuild): void {
 }
 
 /**
- * Bundles the command line into `folder` and returns how to start it.
+ * Bundles a command line into `folder` and returns how to start it.
+ * @param entry its source (default: this program's)
  */
-export async function bundleCli(folder: string): Promise<(args: readonly string[], env?: NodeJS.ProcessEnv) => Running> {
-  const file = path.join(folder, 'cli.mjs');
+export async function bundleCli(folder: string, entry = ownCli): Promise<(args: readonly string[], env?: NodeJS.ProcessEnv) => Running> {
+  const file = path.join(folder, `${path.basename(path.resolve(entry, '../..'))}.mjs`);
   await build({
     entryPoints: [entry],
     outfile: file,

@@ -38,20 +38,21 @@ export function modelTensors(file: TensorFile, where: string): ModelTensors {
   });
   const averages = prefixes.filter((prefix) => /(^|[._])(ema|averaged?)([._]|$)/.test(prefix));
   const candidates = averages.length > 0 ? averages : prefixes;
-  const [prefix] = candidates;
-  if (prefix === undefined || prefix === '') return { file, others: [] };
+  const [prefix = ''] = candidates;
   if (candidates.length > 1)
     throw new ArgumentError(`${where}: the model`, 'one set of weights', `several: ${candidates.join(', ')}`, {
       hint: 'Save the one that is meant by itself.',
     });
-  const own = file.names.filter((name) => name.startsWith(prefix));
+  // Whole numbers are buffers of training, such as counters and indices; no model here has any.
+  const own = file.names.filter((name) => name.startsWith(prefix) && /^(F|BF)/.test(file.info(name).dtype));
+  const isOwn = new Set(own);
   return {
     file: {
       names: own.map((name) => name.slice(prefix.length)),
       info: (name) => file.info(prefix + name),
       read: (name) => file.read(prefix + name),
     },
-    others: file.names.filter((name) => !name.startsWith(prefix)),
+    others: file.names.filter((name) => !isOwn.has(name)),
   };
 }
 
