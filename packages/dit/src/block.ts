@@ -16,7 +16,7 @@ import {
 import * as tf from '@tensorflow/tfjs-core';
 import { type DitConfig, hasExperts } from './config.js';
 import { type Rotation, rotate } from './rotary.js';
-import { routerOptions } from './router.js';
+import { routerOptions, type Sample } from './router.js';
 
 /** What a block is told besides its weights and tokens. */
 export interface BlockContext {
@@ -24,10 +24,12 @@ export interface BlockContext {
   layer: number;
   /** Of timestep and label, `[B, D]`. */
   condition: tf.Tensor;
+  /** What routers may go by; its embedding of the time reaches them through here. */
+  sample: Sample;
   /** Rotary positions, if the model has them. */
   rotation?: Rotation;
   precision?: Precision;
-  /** Options of the experts beside those of the configuration. */
+  /** Options of the experts beside those of the configuration; a loss of an equal name takes the place of the configuration's. */
   moe?: Partial<MoeOptions>;
 }
 
@@ -53,7 +55,8 @@ export const ditBlock: Block = (w, x, context) => {
   const attentionOut = selfAttention(w.within('attention'), attentionIn, context); // [B, T, D]
   const h = gatedResidual(x, gate1, attentionOut); // [B, T, D]
   const feedForwardIn = modulatedNorm(w.within('feedForwardNorm'), context.config, h, shift2, scale2); // [B, T, D]
-  const { output: feedForwardOut, losses, routing } = feedForward(w, feedForwardIn, context); // [B, T, D]
+  const plain = () => plainNorm(w.within('feedForwardNorm'), context.config, h); // [B, T, D]
+  const { output: feedForwardOut, losses, routing } = feedForward(w, feedForwardIn, plain, context); // [B, T, D]
   const output = gatedResidual(h, gate2, feedForwardOut); // [B, T, D]
   return { output, losses, routing, inside: { attentionIn, attentionOut, feedForwardIn, feedForwardOut } };
 };
@@ -71,6 +74,9 @@ export function modulatedNorm(w: Scope, { norm }: DitConfig, x: tf.Tensor, shift
   if (norm === 'rms') return modulate(rmsNorm(x, w('scale')), shift, scale); // [B, T, D]
   return layerNormModulate(x, shift, scale); // [B, T, D]
 }
+
+/** The norm of `x` `[B, T, D]` alone. */
+const plainNorm = (w: Scope, { norm }: DitConfig, x: tf.Tensor): tf.Tensor => (norm === 'rms' ? rmsNorm(x, w('scale')) : layerNorm(x));
 
 /** Every token looks at every other. */
 function selfAttention(w: Scope, x: tf.Tensor, context: BlockContext): tf.Tensor {
@@ -93,15 +99,22 @@ function positioned(w: Scope, heads: tf.Tensor, { config: { qkNorm = false, norm
 }
 
 /** Each token by itself: a dense layer, or the experts that its router chooses. */
-function feedForward(w: Scope, x: tf.Tensor, context: BlockContext): Omit<BlockOutput, 'inside'> {
-  const { config, layer, precision } = context;
+function feedForward(w: Scope, x: tf.Tensor, unmodulated: () => tf.Tensor, context: BlockContext): Omit<BlockOutput, 'inside'> {
+  const { config, layer, precision, sample } = context;
   const dense = (output: tf.Tensor) => ({ output, losses: {}, routing: [] });
   if (config.mlp !== 'swiglu' && !hasExperts(config, layer))
     return dense(affine(w, 'mlp.1', gelu(affine(w, 'mlp.0', x, context)), context)); // [B, T, D]
-  const rows = tf.reshape(x, [-1, x.shape[2]!]); // [B T, D]
+  const flat = (tokens: tf.Tensor): tf.Tensor => tf.reshape(tokens, [-1, x.shape[2]!]);
+  const rows = flat(x); // [B T, D]
   if (config.moe === undefined || !hasExperts(config, layer))
     return dense(tf.reshape(swiglu(rows, w('mlp.gateUp'), w('mlp.down'), { precision }), x.shape)); // [B, T, D]
-  const options = { precision, ...routerOptions(config.moe, x.shape[0]), ...context.moe };
-  const { output, losses, routing } = moe(rows, w.within('moe'), options); // [B T, D]
+  const experts = w.within('moe');
+  const router = routerOptions(experts, { ...config, moe: config.moe }, rows, () => flat(unmodulated()), sample);
+  const { output, losses, routing } = moe(rows, experts, {
+    precision,
+    ...router,
+    ...context.moe,
+    losses: { ...router.losses, ...context.moe?.losses },
+  }); // [B T, D]
   return { output: tf.reshape(output, x.shape), losses, routing: [routing] }; // [B, T, D]
 }

@@ -7,11 +7,38 @@ import { ArgumentError } from '@dit-moe/tensor-ops';
  */
 export type MoeLayers = 'all' | 'deepHalf' | 'shallowHalf' | { every: number } | readonly number[];
 
+/**
+ * Who chooses. `token` (default, DiT-MoE): each token its best experts. `expert-choice` (EC-DiT, arXiv 2410.02098): each expert its best
+ * tokens of every image. `prototypes` (ProMoE, arXiv 2510.24711): token choice by the cosine to learned prototypes. `timestep`: nobody, each
+ * expert has its equal part of the time.
+ */
+export type RouterKind = 'token' | 'expert-choice' | 'prototypes' | 'timestep';
+
+/**
+ * What the router sees of a token: what the experts see (`modulated`, default); the norm before shift and scale (`unmodulated`), which
+ * keeps the time out; the same beside the embedding of the time (`unmodulated+time`, Nucleus-Image, arXiv 2604.12163); or that embedding alone
+ * (`time`, Switch-DiT, arXiv 2403.09176), so that the tokens of an image go together.
+ */
+export type RouterInput = 'modulated' | 'unmodulated' | 'unmodulated+time' | 'time';
+
+/** Losses of a router beside the balance loss. */
+export type RouterLoss = 'z' | 'importance' | 'similarity' | 'contrastive';
+
 /** The mixture of experts of a block: its router and its widths. */
 export interface MoeConfig {
+  /** Who chooses (default `token`). */
+  router?: RouterKind;
+  /** What the router sees (default `modulated`). */
+  routerInput?: RouterInput;
+  /** The last expert belongs to the tokens of unconditional samples, and only to them (default false; ProMoE). */
+  nullExpert?: boolean;
+  /** Largest timestep, in the units that the model is told: what `timestep` divides among the experts. */
+  timeRange?: number;
+  /** Weights of further losses of the router (default: none). */
+  losses?: Partial<Record<RouterLoss, number>>;
   /** Routed experts of a block. */
   numExperts: number;
-  /** Experts per token, `1 ... numExperts`. */
+  /** Experts per token, `1 ... numExperts`; of `expert-choice` their mean. */
   topK: number;
   /** Turns logits into scores (default `softmax`). */
   scoreFunction?: 'softmax' | 'sigmoid' | 'identity';
@@ -128,6 +155,7 @@ export function ditSizes(config: DitConfig): DitSizes {
     whole('moe.topK', moe.topK);
     if (moe.topK > moe.numExperts) throw new ArgumentError('DitConfig.moe.topK', `at most numExperts ${moe.numExperts}`, moe.topK);
     checkLayers(moe.layers ?? 'all', config.depth);
+    checkRouter(config, moe);
   }
   return {
     grid,
@@ -139,6 +167,34 @@ export function ditSizes(config: DitConfig): DitSizes {
     sharedHidden: moe === undefined ? 0 : hidden('moe.sharedRatio', moe.sharedRatio, 0),
   };
 }
+
+/** Refuses what does not go together. */
+function checkRouter(config: DitConfig, moe: MoeConfig): void {
+  const { router = 'token', routerInput, nullExpert = false, timeRange, losses = {}, groups, topK } = moe;
+  const refuse = (field: string, expected: string, found: unknown): never => {
+    throw new ArgumentError(`DitConfig.moe.${field}`, expected, found);
+  };
+  const open = routableExperts(moe);
+  if (topK > open) refuse('topK', `at most ${open}, for the last expert is that of the null class`, topK);
+  if (nullExpert && (router === 'expert-choice' || router === 'timestep')) refuse('nullExpert', 'the router token or prototypes', router);
+  if (nullExpert && nullLabelOf(config) === undefined) refuse('nullExpert', 'a model with a null label', 'one without');
+  if (groups !== undefined && router !== 'token' && router !== 'prototypes') refuse('groups', 'the router token or prototypes', router);
+  if (groups !== undefined && nullExpert) refuse('groups', 'a router without nullExpert, which leaves groups of unequal size', 'both');
+  if (losses.contrastive !== undefined && router !== 'prototypes') refuse('losses.contrastive', 'the router prototypes', router);
+  if (router !== 'timestep' && timeRange !== undefined) refuse('timeRange', 'the router timestep', router);
+  if (router === 'timestep') {
+    if (timeRange === undefined || !(timeRange > 0)) refuse('timeRange', 'the largest timestep, as the router is timestep', timeRange);
+    if (topK !== 1) refuse('topK', '1, as the router is timestep', topK);
+    if (routerInput !== undefined) refuse('routerInput', 'none, as the router timestep sees no tokens', routerInput);
+    if (Object.keys(losses).length > 0) refuse('losses', 'none, as the router timestep learns nothing', Object.keys(losses).join(', '));
+  }
+}
+
+/** Experts that a router may choose: all, or all but that of the null class. */
+export const routableExperts = ({ numExperts, nullExpert = false }: MoeConfig): number => (nullExpert ? numExperts - 1 : numExperts);
+
+/** Weight of each loss of the routers, by the names under which `dit` returns them. */
+export const routerLossWeights = ({ balanceAlpha, losses }: MoeConfig): Record<string, number> => ({ balance: balanceAlpha, ...losses });
 
 function checkLayers(layers: MoeLayers, depth: number): void {
   const valid =

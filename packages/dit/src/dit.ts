@@ -79,12 +79,13 @@ export function dit(
   const block: Block = options.recompute ? recomputedBlock(ditBlock) : options.trace ? tracedBlock(ditBlock, trace) : ditBlock;
 
   let h = embedPatches(w, config, x, options); // [B, T, D]
-  const condition = embedCondition(w, config, t, y, options); // [B, D]
+  const time = embedTime(w, config, t, options); // [B, D]
+  const condition = embedCondition(w, config, time, y, options); // [B, D]
   const tables = config.rotary ? rotation(headSize, grid, config.positionGrid) : undefined; // [T, d] each
   const losses: Record<string, tf.Scalar> = {};
   const routing: Routing[] = [];
   for (let layer = 0; layer < config.depth; layer++) {
-    const context = { config, layer, condition, rotation: tables, precision, moe: moe?.(layer) };
+    const context = { config, layer, condition, sample: { t, y, time }, rotation: tables, precision, moe: moe?.(layer) };
     const result = block(w.within(`blocks.${layer}`), h, context);
     h = result.output; // [B, T, D]
     routing.push(...result.routing);
@@ -116,13 +117,17 @@ function embedPatches(w: Scope, config: DitConfig, x: tf.Tensor, options: DitOpt
   return h;
 }
 
-/** Timestep and label, summed; every use of the condition begins with SiLU, which is applied here. */
-function embedCondition(w: Scope, config: DitConfig, t: tf.Tensor, y: tf.Tensor | undefined, options: DitOptions): tf.Tensor {
+function embedTime(w: Scope, config: DitConfig, t: tf.Tensor, options: DitOptions): tf.Tensor {
   const sinusoids = timestepEmbedding(t, TIMESTEP_CHANNELS, config.timestepFrequencies); // [B, 256]
   const time = affine(w, 'timestepEmbedding.1', silu(affine(w, 'timestepEmbedding.0', sinusoids, options)), options); // [B, D]
+  options.trace?.('timestep', time);
+  return time;
+}
+
+/** Timestep and label, summed; every use of the condition begins with SiLU, which is applied here. */
+function embedCondition(w: Scope, config: DitConfig, time: tf.Tensor, y: tf.Tensor | undefined, options: DitOptions): tf.Tensor {
   const label = embedLabels(w, config, y); // [B, D]
   const sum = label === undefined ? time : tf.add(time, label); // [B, D]
-  options.trace?.('timestep', time);
   if (label !== undefined) options.trace?.('label', label);
   options.trace?.('condition', sum);
   return silu(sum); // [B, D]

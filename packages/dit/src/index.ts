@@ -31,6 +31,10 @@ export {
   type MoeConfig,
   type MoeLayers,
   nullLabelOf,
+  type RouterInput,
+  type RouterKind,
+  type RouterLoss,
+  routerLossWeights,
   withInputSize,
 } from './config.js';
 export { type DescribeOptions, describeModel, type MemoryUse, type ModelDescription } from './describe-model.js';

@@ -12,17 +12,20 @@ export const recomputedBlock =
   (block: Block): Block =>
   (w, x, context) => {
     const own = Object.entries(w.all());
-    const { rotation } = context;
+    const { rotation, sample, config } = context;
+    // Only where a router sees it: an input more costs a gradient of zeros.
+    const time = config.moe?.routerInput?.endsWith('time') ? [sample.time] : [];
     let shape: BlockOutput | undefined;
     const run = ([x, condition, ...rest]: readonly tf.Tensor[]): Recomputed => {
-      const tables = rotation && { cos: rest.at(-2)!, sin: rest.at(-1)! };
+      const tables = rotation && { cos: rest[own.length], sin: rest[own.length + 1] };
+      const told = time.length === 0 ? sample : { ...sample, time: rest.at(-1)! };
       const inside = scoped(Object.fromEntries(own.map(([name], i) => [name, rest[i]])));
-      shape = block(inside, x, { ...context, condition, rotation: tables });
+      shape = block(inside, x, { ...context, condition, rotation: tables, sample: told });
       const { output, losses, routing } = shape;
       return { values: [output, ...Object.values(losses)], extra: routing.flatMap((plan) => tensorsOf(plan).map(([, tensor]) => tensor)) };
     };
     const tables = rotation === undefined ? [] : [rotation.cos, rotation.sin];
-    const { values, extra } = recomputed(run, [x, context.condition, ...own.map(([, weight]) => weight), ...tables]);
+    const { values, extra } = recomputed(run, [x, context.condition, ...own.map(([, weight]) => weight), ...tables, ...time]);
     const { losses, routing } = shape!;
     return {
       output: values[0],

@@ -20,11 +20,36 @@ export const moeSettings = /* @__PURE__ */ (() =>
   object(
     {
       numExperts: integer('routed experts of a block', { least: 1 }),
-      topK: integer('experts per token, at most numExperts', { least: 1 }),
+      topK: integer('experts per token, at most numExperts; of expert-choice their mean', { least: 1 }),
       scoreFunction: optional(
         word(
           ['softmax', 'sigmoid', 'identity'],
           "turns the router's logits into scores (default softmax, as DiT-MoE; DeepSeek-V3: sigmoid)",
+        ),
+      ),
+      router: optional(
+        word(
+          ['token', 'expert-choice', 'prototypes', 'timestep'],
+          'who chooses: token (default, DiT-MoE), expert-choice within each image (EC-DiT), prototypes that tokens are compared with (ProMoE), or timestep, an equal part of the time for each expert',
+        ),
+      ),
+      routerInput: optional(
+        word(
+          ['modulated', 'unmodulated', 'unmodulated+time', 'time'],
+          'what the router sees: modulated tokens as the experts do (default), unmodulated ones, these beside the embedded time (Nucleus-Image), or the time alone (Switch-DiT)',
+        ),
+      ),
+      nullExpert: optional(flag('the last expert is for unconditional samples only, as in ProMoE (default false)')),
+      timeRange: optional(number('largest timestep that the model is told, for the router timestep; the trainer knows it', { above: 0 })),
+      losses: optional(
+        object(
+          {
+            z: optional(number('keeps logits small (ST-MoE: 0.001)', { least: 0 })),
+            importance: optional(number('evens the summed scores (V-MoE: 0.005)', { least: 0 })),
+            similarity: optional(number('keeps experts from always being used together (Expert Race)', { least: 0 })),
+            contrastive: optional(number('pulls prototypes to their own tokens and from those of others (ProMoE)', { least: 0 })),
+          },
+          'weights of further losses of the router, beside balanceAlpha (default: none)',
         ),
       ),
       groups: optional(

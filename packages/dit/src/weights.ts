@@ -6,7 +6,7 @@
  * and timestep MLP N(0, 0.02); all modulations and the output zero.
  */
 import type { InitialValue, WeightSpec } from '@dit-moe/tensor-ops';
-import { type DitConfig, ditSizes, hasExperts } from './config.js';
+import { type DitConfig, ditSizes, hasExperts, type MoeConfig, routableExperts } from './config.js';
 
 /** Channels of the sinusoidal timestep embedding. */
 export const TIMESTEP_CHANNELS = 256;
@@ -57,7 +57,7 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
     norm(`${block}.feedForwardNorm`);
     if (hasExperts(config, b)) {
       const { numExperts } = moe!;
-      specs[`${block}.moe.gate`] = { shape: [d, numExperts], initial: { kind: 'uniform', limit: 1 / Math.sqrt(d) } };
+      Object.assign(specs, routerSpecs(`${block}.moe`, moe!, d));
       if (moe!.experts === 'gelu') {
         specs[`${block}.moe.experts.up`] = { shape: [numExperts, d, expertHidden], initial: xavier(d, expertHidden) };
         specs[`${block}.moe.experts.upBias`] = { shape: [numExperts, expertHidden], initial: zeros };
@@ -76,6 +76,15 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
   linear('finalLayer.output', d, p * p * outChannels, zeros);
   for (const [name, spec] of Object.entries(specs)) spec.matrix = isMatrix(name);
   return specs;
+}
+
+/** What a router learns: a gate, or prototypes (ProMoE's code starts them at N(0, 0.02)); one that goes by the time, nothing. */
+function routerSpecs(name: string, moe: MoeConfig, width: number): Record<string, WeightSpec> {
+  const { router = 'token', routerInput = 'modulated' } = moe;
+  if (router === 'timestep') return {};
+  const shape = [routerInput === 'unmodulated+time' ? 2 * width : width, routableExperts(moe)];
+  if (router === 'prototypes') return { [`${name}.prototypes`]: { shape, initial: small } };
+  return { [`${name}.gate`]: { shape, initial: { kind: 'uniform', limit: 1 / Math.sqrt(shape[0]) } } };
 }
 
 /**

@@ -41,7 +41,7 @@ export const mlpScorer =
     linear(silu(linear(input, weights.hidden, weights.hiddenBias)), weights.output, weights.outputBias);
 
 /** Rows or columns of length one; a zero vector stays zero. */
-function unit(x: tf.Tensor, axis: number): tf.Tensor {
+export function unit(x: tf.Tensor, axis: number): tf.Tensor {
   const squares = tf.mul(mean(tf.square(x), axis, true), x.shape[axis]);
   return tf.mul(x, tf.rsqrt(tf.add(squares, 1e-12)));
 }

@@ -41,14 +41,18 @@ function drawExperts(
   { chosen, grid: [rows, columns], experts }: NonNullable<SampleCanvasProps['overlay']>,
 ): void {
   const [cellWidth, cellHeight] = [width / columns, height / rows];
-  const topK = chosen.length / (rows * columns);
+  const slots = chosen.length / (rows * columns);
   const frame = Math.max(1, Math.round(cellWidth / 16));
   context.textAlign = 'center';
   context.textBaseline = 'middle';
   context.font = `600 ${Math.round(Math.min(cellHeight * 0.45, 26))}px system-ui, sans-serif`;
   for (let token = 0; token < rows * columns; token++) {
     const [x, y] = [(token % columns) * cellWidth, Math.floor(token / columns) * cellHeight];
-    const [first, second] = [chosen[token * topK], topK > 1 ? chosen[token * topK + 1] : undefined];
+    // Where a patch has any number of experts, empty slots hold the number of experts.
+    const [first, second] = chosen.subarray(token * slots, (token + 1) * slots).filter((expert) => expert < experts) as
+      | Uint8Array
+      | number[];
+    if (first === undefined) continue;
     context.globalAlpha = 0.4;
     context.fillStyle = expertColour(first, experts);
     context.fillRect(x, y, cellWidth, cellHeight);

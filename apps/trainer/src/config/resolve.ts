@@ -124,15 +124,21 @@ export interface DataShape {
   classNames: readonly string[];
 }
 
+/** Largest timestep, in the units that the model is told. */
+export const timeRange = (objective: TrainConfig['objective']): number =>
+  objective.kind === 'flow' ? objective.timeScale : (objective.steps ?? 1000);
+
 /** The model's configuration for data of this kind. */
 export function modelConfig(config: TrainConfig, data: DataShape): DitConfig {
   const { preset, ...own } = config.model;
   const numClasses = data.classNames.length;
   const base = preset === undefined ? { mlpRatio: 4 } : ditPreset(preset, { numClasses });
   const defined = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
+  const byTime = own.moe?.router === 'timestep' && { moe: { ...own.moe, timeRange: timeRange(config.objective) } };
   return {
     ...base,
     ...defined,
+    ...byTime,
     inputSize: [data.height, data.width],
     inChannels: data.channels,
     numClasses,

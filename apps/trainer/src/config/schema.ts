@@ -56,7 +56,7 @@ const data = section(
 
 /** The rest of the model follows from data and objective. */
 const { inputSize: _size, inChannels: _channels, numClasses: _classes, learnSigma: _sigma, moe: _moe, ...modelFields } = ditSettings.fields;
-const { expertRatio, sharedRatio, balanceAlpha, balanceOver } = moeSettings.fields;
+const { expertRatio, sharedRatio, balanceAlpha, balanceOver, timeRange: _range, ...moeFields } = moeSettings.fields;
 const model = object(
   {
     preset: optional(text('a published size such as S/2-8E2A; the other fields override it')),
@@ -64,7 +64,7 @@ const model = object(
     moe: optional(
       object(
         {
-          ...moeSettings.fields,
+          ...moeFields,
           expertRatio: withDefault(expertRatio, 4),
           sharedRatio: withDefault(sharedRatio, 2),
           balanceAlpha: withDefault(balanceAlpha, 0.01),

@@ -5,15 +5,31 @@ import type { StepReport } from './state.js';
 
 const settings = { batchSize: 4, faults: { rollBackAfter: 3, skipBatches: 2, maxRollBacks: 1 } };
 const record = (given: Partial<RunRecord> = {}): RunRecord => Object.freeze({ ...newRecord(), ...given });
-const report = (outcome: StepReport['outcome'], gradNorm = 1): StepReport => ({ loss: 2, balance: 3, gradNorm, outcome, stop: false });
+const report = (outcome: StepReport['outcome'], gradNorm = 1): StepReport => ({
+  ...{ loss: 2, balance: 3, routerLosses: { z: 4 }, gradNorm, outcome, stop: false },
+});
 
 describe('after a step', () => {
   test.each<[string, Partial<RunRecord>, StepReport, Partial<RunRecord>, string]>([
     [
       'that was applied: counted, in the window, and the row of bad ones ends',
-      { step: 6, position: 24, badInARow: 2, skipped: 2, window: { steps: 1, loss: 5, balance: 1, gradNorm: 2 }, norms: [2] },
+      {
+        step: 6,
+        position: 24,
+        badInARow: 2,
+        skipped: 2,
+        window: { steps: 1, loss: 5, balance: 1, routerLosses: { z: 1 }, gradNorm: 2 },
+        norms: [2],
+      },
       report('applied'),
-      { step: 7, position: 28, badInARow: 0, skipped: 2, window: { steps: 2, loss: 7, balance: 4, gradNorm: 3 }, norms: [2, 1] },
+      {
+        step: 7,
+        position: 28,
+        badInARow: 0,
+        skipped: 2,
+        window: { steps: 2, loss: 7, balance: 4, routerLosses: { z: 5 }, gradNorm: 3 },
+        norms: [2, 1],
+      },
       'go on',
     ],
     [

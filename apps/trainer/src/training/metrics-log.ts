@@ -12,6 +12,8 @@ export interface MetricsLine {
   loss: number;
   /** Sum of the layers' balance losses, not yet times alpha. */
   balance: number;
+  /** The same for each further loss of the routers, by name. */
+  routerLosses?: Record<string, number>;
   /** Norm of the gradient before clipping. */
   gradNorm: number;
   learningRate: number;
@@ -73,8 +75,9 @@ export class MetricsLog {
 
   async add(line: MetricsLine): Promise<void> {
     this.lines.push(line);
-    const { step, routing, evaluation = {}, ...scalars } = line;
+    const { step, routing, evaluation = {}, routerLosses = {}, ...scalars } = line;
     const values: Record<string, number> = { ...scalars, ...evaluation };
+    for (const [name, value] of Object.entries(routerLosses)) values[`router/${name}`] = value;
     for (const measure of Object.keys(layerMeasures) as LayerMeasure[])
       for (const [layer, measures] of routing.entries()) values[`routing/${measure}/layer-${layer}`] = measureOf(measures, measure);
     const summaries = Object.entries(values).map(([tag, scalar]) => ({ tag, scalar }));

@@ -1,6 +1,7 @@
 /** What a run counts of its routers, and what it writes down of it. */
 import { type DitConfig, ditSizes, hasExperts, nullLabelOf } from '@dit-moe/dit';
 import { type LayerSnapshot, type RoutingSnapshot, RoutingTelemetry } from '@dit-moe/moe/telemetry';
+import { timeRange } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 
 /** The file in a run folder with all that was counted for the last line of metrics before the report. */
@@ -37,7 +38,7 @@ export function openTelemetry(model: DitConfig, objective: TrainConfig['objectiv
     layers,
     numExperts: model.moe.numExperts,
     tokens: ditSizes(model).tokens,
-    timestepRange: [0, objective.kind === 'flow' ? objective.timeScale : (objective.steps ?? 1000)],
+    timestepRange: [0, timeRange(objective)],
     // Where in the image an expert is chosen is a question for samples, not for every line of metrics.
     positions: 1,
     ...(nullLabel !== undefined && { nullLabel }),

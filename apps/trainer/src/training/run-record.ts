@@ -9,6 +9,8 @@ export interface MetricsWindow {
   steps: number;
   loss: number;
   balance: number;
+  /** Further losses of the routers by name. */
+  routerLosses: Readonly<Record<string, number>>;
   gradNorm: number;
 }
 
@@ -31,7 +33,7 @@ export interface RunRecord {
   lossHistory?: readonly (readonly number[])[];
 }
 
-export const emptyWindow = (): MetricsWindow => ({ steps: 0, loss: 0, balance: 0, gradNorm: 0 });
+export const emptyWindow = (): MetricsWindow => ({ steps: 0, loss: 0, balance: 0, routerLosses: {}, gradNorm: 0 });
 
 export const newRecord = (): RunRecord => ({
   ...{ step: 0, position: 0, skipped: 0, badInARow: 0, rollBacks: 0, norms: [] },
@@ -39,7 +41,7 @@ export const newRecord = (): RunRecord => ({
 });
 
 /** The record after a step. */
-export function countStep(record: RunRecord, { outcome, loss, balance, gradNorm }: StepReport, samples: number): RunRecord {
+export function countStep(record: RunRecord, { outcome, loss, balance, routerLosses, gradNorm }: StepReport, samples: number): RunRecord {
   const { window, norms } = record;
   const applied = outcome === 'applied';
   return {
@@ -54,11 +56,16 @@ export function countStep(record: RunRecord, { outcome, loss, balance, gradNorm 
           steps: window.steps + 1,
           loss: window.loss + loss,
           balance: window.balance + balance,
+          routerLosses: added(window.routerLosses, routerLosses),
           gradNorm: window.gradNorm + gradNorm,
         }
       : window,
   };
 }
+
+/** Sums by name; a record of before there were any has none. */
+const added = (sums: MetricsWindow['routerLosses'] = {}, values: MetricsWindow['routerLosses']): Record<string, number> =>
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [name, (sums[name] ?? 0) + value]));
 
 /**
  * The norm beyond which a gradient is a spike: `factor` times the median of recent norms; none before there are enough of them.

@@ -1,6 +1,6 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
-import { type DitConfig, distillationLoss, dit, isMatrix, weightSpecs } from '@dit-moe/dit';
+import { type DitConfig, distillationLoss, dit, isMatrix, routerLossWeights, weightSpecs } from '@dit-moe/dit';
 import { clusterBalanceLoss } from '@dit-moe/moe/losses';
 import type { RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import {
@@ -33,6 +33,8 @@ export interface StepReport {
   loss: number;
   /** Sum of the layers' balance losses, not yet times alpha; 0 without experts. */
   balance: number;
+  /** The same for each further loss of the routers, by name. */
+  routerLosses: Readonly<Record<string, number>>;
   /** Norm of the whole gradient before clipping. */
   gradNorm: number;
   /** What became of the step; nothing is changed unless it was applied. */
@@ -50,6 +52,8 @@ export class TrainingState {
   readonly emas: readonly Ema[];
   /** What the routers did since the counters were reset, in every micro-batch: also in those of steps that were skipped. */
   readonly telemetry: RoutingTelemetry | undefined;
+  /** Names of the numbers that a step reports. */
+  private readonly numbers: readonly string[];
   private readonly accumulator: GradientAccumulator | undefined;
   private readonly gradients: CompiledStep<tf.Tensor[], Record<string, tf.Tensor>>;
   private readonly update: CompiledStep<tf.Tensor[], tf.Tensor>;
@@ -66,6 +70,7 @@ export class TrainingState {
     private readonly cluster?: Cluster,
   ) {
     this.parameters = ParameterSet.create(weightSpecs(model), config.seed).parameters;
+    this.numbers = ['loss', 'balance', ...Object.keys(model.moe?.losses ?? {})];
     const { beta1, beta2, epsilon, weightDecay } = config.optimizer;
     this.objective = objective(objectiveOptions(config.objective));
     this.optimizer = new AdamW(this.parameters, { beta1, beta2, epsilon, weightDecay });
@@ -76,7 +81,7 @@ export class TrainingState {
     this.ranks = cluster && new RankMean(cluster.collectives, shapes);
     this.gradients = compile((...batch) => this.gradientStep(...batch), { name: 'gradients' });
     if (this.ranks !== undefined && this.accumulator !== undefined)
-      this.reduce = compile((...numbers) => this.reduceStep(...numbers), { name: 'reduce' });
+      this.reduce = compile((stop, ...numbers) => this.reduceStep(stop, ...numbers), { name: 'reduce' });
     this.update = compile((...given) => this.updateStep(...given), { name: 'update' });
   }
 
@@ -96,8 +101,9 @@ export class TrainingState {
   }
 
   /** Between the two, with accumulation in a cluster: what all ranks accumulated. */
-  reduceStep(...[loss, balance, stop]: tf.Tensor[]): Record<string, tf.Tensor> {
-    return ofRanks(this.ranks!, { loss, balance, stop }, this.accumulator!.take());
+  reduceStep(stop: tf.Tensor, ...own: tf.Tensor[]): Record<string, tf.Tensor> {
+    const numbers = Object.fromEntries(this.numbers.map((name, i) => [name, own[i]]));
+    return ofRanks(this.ranks!, { ...numbers, stop }, this.accumulator!.take());
   }
 
   /** Last part of a step: optimizer and averages. */
@@ -143,8 +149,8 @@ export class TrainingState {
         }
         const extra: Record<string, tf.Tensor> = this.objective.observe === undefined ? { loss } : { loss, sampleLosses };
         if (routing.length > 0) {
-          total = tf.add(total, tf.mul(losses['balance'], model.moe!.balanceAlpha));
-          extra['balance'] = losses['balance'];
+          for (const [name, weight] of Object.entries(routerLossWeights(model.moe!))) total = tf.add(total, tf.mul(losses[name], weight));
+          Object.assign(extra, losses);
           this.telemetry!.update(routing, { timesteps: modelTime, labels: y });
         }
         return { loss: total, extra };
@@ -167,7 +173,8 @@ export class TrainingState {
     maxNorm = Number.POSITIVE_INFINITY,
     stop = false,
   ): Promise<StepReport> {
-    const report: StepReport = { loss: 0, balance: 0, gradNorm: 0, outcome: 'applied', stop };
+    const report: StepReport = { loss: 0, balance: 0, routerLosses: {}, gradNorm: 0, outcome: 'applied', stop };
+    let sums = this.numbers.map(() => 0);
     let count = 0;
     let grads: tf.Tensor[] = [];
     let normTensor: tf.Tensor | undefined;
@@ -176,31 +183,34 @@ export class TrainingState {
     const run = <T>(step: () => Promise<T>): Promise<T> => this.cluster?.guard('a training step', step) ?? step();
     for await (const { x, noise, drawn, y } of batches) {
       const outputs = await run(() => this.gradients.run(x, noise, drawn, y, ...(this.cluster ? [flag] : [])));
-      const { loss, sampleLosses, balance, norm, stop: stops, drawn: drawnByAll, ...own } = outputs;
+      const { sampleLosses, norm, stop: stops, drawn: drawnByAll, ...own } = outputs;
+      const numbers = this.numbers.map((name) => own[name]);
       tf.dispose([x, noise, y, ...(normTensor === undefined ? [] : [normTensor])]);
       if (sampleLosses !== undefined) observed.push([drawnByAll ?? drawn, sampleLosses]);
       if (sampleLosses === undefined || drawnByAll !== undefined) drawn.dispose();
       grads = this.gradientsOf(own);
       normTensor = norm;
-      const [lossNow, normNow, balanceNow, stopNow] = await Promise.all([loss, norm, balance, stops].map(numberOf));
-      report.loss += lossNow;
-      report.balance += balanceNow;
+      const [normNow, stopNow, ...now] = await Promise.all([norm, stops, ...numbers].map(numberOf));
+      sums = sums.map((sum, i) => sum + now[i]);
       report.gradNorm = normNow;
       report.stop ||= stopNow > 0;
-      tf.dispose([loss, balance, stops].filter((x) => x !== undefined));
+      tf.dispose([...numbers, stops].filter((x) => x !== undefined));
       count++;
     }
-    report.loss /= count;
-    report.balance /= count;
+    let means = sums.map((sum) => sum / count);
     if (this.reduce !== undefined) {
       const { reduce } = this;
-      const numbers = [report.loss, report.balance].map((value) => tf.scalar(value));
-      const { loss, balance, stop: stops, norm, ...own } = await run(() => reduce.run(...numbers, flag));
-      const [lossOfAll, balanceOfAll, stopOfAll, gradNorm] = await Promise.all([loss, balance, stops, norm].map(numberOf));
-      Object.assign(report, { loss: lossOfAll, balance: balanceOfAll, gradNorm, stop: stopOfAll > 0 });
-      tf.dispose([loss, balance, stops, ...numbers]);
-      [normTensor, grads] = [norm, this.gradientsOf(own)];
+      const own = means.map((value) => tf.scalar(value));
+      const { stop: stops, norm, ...ofAll } = await run(() => reduce.run(flag, ...own));
+      const numbers = this.numbers.map((name) => ofAll[name]);
+      const [gradNorm, stopOfAll, ...now] = await Promise.all([norm, stops, ...numbers].map(numberOf));
+      Object.assign(report, { gradNorm, stop: stopOfAll > 0 });
+      means = now;
+      tf.dispose([stops, ...numbers, ...own]);
+      [normTensor, grads] = [norm, this.gradientsOf(ofAll)];
     }
+    [report.loss, report.balance] = means;
+    report.routerLosses = Object.fromEntries(this.numbers.slice(2).map((name, i) => [name, means[i + 2]]));
     if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradNorm)) report.outcome = 'not finite';
     else if (report.gradNorm > maxNorm) report.outcome = 'spike';
     if (report.outcome === 'applied') {

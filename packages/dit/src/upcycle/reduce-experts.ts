@@ -32,6 +32,9 @@ interface Reduction {
 export function reduceExperts(source: WeightStream, { keep, load, method = 'prune' }: ReduceOptions): WeightStream {
   const { moe } = source.config;
   if (moe === undefined) throw new ArgumentError('reduceExperts', 'a model with experts', 'a dense one');
+  const { router = 'token', nullExpert = false } = moe;
+  if (router === 'timestep' || router === 'prototypes' || nullExpert)
+    throw new ArgumentError('reduceExperts', 'experts chosen by a gate, none of the null class', nullExpert ? 'nullExpert' : router);
   if (!Number.isInteger(keep) || keep < moe.topK || keep > moe.numExperts)
     throw new ArgumentError('reduceExperts: keep', `${moe.topK} (experts per token) to ${moe.numExperts}`, keep);
   const layers = Array.from({ length: source.config.depth }, (_, layer) => layer).filter((layer) => hasExperts(source.config, layer));

@@ -3,9 +3,18 @@ import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fill } from '../../../../testing/fill.js';
-import { balanceLoss, type LossTerm, linearScorer, route, tokenChoice } from '../index.js';
+import { balanceLoss, cosineScorer, type LossTerm, linearScorer, route, tokenChoice } from '../index.js';
 import { expertChoice } from '../select/index.js';
-import { globalBalanceLoss, importanceLoss, loadLoss, routerSimilarityLoss, routerZLoss, sequenceBalanceLoss } from './index.js';
+import { expectGradients } from '../testing/gradients.js';
+import {
+  globalBalanceLoss,
+  importanceLoss,
+  loadLoss,
+  routerSimilarityLoss,
+  routerZLoss,
+  routingContrastiveLoss,
+  sequenceBalanceLoss,
+} from './index.js';
 
 const [tokens, width, numExperts] = [12, 5, 4];
 const config = { selector: tokenChoice(2) };
@@ -112,4 +121,32 @@ test('closed forms for an even router, and for one that is certain', () => {
     const everywhere = route(tf.ones([tokens, 2]), linearScorer(even), { selector: expertChoice(numExperts) });
     expect(routerSimilarityLoss(everywhere).dataSync()[0]).toBeCloseTo(1, 5);
   });
+});
+
+test('contrastive: as a loop over experts on the host, gradients reach tokens and prototypes, and a single cluster costs nothing', () => {
+  for (const backend of ['cpu', 'tensorflow']) {
+    tf.setBackend(backend);
+    tf.tidy(() => {
+      const [x, prototypes] = [fill([tokens, width], 1), fill([width, numExperts], 2)];
+      const plan = route(x, cosineScorer(prototypes, 1), { selector: tokenChoice(2) });
+      const [rows, columns] = [x.arraySync() as number[][], tf.transpose(prototypes).arraySync() as number[][]];
+      const first = (plan.indices.arraySync() as number[][]).map(([best]) => best);
+      const used = [0, 1, 2, 3].filter((e) => first.includes(e));
+      const unitOf = (v: number[]) => v.map((a) => a / Math.hypot(...v));
+      const means = used.map((e) => {
+        const own = rows.filter((_, n) => first[n] === e);
+        return unitOf(own[0].map((_, i) => own.reduce((sum, row) => sum + row[i], 0) / own.length));
+      });
+      const terms = used.map((e, i) => {
+        const logits = means.map((mean) => unitOf(columns[e]).reduce((sum, p, j) => sum + p * mean[j], 0) / 0.1);
+        return Math.log(logits.reduce((sum, l) => sum + Math.exp(l), 0)) - logits[i];
+      });
+      expect(used.length).toBeGreaterThan(2);
+      const wanted = terms.reduce((a, b) => a + b) / terms.length;
+      expect(routingContrastiveLoss(x, prototypes)(plan).dataSync()[0]).toBeCloseTo(wanted, 4);
+      expectGradients((input, p) => routingContrastiveLoss(input, p, 1)(plan), [x, prototypes]);
+      const alone = { ...plan, indices: tf.zerosLike(plan.indices) };
+      expect(routingContrastiveLoss(x, prototypes)(alone).dataSync()[0]).toBeCloseTo(0, 5);
+    });
+  }
 });

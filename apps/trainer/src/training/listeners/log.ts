@@ -8,6 +8,9 @@ import { newTiming, type Run } from '../run.js';
 import { emptyWindow } from '../run-record.js';
 import type { Listener } from './listener.js';
 
+const mapValues = (record: Readonly<Record<string, number>>, f: (value: number) => number): Record<string, number> =>
+  Object.fromEntries(Object.entries(record).map(([name, value]) => [name, f(value)]));
+
 /**
  * A line for the steps since the one before, and the report from all of them.
  * @param lastLoss that of the last step, for a line whose steps were all skipped
@@ -31,6 +34,7 @@ export function logListeners(run: Run, metrics: MetricsLog, lastLoss: () => numb
           step,
           loss: window.steps === 0 ? lastLoss() : window.loss / n,
           balance: window.balance / n,
+          ...(Object.keys(window.routerLosses ?? {}).length > 0 && { routerLosses: mapValues(window.routerLosses, (sum) => sum / n) }),
           gradNorm: window.gradNorm / n,
           learningRate,
           imagesPerSecond: (timing.images * 1000) / timing.busyMs,
