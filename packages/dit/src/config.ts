@@ -32,6 +32,11 @@ export interface MoeConfig {
   routerInput?: RouterInput;
   /** The last expert belongs to the tokens of unconditional samples, and only to them (default false; ProMoE). */
   nullExpert?: boolean;
+  /**
+   * Balance without a loss (arXiv 2408.15664, DeepSeek-V3): after each step a bias per expert, which counts for the choice only, moves by
+   * this towards even load (default: no bias; 0.001 in the papers).
+   */
+  loadBias?: number;
   /** Largest timestep, in the units that the model is told: what `timestep` divides among the experts. */
   timeRange?: number;
   /** Weights of further losses of the router (default: none). */
@@ -181,6 +186,8 @@ function checkRouter(config: DitConfig, moe: MoeConfig): void {
   if (groups !== undefined && router !== 'token' && router !== 'prototypes') refuse('groups', 'the router token or prototypes', router);
   if (groups !== undefined && nullExpert) refuse('groups', 'a router without nullExpert, which leaves groups of unequal size', 'both');
   if (losses.contrastive !== undefined && router !== 'prototypes') refuse('losses.contrastive', 'the router prototypes', router);
+  if (moe.loadBias !== undefined && router !== 'token' && router !== 'prototypes')
+    refuse('loadBias', 'the router token or prototypes', router);
   if (router !== 'timestep' && timeRange !== undefined) refuse('timeRange', 'the router timestep', router);
   if (router === 'timestep') {
     if (timeRange === undefined || !(timeRange > 0)) refuse('timeRange', 'the largest timestep, as the router is timestep', timeRange);
@@ -192,6 +199,9 @@ function checkRouter(config: DitConfig, moe: MoeConfig): void {
 
 /** Experts that a router may choose: all, or all but that of the null class. */
 export const routableExperts = ({ numExperts, nullExpert = false }: MoeConfig): number => (nullExpert ? numExperts - 1 : numExperts);
+
+/** Whether a weight is moved by what the routers did instead of by a gradient: a load bias. */
+export const isRouterState = (name: string): boolean => name.endsWith('.moe.bias');
 
 /** Weight of each loss of the routers, by the names under which `dit` returns them. */
 export const routerLossWeights = ({ balanceAlpha, losses }: MoeConfig): Record<string, number> => ({ balance: balanceAlpha, ...losses });

@@ -28,6 +28,7 @@ export {
   type DitSizes,
   ditSizes,
   hasExperts,
+  isRouterState,
   type MoeConfig,
   type MoeLayers,
   nullLabelOf,

@@ -14,6 +14,7 @@ const routers: Record<string, MoeConfig> = {
   'token, unmodulated': { ...base, routerInput: 'unmodulated' },
   'token, time': { ...base, routerInput: 'time' },
   'token, null expert': { ...base, nullExpert: true },
+  'token, load bias': { ...base, scoreFunction: 'sigmoid', normalizeTopK: true, weightScale: 2.5, loadBias: 0.001 },
   'expert-choice': { ...base, router: 'expert-choice', scoreFunction: 'sigmoid' },
   'expert-choice, unmodulated+time': { ...base, router: 'expert-choice', routerInput: 'unmodulated+time', normalizeTopK: true },
   prototypes: { ...base, router: 'prototypes', nullExpert: true, losses: { contrastive: 0.1 } },
@@ -137,6 +138,7 @@ test.each<[Partial<MoeConfig>, RegExp]>([
   [{ router: 'expert-choice', groups: { count: 2, keep: 1 } }, /moe\.groups/],
   [{ losses: { contrastive: 0.1 } }, /losses\.contrastive: expected the router prototypes/],
   [{ timeRange: 1000 }, /moe\.timeRange: expected the router timestep/],
+  [{ router: 'expert-choice', loadBias: 0.001 }, /moe\.loadBias: expected the router token or prototypes/],
   [{ nullExpert: true, topK: 4 }, /topK: expected at most 3/],
 ])('%j is refused with what fits', (change, message) => {
   expect(() => weightSpecs(modelOf({ ...base, ...change }))).toThrow(message);

@@ -50,7 +50,7 @@ export function routerOptions(
     routerInput,
     losses: lossesOf(w, moe, routerInput ?? rows, sample.t.shape[0]),
   };
-  return { ...common, selector: selectorOf(config, rows.shape[0], sample), scorer: scorerOf(w, moe) };
+  return { ...common, selector: selectorOf(w, config, rows.shape[0], sample), scorer: scorerOf(w, moe) };
 }
 
 /** What the router sees; undefined for what the experts see. */
@@ -78,7 +78,7 @@ function scorerOf(w: Scope, moe: MoeConfig): Scorer {
   return (input) => tf.concat([scorer(input), tf.fill([input.shape[0], closed], CLOSED)], 1);
 }
 
-function selectorOf(config: DitConfig & { moe: MoeConfig }, rows: number, { t, y }: Sample): Selector {
+function selectorOf(w: Scope, config: DitConfig & { moe: MoeConfig }, rows: number, { t, y }: Sample): Selector {
   const { router = 'token', topK, groups, numExperts, nullExpert = false, timeRange = 0 } = config.moe;
   const batch = t.shape[0];
   const tokens = rows / batch;
@@ -89,7 +89,7 @@ function selectorOf(config: DitConfig & { moe: MoeConfig }, rows: number, { t, y
     const ranges = Array.from({ length: numExperts }, (_, expert) => ({ from: edge(expert), to: edge(expert + 1), expert }));
     return forced(assignTimesteps(t, tokens, ranges), tokenChoice(1));
   }
-  const choice = tokenChoice(topK, { groups });
+  const choice = tokenChoice(topK, { groups, bias: config.moe.loadBias === undefined ? undefined : w('bias') });
   return nullExpert ? forced(assignNullClass(y!, tokens, nullLabelOf(config)!, numExperts - 1), choice, { reserved: 1 }) : choice;
 }
 

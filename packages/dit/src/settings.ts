@@ -40,6 +40,11 @@ export const moeSettings = /* @__PURE__ */ (() =>
         ),
       ),
       nullExpert: optional(flag('the last expert is for unconditional samples only, as in ProMoE (default false)')),
+      loadBias: optional(
+        number('balance without a loss: what a bias per expert moves by after each step (DeepSeek-V3: 0.001; default: no bias)', {
+          above: 0,
+        }),
+      ),
       timeRange: optional(number('largest timestep that the model is told, for the router timestep; the trainer knows it', { above: 0 })),
       losses: optional(
         object(

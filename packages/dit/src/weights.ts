@@ -83,8 +83,9 @@ function routerSpecs(name: string, moe: MoeConfig, width: number): Record<string
   const { router = 'token', routerInput = 'modulated' } = moe;
   if (router === 'timestep') return {};
   const shape = [routerInput === 'unmodulated+time' ? 2 * width : width, routableExperts(moe)];
-  if (router === 'prototypes') return { [`${name}.prototypes`]: { shape, initial: small } };
-  return { [`${name}.gate`]: { shape, initial: { kind: 'uniform', limit: 1 / Math.sqrt(shape[0]) } } };
+  const bias = moe.loadBias !== undefined && { [`${name}.bias`]: { shape: [shape[1]], initial: zeros } };
+  if (router === 'prototypes') return { [`${name}.prototypes`]: { shape, initial: small }, ...bias };
+  return { [`${name}.gate`]: { shape, initial: { kind: 'uniform', limit: 1 / Math.sqrt(shape[0]) } }, ...bias };
 }
 
 /**

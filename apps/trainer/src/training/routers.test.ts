@@ -5,6 +5,7 @@
 import '@tensorflow/tfjs-backend-wasm';
 import fs from 'node:fs';
 import path from 'node:path';
+import { isRouterState } from '@dit-moe/dit';
 import { openModel, writeModel } from '@dit-moe/dit/node';
 import { openPipeline } from '@dit-moe/pipeline/node';
 import { type TensorFlowRuntime, useTensorFlow } from '@dit-moe/tensor-ops/node';
@@ -28,6 +29,7 @@ test.each([
   ['token, unmodulated', `${moe}, routerInput: unmodulated}`],
   ['token, time', `${moe}, routerInput: time}`],
   ['token, null expert', `${moe}, nullExpert: true}`],
+  ['token, load bias', `${moe}, scoreFunction: sigmoid, normalizeTopK: true, weightScale: 2.5, loadBias: 0.01, balanceAlpha: 0}`],
   ['expert-choice', `${moe}, router: expert-choice, scoreFunction: sigmoid, balanceAlpha: 0}`],
   ['expert-choice, unmodulated+time', `${moe}, router: expert-choice, routerInput: unmodulated+time, normalizeTopK: true}`],
   ['prototypes', `${moe}, router: prototypes, nullExpert: true, losses: {contrastive: 0.1}}`],
@@ -42,6 +44,15 @@ test.each([
   await runTiny(config(30), parts, { resume: true });
   for (const file of ['weights', 'ema', 'optimizer', 'telemetry'])
     expect(checkpointBytes(parts, 30, file).equals(checkpointBytes(whole, 30, file)), file).toBe(true);
+
+  const file = await openModel(whole);
+  const biases: number[] = [];
+  for await (const [name, { data }] of file.weights()) if (isRouterState(name)) biases.push(...data);
+  expect(biases.length).toBe(config(30).model.moe?.loadBias === undefined ? 0 : 4);
+  if (biases.length > 0) {
+    expect(Math.max(...biases)).toBeGreaterThan(0.005);
+    expect(biases.reduce((a, b) => a + b)).toBeCloseTo(0, 6);
+  }
 
   const lines = metricsLines(whole);
   const meanOf = (part: { loss: number }[]) => part.reduce((sum, { loss }) => sum + loss, 0) / part.length;
@@ -62,7 +73,6 @@ test.each([
     data.forEach((value, i) => void expect(Math.abs(value - together[i])).toBeLessThanOrEqual(1));
   };
   expectAlike(await sample(whole, 1));
-  const file = await openModel(whole);
   const copy = path.join(root, 'copy.safetensors');
   await writeModel(copy, file, { card: file.card! });
   await file.close();

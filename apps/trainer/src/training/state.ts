@@ -1,7 +1,9 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
-import { type DitConfig, distillationLoss, dit, isMatrix, routerLossWeights, weightSpecs } from '@dit-moe/dit';
+
+import { type DitConfig, distillationLoss, dit, isMatrix, isRouterState, routerLossWeights, weightSpecs } from '@dit-moe/dit';
 import { clusterBalanceLoss } from '@dit-moe/moe/losses';
+
 import type { RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import {
   AdamW,
@@ -24,6 +26,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import type { Batch } from './batches.js';
+import { RouterBalance } from './router-balance.js';
 import { openTelemetry } from './routing.js';
 import type { Teacher } from './teacher.js';
 
@@ -54,6 +57,9 @@ export class TrainingState {
   readonly telemetry: RoutingTelemetry | undefined;
   /** Names of the numbers that a step reports. */
   private readonly numbers: readonly string[];
+  /** The parameters that gradients move: all but the routers' biases. */
+  private readonly trained: Readonly<Record<string, Parameter>>;
+  private readonly balance: RouterBalance | undefined;
   private readonly accumulator: GradientAccumulator | undefined;
   private readonly gradients: CompiledStep<tf.Tensor[], Record<string, tf.Tensor>>;
   private readonly update: CompiledStep<tf.Tensor[], tf.Tensor>;
@@ -73,11 +79,20 @@ export class TrainingState {
     this.numbers = ['loss', 'balance', ...Object.keys(model.moe?.losses ?? {})];
     const { beta1, beta2, epsilon, weightDecay } = config.optimizer;
     this.objective = objective(objectiveOptions(config.objective));
-    this.optimizer = new AdamW(this.parameters, { beta1, beta2, epsilon, weightDecay });
+    const trained = Object.entries(this.parameters).filter(([name]) => !isRouterState(name));
+    this.trained = Object.fromEntries(trained);
+    const biases = Object.entries(this.parameters).filter(([name]) => isRouterState(name));
+    const { loadBias } = model.moe ?? {};
+    if (loadBias !== undefined && biases.length > 0)
+      this.balance = new RouterBalance(
+        biases.map(([, bias]) => bias),
+        loadBias,
+      );
+    this.optimizer = new AdamW(this.trained, { beta1, beta2, epsilon, weightDecay });
     this.emas = config.ema.map((decay) => new Ema(this.parameters, decay));
     this.telemetry = openTelemetry(model, config.objective);
-    this.accumulator = config.accumulation > 1 ? new GradientAccumulator(this.parameters) : undefined;
-    const shapes = Object.fromEntries(Object.entries(this.parameters).map(([name, { shape }]) => [name, shape]));
+    this.accumulator = config.accumulation > 1 ? new GradientAccumulator(this.trained) : undefined;
+    const shapes = Object.fromEntries(trained.map(([name, { shape }]) => [name, shape]));
     this.ranks = cluster && new RankMean(cluster.collectives, shapes);
     this.gradients = compile((...batch) => this.gradientStep(...batch), { name: 'gradients' });
     if (this.ranks !== undefined && this.accumulator !== undefined)
@@ -109,10 +124,12 @@ export class TrainingState {
   /** Last part of a step: optimizer and averages. */
   updateStep(...[learningRate, norm, ...given]: tf.Tensor[]): tf.Tensor {
     const { clipNorm } = this.config.optimizer;
-    const names = Object.keys(this.parameters);
+    const names = Object.keys(this.trained);
     let grads = given.length === 0 ? this.accumulator!.take() : Object.fromEntries(names.map((name, i) => [name, given[i]]));
     if (clipNorm !== undefined) grads = clipByGlobalNorm(grads, clipNorm, norm);
     this.optimizer.apply(grads, learningRate);
+    const { cluster } = this;
+    this.balance?.update(cluster && ((load) => cluster.collectives.allReduce(load)));
     for (const ema of this.emas) ema.update();
     return tf.scalar(0);
   }
@@ -151,11 +168,12 @@ export class TrainingState {
         if (routing.length > 0) {
           for (const [name, weight] of Object.entries(routerLossWeights(model.moe!))) total = tf.add(total, tf.mul(losses[name], weight));
           Object.assign(extra, losses);
+          this.balance?.count(routing);
           this.telemetry!.update(routing, { timesteps: modelTime, labels: y });
         }
         return { loss: total, extra };
       },
-      weights,
+      Object.fromEntries(Object.keys(this.trained).map((name) => [name, weights[name]])),
       // The variance half of a flow model with learned sigma has no influence.
       { allowZeros: true },
     );
@@ -218,14 +236,17 @@ export class TrainingState {
       const done = await this.update.run(rate, normTensor!, ...grads);
       tf.dispose([rate, done]);
       for (const [drawn, losses] of observed) await this.objective.observe!(drawn, losses);
-    } else this.accumulator?.reset();
+    } else {
+      this.accumulator?.reset();
+      this.balance?.reset();
+    }
     tf.dispose([flag, normTensor!, ...grads, ...observed.flat()]);
     return report;
   }
 
   /** The gradients among a step's results, in the order in which `update` takes them. */
   private gradientsOf(results: Readonly<Record<string, tf.Tensor>>): tf.Tensor[] {
-    return Object.keys(this.parameters).flatMap((name) => results[name] ?? []);
+    return Object.keys(this.trained).flatMap((name) => results[name] ?? []);
   }
 
   /** Moves what the routers of all ranks counted to rank 0; the others count from zero. */
@@ -262,7 +283,7 @@ export class TrainingState {
   /** Frees everything on the device. */
   dispose(): void {
     for (const step of [this.gradients, this.reduce, this.update, this.counters]) step?.dispose();
-    for (const part of [this.optimizer, ...this.emas, this.accumulator, this.telemetry]) part?.dispose();
+    for (const part of [this.optimizer, ...this.emas, this.accumulator, this.balance, this.telemetry]) part?.dispose();
     for (const parameter of Object.values(this.parameters)) parameter.dispose();
   }
 }

@@ -96,6 +96,7 @@ export function inexpressible(config: DitConfig, layout: Layout): string | undef
   if ((config.moe?.scoreFunction ?? 'softmax') !== 'softmax' || config.moe?.groups !== undefined) return 'another router than softmax';
   if ((config.moe?.router ?? 'token') !== 'token') return `the router ${config.moe?.router}`;
   if ((config.moe?.routerInput ?? 'modulated') !== 'modulated') return "another input of the router than the experts'";
+  if (config.moe?.loadBias !== undefined) return 'load biases';
   if (config.moe?.nullExpert === true) return 'an expert of the null class';
   if (layout !== 'diffusers') return config.timestepFrequencies === 'diffusers' ? "diffusers' timestep frequencies" : undefined;
   if (config.moe !== undefined) return 'experts';

@@ -32,9 +32,13 @@ interface Reduction {
 export function reduceExperts(source: WeightStream, { keep, load, method = 'prune' }: ReduceOptions): WeightStream {
   const { moe } = source.config;
   if (moe === undefined) throw new ArgumentError('reduceExperts', 'a model with experts', 'a dense one');
-  const { router = 'token', nullExpert = false } = moe;
-  if (router === 'timestep' || router === 'prototypes' || nullExpert)
-    throw new ArgumentError('reduceExperts', 'experts chosen by a gate, none of the null class', nullExpert ? 'nullExpert' : router);
+  const { router = 'token', nullExpert = false, loadBias } = moe;
+  if (router === 'timestep' || router === 'prototypes' || nullExpert || loadBias !== undefined)
+    throw new ArgumentError(
+      'reduceExperts',
+      'experts chosen by a gate alone, none of the null class',
+      nullExpert ? 'nullExpert' : loadBias !== undefined ? 'loadBias' : router,
+    );
   if (!Number.isInteger(keep) || keep < moe.topK || keep > moe.numExperts)
     throw new ArgumentError('reduceExperts: keep', `${moe.topK} (experts per token) to ${moe.numExperts}`, keep);
   const layers = Array.from({ length: source.config.depth }, (_, layer) => layer).filter((layer) => hasExperts(source.config, layer));

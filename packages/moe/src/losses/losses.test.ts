@@ -123,9 +123,9 @@ test('closed forms for an even router, and for one that is certain', () => {
   });
 });
 
-test('contrastive: as a loop over experts on the host, gradients reach tokens and prototypes, and a single cluster costs nothing', () => {
+test('contrastive: as a loop over experts on the host, gradients reach tokens and prototypes, and a single cluster costs nothing', async () => {
   for (const backend of ['cpu', 'tensorflow']) {
-    tf.setBackend(backend);
+    await tf.setBackend(backend);
     tf.tidy(() => {
       const [x, prototypes] = [fill([tokens, width], 1), fill([width, numExperts], 2)];
       const plan = route(x, cosineScorer(prototypes, 1), { selector: tokenChoice(2) });

@@ -5,6 +5,15 @@
 import { Parameter } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
+/**
+ * What biases move by: `rate * sign(mean load - load)`, centred so that they do not drift (as torchtitan does; the choice is the same).
+ * @param load tokens per layer and expert, `[layers, E]`
+ */
+export function loadBiasStep(load: tf.Tensor, rate: number): tf.Tensor {
+  const step = tf.mul(tf.sign(tf.sub(tf.mean(load, 1, true), load)), rate);
+  return tf.sub(step, tf.mean(step, 1, true));
+}
+
 /** The biases of all layers; keep `parameter` in checkpoints. */
 export class LoadBias {
   /** `[layers, E]` */
@@ -25,17 +34,13 @@ export class LoadBias {
   }
 
   /**
-   * `bias += rate * sign(mean load - load)`, then centred so that biases do not drift (as torchtitan does; the choice is the same).
-   * May be called inside a compiled step; under accumulation once per optimizer step, with the load of all micro-batches.
+   * Adds {@link loadBiasStep}. May be called inside a compiled step; under accumulation once per optimizer step, with the load of all micro-batches.
    *
    * @param load tokens per layer and expert, `[layers, E]`
    * @param rate 0.001 in both papers (for scores of a sigmoid or softmax)
    */
   update(load: tf.Tensor, rate = 0.001): void {
-    tf.tidy(() => {
-      const step = tf.mul(tf.sign(tf.sub(tf.mean(load, 1, true), load)), rate);
-      this.parameter.add(tf.sub(step, tf.mean(step, 1, true)));
-    });
+    tf.tidy(() => this.parameter.add(loadBiasStep(load, rate)));
   }
 
   dispose(): void {
