@@ -5,6 +5,7 @@
  * makes a single call per step. On every other backend the same object runs the step eagerly inside `tf.tidy`.
  */
 import * as tf from '@tensorflow/tfjs-core';
+import { ArgumentError } from './errors.js';
 import { type BackendStep, tensorFlowBackend } from './tensorflow-backend.js';
 
 /** Tensors that a step may return: one, a list, or a record of them. */
@@ -45,7 +46,7 @@ const RETRACE_WARNING_AFTER = 5;
  * Inside it only tensor operations are allowed (a host read throws {@link HostReadError}); tensors of the enclosing scope
  * become inputs, parameters are read and assigned in place, in program order.
  *
- * @throws Error if used after `dispose()`
+ * @throws Error if used after `dispose()`; ArgumentError for an input that was disposed
  */
 export function compile<I extends tf.Tensor[], O extends StepResult>(
   step: (...inputs: I) => O,
@@ -59,6 +60,10 @@ export function compile<I extends tf.Tensor[], O extends StepResult>(
 
   const prepare = (inputs: I) => {
     if (disposed) throw new Error(`compile: the step "${name}" was used after dispose().`);
+    inputs.forEach((x, i) => {
+      if (x.isDisposed)
+        throw new ArgumentError(`${name}: input ${i}`, 'a tensor that was not disposed', `a disposed one of shape [${x.shape}]`);
+    });
     const backend = tensorFlowBackend();
     if (backend === undefined || backend.recording) return undefined;
     calls++;

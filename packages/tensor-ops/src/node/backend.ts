@@ -4,6 +4,7 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
+import { ArgumentError } from '../errors.js';
 import type { BackendStep, ElementwiseChain, OpAttribute, TensorFlowBackend } from '../tensorflow-backend.js';
 import { DataType } from '../tensorflow-backend.js';
 import { hasFastBf16 } from './bf16-products.js';
@@ -84,6 +85,10 @@ export class TensorFlowNodeBackend
   }
 
   raw(op: string, inputs: readonly tf.Tensor[], attributes: Readonly<Record<string, OpAttribute>> = {}, numOutputs = 1): tf.Tensor[] {
+    inputs.forEach((x, i) => {
+      if (x.isDisposed)
+        throw new ArgumentError(`${op}: input ${i}`, 'a tensor that was not disposed', `a disposed one of shape [${x.shape}]`);
+    });
     const ids = this.getInputTensorIds(inputs);
     return this.internals.binding.execute(op, attributes, ids, numOutputs).map((m) => this.createOutputTensor(m));
   }

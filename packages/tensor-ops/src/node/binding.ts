@@ -11,6 +11,7 @@ import { Attr, BindingConstants, FIRST_SYMBOLIC_ID } from './binding-constants.j
 import { type CApi, memoryView, type Pointer } from './c-api.js';
 import { withoutSignals } from './native-process.js';
 import { attrValue, configProto } from './protobuf.js';
+import { checkInputs, type OpDef, opDef } from './recording/op-def.js';
 import { readStrings, STRING_BYTES, writeStrings } from './strings.js';
 import { RuntimeStoppedError, TensorFlowError } from './tensorflow-error.js';
 
@@ -74,6 +75,9 @@ export class TensorFlowBinding extends BindingConstants {
   private readonly status: Pointer;
   private readonly handles = new Map<number, Pointer>();
   private readonly variables = new Map<number, Variable>();
+  private readonly definitions = new Map<string, OpDef | undefined>();
+  /** A graph that definitions are asked of. */
+  private scratch: Pointer = 0;
   private nextId = 1;
   /** Device that new tensors are copied to, or '' for the host. */
   private uploadDevice = '';
@@ -302,6 +306,16 @@ export class TensorFlowBinding extends BindingConstants {
     if (this.stopped) throw new RuntimeStoppedError();
     const op = api.TFE_NewOp(this.context, name, this.status);
     this.check(name);
+    // TensorFlow does not: it writes beyond its arrays.
+    const definition = this.definition(name);
+    if (definition !== undefined) {
+      try {
+        checkInputs(name, definition, inputs.length);
+      } catch (error) {
+        api.TFE_DeleteOp(op);
+        throw error;
+      }
+    }
     try {
       for (const id of inputs) {
         api.TFE_OpAddInput(op, this.handle(id), this.status);
@@ -312,6 +326,20 @@ export class TensorFlowBinding extends BindingConstants {
       throw error;
     }
     return op;
+  }
+
+  /** An op's definition; undefined for functions. */
+  private definition(name: string): OpDef | undefined {
+    if (this.definitions.has(name)) return this.definitions.get(name);
+    if (this.scratch === 0) this.scratch = this.api.TF_NewGraph();
+    let definition: OpDef | undefined;
+    try {
+      definition = opDef(this, this.scratch, name);
+    } catch (error) {
+      if (!TensorFlowError.isInstance(error)) throw error;
+    }
+    this.definitions.set(name, definition);
+    return definition;
   }
 
   private setAttributes(op: Op, name: string, attributes: Readonly<Record<string, OpAttribute>>): void {
@@ -439,6 +467,7 @@ export class TensorFlowBinding extends BindingConstants {
       if (this.pendingRuns > 0) await new Promise<void>((resolve) => (this.lastRunEnded = resolve));
       for (const handle of this.handles.values()) this.api.TFE_DeleteTensorHandle(handle);
       this.handles.clear();
+      if (this.scratch !== 0) this.api.TF_DeleteGraph(this.scratch);
       this.api.TFE_DeleteContext(this.context);
       this.api.TF_DeleteStatus(this.status);
     })();
@@ -494,11 +523,4 @@ export class TensorFlowBinding extends BindingConstants {
     api.TF_DeleteDeviceList(list);
     return devices;
   }
-}
-
-/** Copies the bytes of a `TF_Buffer` (struct: data pointer, length, deallocator). */
-export function bufferBytes(buffer: Pointer): Uint8Array {
-  const header = new DataView(memoryView(buffer, 16).slice().buffer);
-  const length = Number(header.getBigUint64(8, true));
-  return length === 0 ? new Uint8Array(0) : memoryView(Number(header.getBigUint64(0, true)), length).slice();
 }

@@ -64,3 +64,13 @@ test.skipIf(process.platform !== 'linux')('a missing and a foreign library are n
   fs.symlinkSync(path.join(real, names[0]), path.join(foreign, names[1]));
   expect(() => loadCApi(foreign)).toThrow(/has no function TF_/);
 });
+
+test.skipIf(process.platform === 'win32')('a library that everybody may replace is refused; in a sticky folder only its owner may', () => {
+  const here = fs.mkdtempSync(path.join(folder, 'writable-'));
+  for (const name of names) fs.symlinkSync(path.join(real, name), path.join(here, name));
+  fs.chmodSync(here, 0o777);
+  expect(() => loadCApi(here)).toThrow(/everybody on this machine may change .*chmod -R o-w/);
+  fs.chmodSync(here, 0o1777);
+  expect(loadCApi(here).TF_Version()).toMatch(/^2\./);
+  fs.chmodSync(here, 0o755);
+});

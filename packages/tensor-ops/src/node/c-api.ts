@@ -139,6 +139,21 @@ function enlargeStacks(): void {
   }
 }
 
+const WRITABLE_BY_OTHERS = 0o002;
+const STICKY = 0o1000;
+
+/** Code that everybody on the machine could have replaced is not loaded. */
+function refuseWritable(directory: string): void {
+  if (process.platform === 'win32') return;
+  for (const at of [directory, ...libraryNames.map((name) => path.join(directory, name))]) {
+    const { mode } = fs.statSync(at);
+    // In a sticky folder only owners replace their files.
+    if ((mode & WRITABLE_BY_OTHERS) === 0 || (at === directory && (mode & STICKY) !== 0)) continue;
+    const fix = `chmod ${at === directory ? '-R ' : ''}o-w ${at}`;
+    throw new LibraryLoadError(directory, `everybody on this machine may change ${at}; if its content is what you put there: ${fix}`);
+  }
+}
+
 const libraryNames =
   process.platform === 'darwin'
     ? ['libtensorflow_framework.2.dylib', 'libtensorflow_cc.2.dylib']
@@ -157,6 +172,7 @@ export function loadCApi(directory: string): CApi {
     const problem = process.platform === 'linux' ? elfProblem(file) : undefined;
     if (problem !== undefined) throw new LibraryLoadError(directory, `${name}: ${problem}`);
   }
+  refuseWritable(directory);
   let libraries: ReturnType<typeof koffi.load>[];
   try {
     libraries = withoutStderr(() => libraryNames.map((name) => koffi.load(path.join(directory, name), { global: true, lazy: true })));
@@ -188,4 +204,11 @@ export function loadCApi(directory: string): CApi {
 /** A view of `length` bytes of native memory; valid only as long as that memory is. */
 export function memoryView(pointer: Pointer, length: number): Uint8Array {
   return new Uint8Array(koffi.view(pointer, length));
+}
+
+/** Copies the bytes of a `TF_Buffer` (struct: data pointer, length, deallocator). */
+export function bufferBytes(buffer: Pointer): Uint8Array {
+  const header = new DataView(memoryView(buffer, 16).slice().buffer);
+  const length = Number(header.getBigUint64(8, true));
+  return length === 0 ? new Uint8Array(0) : memoryView(Number(header.getBigUint64(0, true)), length).slice();
 }

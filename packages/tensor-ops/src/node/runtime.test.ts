@@ -197,3 +197,25 @@ test('100,000 ops leave the handle count and resident memory flat', () => {
   // 80 bytes an op.
   expect(growth).toBeLessThan(8 << 20);
 });
+
+test('a wrong number of inputs and disposed tensors are errors, eagerly and while recording', async () => {
+  const x = tf.ones([2, 2]);
+  for (const inputs of [[], [x], [x, x, x]]) {
+    const wrong = () => backend.raw('MatMul', inputs);
+    const said = expect.objectContaining({
+      code: 'E_TENSORFLOW',
+      message: expect.stringContaining(`expected 2 inputs, found ${inputs.length}`),
+    });
+    expect(wrong).toThrow(said);
+    expect(() => compile((y: tf.Tensor) => [y, ...wrong()]).runSync(x)).toThrow(said);
+  }
+  const gone = tf.add(x, 1);
+  gone.dispose();
+  const refused = expect.objectContaining({ code: 'E_ARGUMENT', message: expect.stringContaining('disposed') });
+  expect(() => backend.raw('MatMul', [x, gone])).toThrow(refused);
+  const step = compile((y: tf.Tensor) => tf.add(y, 1), { name: 'plus' });
+  expect(() => step.runSync(gone)).toThrow(refused);
+  await expect(step.run(gone)).rejects.toThrow(refused);
+  step.dispose();
+  x.dispose();
+});

@@ -3,7 +3,7 @@ import type { OpAttribute } from '../../tensorflow-backend.js';
 import type { TensorFlowBinding } from '../binding.js';
 import type { GraphOutput, Pointer } from '../c-api.js';
 import { attrValue } from '../protobuf.js';
-import { type OpDef, opDef } from './op-def.js';
+import { checkInputs, type OpDef, opDef } from './op-def.js';
 
 /** Sizes as TensorFlow knows them: -1 where one depends on data, undefined where not even the rank is known. */
 export type Dims = readonly number[] | undefined;
@@ -35,11 +35,13 @@ export class Graph {
   ): Pointer {
     const { binding, pointer } = this;
     const { api, sharedStatus } = binding;
+    const definition = this.definition(op);
+    checkInputs(op, definition, inputs.length);
     const description = api.TF_NewOperation(pointer, op, `n${this.next++}`);
     const inferred = new Set<string>();
     if (inputs.length > 0) {
       let at = 0;
-      for (const arg of this.definition(op).inputs) {
+      for (const arg of definition.inputs) {
         for (const name of arg.inferred) inferred.add(name);
         if (arg.list === undefined) {
           api.TF_AddInput(description, inputs[at++]);

@@ -1,8 +1,8 @@
 /** What TensorFlow's definition of an op says of its arguments: which are lists, and which attributes follow from them. */
 import { type ProtobufField, readFields } from '../../io/protobuf.js';
 import type { DataType } from '../../tensorflow-backend.js';
-import { bufferBytes, type TensorFlowBinding } from '../binding.js';
-import type { Pointer } from '../c-api.js';
+import { bufferBytes, type CApi, type Pointer } from '../c-api.js';
+import { TensorFlowError } from '../tensorflow-error.js';
 
 /** One input or output of an op, or one list of them. */
 export interface OpArg {
@@ -22,10 +22,17 @@ export interface OpDef {
   defaultTypes: Readonly<Record<string, DataType>>;
 }
 
+/** What asks TensorFlow. */
+interface Asker {
+  readonly api: CApi;
+  readonly sharedStatus: Pointer;
+  check(operation: string): void;
+}
+
 const known = new Map<string, OpDef>();
 
 /** The definition of an op. */
-export function opDef(binding: TensorFlowBinding, graph: Pointer, op: string): OpDef {
+export function opDef(binding: Asker, graph: Pointer, op: string): OpDef {
   let definition = known.get(op);
   if (definition === undefined) {
     const { api, sharedStatus } = binding;
@@ -40,6 +47,17 @@ export function opDef(binding: TensorFlowBinding, graph: Pointer, op: string): O
     known.set(op, definition);
   }
   return definition;
+}
+
+/**
+ * How many tensors an op may be given.
+ * @throws TensorFlowError if it was given another number
+ */
+export function checkInputs(op: string, { inputs }: Pick<OpDef, 'inputs'>, given: number): void {
+  const single = inputs.filter(({ list }) => list === undefined).length;
+  const open = single < inputs.length;
+  if (given === single || (open && given > single)) return;
+  throw new TensorFlowError(op, 3, `expected ${open ? 'at least ' : ''}${single} input${single === 1 ? '' : 's'}, found ${given}`);
 }
 
 /** `OpDef`: input_arg 2, output_arg 3, attr 4; tensorflow/core/framework/op_def.proto. */
