@@ -1,7 +1,6 @@
 /** Options that several commands have, and what their values may be. */
 import { readFileSync } from 'node:fs';
 import type { SolverName } from '@dit-moe/diffusion';
-import { type KnownConfig, parseKnownConfig } from '@dit-moe/dit';
 import { backendOptions, integer, jsonOption, list, number, words } from '@dit-moe/kit';
 import { Argument, InvalidArgumentError, Option } from 'commander';
 
@@ -29,11 +28,10 @@ export const boolean = (text: string): boolean => {
   if (text !== 'true' && text !== 'false') throw new InvalidArgumentError('Expected true or false.');
   return text === 'true';
 };
-/** A part of a model's configuration: JSON, or a file of it. */
-export const knownConfig = (text: string): KnownConfig => {
-  const json = text.trimStart().startsWith('{') ? text : readFileSync(text, 'utf8');
+/** JSON, or a file of it; what it says is looked at where the model is opened. */
+export const jsonText = (text: string): unknown => {
   try {
-    return parseKnownConfig(JSON.parse(json), '--config');
+    return JSON.parse(text.trimStart().startsWith('{') ? text : readFileSync(text, 'utf8'));
   } catch (error) {
     throw new InvalidArgumentError((error as Error).message);
   }
@@ -53,7 +51,7 @@ export const modelOptions = (): Option[] =>
     ),
     new Option('--heads <n>', 'attention heads of a model whose file does not say so').argParser(integer(1)),
     new Option('--config <json>', 'what else the file does not say, such as {"topK": 2, "inputSize": [32, 32]}; or a JSON file').argParser(
-      knownConfig,
+      jsonText,
     ),
     new Option('--strict <boolean>', 'false: leave out tensors that the model does not have (default: refuse them)').argParser(boolean),
     new Option('--objective <kind>', 'how a file that does not say so was trained').choices(['flow', 'ddpm']),

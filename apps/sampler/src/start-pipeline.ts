@@ -1,5 +1,5 @@
 /** Starts the backend with the threads that suit the models, and brings a model to it. */
-import type { ModelCard } from '@dit-moe/dit';
+import { type ModelCard, parseKnownConfig } from '@dit-moe/dit';
 import type { Progress } from '@dit-moe/kit';
 import { type Pipeline, type SampleSettings, settingsFor } from '@dit-moe/pipeline';
 import { type OpenPipelineOptions, openPipelineFile, type PipelineFile, threadsOf } from '@dit-moe/pipeline/node';
@@ -11,15 +11,20 @@ export interface BackendFlags {
 }
 
 /** The flags about a model that `openPipelineFile` does not have. */
-export interface ModelFlags extends OpenPipelineOptions {
+export interface ModelFlags extends Omit<OpenPipelineOptions, 'config'> {
+  /** What the file does not say, as JSON. */
+  config?: unknown;
   heads?: number;
 }
 
 /** How a model is opened as the flags say; what is passed over is told on stderr. */
-export const openOptions = ({ heads, ...flags }: ModelFlags): OpenPipelineOptions => ({
+export const openOptions = ({ heads, config, ...flags }: ModelFlags): OpenPipelineOptions => ({
   onWarning: console.error,
   ...flags,
-  config: { ...flags.config, ...(heads !== undefined && { numHeads: heads }) },
+  config: {
+    ...(config !== undefined && parseKnownConfig(config, '--config')),
+    ...(heads !== undefined && { numHeads: heads }),
+  },
 });
 
 /**
