@@ -2,15 +2,24 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { expect, test } from 'vitest';
-import { runProcesses } from './processes.js';
+import { type ProcessesOptions, runProcesses } from './processes.js';
 
 /** Ranks that run a line of JavaScript; what they wrote, and how all ended. */
-async function run(script: string, options: { count?: number; restarts?: number; restartWith?: string[]; signal?: AbortSignal } = {}) {
+async function run(
+  script: string,
+  {
+    onLine,
+    ...options
+  }: Partial<Pick<ProcessesOptions, 'restarts' | 'restartWith' | 'signal'>> & { onLine?: (line: string) => unknown } = {},
+) {
   const lines: string[] = [];
   const result = await runProcesses({
     count: 3,
     command: [process.execPath, '-e', `const rank = Number(process.env.RANK); ${script}`],
-    onLine: (line, rank) => lines.push(`${rank}: ${line}`),
+    onLine(line, rank) {
+      lines.push(`${rank}: ${line}`);
+      onLine?.(line);
+    },
     ...options,
   });
   return { ...result, lines: lines.sort() };
@@ -54,11 +63,11 @@ test('all start again after a failure, with the words for it', async () => {
 
 test('a stop reaches every rank, which ends as it likes', async () => {
   const stop = new AbortController();
-  setTimeout(() => stop.abort(), 1500);
+  let ready = 0;
   const { code, lines } = await run(
-    "process.on('SIGTERM', () => { console.error('saved'); process.exit(75) }); setTimeout(() => {}, 60_000)",
-    { signal: stop.signal, restarts: 3 },
+    "process.on('SIGTERM', () => { console.error('saved'); process.exit(75) }); setTimeout(() => {}, 60_000); console.error('ready')",
+    { signal: stop.signal, restarts: 3, onLine: (line) => line === 'ready' && ++ready === 3 && stop.abort() },
   );
   expect(code).toBe(75);
-  expect(lines).toEqual(['0: saved', '1: saved', '2: saved']);
+  expect(lines).toEqual(['0: ready', '0: saved', '1: ready', '1: saved', '2: ready', '2: saved']);
 });
