@@ -56,7 +56,7 @@ test('a scheduler that does not tell the number of tasks needs it from elsewhere
 
 test('a Slurm array with holes is refused instead of leaving parts out', () => {
   const environment = { SLURM_ARRAY_TASK_ID: '7', SLURM_ARRAY_TASK_MIN: '1', SLURM_ARRAY_TASK_MAX: '7', SLURM_ARRAY_TASK_COUNT: '3' };
-  expect(() => arrayWorker(environment, { remedy })).toThrow(expect.objectContaining({ code: 'E_ARGUMENT' }));
+  expect(() => arrayWorker(environment, { remedy })).toThrow(expect.objectContaining({ code: 'E_ARRAY_JOB' }));
 });
 
 test('a worker is written k/n', () => {
