@@ -36,7 +36,7 @@ const small = {
 
 const sizes = ['S/2-8E2A', 'S/2-16E2A', 'B/2-8E2A', 'L/2-8E2A', 'XL/2-8E2A', 'G/2-16E2A'];
 
-/** Batch per step that fits an A100 of 80 GB with room, by size. */
+/** Samples of a micro-batch by size, for A100s of 80 GB. XL and G do not fit one of them at all: `dit-moe-trainer plan` says why. */
 const microBatch: Record<string, number> = { S: 128, B: 64, L: 16, XL: 8, G: 4 };
 
 /**

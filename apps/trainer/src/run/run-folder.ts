@@ -1,7 +1,7 @@
 /** The run folder: made, locked, and checked against the configuration that it was made with. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { fileSystemReason, type Lock, makeFolder, takeLock, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { asWriteError, fileSystemReason, type Lock, makeFolder, takeLock, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { parseConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import { CheckpointError, OutputError } from '../errors.js';
@@ -64,13 +64,16 @@ export async function checkRunFolder(out: string, config: TrainConfig, resume: b
 
 /**
  * The configuration that a run was made with; undefined if there is none.
- * @throws CheckpointError if it is damaged
+ * @throws CheckpointError if it is damaged; WriteError if the folder's path cannot be
  */
 async function readConfig(file: string): Promise<TrainConfig | undefined> {
   try {
     return parseConfig(JSON.parse(await fs.readFile(file, 'utf8')), file);
   } catch (cause) {
-    if (['ENOENT', 'ENOTDIR'].includes((cause as NodeJS.ErrnoException).code ?? '')) return undefined;
+    const code = (cause as NodeJS.ErrnoException).code ?? '';
+    if (['ENOENT', 'ENOTDIR'].includes(code)) return undefined;
+    // It is the folder itself that cannot be.
+    if (['ENAMETOOLONG', 'ELOOP'].includes(code)) throw asWriteError(cause, path.dirname(file));
     throw new CheckpointError(`${file} is damaged: ${fileSystemReason(cause)?.reason ?? (cause as Error).message}`, {
       hint: 'Put the configuration of the run back, or choose another --out.',
       where: file,
