@@ -63,18 +63,24 @@ const held = new Set<string>();
  */
 export async function takeLock(file: string, what: string, times: LockTimes = TIMES): Promise<Lock> {
   const holder = await describeSelf();
-  while (!(await create(file, holder))) {
-    const text = await fs.readFile(file, 'utf8').catch(missing);
-    if (text === undefined) continue;
-    const other = parse(text);
-    if (await isAlive(file, other, text, times))
-      throw new LockError(`${what} is in use by process ${other?.pid} on ${other?.host} since ${other?.since}.`, {
-        where: file,
-        hint: `If no such process runs, delete ${file}.`,
-      });
-    await takeAway(file, text);
-  }
+  // Known before the file is there: another call of this process may read it at once.
   held.add(holder.id);
+  try {
+    while (!((await create(file, holder)) && (await isKept(file, holder)))) {
+      const text = await fs.readFile(file, 'utf8').catch(missing);
+      if (text === undefined) continue;
+      const other = parse(text);
+      if (await isAlive(file, other, text, times))
+        throw new LockError(`${what} is in use by process ${other?.pid} on ${other?.host} since ${other?.since}.`, {
+          where: file,
+          hint: `If no such process runs, delete ${file}.`,
+        });
+      await takeAway(file, text);
+    }
+  } catch (error) {
+    held.delete(holder.id);
+    throw error;
+  }
   let lost = false;
   const beat = async (): Promise<void> => {
     const text = await fs.readFile(file, 'utf8').catch(missing);
@@ -99,6 +105,15 @@ export async function takeLock(file: string, what: string, times: LockTimes = TI
       if (parse((await fs.readFile(file, 'utf8').catch(missing)) ?? '')?.id === holder.id) await fs.rm(file, { force: true });
     },
   };
+}
+
+/** How long somebody may hold a new lock in hand who took it for that of a dead process that was there before, until he puts it back. */
+const IN_HAND_MS = 20;
+
+/** Whether a lock that was just created is still there after others, who saw the one before it, have had their turn. */
+async function isKept(file: string, holder: Holder): Promise<boolean> {
+  await new Promise((resolve) => setTimeout(resolve, IN_HAND_MS));
+  return parse((await fs.readFile(file, 'utf8').catch(missing)) ?? '')?.id === holder.id;
 }
 
 function missing(error: NodeJS.ErrnoException): undefined {
