@@ -70,6 +70,8 @@ export async function takeLock(file: string, what: string, times: LockTimes = TI
       const text = await fs.readFile(file, 'utf8').catch(missing);
       if (text === undefined) continue;
       const other = parse(text);
+      // It was in somebody's hand, and has been put back.
+      if (other?.id === holder.id) break;
       if (await isAlive(file, other, text, times))
         throw new LockError(`${what} is in use by process ${other?.pid} on ${other?.host} since ${other?.since}.`, {
           where: file,
