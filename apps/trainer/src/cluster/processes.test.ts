@@ -61,6 +61,11 @@ test('all start again after a failure, with the words for it', async () => {
   expect(lines.filter((line) => /^\d: again$/.test(line))).toHaveLength(6);
 });
 
+test('a command that is wrong is not started again', async () => {
+  const { code, lines } = await run("if (rank === 0) { console.error('wrong'); process.exit(2) }", { restarts: 3 });
+  expect({ code, lines }).toEqual({ code: 2, lines: ['0: wrong'] });
+});
+
 test('a stop reaches every rank, which ends as it likes', async () => {
   const stop = new AbortController();
   let ready = 0;

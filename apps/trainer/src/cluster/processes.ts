@@ -5,6 +5,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import os from 'node:os';
 import readline from 'node:readline';
+import { exitCodes } from '@dit-moe/kit';
 import { freePort } from '@dit-moe/tensor-ops/node';
 
 /** How long the other ranks have to say what they saw before they are killed. */
@@ -40,7 +41,8 @@ export async function runProcesses(options: ProcessesOptions): Promise<Processes
     const command =
       attempt === 0 ? options.command : [...options.command, ...restartWith.filter((word) => !options.command.includes(word))];
     const result = await runOnce({ ...options, command });
-    if (result.code === 0 || attempt >= restarts || signal?.aborted) return result;
+    // A command that is wrong is wrong the next time too.
+    if (result.code === 0 || result.code === exitCodes.usage || attempt >= restarts || signal?.aborted) return result;
     onLine(`rank ${result.failed} ended with code ${result.code}; starting all ${options.count} again (${attempt + 1} of ${restarts})`, 0);
   }
 }

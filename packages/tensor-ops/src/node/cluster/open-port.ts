@@ -10,7 +10,7 @@ export class OpenPortError extends DitMoeError {
   static override readonly code = 'E_OPEN_PORT';
 }
 
-/** Networks that are not routed on the internet (RFC 1918, 3927, 6598; RFC 4193, 4291): first address and length of the prefix. */
+/** Networks that are not routed on the internet (RFC 1918, 3927, 5737, 6598; RFC 4193, 4291): first address and length of the prefix. */
 const privateNetworks: readonly (readonly [string, number])[] = [
   ['10.0.0.0', 8],
   ['172.16.0.0', 12],
@@ -18,6 +18,9 @@ const privateNetworks: readonly (readonly [string, number])[] = [
   ['169.254.0.0', 16],
   ['100.64.0.0', 10],
   ['127.0.0.0', 8],
+  ['192.0.2.0', 24],
+  ['198.51.100.0', 24],
+  ['203.0.113.0', 24],
 ];
 
 const bitsOf = (address: string): number => address.split('.').reduce((bits, part) => bits * 256 + Number(part), 0);
