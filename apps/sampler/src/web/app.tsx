@@ -1,5 +1,5 @@
 /** The page. */
-import { useRef, useState } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import type { ModelInfo, SampleRequest } from '../serve/protocol.js';
 import type { SolverChoice } from '../serve/solver-choices.js';
 import type { Engine } from './engine.js';
@@ -32,8 +32,6 @@ export function App({ engine, models, solvers }: { engine: Engine; models: reado
     setSince(performance.now());
     setError('');
     setStatus('Sampling.');
-    // Where the form fills the screen, the images come into view.
-    if (results.current!.getBoundingClientRect().top > innerHeight / 2) results.current!.scrollIntoView({ behavior: 'smooth' });
     const controller = new AbortController();
     stop.current = controller;
     const change = (i: number, next: (run: Run) => Run): void =>
@@ -62,6 +60,13 @@ export function App({ engine, models, solvers }: { engine: Engine; models: reado
   const session = sessions.find(({ id }) => id === shown);
   const runs = session?.runs ?? [];
   const model = models.find(({ id }) => id === runs[0]?.request.model) ?? models[0];
+  // Where the form fills the screen, the progress, then the images, come into view: once each, and only
+  // when they are there, since an empty page is too short to scroll.
+  const pictured = runs.some(({ frames }) => frames.length > 0);
+  useEffect(() => {
+    const view = results.current!;
+    if (running && view.getBoundingClientRect().top > innerHeight / 2) view.scrollIntoView({ behavior: 'smooth' });
+  }, [running, pictured]);
   const finished = sessions.filter(({ runs }) => runs[0].images !== undefined);
   return (
     <div class="page">

@@ -219,7 +219,7 @@ describe.runIf(available || required)('the page', () => {
     await page.getByLabel('Steps').fill('3');
     await sample(page, 3);
     const image = page.getByRole('img', { name: /image 1, step 3/ });
-    await expect.poll(async () => (await image.boundingBox())!.y).toBeLessThan(844);
+    await expect.poll(async () => (await image.boundingBox())!.y, { timeout: 10_000 }).toBeLessThan(844);
     await context.close();
   });
 
