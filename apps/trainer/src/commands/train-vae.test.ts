@@ -4,7 +4,7 @@ import path from 'node:path';
 import type { DitMoeError } from '@dit-moe/tensor-ops';
 import { openAutoencoder } from '@dit-moe/vae/node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { writeShapes } from '../demo/shapes.js';
+import { writeShapes } from '../datasets/shapes.js';
 import { exitCodes, exitCodeTable } from '../errors.js';
 import { type TrainVaeFlags, trainVaeCommand } from './train-vae.js';
 

