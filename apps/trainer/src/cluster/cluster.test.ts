@@ -20,13 +20,16 @@ const done = async (running: Running): Promise<void> => {
   const code = await running.ended;
   if (code !== 0) throw new Error(`ended with ${code}: ${running.output.err}`);
 };
-type Line = { step: number; loss: number; balance: number; gradNorm: number; routing: { load: number[] }[] };
+type Line = { step: number; loss: number; balance: number; gradNorm: number; routing: { load: number[] }[]; validation?: { loss: number } };
 const closeTo = (found: number, expected: number, tolerance: number) =>
   expect(Math.abs(found - expected)).toBeLessThanOrEqual(tolerance * Math.max(1, Math.abs(expected)));
 
 test.each([
   ['at once', []],
-  ['in micro-batches, balanced within each image', ['accumulation=2', 'model.moe.balanceOver=image']],
+  [
+    'in micro-batches, balanced within each image',
+    ['accumulation=2', 'model.moe.balanceOver=image', 'validation={share: 0.3, every: 10, samples: 20}'],
+  ],
 ])('two and three processes train as one does, %s', async (_, overrides) => {
   const [one, two, three] = [newRun(), newRun(), newRun()];
   await done(train(one, [], ...overrides));
@@ -41,6 +44,7 @@ test.each([
       // Sums in another order: float32 rounding over 20 steps of AdamW, which divides by the gradient's size.
       closeTo(line.loss, expected[i].loss, 1e-6);
       closeTo(line.gradNorm, expected[i].gradNorm, 1e-5);
+      closeTo(line.validation?.loss ?? 0, expected[i].validation?.loss ?? 0, 1e-6);
       // Every rank's counters reach the line.
       expect(line.routing.map(({ load }) => load.reduce((a, b) => a + b))).toEqual(
         expected[i].routing.map(({ load }) => load.reduce((a, b) => a + b)),

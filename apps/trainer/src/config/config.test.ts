@@ -27,6 +27,9 @@ test.each([
   [['steps'], /key=value/],
   [['model=[1'], /not YAML/],
   [['ema=[0.9,0.9]'], /ema: expected every rate once/],
+  [['validation={every: 5}'], /validation: expected either a path or a share, found/],
+  [['validation={share: 0.1, path: a}'], /validation: expected either a path or a share, found .*0\.1/],
+  [['validation={share: 0.1, samples: 3}'], /validation\.samples: expected at least 4/],
   [['checkpoints.keep=1'], /checkpoints\.keep/],
 ])('%s is refused', (overrides, message) => {
   expect(() => resolveConfig({ preset: 'digits', overrides })).toThrow(message);

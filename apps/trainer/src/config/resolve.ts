@@ -70,10 +70,19 @@ export function resolveConfig(sources: ConfigSources): TrainConfig {
 export function parseConfig(json: unknown, what = 'The configuration'): TrainConfig {
   const current = isObject(json) && isObject(json['objective']) ? { ...json, objective: currentObjective(json['objective']) } : json;
   const config = parseSettings(trainSettings, current, what);
-  const { batchSize, accumulation, ema } = config;
+  const { batchSize, accumulation, ema, validation } = config;
   if (batchSize % accumulation !== 0)
     throw new SettingsError(what, [{ at: 'accumulation', expected: `a divisor of batchSize ${batchSize}`, found: accumulation }]);
   if (new Set(ema).size < ema.length) throw new SettingsError(what, [{ at: 'ema', expected: 'every rate once', found: ema }]);
+  if (validation !== undefined) {
+    const { path, share, samples, buckets } = validation;
+    if ((path === undefined) === (share === undefined))
+      throw new SettingsError(what, [{ at: 'validation', expected: 'either a path or a share', found: validation }]);
+    if (samples < buckets)
+      throw new SettingsError(what, [
+        { at: 'validation.samples', expected: `at least ${buckets}, one for each of buckets`, found: samples },
+      ]);
+  }
   return config;
 }
 

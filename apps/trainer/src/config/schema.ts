@@ -159,6 +159,22 @@ const evaluation = object(
   'online metrics: samples against real images (default: none)',
 );
 
+const validation = object(
+  {
+    path: optional(text('images or latents that are held out, of the kind of the training data')),
+    split: optional(text('of that path, which one where names tell several, such as val')),
+    share: optional(number('instead of a path: the share of the training data that is held out', { above: 0, below: 1 })),
+    every: withDefault(positive('steps between measurements'), 1_000),
+    samples: withDefault(
+      positive('images that are noised; where there are fewer, each comes several times, at other times with other noise'),
+      1_000,
+    ),
+    buckets: withDefault(positive('equal parts of the times, each with a loss of its own'), 4),
+    seed: withDefault(nonnegative("of what is held out, of its times and noise; not the run's, so that runs of several seeds compare"), 0),
+  },
+  'loss of the first average on images that training never sees, at fixed times with fixed noise (default: none)',
+);
+
 const faults = section(
   {
     rollBackAfter: withDefault(positive('steps in a row without a finite gradient, after which the last checkpoint is restored'), 3),
@@ -208,6 +224,7 @@ export const trainSettings = object({
   checkpoints,
   sampling,
   evaluation: optional(evaluation),
+  validation: optional(validation),
   faults,
   distillation: optional(distillation),
 });

@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { encodeCommand } from '../commands/encode.js';
 import { checkpointBytes, curveOf, makeRoot, metricsLines, runTiny, tinyConfig } from '../testing/tiny-run.js';
 import { classesOf } from './classes.js';
+import { openHeldOut } from './held-out.js';
 import { openData } from './open.js';
 
 const repository = path.join(import.meta.dirname, '../../../..');
@@ -28,7 +29,7 @@ afterAll(() => fs.rmSync(root, { recursive: true }));
 
 test.each([
   // Labels 7 and 3 without names, and a sample that is no image.
-  ['WebDataset', path.join(fixtures, 'gnu.tar'), ['data.size=4', 'data.maxUnreadable=0.5'], ['0', '1', '2', '3', '4', '5', '6', '7'], 2],
+  ['WebDataset', path.join(fixtures, 'gnu.tar'), ['data.size=4', 'data.maxUnreadable=0.5'], ['0', '1', '2', '3', '4', '5', '6', '7'], 3],
   ['parquet', path.join(fixtures, 'train-*.parquet'), ['data.size=4', 'data.memory=0', 'data.flip=true'], ['cat', 'dog', 'newt'], 8],
   [
     'latents',
@@ -90,6 +91,26 @@ test('every use of a latent draws from its posterior anew, scaled; mirrored ones
   expect(again.subarray(length)).toEqual(other);
   expect(other).not.toEqual(out.subarray(0, length));
   await source.close();
+});
+
+test.each([true, false])('latents can be held out: a share %s', async (share) => {
+  const held = share ? 'validation.share=0.34' : `validation.path=${latents}`;
+  const config = (seed: number) =>
+    tinyConfig(latents, 'data.kind=latents', `seed=${seed}`, 'validation={every: 2, samples: 5, seed: 3}', held);
+  const source = await openData(config(0));
+  expect(source.count).toBe(share ? 4 : 6);
+  const reads = [];
+  for (const seed of [0, 1]) {
+    const heldOut = await openHeldOut(config(seed), source);
+    expect(heldOut.count).toBe(share ? 2 : 6);
+    const out = new Float32Array(512);
+    await heldOut.read([{ record: 1, flip: false, index: 4 }], out);
+    reads.push(out);
+    await heldOut.close();
+  }
+  await source.close();
+  // Draws of the posterior, too, are the validation's own, not the run's.
+  expect(reads[1]).toEqual(reads[0]);
 });
 
 test('labels without names become numbers, none become one class, and a label beyond the names is refused', () => {

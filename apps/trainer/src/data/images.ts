@@ -1,14 +1,15 @@
 /**
  * Image files as training data: decoded once into memory where they fit, else again whenever they are asked for.
  *
- * An image that cannot be decoded is skipped, counted and named. In memory it leaves the set; on demand the record after it takes its
- * place, which is a function of the data alone, so a resumed run skips the same ones.
+ * An image that cannot be decoded is skipped, counted and named; the record after it takes its place. That is a function of the data alone:
+ * a resumed run skips the same ones, and however images are held, the same are trained on in the same order.
  */
 import path from 'node:path';
 import { centerCrop } from '@dit-moe/data';
 import { DECODE_AT_ONCE, describeImages, fingerprintOf, type ImageSource, type ImageSourceOptions, openImages } from '@dit-moe/data/node';
 import { DataError } from '../errors.js';
 import { type Classes, classesOf } from './classes.js';
+import type { Part } from './part.js';
 import type { DataSource, SampleRequest } from './source.js';
 
 export interface ImageOptions extends ImageSourceOptions {
@@ -24,12 +25,24 @@ export interface ImageOptions extends ImageSourceOptions {
   applyOrientation?: boolean;
 }
 
-/** Images in memory. */
-export interface ImageDataset extends DataSource {
+/** Images in memory, the readable ones. */
+export interface ImageDataset {
+  readonly count: number;
+  readonly channels: number;
+  readonly height: number;
+  readonly width: number;
+  readonly classNames: readonly string[];
   /** Pixels 0..255, `[count, channels, size, size]`. */
   readonly pixels: Uint8Array;
   /** Class of each image. */
   readonly labels: Int32Array;
+}
+
+/** The images of a data set, or of a part of it, by their numbers in it. */
+interface Images extends Pick<ImageSource, 'location' | 'count' | 'key' | 'label' | 'picture' | 'close'> {
+  /** Of the whole set. */
+  readonly classes: Classes;
+  readonly summary: string;
 }
 
 /** Pixels up to which the size of the images is taken without being asked for: a model of pixels of photographs would not fit any memory. */
@@ -37,29 +50,47 @@ const LARGEST_UNASKED = 64;
 
 /**
  * Opens an image folder, tar shards, parquet files or arrays for training.
+ * @param part which of the images (default all)
  * @throws DataError if there is nothing to train on, or too much of it cannot be read
  */
-export async function openImageData(location: string, options: ImageOptions): Promise<DataSource> {
+export async function openImageData(location: string, options: ImageOptions, part?: Part): Promise<DataSource> {
   const source = await openSource(location, options);
+  return closedOnError(source, async () => {
+    const fingerprint = `files:${await fingerprintOf(source)}${part === undefined ? '' : ` ${part.name}`}`;
+    return dataOf(source, options, part, fingerprint);
+  });
+}
+
+/** The same for images that are only looked at: it costs no fingerprint, and has none. */
+export async function openHeldOutImages(location: string, options: ImageOptions, part?: Part): Promise<DataSource> {
+  const source = await openSource(location, options);
+  return closedOnError(source, () => dataOf(source, options, part, ''));
+}
+
+async function closedOnError<T>(source: ImageSource, action: () => Promise<T>): Promise<T> {
   try {
-    const fingerprint = `files:${await fingerprintOf(source)}`;
-    const size = options.size ?? (await unaskedSize(source, options));
-    const bytes = source.count * options.channels * size * size;
-    const sized = { ...options, size };
-    return bytes <= options.memory * 2 ** 20
-      ? await loadImages(source, sized, fingerprint)
-      : new StreamedImages(source, sized, fingerprint);
+    return await action();
   } catch (error) {
     await source.close();
     throw error;
   }
 }
 
-/** Loads all images below `location` into memory, see {@link openImageData}. */
+async function dataOf(source: ImageSource, options: ImageOptions, part: Part | undefined, fingerprint: string): Promise<DataSource> {
+  const size = options.size ?? (await unaskedSize(source, options));
+  const images = imagesOf(source, part);
+  const bytes = images.count * options.channels * size * size;
+  const sized = { ...options, size };
+  return bytes <= options.memory * 2 ** 20 ? loadedImages(images, sized, fingerprint) : new StreamedImages(images, sized, fingerprint);
+}
+
+/** Loads all images below `location` into memory; unreadable ones are left out. */
 export async function loadImageFolder(location: string, options: { size?: number; channels?: 1 | 3 } = {}): Promise<ImageDataset> {
   const source = await openSource(location);
   const sized = { channels: options.channels ?? 3, memory: Number.POSITIVE_INFINITY, maxUnreadable: 1 } as const;
-  return loadImages(source, { ...sized, size: options.size ?? (await firstSize(source, sized)) }, '');
+  const size = options.size ?? (await firstSize(source, sized));
+  const { pixels, labels, images } = await loadImages(imagesOf(source), { ...sized, size });
+  return { pixels, labels, classNames: images.classes.names, count: labels.length, channels: sized.channels, height: size, width: size };
 }
 
 /**
@@ -79,43 +110,76 @@ export async function openSource(location: string, options: ImageSourceOptions =
   );
 }
 
-function classesOfSource(source: ImageSource): Classes {
+/** What a part of a source (default all of it) is made of. Classes are those of the whole. */
+function imagesOf(source: ImageSource, part?: Part): Images {
   const labels = function* () {
     for (let i = 0; i < source.count; i++) yield source.label(i);
   };
-  return classesOf(source.location, source.classNames, labels());
+  const { location } = source;
+  const classes = classesOf(location, source.classNames, labels());
+  const close = () => source.close();
+  if (part === undefined)
+    return {
+      ...{ location, count: source.count, classes, summary: describeImages(source), close },
+      key: (i) => source.key(i),
+      label: (i) => source.label(i),
+      picture: (i, decoding) => source.picture(i, decoding),
+    };
+  const records = part.recordsOf(source.count);
+  return {
+    ...{ location, count: records.length, classes, summary: `${describeImages(source)}; ${part.describe(source.count)}`, close },
+    key: (i) => source.key(records[i]),
+    label: (i) => source.label(records[i]),
+    picture: (i, decoding) => source.picture(records[i], decoding),
+  };
 }
 
-async function loadImages(source: ImageSource, options: ImageOptions & { size: number }, fingerprint: string): Promise<ImageDataset> {
+/** Decodes all images, and closes their source. */
+async function loadImages(images: Images, options: ImageOptions & { size: number }) {
   const { channels, size } = options;
   const length = channels * size * size;
-  const { names: classNames, labelOf } = classesOfSource(source);
-  const pixels = new Uint8Array(source.count * length);
+  const pixels = new Uint8Array(images.count * length);
   const labels: number[] = [];
+  /** Of each image the row of its pixels; -1 if it cannot be read. */
+  const rows = new Int32Array(images.count).fill(-1);
   const skipped: { file: string; reason: string }[] = [];
-  for (let start = 0; start < source.count; start += DECODE_AT_ONCE) {
-    const chunk = Array.from({ length: Math.min(DECODE_AT_ONCE, source.count - start) }, (_, i) => decode(source, start + i, options));
+  for (let start = 0; start < images.count; start += DECODE_AT_ONCE) {
+    const chunk = Array.from({ length: Math.min(DECODE_AT_ONCE, images.count - start) }, (_, i) => decode(images, start + i, options));
     for (const [i, result] of (await Promise.allSettled(chunk)).entries()) {
       if (result.status === 'fulfilled') {
+        rows[start + i] = labels.length;
         pixels.set(result.value, labels.length * length);
-        labels.push(labelOf(source.label(start + i)));
+        labels.push(images.classes.labelOf(images.label(start + i)));
       } else {
-        skipped.push({ file: source.key(start + i), reason: firstLine(result.reason) });
-        checkSkipped(source, skipped, options.maxUnreadable);
+        skipped.push({ file: images.key(start + i), reason: firstLine(result.reason) });
+        checkSkipped(images, skipped, options.maxUnreadable);
       }
     }
   }
-  await source.close();
-  if (labels.length === 0) throw unreadableSet(source, skipped[0].reason);
-  const used = pixels.subarray(0, labels.length * length);
-  const labelArray = Int32Array.from(labels);
+  await images.close();
+  if (labels.length === 0) throw unreadableSet(images, skipped[0].reason);
+  return { images, pixels: pixels.subarray(0, labels.length * length), labels: Int32Array.from(labels), rows, skipped };
+}
+
+async function loadedImages(source: Images, options: ImageOptions & { size: number }, fingerprint: string): Promise<DataSource> {
+  const { images, pixels, labels, rows, skipped } = await loadImages(source, options);
+  const { channels, size } = options;
+  const length = channels * size * size;
+  const { count, summary, classes } = images;
+  /** Row of the record, or of the first one after it that could be read. */
+  const rowOf = (record: number): number => {
+    let i = record;
+    while (rows[i] === -1) i = (i + 1) % count;
+    return rows[i];
+  };
   return {
-    ...{ pixels: used, labels: labelArray, classNames, count: labels.length, channels, height: size, width: size, skipped, fingerprint },
-    summary: describeImages(source),
+    ...{ classNames: classes.names, count, channels, height: size, width: size, skipped, fingerprint, summary },
     async read(requests, out) {
-      for (const [b, { record, flip }] of requests.entries())
-        copySample(used.subarray(record * length, (record + 1) * length), out.subarray(b * length), size, flip);
-      return Int32Array.from(requests, ({ record }) => labelArray[record]);
+      for (const [b, { record, flip }] of requests.entries()) {
+        const row = rowOf(record);
+        copySample(pixels.subarray(row * length, (row + 1) * length), out.subarray(b * length), size, flip);
+      }
+      return Int32Array.from(requests, ({ record }) => labels[rowOf(record)]);
     },
     close: async () => {},
   };
@@ -130,11 +194,10 @@ class StreamedImages implements DataSource {
   readonly classNames: readonly string[];
   readonly skipped: { file: string; reason: string }[] = [];
   readonly summary: string;
-  private readonly classes: Classes;
   private readonly bad = new Set<number>();
 
   constructor(
-    private readonly source: ImageSource,
+    private readonly source: Images,
     private readonly options: ImageOptions & { size: number },
     readonly fingerprint: string,
   ) {
@@ -142,9 +205,8 @@ class StreamedImages implements DataSource {
     this.channels = options.channels;
     this.height = options.size;
     this.width = options.size;
-    this.classes = classesOfSource(source);
-    this.classNames = this.classes.names;
-    this.summary = describeImages(source);
+    this.classNames = source.classes.names;
+    this.summary = source.summary;
   }
 
   async read(requests: readonly SampleRequest[], out: Float32Array): Promise<Int32Array> {
@@ -155,7 +217,7 @@ class StreamedImages implements DataSource {
       for (let b = next++; b < requests.length; b = next++) {
         const { pixels, record } = await this.decodeFrom(requests[b].record);
         copySample(pixels, out.subarray(b * length), this.width, requests[b].flip);
-        labels[b] = this.classes.labelOf(this.source.label(record));
+        labels[b] = this.source.classes.labelOf(this.source.label(record));
       }
     };
     await Promise.all(Array.from({ length: DECODE_AT_ONCE }, worker));
@@ -183,7 +245,7 @@ class StreamedImages implements DataSource {
   }
 }
 
-function checkSkipped(source: ImageSource, skipped: readonly { reason: string }[], most: number): void {
+function checkSkipped(source: Images, skipped: readonly { reason: string }[], most: number): void {
   // A single one is always allowed: in a small set it is a large share.
   if (skipped.length <= Math.max(1, most * source.count)) return;
   throw new DataError(
@@ -214,11 +276,11 @@ async function firstSize(source: ImageSource, options: ImageOptions): Promise<nu
 }
 
 const decodingOf = ({ applyOrientation = false }: ImageOptions) => ({ applyOrientation });
-const unreadableSet = (source: ImageSource, reason: string): DataError =>
+const unreadableSet = (source: { location: string }, reason: string): DataError =>
   new DataError(`No image in ${source.location} can be read; the first: ${reason}`);
 
 /** Planar pixels `[channels, size, size]` of ADM's centre crop. */
-async function decode(source: ImageSource, i: number, options: ImageOptions & { size: number }): Promise<Uint8Array> {
+async function decode(source: Images, i: number, options: ImageOptions & { size: number }): Promise<Uint8Array> {
   const { size, channels } = options;
   const { data } = centerCrop(await source.picture(i, decodingOf(options)), size);
   const plane = size * size;

@@ -8,6 +8,7 @@ import { placeOf } from '@dit-moe/pipeline/node';
 import { randomNormal } from '@dit-moe/tensor-ops';
 import { DataError } from '../errors.js';
 import { classesOf } from './classes.js';
+import type { Part } from './part.js';
 import type { DataSource } from './source.js';
 
 /** Bounds of the log variance, as AutoencoderKL has them. */
@@ -16,34 +17,44 @@ const [LEAST_LOG_VARIANCE, MOST_LOG_VARIANCE] = [-30, 20];
 /**
  * Opens a latent cache for training.
  * @param options `flip`: mirrored latents are asked for; `seed` of the posterior's samples
+ * @param part which of the latents (default all)
  * @throws DataError if it is no cache, not complete, or has no mirrored latents
  */
-export async function openLatents(folder: string, options: { flip: boolean; seed: number }): Promise<DataSource> {
+export async function openLatents(folder: string, options: { flip: boolean; seed: number }, part?: Part): Promise<DataSource> {
   const cache = await LatentCache.open(folder).catch((error: Error) => {
     throw LatentCacheError.isInstance(error) ? new DataError(error.message, { cause: error }) : error;
   });
-  const { header, labels } = cache;
-  if (options.flip && header.flips === 1) {
+  try {
+    return await sourceOf(cache, folder, options, part);
+  } catch (error) {
     await cache.close();
-    throw new DataError(`${folder} has no mirrored latents. Encode again with both, or train with --set data.flip=false.`);
+    throw error;
   }
+}
+
+async function sourceOf(cache: LatentCache, folder: string, options: { flip: boolean; seed: number }, part?: Part): Promise<DataSource> {
+  const { header, labels } = cache;
+  if (options.flip && header.flips === 1)
+    throw new DataError(`${folder} has no mirrored latents. Encode again with both, or train with --set data.flip=false.`);
   const [channels, height, width] = [header.momentsShape[0] / 2, header.momentsShape[1], header.momentsShape[2]];
   const { scalingFactor, shiftFactor, encoderHash, name } = header.autoencoder;
   const { names: classNames, labelOf } = classesOf(folder, header.classNames, labels);
   const length = channels * height * width;
+  const records = part?.recordsOf(cache.count);
+  const recordOf = (i: number): number => records?.[i] ?? i;
   return {
-    ...{ count: cache.count, channels, height, width, classNames },
-    summary: `${cache.count} latents (${channels} x ${height} x ${width}), ${classNames.length} classes`,
+    ...{ count: records?.length ?? cache.count, channels, height, width, classNames },
+    summary: `${cache.count} latents (${channels} x ${height} x ${width}), ${classNames.length} classes${part === undefined ? '' : `; ${part.describe(cache.count)}`}`,
     skipped: cache.skipped.map(({ key, reason }) => ({ file: key, reason })),
     latents: { scalingFactor, shiftFactor, downsampling: header.preprocessing.size / width, vae: encoderHash, autoencoder: placeOf(name) },
     fingerprint: `files:${createHash('sha256')
       .update(JSON.stringify(header))
       .update(new Uint8Array(labels.buffer))
       .update(await cache.content())
-      .digest('hex')}`,
+      .digest('hex')}${part === undefined ? '' : ` ${part.name}`}`,
     async read(requests, out) {
       const moments = await cache.read(
-        requests.map(({ record }) => record),
+        requests.map(({ record }) => recordOf(record)),
         requests.map(({ flip }) => flip),
       );
       for (const [b, { index }] of requests.entries()) {
@@ -54,7 +65,7 @@ export async function openLatents(folder: string, options: { flip: boolean; seed
           out[b * length + i] = (moments[at + i] + Math.exp(0.5 * logVariance) * noise[i] - shiftFactor) * scalingFactor;
         }
       }
-      return Int32Array.from(requests, ({ record }) => labelOf(labels[record]));
+      return Int32Array.from(requests, ({ record }) => labelOf(labels[recordOf(record)]));
     },
     close: () => cache.close(),
   };

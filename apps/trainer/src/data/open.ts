@@ -1,17 +1,20 @@
-/** Opens the data set that a configuration names. */
+/** Opens the data set that a configuration names, without what it holds out. */
 import type { TrainConfig } from '../config/schema.js';
 import { UsageError } from '../errors.js';
 import { openImageData } from './images.js';
 import { openLatents } from './latents.js';
+import { trainingPart } from './part.js';
 import type { DataSource } from './source.js';
 
 /**
  * @throws UsageError if the configuration names none
  * @throws DataError if it cannot be used
  */
-export async function openData({ data, seed }: TrainConfig): Promise<DataSource> {
+export async function openData(config: TrainConfig): Promise<DataSource> {
+  const { data, seed } = config;
   const { kind, path, flip, ...options } = data;
   if (path === undefined)
     throw new UsageError(`The configuration names no data: give --data FOLDER${kind === 'latents' ? ' with what encode wrote' : ''}.`);
-  return kind === 'latents' ? openLatents(path, { flip, seed }) : openImageData(path, options);
+  const part = trainingPart(config);
+  return kind === 'latents' ? openLatents(path, { flip, seed }, part) : openImageData(path, options, part);
 }

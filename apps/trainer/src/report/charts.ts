@@ -2,6 +2,7 @@
 import { drawChart } from '@dit-moe/kit/charts';
 import * as Plot from '@observablehq/plot';
 import type { MetricsLine } from '../training/metrics-log.js';
+import { bucketName } from '../training/validation.js';
 
 /** Points of a curve: as many as its pixels can show. */
 export const MOST_POINTS = 460;
@@ -52,5 +53,23 @@ export function curve(
       marks,
     },
     `${label} over the steps, at last ${last.y.toPrecision(3)} in step ${last.step}`,
+  );
+}
+
+/** The held-out loss over the steps, a line per part of the times. */
+export function lossByTime(metrics: readonly MetricsLine[]): string {
+  const lines = metrics.filter(({ validation }) => validation !== undefined);
+  const points = thin(lines, MOST_POINTS).flatMap(({ step, validation }) =>
+    validation!.byTime.map((loss, b) => ({ step, loss, times: bucketName(b, validation!.byTime.length) })),
+  );
+  const label = 'held-out loss by time';
+  return draw(
+    {
+      x: { label: 'step' },
+      y: { label, grid: true },
+      color: { type: 'ordinal', scheme: 'viridis', legend: true },
+      marks: [Plot.lineY(points, { x: 'step', y: 'loss', z: 'times', stroke: 'times', marker: lines.length === 1 ? 'dot' : undefined })],
+    },
+    `${label} over the steps, a line per part of the times`,
   );
 }

@@ -5,7 +5,7 @@ import { escapeHtml } from '@dit-moe/kit';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import YAML from 'yaml';
 import { type LayerMeasure, layerMeasures, measureOf } from '../training/routing.js';
-import { curve } from './charts.js';
+import { curve, lossByTime } from './charts.js';
 import { coActivationMap, loadMap, measureCurves, timestepMap } from './expert-charts.js';
 import { type RunData, readRun } from './run-data.js';
 
@@ -67,6 +67,14 @@ export function renderReport({ name, config, card, metrics, previews, routing }:
           curve(metrics, `${name} loss of the routers`, (l) => l.routerLosses?.[name], { smooth: true }),
         ),
       ].join('\n')}</div>`,
+    ],
+    [
+      'Held-out loss',
+      metrics.every(({ validation }) => validation === undefined)
+        ? ''
+        : `<p>Of the average ${config.ema[0]} on images that training never sees, at fixed times with fixed noise, all times alike; by time from clean images (0) to noise (1).</p>
+<div class="row">${curve(metrics, 'held-out loss', (l) => l.validation?.loss)}
+${lossByTime(metrics)}</div>`,
     ],
     [
       'Online metrics',

@@ -17,6 +17,8 @@ const fixed = (config: TrainConfig) => ({
   ema: config.ema,
   seed: config.seed,
   distillation: config.distillation,
+  // What is held out is not trained on.
+  validation: config.validation?.share && { share: config.validation.share, seed: config.validation.seed },
 });
 
 /**

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { EventWriter, type Summary } from '../tensorboard/event-writer.js';
 import { type LayerMeasure, type LayerRouting, layerMeasures, measureOf } from './routing.js';
+import { bucketName, type ValidationLoss } from './validation.js';
 
 /** One line of `metrics.jsonl`: means over the steps since the line before. */
 export interface MetricsLine {
@@ -28,6 +29,8 @@ export interface MetricsLine {
   routing: LayerRouting[];
   /** Online metrics, in the lines of the steps that have them. */
   evaluation?: Record<string, number>;
+  /** Loss of the first average on held-out images, in the lines of the steps that have it. */
+  validation?: ValidationLoss;
 }
 
 /** Numbers of a line; JSON has null for one that is not finite. */
@@ -75,8 +78,13 @@ export class MetricsLog {
 
   async add(line: MetricsLine): Promise<void> {
     this.lines.push(line);
-    const { step, routing, evaluation = {}, routerLosses = {}, ...scalars } = line;
+    const { step, routing, evaluation = {}, validation, routerLosses = {}, ...scalars } = line;
     const values: Record<string, number> = { ...scalars, ...evaluation };
+    if (validation !== undefined) {
+      const { loss, byTime } = validation;
+      values['validation/loss'] = loss;
+      for (const [b, value] of byTime.entries()) values[`validation/loss/times-${bucketName(b, byTime.length)}`] = value;
+    }
     for (const [name, value] of Object.entries(routerLosses)) values[`router/${name}`] = value;
     for (const measure of Object.keys(layerMeasures) as LayerMeasure[])
       for (const [layer, measures] of routing.entries()) values[`routing/${measure}/layer-${layer}`] = measureOf(measures, measure);

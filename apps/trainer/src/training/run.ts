@@ -13,6 +13,8 @@ export interface Run {
   readonly config: TrainConfig;
   readonly card: ModelCard;
   readonly source: DataSource;
+  /** On rank 0, if the held-out loss is measured: what it is measured on. */
+  readonly heldOut: DataSource | undefined;
   readonly state: TrainingState;
   readonly progress: Progress;
   /** The processes that train together. */

@@ -8,7 +8,7 @@ import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { modelConfig } from '../config/resolve.js';
-import { loadImageFolder } from '../data/images.js';
+import { openData } from '../data/open.js';
 import { checkpointBytes, checkpointFolder, curveOf, makeRoot, metricsLines, runTiny, tinyConfig } from '../testing/tiny-run.js';
 import { BatchMaker, type BatchOptions, upload } from './batches.js';
 import { TrainingState } from './state.js';
@@ -219,7 +219,7 @@ describe('a run', () => {
 });
 
 test('every image is seen once per epoch, and a sample is the same in any batch', async () => {
-  const data = await loadImageFolder(images, { channels: 1 });
+  const data = await openData(config());
   const make = (start: number, size: number, options: Partial<BatchOptions> = {}) =>
     new BatchMaker(data, { seed: 3, labelDropout: 0.3, model: { numClasses: data.classNames.length }, flip: true, ...options }).make(
       start,
@@ -239,7 +239,7 @@ test('every image is seen once per epoch, and a sample is the same in any batch'
 });
 
 test('a step changes every weight only if loss and gradient are finite and the norm is no spike', async () => {
-  const data = await loadImageFolder(images, { channels: 1 });
+  const data = await openData(config());
   for (const accumulation of [1, 2]) {
     const c = config(`accumulation=${accumulation}`);
     const state = new TrainingState(modelConfig(c, data), c);

@@ -9,6 +9,7 @@ import { type Cluster, PeerError } from '@dit-moe/tensor-ops/node';
 import { remarks } from '../config/remarks.js';
 import { modelConfig, objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
+import { openHeldOut } from '../data/held-out.js';
 import { openData } from '../data/open.js';
 import type { DataSource } from '../data/source.js';
 import { CheckpointError, InterruptedError, UsageError } from '../errors.js';
@@ -18,6 +19,7 @@ import { sweepTemporaries } from './checkpoints.js';
 import { openEvaluator } from './evaluation.js';
 import { loadInitialWeights } from './initial-weights.js';
 import { gatheredCounters } from './listeners/gathered-counters.js';
+import { heldOutLoss } from './listeners/held-out-loss.js';
 import { isDue, type Listener, tell } from './listeners/listener.js';
 import { logListeners } from './listeners/log.js';
 import { onlineMetrics } from './listeners/online-metrics.js';
@@ -31,6 +33,7 @@ import { newTiming, type Run } from './run.js';
 import { newRecord } from './run-record.js';
 import { TrainingState } from './state.js';
 import { Teacher } from './teacher.js';
+import { validationOf } from './validation.js';
 
 /** File of the run's model card. */
 const CARD = 'model.json';
@@ -76,8 +79,12 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
   if (ranks.leads) await checkRunFolder(out, config, options.resume, () => {});
   progress.phase('reading the data');
   const source = await openData(config);
+  let heldOut: DataSource | undefined;
   try {
     progress.log(source.summary);
+    // Rank 0 measures.
+    if (config.validation !== undefined && ranks.leads) heldOut = await openHeldOut(config, source);
+    if (heldOut !== undefined) progress.log(`held out: ${heldOut.summary}`);
     reportSkipped(source, progress);
     for (const remark of remarks(config, source)) progress.log(remark);
     endByItself(options);
@@ -86,7 +93,7 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
     await ranks.agree('The data', source.fingerprint);
     const lock = ranks.leads ? await openRunFolder(out, config, options.resume, warn) : undefined;
     try {
-      return await trainIn(config, options, source, ranks, lock);
+      return await trainIn(config, options, { source, heldOut }, ranks, lock);
     } catch (error) {
       throw asWriteError(error, out);
     } finally {
@@ -98,6 +105,7 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
     throw new InterruptedError(options.resume && (await listCheckpoints(out)).length > 0);
   } finally {
     progress.done();
+    await heldOut?.close();
     await source.close();
   }
 }
@@ -124,11 +132,12 @@ function reportSkipped({ skipped }: DataSource, progress: Progress): void {
 async function trainIn(
   config: TrainConfig,
   options: TrainOptions,
-  source: DataSource,
+  data: Pick<Run, 'source' | 'heldOut'>,
   ranks: Ranks,
   lock: Lock | undefined,
 ): Promise<TrainResult> {
   const { out, progress, signal } = options;
+  const { source } = data;
   const warn = (message: string): void => progress.log(message);
   /** What has to be freed at the end, the newest first. */
   const opened: (() => void | Promise<void>)[] = [];
@@ -153,7 +162,7 @@ async function trainIn(
     }
     const state = new TrainingState(card.config, config, teacher, ranks.cluster);
     opened.unshift(() => (finished ? undefined : state.dispose()));
-    const run: Run = { ...{ out, config, card, source, state, progress, signal, ranks }, record: newRecord(), timing: newTiming() };
+    const run: Run = { ...{ out, config, card, ...data, state, progress, signal, ranks }, record: newRecord(), timing: newTiming() };
     const saving = new Saving(run);
     opened.unshift(() => saving.settle());
     if (options.resume) phase('loading the checkpoint');
@@ -168,7 +177,7 @@ async function trainIn(
       gatheredCounters(run),
       ...(writing?.listeners ?? []),
     ];
-    const slow = [config.sampling.every, config.evaluation?.every ?? config.sampling.every];
+    const slow = [config.sampling, config.evaluation, config.validation].flatMap((set) => set?.every ?? []);
     for await (const event of trainLoop(run, async () => (await saving.restore())?.record)) {
       if (event.kind === 'rolled back') for (const { rewind } of listeners) await rewind?.();
       else {
@@ -213,6 +222,8 @@ async function openListeners(
   if (config.evaluation !== undefined) run.progress.phase('preparing the online metrics');
   const evaluator = config.evaluation && (await openEvaluator(config, pipeline, source, signal));
   opened.unshift(() => evaluator?.dispose());
+  const validation = run.heldOut && validationOf(config, pipeline.model, run.heldOut);
+  opened.unshift(() => validation?.dispose());
   const metrics = await MetricsLog.open(out, run.record.step);
   opened.unshift(() => metrics.close());
   const [log, report] = logListeners(run, metrics, lastLoss);
@@ -220,6 +231,7 @@ async function openListeners(
   const listeners: Listener[] = [
     failures,
     ...(evaluator === undefined ? [] : [onlineMetrics(run, config.evaluation!.every, evaluator)]),
+    ...(validation === undefined ? [] : [heldOutLoss(run, config.validation!.every, validation)]),
     ...[log, histograms(run, metrics), previews(run, metrics, pipeline), checkpoints, report],
   ];
   return { listeners, report, metrics };

@@ -6,10 +6,10 @@ import type { Run } from '../run.js';
 import type { Listener } from './listener.js';
 
 export function gatheredCounters({ config, state }: Run): Listener {
-  const { logEvery, evaluation, checkpoints, sampling } = config;
+  const { logEvery, evaluation, validation, checkpoints, sampling } = config;
   return {
     name: 'counters of the routers',
-    every: [logEvery, checkpoints.every, sampling.every, ...(evaluation === undefined ? [] : [evaluation.every])],
+    every: [logEvery, checkpoints.every, sampling.every, ...[evaluation, validation].flatMap((set) => set?.every ?? [])],
     fatal: true,
     run: () => state.gatherCounters(),
   };

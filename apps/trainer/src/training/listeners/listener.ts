@@ -1,6 +1,7 @@
 /** What is done between steps: lines of metrics, pictures, checkpoints. */
 import { asWriteError, WriteError } from '@dit-moe/tensor-ops/io/node';
 import type { Run } from '../run.js';
+import type { ValidationLoss } from '../validation.js';
 
 export interface Listener {
   /** What it makes, as a warning calls it. */
@@ -22,6 +23,7 @@ export interface Moment {
   learningRate: number;
   /** Measured by listeners of this step, for the line of metrics. */
   evaluation: Record<string, number>;
+  validation?: ValidationLoss;
 }
 
 export function isDue(every: Listener['every'], step: number, last: boolean): boolean {

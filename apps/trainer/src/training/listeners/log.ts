@@ -19,13 +19,13 @@ export function logListeners(run: Run, metrics: MetricsLog, lastLoss: () => numb
   const { config, state, out, progress } = run;
   /** All that was counted for the newest line. */
   let counted: RoutingFile | undefined;
-  const evaluations = config.evaluation === undefined ? [] : [config.evaluation.every];
+  const measured = [config.evaluation, config.validation].flatMap((set) => set?.every ?? []);
   return [
     {
       name: 'metrics',
-      every: [config.logEvery, ...evaluations],
+      every: [config.logEvery, ...measured],
       fatal: false,
-      async run({ learningRate, evaluation }) {
+      async run({ learningRate, evaluation, validation }) {
         const { record, timing } = run;
         const { window, step, skipped } = record;
         const n = Math.max(1, window.steps);
@@ -43,6 +43,7 @@ export function logListeners(run: Run, metrics: MetricsLog, lastLoss: () => numb
           skipped,
           routing: routing === undefined ? [] : layerRouting(routing),
           ...(Object.keys(evaluation).length > 0 && { evaluation }),
+          ...(validation !== undefined && { validation }),
         };
         run.record = { ...record, window: emptyWindow() };
         run.timing = newTiming();
