@@ -11,6 +11,7 @@ import {
   type Precision,
   rmsNorm,
   type Scope,
+  silu,
   swiglu,
 } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
@@ -98,12 +99,20 @@ function positioned(w: Scope, heads: tf.Tensor, { config: { qkNorm = false, norm
   return rotation === undefined ? h : rotate(h, rotation);
 }
 
+/** `silu(a) b` of the halves of the last axis. */
+function gated(x: tf.Tensor): tf.Tensor {
+  const [gate, value] = tf.split(x, 2, x.rank - 1) as [tf.Tensor, tf.Tensor];
+  return tf.mul(silu(gate), value);
+}
+
 /** Each token by itself: a dense layer, or the experts that its router chooses. */
 function feedForward(w: Scope, x: tf.Tensor, unmodulated: () => tf.Tensor, context: BlockContext): Omit<BlockOutput, 'inside'> {
   const { config, layer, precision, sample } = context;
   const dense = (output: tf.Tensor) => ({ output, losses: {}, routing: [] });
-  if (config.mlp !== 'swiglu' && !hasExperts(config, layer))
-    return dense(affine(w, 'mlp.1', gelu(affine(w, 'mlp.0', x, context)), context)); // [B, T, D]
+  if (config.mlp !== 'swiglu' && !hasExperts(config, layer)) {
+    const hidden = affine(w, 'mlp.0', x, context); // [B, T, H], or twice as wide if one half is a gate
+    return dense(affine(w, 'mlp.1', config.mlp === 'swiglu-bias' ? gated(hidden) : gelu(hidden), context)); // [B, T, D]
+  }
   const flat = (tokens: tf.Tensor): tf.Tensor => tf.reshape(tokens, [-1, x.shape[2]!]);
   const rows = flat(x); // [B T, D]
   if (config.moe === undefined || !hasExperts(config, layer))

@@ -97,14 +97,22 @@ export interface DitConfig {
   norm?: 'layer' | 'rms';
   /** Rotary positions of queries and keys over rows and columns, besides the added ones (default false; as LightningDiT). */
   rotary?: boolean;
-  /** Dense feed-forward layer: `gelu` (default, DiT) or `swiglu` without biases, whose usual `mlpRatio` is 8/3. */
-  mlp?: 'gelu' | 'swiglu';
+  /**
+   * Dense feed-forward layer: `gelu` (default, DiT), or `swiglu` without biases, or `swiglu-bias` with them, as LightningDiT; the usual
+   * `mlpRatio` of both is 8/3.
+   */
+  mlp?: 'gelu' | 'swiglu' | 'swiglu-bias';
   /** Rows and columns of patches that the positions were trained with (default: those of `inputSize`); others are interpolated. */
   positionGrid?: readonly [number, number];
   /** Positions added to the patches: computed sines and cosines (`sincos`, default), or a table among the weights (`stored`). */
   positions?: 'sincos' | 'stored';
   /** Frequencies of the timestep embedding: of DiT (default), or those of models trained in diffusers, which end at exactly 1/10000. */
   timestepFrequencies?: 'dit' | 'diffusers';
+  /**
+   * Every block embeds timestep and label by weights of its own, as the DiT that diffusers trains; the final layer goes by the first
+   * block's, which routers are told too (default false).
+   */
+  blockEmbedders?: boolean;
   /** Mixture of experts in some or all blocks; dense layers without it. */
   moe?: MoeConfig;
 }

@@ -88,15 +88,18 @@ export function describeModel(config: DitConfig, options: DescribeOptions = {}):
 function multiplyAccumulates(config: DitConfig): ModelDescription['gmac'] {
   const { tokens, outChannels, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
   const { hiddenSize: d, patchSize: p, inChannels, depth, moe } = config;
-  let linear = tokens * d * p * p * (inChannels + outChannels) + TIMESTEP_CHANNELS * d + d * d + 2 * d * d;
+  const embedders = config.blockEmbedders === true ? depth : 1;
+  let linear = tokens * d * p * p * (inChannels + outChannels) + embedders * (TIMESTEP_CHANNELS * d + d * d) + 2 * d * d;
   for (let layer = 0; layer < depth; layer++) {
     linear += 6 * d * d + tokens * 4 * d * d;
     if (hasExperts(config, layer))
       linear += tokens * d * (moe!.numExperts + (moe!.experts === 'gelu' ? 2 : 3) * moe!.topK * expertHidden + 3 * sharedHidden);
-    else linear += tokens * d * mlpHidden * (config.mlp === 'swiglu' ? 3 : 2);
+    else linear += tokens * d * mlpHidden * (isGated(config) ? 3 : 2);
   }
   return { linear: linear / 1e9, total: (linear + depth * 2 * tokens * tokens * d) / 1e9 };
 }
+
+const isGated = ({ mlp }: DitConfig): boolean => mlp === 'swiglu' || mlp === 'swiglu-bias';
 
 const largest = (values: readonly number[]): number => values.reduce((a, b) => Math.max(a, b));
 
@@ -124,9 +127,9 @@ function blockBytes(config: DitConfig, batch: number, low: boolean): { kept: num
       operands += topK * d;
       transient = topK * (3 * expertHidden + 2 * d) + 3 * sharedHidden;
     } else {
-      numbers += config.mlp === 'swiglu' ? 2 * mlpHidden : mlpHidden;
+      numbers += isGated(config) ? 2 * mlpHidden : mlpHidden;
       operands += config.mlp === 'swiglu' ? 0 : mlpHidden;
-      transient = (config.mlp === 'swiglu' ? 3 : 2) * mlpHidden;
+      transient = (isGated(config) ? 3 : 2) * mlpHidden;
     }
     kept.push(rows * (4 * numbers + operand * operands));
     feedForward = Math.max(feedForward, transient);

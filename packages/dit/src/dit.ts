@@ -25,7 +25,7 @@ import { positionEmbedding, timestepEmbedding } from './embeddings.js';
 import { recomputedBlock } from './recomputed-block.js';
 import { rotation } from './rotary.js';
 import { type Trace, tracedBlock } from './traced-block.js';
-import { TIMESTEP_CHANNELS } from './weights.js';
+import { LABEL_TABLE, TIMESTEP_CHANNELS } from './weights.js';
 
 export interface DitOptions {
   /**
@@ -81,11 +81,17 @@ export function dit(
   let h = embedPatches(w, config, x, options); // [B, T, D]
   const time = embedTime(w, config, t, options); // [B, D]
   const condition = embedCondition(w, config, time, y, options); // [B, D]
+  /** What a block goes by, `[B, D]`. */
+  const conditionOf = (layer: number): tf.Tensor => {
+    if (layer === 0 || config.blockEmbedders !== true) return condition;
+    const own = w.within(`blocks.${layer}`);
+    return embedCondition(own, config, embedTime(own, config, t, { precision }), y, { precision });
+  };
   const tables = config.rotary ? rotation(headSize, grid, config.positionGrid) : undefined; // [T, d] each
   const losses: Record<string, tf.Scalar> = {};
   const routing: Routing[] = [];
   for (let layer = 0; layer < config.depth; layer++) {
-    const context = { config, layer, condition, sample: { t, y, time }, rotation: tables, precision, moe: moe?.(layer) };
+    const context = { config, layer, condition: conditionOf(layer), sample: { t, y, time }, rotation: tables, precision, moe: moe?.(layer) };
     const result = block(w.within(`blocks.${layer}`), h, context);
     h = result.output; // [B, T, D]
     routing.push(...result.routing);
@@ -137,7 +143,7 @@ function embedCondition(w: Scope, config: DitConfig, time: tf.Tensor, y: tf.Tens
 function embedLabels(w: Scope, { numClasses }: DitConfig, y: tf.Tensor | undefined): tf.Tensor | undefined {
   if (numClasses === 0) return undefined;
   if (y === undefined) throw new ArgumentError('dit: y', `labels, as the model has ${numClasses} classes`, y);
-  return embedding(w('labelEmbedding.table'), y); // [B, D]
+  return embedding(w(LABEL_TABLE), y); // [B, D]
 }
 
 /**

@@ -18,7 +18,14 @@ export interface Rotation {
  * @param grid rows and columns
  * @param trained rows and columns that the model was trained with (default `grid`); positions are interpolated to them
  */
-export function rotation(headSize: number, grid: readonly [number, number], trained: readonly [number, number] = grid): Rotation {
+export function rotation(headSize: number, grid: readonly [number, number], trained?: readonly [number, number]): Rotation {
+  const { cos, sin } = rotationTables(headSize, grid, trained);
+  const shape: [number, number] = [grid[0] * grid[1], headSize];
+  return { cos: tf.tensor2d(cos, shape), sin: tf.tensor2d(sin, shape) };
+}
+
+/** The same in host memory. */
+export function rotationTables(headSize: number, grid: readonly [number, number], trained: readonly [number, number] = grid) {
   const half = headSize / 2;
   const angles = Array.from({ length: grid[0] * grid[1] * headSize }, (_, at) => {
     const [token, channel] = [Math.floor(at / headSize), at % headSize];
@@ -26,8 +33,7 @@ export function rotation(headSize: number, grid: readonly [number, number], trai
     const position = axis === 0 ? Math.floor(token / grid[1]) : token % grid[1];
     return ((position * trained[axis]) / grid[axis]) * THETA ** (-(2 * Math.floor((channel % half) / 2)) / half);
   });
-  const table = (f: (x: number) => number) => tf.tensor2d(Float32Array.from(angles, f), [grid[0] * grid[1], headSize]);
-  return { cos: table(Math.cos), sin: table(Math.sin) };
+  return { cos: Float32Array.from(angles, Math.cos), sin: Float32Array.from(angles, Math.sin) };
 }
 
 /**

@@ -119,7 +119,10 @@ export const ditSettings = /* @__PURE__ */ (() =>
       ),
       rotary: optional(flag('rotary positions of queries and keys besides the added ones (default false; LightningDiT)')),
       mlp: optional(
-        word(['gelu', 'swiglu'], 'dense feed-forward layer: gelu (default, DiT), or swiglu without biases, whose usual mlpRatio is 8/3'),
+        word(
+          ['gelu', 'swiglu', 'swiglu-bias'],
+          'dense feed-forward layer: gelu (default, DiT), swiglu without biases, or swiglu-bias with them (LightningDiT); their usual mlpRatio is 8/3',
+        ),
       ),
       positionGrid: optional(
         pair(
@@ -130,6 +133,9 @@ export const ditSettings = /* @__PURE__ */ (() =>
       positions: optional(word(['sincos', 'stored'], 'computed sines and cosines (default), or a table among the weights')),
       timestepFrequencies: optional(
         word(['dit', 'diffusers'], 'frequencies of the timestep embedding: those of DiT (default), or of models trained in diffusers'),
+      ),
+      blockEmbedders: optional(
+        flag('every block embeds timestep and label by weights of its own, as DiTs that diffusers trains (default false)'),
       ),
       moe: optional(moeSettings),
     } satisfies FieldsOf<DitConfig>,

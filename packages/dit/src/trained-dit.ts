@@ -8,6 +8,7 @@ import type { ModelCard } from './checkpoints/model-card.js';
 import { loadParameters, type ModelFile } from './checkpoints/read-model.js';
 import { type DitConfig, nullLabelOf } from './config.js';
 import { type DitOutput, dit } from './dit.js';
+import { isLabelTable } from './weights.js';
 
 /** A label on the way from one class to another. */
 export interface BlendedLabel {
@@ -51,8 +52,6 @@ function conventionOf({ objective, timeScale, convention, objectiveOptions }: Mo
   };
 }
 
-const LABEL_TABLE = 'labelEmbedding.table';
-
 /**
  * A model of weights that are on the device, such as the averages of a training; they stay the caller's and may change between calls.
  * @param precision of matrix products (default `f32`)
@@ -88,22 +87,26 @@ export function trainedDit(card: ModelCard, parameters: Readonly<Record<string, 
     },
     blend(labels) {
       const nullLabel = nullLabelOf(card.config);
-      const table = tf.tidy(() => {
-        const all = parameters[LABEL_TABLE].read();
-        const row = (label: number): tf.Tensor => tf.slice(all, [label, 0], [1, -1]);
-        const mixed = labels.map(({ from, to, share }) => tf.add(tf.mul(row(from), 1 - share), tf.mul(row(to), share)));
-        return tf.concat([...mixed, ...(nullLabel === undefined ? [] : [row(nullLabel)])], 0);
-      });
+      const names = Object.keys(parameters).filter(isLabelTable);
+      const tables = tf.tidy(() =>
+        names.map((name) => {
+          const all = parameters[name].read();
+          const row = (label: number): tf.Tensor => tf.slice(all, [label, 0], [1, -1]);
+          const mixed = labels.map(({ from, to, share }) => tf.add(tf.mul(row(from), 1 - share), tf.mul(row(to), share)));
+          return tf.concat([...mixed, ...(nullLabel === undefined ? [] : [row(nullLabel)])], 0);
+        }),
+      );
       const config = { ...card.config, numClasses: labels.length, nullLabel: nullLabel !== undefined };
       const step = compile(
-        (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor, rows: tf.Tensor) => evaluate(config, x, t, y, { [LABEL_TABLE]: rows }).output,
+        (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor, ...rows: tf.Tensor[]) =>
+          evaluate(config, x, t, y, Object.fromEntries(names.map((name, i) => [name, rows[i]]))).output,
         { name: 'denoiser between classes' },
       );
       return {
-        predict: (x, t, y) => step.run(x, t, y, table),
+        predict: (x, t, y) => step.run(x, t, y, ...tables),
         dispose() {
           step.dispose();
-          table.dispose();
+          tf.dispose(tables);
         },
       };
     },

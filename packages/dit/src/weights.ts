@@ -8,6 +8,12 @@
 import type { InitialValue, WeightSpec } from '@dit-moe/tensor-ops';
 import { type DitConfig, ditSizes, hasExperts, type MoeConfig, routableExperts } from './config.js';
 
+/** Name of a table of labels: the model's, or, behind the name of a block, that of a block with embedders of its own. */
+export const LABEL_TABLE = 'labelEmbedding.table';
+
+/** Whether a weight is a table of labels. */
+export const isLabelTable = (name: string): boolean => name.endsWith(LABEL_TABLE);
+
 /** Channels of the sinusoidal timestep embedding. */
 export const TIMESTEP_CHANNELS = 256;
 
@@ -38,12 +44,16 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
   };
   if (config.positions === 'stored') specs['positions'] = { shape: [tokens, d], initial: small };
   linear('patchEmbedding', inChannels * p * p, d);
-  linear('timestepEmbedding.0', TIMESTEP_CHANNELS, d, small);
-  linear('timestepEmbedding.1', d, d, small);
-  if (numClasses > 0)
-    specs['labelEmbedding.table'] = { shape: [numClasses + ((config.nullLabel ?? true) === true ? 1 : 0), d], initial: small };
+  const embedders = (at: string): void => {
+    linear(`${at}timestepEmbedding.0`, TIMESTEP_CHANNELS, d, small);
+    linear(`${at}timestepEmbedding.1`, d, d, small);
+    const rows = numClasses + ((config.nullLabel ?? true) === true ? 1 : 0);
+    if (numClasses > 0) specs[`${at}${LABEL_TABLE}`] = { shape: [rows, d], initial: small };
+  };
+  embedders('');
   for (let b = 0; b < config.depth; b++) {
     const block = `blocks.${b}`;
+    if (b > 0 && config.blockEmbedders === true) embedders(`${block}.`);
     linear(`${block}.modulation`, d, 6 * d, zeros);
     norm(`${block}.attentionNorm`);
     linear(`${block}.attention.qkv`, d, 3 * d);
@@ -67,7 +77,7 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
       if (sharedHidden > 0) gated(`${block}.moe.shared`, sharedHidden);
     } else if (config.mlp === 'swiglu') gated(`${block}.mlp`, mlpHidden);
     else {
-      linear(`${block}.mlp.0`, d, mlpHidden);
+      linear(`${block}.mlp.0`, d, config.mlp === 'swiglu-bias' ? 2 * mlpHidden : mlpHidden);
       linear(`${block}.mlp.1`, mlpHidden, d);
     }
   }

@@ -3,13 +3,14 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
-import type { SampleSettings } from '@dit-moe/pipeline';
+import type { Pipeline, SampleSettings } from '@dit-moe/pipeline';
 import type { PipelineFile } from '@dit-moe/pipeline/node';
-import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { type Lock, makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.js';
+import { lockPart } from '../generate/locks.js';
 import { hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
 import { isDone, missingShards, writeShard } from '../generate/shards.js';
-import { workerShare } from '../generate/share.js';
+import { type Share, workerShare } from '../generate/share.js';
 import { type BackendFlags, type ModelFlags, startPipeline } from '../start-pipeline.js';
 
 export interface GenerateFlags extends Partial<SampleSettings>, ModelFlags, BackendFlags {
@@ -62,9 +63,52 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
   await openSet(flags.out, manifest);
   if (listText !== undefined) await writeFileAtomically(path.join(flags.out, LABELS), listText);
 
+  const lock = await lockPart(flags.out, share);
+  const { total, shards, seconds } = await makePart({
+    folder: flags.out,
+    manifest,
+    share,
+    list,
+    lock,
+    pipeline,
+    settings,
+    progress,
+  }).finally(() => lock.release());
+  progress.done();
+  pipeline.dispose();
+  const left = (await missingShards(flags.out, manifest)).length;
+  const result = { out: path.resolve(flags.out), part: share, images: total, shards, missingShards: left, seconds, manifest };
+  if (flags.json) console.log(JSON.stringify(result));
+  else
+    console.log(
+      `${total} images in ${seconds.toFixed(1)} s: ${flags.out}. ${left === 0 ? `All ${shardCount(manifest)} shards are there: merge them with "dit-moe-sampler merge ${flags.out}".` : `${left} shards of other parts are missing.`}`,
+    );
+  return exitCodes.ok;
+}
+
+interface Part {
+  folder: string;
+  manifest: Manifest;
+  share: Share;
+  /** Label of each image, if they were listed. */
+  list: readonly number[] | undefined;
+  lock: Lock;
+  pipeline: Pipeline;
+  settings: SampleSettings;
+  progress: ReturnType<typeof createProgress>;
+}
+
+/** Makes the shards of a part that are not there yet. */
+async function makePart({ folder, manifest, share, list, lock, pipeline, settings, progress }: Part) {
+  const {
+    batch,
+    labels: { policy },
+    seed,
+    numClasses,
+  } = manifest;
   const mine = Array.from({ length: shardCount(manifest) }, (_, shard) => shard).filter((shard) => shard % share.count === share.index);
   const open: number[] = [];
-  for (const shard of mine) if (!(await isDone(flags.out, manifest, shard))) open.push(shard);
+  for (const shard of mine) if (!(await isDone(folder, manifest, shard))) open.push(shard);
   const count = (shards: readonly number[]): number =>
     shards.reduce((sum, shard) => sum + shardRange(manifest, shard).to - shardRange(manifest, shard).from, 0);
   const total = count(open);
@@ -77,8 +121,8 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
     const { from, to } = shardRange(manifest, shard);
     const labels = labelsOf(policy, seed, numClasses, from, to, list);
     async function* pixels(): AsyncGenerator<Uint8Array> {
-      for (let start = from; start < to; start += flags.batch) {
-        const images = labels.slice(start - from, start - from + flags.batch).map((label, i) => ({ label, index: start + i }));
+      for (let start = from; start < to; start += batch) {
+        const images = labels.slice(start - from, start - from + batch).map((label, i) => ({ label, index: start + i }));
         const run = pipeline.sample({ ...settings, images, batch: images.length });
         for await (const { step, steps } of run)
           progress.update({ what: 'image', done: made, total, details: [`step ${step}/${steps} of the next ${images.length}`] });
@@ -86,19 +130,10 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
         progress.update({ what: 'image', done: (made += images.length), total });
       }
     }
-    await writeShard(flags.out, manifest, shard, pixels());
+    lock.check();
+    await writeShard(folder, manifest, shard, pixels());
   }
-  progress.done();
-  pipeline.dispose();
-  const seconds = (performance.now() - started) / 1000;
-  const left = (await missingShards(flags.out, manifest)).length;
-  const result = { out: path.resolve(flags.out), part: share, images: total, shards: open.length, missingShards: left, seconds, manifest };
-  if (flags.json) console.log(JSON.stringify(result));
-  else
-    console.log(
-      `${total} images in ${seconds.toFixed(1)} s: ${flags.out}. ${left === 0 ? `All ${shardCount(manifest)} shards are there: merge them with "dit-moe-sampler merge ${flags.out}".` : `${left} shards of other parts are missing.`}`,
-    );
-  return exitCodes.ok;
+  return { total, shards: open.length, seconds: (performance.now() - started) / 1000 };
 }
 
 /** Text of the list of labels, if `labels` is not the name of a policy. */

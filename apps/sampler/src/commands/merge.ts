@@ -3,6 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { createProgress, exitCodes, OutputError, UsageError } from '@dit-moe/kit';
 import { labelsOf, parseLabelList } from '../generate/labels.js';
+import { lockParts } from '../generate/locks.js';
 import { hashOf, LABELS, readManifest, shardCount } from '../generate/manifest.js';
 import { mergeShards } from '../generate/merge.js';
 import { missingShards, sweepTemporaries } from '../generate/shards.js';
@@ -36,9 +37,14 @@ export async function mergeCommand(folder: string, flags: MergeFlags): Promise<n
   const labels = labelsOf(policy, manifest.seed, manifest.numClasses, 0, manifest.images, list);
   const target = flags.out ?? path.join(folder, 'samples.npz');
   const progress = createProgress();
-  await mergeShards(folder, manifest, labels, target, (done) => progress.update({ what: 'shard', done, total: shards }));
-  progress.done();
-  await sweepTemporaries(folder);
+  const release = await lockParts(folder);
+  try {
+    await mergeShards(folder, manifest, labels, target, (done) => progress.update({ what: 'shard', done, total: shards }));
+    progress.done();
+    await sweepTemporaries(folder);
+  } finally {
+    await release();
+  }
   const counts = Array<number>(manifest.numClasses).fill(0);
   for (const label of labels) counts[label]++;
   const [fewest, most] = [counts.reduce((a, b) => Math.min(a, b)), counts.reduce((a, b) => Math.max(a, b))];

@@ -1,7 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { hashFile, openNpz } from '@dit-moe/tensor-ops/io/node';
+import { hashFile, openNpz, takeLock } from '@dit-moe/tensor-ops/io/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { UsageError } from '../errors.js';
@@ -108,6 +108,25 @@ describe('a generated set', () => {
       expect(JSON.parse(text).classCounts).toEqual([16, 16, 16]);
       expect(bytesOf(out)).toEqual(bytesOf('alone'));
     }
+  });
+
+  test('a part is made by one worker at a time, and nothing is merged while one works; the lock of a dead one is taken over', async () => {
+    fs.cpSync(path.join(root, 'alone'), path.join(root, 'locked'), { recursive: true });
+    fs.rmSync(path.join(shards('locked'), '00002.done'));
+    const lock = path.join(root, 'locked', 'part-0-of-1.lock');
+    const held = await takeLock(lock, 'the part');
+    const second = await generate('locked').ended;
+    expect(second).toMatchObject({ code: 4, err: expect.stringMatching(`Part 0 of 1 of .*locked is in use by process ${process.pid}`) });
+    fs.cpSync(path.join(shards('alone'), '00002.done'), path.join(shards('locked'), '00002.done'));
+    expect(await start(['merge', path.join(root, 'locked')]).ended).toMatchObject({ code: 4, err: expect.stringMatching(/is in use/) });
+    expect(fs.existsSync(path.join(root, 'locked', 'samples.npz'))).toBe(false);
+    const text = JSON.parse(fs.readFileSync(lock, 'utf8'));
+    await held.release();
+    // Of a process that has died: no process starts at time 1.
+    fs.writeFileSync(lock, JSON.stringify({ ...text, id: 'dead', process: '1' }));
+    expect((await generate('locked').ended).code).toBe(0);
+    expect((await start(['merge', path.join(root, 'locked')]).ended).code).toBe(0);
+    expect(fs.readdirSync(path.join(root, 'locked')).filter((name) => name.endsWith('.lock'))).toEqual([]);
   });
 
   test('merges into the layout of the evaluator', async () => {

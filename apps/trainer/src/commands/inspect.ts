@@ -48,7 +48,7 @@ export async function inspectCommand(location: string, flags: InspectFlags): Pro
       ...(problem !== undefined && { problem }),
       numbers: count,
       dtypes: [...new Set(tensors.map(({ dtype }) => dtype))],
-      ...(config !== undefined && { config, description: describeModel(config), assumed: model!.assumed }),
+      ...(config !== undefined && { config, description: describeModel(config), assumed: model!.assumed, skipped: model!.skipped }),
       ...(card !== undefined && { card }),
       ...(manifest !== undefined && { manifest }),
       ...(routing !== undefined && { routing }),
@@ -68,12 +68,25 @@ async function open(location: string, weights: string | undefined): Promise<{ fi
     // Of a run the newest one, also if it is damaged: that is what is to be seen.
     const [newest] = await listCheckpoints(location);
     const model = await openModel(newest ?? location, { weights });
-    return { file: model.checkpoint, model };
+    return { file: model.checkpoint, model, ...(await misfit(model)) };
   } catch (error) {
     // Other tensors can be looked at as well.
     const file = await openCheckpoint(location).catch(() => undefined);
     if (file === undefined) throw error;
     return { file, problem: (error as Error).message };
+  }
+}
+
+/** Why the tensors are not those of the model that their names and shapes suggest, if so. */
+async function misfit(model: ModelFile): Promise<{ problem?: string }> {
+  const weights = model.weights();
+  try {
+    await weights.next();
+    return {};
+  } catch (error) {
+    return { problem: (error as Error).message };
+  } finally {
+    await weights.return(undefined);
   }
 }
 
@@ -110,6 +123,7 @@ function print(
     problem?: string;
     config?: DitConfig;
     assumed?: readonly string[];
+    skipped?: readonly string[];
     card?: ModelCard;
     description?: ReturnType<typeof describeModel>;
     manifest?: Manifest;
@@ -118,7 +132,7 @@ function print(
   },
   flags: InspectFlags,
 ): void {
-  const { card, config, description, assumed, manifest, routing, tensors } = result;
+  const { card, config, description, assumed, skipped, problem, manifest, routing, tensors } = result;
   const line = (key: string, value: string) => console.log(`${key.padEnd(12)} ${value}`);
   line('file', result.file);
   line('format', `${result.format}, ${result.dtypes.join(' and ')}`);
@@ -135,7 +149,9 @@ function print(
     );
     line('forward', `${description.gmac.total.toPrecision(4)} GMAC per image`);
     for (const sentence of assumed ?? []) line('assumed', sentence);
+    for (const name of skipped ?? []) line('not read', name);
   }
+  if (problem !== undefined) line('PROBLEM', problem);
   if (card !== undefined) {
     line('objective', `${card.objective}${card.timeScale === 1 ? '' : `, time scale ${card.timeScale}`}`);
     line('classes', `${card.classNames.length}: ${card.classNames.slice(0, 10).join(', ')}${card.classNames.length > 10 ? ', ...' : ''}`);

@@ -1,12 +1,10 @@
 /** Starting from a trained model instead of random weights: fine-tuning, or training on after upcycling. */
-import { nullLabelOf, weightSpecs } from '@dit-moe/dit';
+import { isLabelTable, nullLabelOf, weightSpecs } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError } from '../errors.js';
 import { adaptLabelTable } from './label-table.js';
 import type { TrainingState } from './state.js';
-
-const LABELS = 'labelEmbedding.table';
 
 /**
  * Puts the weights of a run, a checkpoint or a file into the state and all of its averages. For other classes the table of labels is made
@@ -33,7 +31,7 @@ export async function loadInitialWeights(
     const [theirs, ours] = [weightSpecs(model.config), weightSpecs(state.model)];
     const differences = [...new Set([...Object.keys(theirs), ...Object.keys(ours)])].flatMap((name) => {
       const [a, b] = [theirs[name]?.shape.join(), ours[name]?.shape.join()];
-      return a === b || name === LABELS
+      return a === b || isLabelTable(name)
         ? []
         : [`${name} is ${a === undefined ? 'missing' : `[${a}]`}, ${b === undefined ? 'not wanted' : `wanted [${b}]`}`];
     });
@@ -47,22 +45,21 @@ export async function loadInitialWeights(
         state.parameters[name].assign(value);
         for (const ema of state.emas) ema.averages.parameters[name].assign(value);
       });
-    const otherLabels = theirs[LABELS]?.shape.join() !== ours[LABELS]?.shape.join();
-    let labels: Float32Array | undefined;
+    const others = new Map<string, Float32Array>();
     for await (const [name, { shape, data }] of model.weights())
-      if (name === LABELS && otherLabels) labels = data;
+      if (isLabelTable(name) && shape.join() !== ours[name]?.shape.join()) others.set(name, data);
       else assign(name, data, shape);
-    if (!otherLabels) return;
-    if (ours[LABELS] === undefined) return onWarning('The table of labels is left out: the run has no classes.');
-    const before = { data: labels, classNames: model.card?.classNames ?? [], nullLabel: nullLabelOf(model.config) };
-    const fresh = (await state.parameters[LABELS].data()) as Float32Array;
-    const { table, what } = adaptLabelTable(
-      before,
-      { data: fresh, classNames, nullLabel: nullLabelOf(state.model) },
-      state.model.hiddenSize,
-    );
-    assign(LABELS, table, ours[LABELS].shape);
-    onWarning(what);
+    const tables = Object.keys(ours).filter((name) => isLabelTable(name) && ours[name].shape.join() !== theirs[name]?.shape.join());
+    let said = others.size > 0 && tables.length === 0 ? 'The table of labels is left out: the run has no classes.' : undefined;
+    for (const name of tables) {
+      const before = { data: others.get(name), classNames: model.card?.classNames ?? [], nullLabel: nullLabelOf(model.config) };
+      const now = { data: (await state.parameters[name].data()) as Float32Array, classNames, nullLabel: nullLabelOf(state.model) };
+      const { table, what } = adaptLabelTable(before, now, state.model.hiddenSize);
+      assign(name, table, ours[name].shape);
+      // The same for every block.
+      said = what;
+    }
+    if (said !== undefined) onWarning(said);
   } finally {
     await model.close();
   }

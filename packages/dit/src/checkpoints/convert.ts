@@ -4,7 +4,7 @@ import type { Checkpoint } from '@dit-moe/tensor-ops/io';
 import { type DitConfig, ditSizes } from '../config.js';
 import { positionEmbedding } from '../embeddings.js';
 import { weightSpecs } from '../weights.js';
-import { checkExport, type Layout, layoutNames, layoutOf, POSITIONS, recipes } from './layouts.js';
+import { checkExport, computedTensors, type Layout, layoutNames, layoutOf, POSITIONS, recipes } from './layouts.js';
 
 /** Numbers with a shape. */
 export interface NamedArray {
@@ -132,7 +132,7 @@ export async function* importWeights(
   const expected = new Map(
     Object.values(all).flatMap(({ slices, copies, shape }) => [...slices.flat(), ...copies].map((name) => [name, shape] as const)),
   );
-  checkTensors(file, expected, options, layout === 'diffusers' ? [] : [POSITIONS]);
+  checkTensors(file, expected, options, computedTensors(layout));
   const specs = weightSpecs(config);
   for (const [ours, { slices, transposed, shape: theirs, copies }] of Object.entries(all)) {
     const { shape } = specs[ours];

@@ -3,7 +3,7 @@ import { ArgumentError } from '@dit-moe/tensor-ops';
 import type { DitConfig, MoeConfig } from '../config.js';
 import { presetSizes } from '../presets.js';
 import type { TensorFile } from './convert.js';
-import type { Layout } from './layouts.js';
+import { type Layout, ROTATION } from './layouts.js';
 
 /** A configuration and what of it was not in the file. */
 export interface InferredConfig {
@@ -56,7 +56,9 @@ export function inferConfig(
   const named = /^DiT-(S|B|L|XL|G)\/\d$/.exec(String(recorded['model']))?.[1] as keyof typeof presetSizes | undefined;
   const preset = Object.entries(presetSizes).find(([, size]) => size.hiddenSize === d && size.depth === depth);
   const headNorm = present.has(`${block}.0.attn.q_norm.weight`) ? shape(`${block}.0.attn.q_norm.weight`)[0] : undefined;
-  let numHeads = known.numHeads ?? number('num_attention_heads', 'num_heads') ?? (headNorm && d / headNorm);
+  // LightningDiT keeps a table of rotations per head.
+  const headSize = headNorm ?? (present.has(ROTATION.cos) ? shape(ROTATION.cos)[1] : undefined);
+  let numHeads = known.numHeads ?? number('num_attention_heads', 'num_heads') ?? (headSize && d / headSize);
   numHeads ??= named !== undefined && presetSizes[named].hiddenSize === d ? presetSizes[named].numHeads : undefined;
   if (numHeads === undefined && preset !== undefined) {
     numHeads = preset[1].numHeads;
@@ -71,6 +73,7 @@ export function inferConfig(
   const hidden = [`${block}.%.mlp.fc1.weight`, `${block}.%.ff.net.0.proj.weight`]
     .flatMap((name) => layers.map((layer) => name.replace('%', String(layer))))
     .find((name) => present.has(name));
+  const gated = `${block}.0.mlp.w3.weight`;
   const config: DitConfig = {
     inputSize: known.inputSize ?? inferSize(file, present, p, number),
     patchSize: p,
@@ -78,11 +81,14 @@ export function inferConfig(
     hiddenSize: d,
     depth,
     numHeads,
-    mlpRatio: hidden === undefined ? 4 : shape(hidden)[0] / d,
+    mlpRatio: present.has(gated) ? shape(gated)[1] / d : hidden === undefined ? 4 : shape(hidden)[0] / d,
     numClasses,
     learnSigma: outChannels !== inChannels,
     ...(numClasses === rows && { nullLabel: false }),
     ...(headNorm !== undefined && { qkNorm: true }),
+    ...(present.has(`${block}.0.norm1.weight`) && { norm: 'rms' as const }),
+    ...(present.has(ROTATION.cos) && { rotary: true }),
+    ...(present.has(gated) && { mlp: 'swiglu-bias' as const }),
     ...(isDiffusers && { timestepFrequencies: 'diffusers' as const }),
     ...(moe !== undefined && { moe }),
   };

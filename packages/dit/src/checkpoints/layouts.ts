@@ -6,13 +6,14 @@
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import { type DitConfig, ditSizes, hasExperts } from '../config.js';
-import { weightSpecs } from '../weights.js';
+import { LABEL_TABLE, weightSpecs } from '../weights.js';
 
 /**
  * `qkv`: facebookresearch/DiT, and feizc/DiT-MoE trained without flash attention. `flash`: feizc/DiT-MoE with flash attention and
- * q/k norms (the released XL and G). `diffusers`: its DiTTransformer2DModel, which has no experts.
+ * q/k norms (the released XL and G). `diffusers`: its DiTTransformer2DModel, which has no experts. `lightning`: hustvl/LightningDiT with RMSNorm,
+ * rotary positions or SwiGLU; without any of them its tensors are those of `qkv`.
  */
-export type Layout = 'qkv' | 'flash' | 'diffusers';
+export type Layout = 'qkv' | 'flash' | 'diffusers' | 'lightning';
 
 /** One weight of ours. */
 export interface Recipe {
@@ -28,6 +29,13 @@ export interface Recipe {
 
 /** The frozen position table, which only the reference stores. */
 export const POSITIONS = 'pos_embed';
+
+/** LightningDiT's tables of rotary positions, `[tokens, head size]` each. */
+export const ROTATION = { cos: 'feat_rope.freqs_cos', sin: 'feat_rope.freqs_sin' };
+
+/** Tensors that a file of a layout may have beside the weights: they are computed. */
+export const computedTensors = (layout: Layout): string[] =>
+  layout === 'diffusers' ? [] : layout === 'lightning' ? [POSITIONS, ROTATION.cos, ROTATION.sin] : [POSITIONS];
 
 /** Names of modules; `block` is that of block N. */
 interface Names {
@@ -58,6 +66,7 @@ const reference: Names = {
 
 const names: Record<Layout, Names> = {
   qkv: reference,
+  lightning: reference,
   flash: { ...reference, qkv: ['attn.Wqkv'], attentionOutput: 'attn.out_proj' },
   diffusers: {
     patch: 'pos_embed.proj',
@@ -80,14 +89,19 @@ export function layoutOf(tensors: Iterable<string>): Layout | undefined {
     if (name.endsWith('.attn.Wqkv.weight')) return 'flash';
     if (name.endsWith('.attn.qkv.weight')) found = 'qkv';
     if (/^transformer_blocks\.\d+\.attn1\.to_q\.weight$/.test(name)) found = 'diffusers';
+    if (/^blocks\.\d+\.(mlp\.w12|norm1)\.weight$/.test(name) || name === ROTATION.cos) return 'lightning';
   }
   return found;
 }
 
 /** What a configuration has that a layout cannot say; undefined if nothing. */
 export function inexpressible(config: DitConfig, layout: Layout): string | undefined {
-  if (config.norm === 'rms') return 'RMSNorm';
-  if (config.rotary === true) return 'rotary positions';
+  const lightning = layout === 'lightning';
+  if (lightning && config.moe !== undefined) return 'experts';
+  if (config.norm === 'rms' && !lightning) return 'RMSNorm';
+  if (config.rotary === true && !lightning) return 'rotary positions';
+  if (config.blockEmbedders === true && layout !== 'diffusers') return 'embedders in every block';
+  if (config.mlp === 'swiglu-bias' && !lightning) return 'SwiGLU layers with biases';
   if (config.numClasses === 0) return 'no classes';
   if (config.positionGrid !== undefined) return 'interpolated positions';
   if (config.mlp === 'swiglu' && layers(config).some((layer) => !hasExperts(config, layer))) return 'dense SwiGLU layers';
@@ -158,7 +172,10 @@ export function recipes(config: DitConfig, layout: Layout): Record<string, Recip
   const embedder = (name: string): [string, string[]] => {
     if (layout !== 'diffusers') return [name, []];
     const [first, ...others] = layers(config).map((layer) => `${of.block(layer)}.${name}`);
-    return [first, others];
+    return config.blockEmbedders === true ? [first, []] : [first, others];
+  };
+  const norm = (ours: string, theirs: string): void => {
+    if (config.norm === 'rms') add(`${ours}.scale`, [[`${theirs}.weight`]], [d], false);
   };
 
   if (config.positions === 'stored') add('positions', [[POSITIONS]], [1, tokens, d], false);
@@ -170,14 +187,21 @@ export function recipes(config: DitConfig, layout: Layout): Record<string, Recip
   }
   const [label, otherLabels] = embedder(of.label);
   add(
-    'labelEmbedding.table',
+    LABEL_TABLE,
     [[`${label}.weight`]],
-    specs['labelEmbedding.table'].shape,
+    specs[LABEL_TABLE].shape,
     false,
     otherLabels.map((n) => `${n}.weight`),
   );
   for (const layer of layers(config)) {
     const [ours, theirs] = [`blocks.${layer}`, of.block(layer)];
+    if (layer > 0 && config.blockEmbedders === true) {
+      for (const [i, name] of of.timestep.entries())
+        linear(`${ours}.timestepEmbedding.${i}`, [`${theirs}.${name}`], specs[`timestepEmbedding.${i}.weight`].shape[0], d);
+      add(`${ours}.${LABEL_TABLE}`, [[`${theirs}.${of.label}.weight`]], specs[LABEL_TABLE].shape, false);
+    }
+    norm(`${ours}.attentionNorm`, `${theirs}.norm1`);
+    norm(`${ours}.feedForwardNorm`, `${theirs}.norm2`);
     linear(`${ours}.modulation`, [`${theirs}.${of.modulation}`], d, 6 * d);
     linear(
       `${ours}.attention.qkv`,
@@ -192,7 +216,7 @@ export function recipes(config: DitConfig, layout: Layout): Record<string, Recip
         ['keyNorm', 'k_norm'],
       ]) {
         add(`${ours}.attention.${part}.scale`, [[`${theirs}.attn.${name}.weight`]], [headSize], false);
-        add(`${ours}.attention.${part}.bias`, [[`${theirs}.attn.${name}.bias`]], [headSize], false);
+        if (config.norm !== 'rms') add(`${ours}.attention.${part}.bias`, [[`${theirs}.attn.${name}.bias`]], [headSize], false);
       }
     if (hasExperts(config, layer)) {
       const { numExperts } = config.moe!;
@@ -203,17 +227,24 @@ export function recipes(config: DitConfig, layout: Layout): Record<string, Recip
         expertHidden,
       );
       if (sharedHidden > 0) gated(`${ours}.moe.shared`, [`${theirs}.moe.shared_experts`], sharedHidden);
+    } else if (config.mlp === 'swiglu-bias') {
+      linear(`${ours}.mlp.0`, [`${theirs}.mlp.w12`], d, 2 * mlpHidden);
+      linear(`${ours}.mlp.1`, [`${theirs}.mlp.w3`], mlpHidden, d);
     } else {
       linear(`${ours}.mlp.0`, [`${theirs}.${of.mlp[0]}`], d, mlpHidden);
       linear(`${ours}.mlp.1`, [`${theirs}.${of.mlp[1]}`], mlpHidden, d);
     }
   }
+  norm('finalLayer.norm', 'final_layer.norm_final');
   linear('finalLayer.modulation', [of.finalModulation], d, 2 * d);
   linear('finalLayer.output', [of.finalOutput], d, p * p * outChannels);
   return all;
 }
 
-/** Names in a state dictionary of this model, with the frozen position table where the layout has one. */
+/**
+ * Names in a state dictionary of this model, with the frozen position table where the layout has one. Tables of rotary positions are
+ * left out: LightningDiT's own module makes them.
+ */
 export function layoutNames(config: DitConfig, layout: Layout): string[] {
   const own = Object.values(recipes(config, layout)).flatMap(({ slices, copies }) => [...slices.flat(), ...copies]);
   return layout === 'diffusers' || config.positions === 'stored' ? own : [POSITIONS, ...own];

@@ -4,10 +4,11 @@ import type { Checkpoint, SafetensorsDtype } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import { type DitConfig, ditSizes } from '../config.js';
 import { positionEmbedding } from '../embeddings.js';
+import { rotationTables } from '../rotary.js';
 import { isMatrix, weightSpecs } from '../weights.js';
 import { checkTensors, importWeights, modelTensors, type NamedArray, readFloats, type TensorFile } from './convert.js';
 import { inferConfig, type KnownConfig } from './infer-config.js';
-import { type Layout, layoutOf, POSITIONS } from './layouts.js';
+import { type Layout, layoutOf, POSITIONS, ROTATION } from './layouts.js';
 import { cardFromMetadata, hasCard, type ModelCard } from './model-card.js';
 import { type RecordedTraining, recordedTraining } from './recorded-training.js';
 
@@ -33,7 +34,7 @@ export interface ModelFile {
   training?: RecordedTraining;
   /** What of the configuration was neither recorded nor told, as sentences. */
   assumed: readonly string[];
-  /** What the file holds beside the model and was not read: names of tensors. */
+  /** What the file holds beside the model and was not read: names of tensors, and objects of other programs with their class. */
   skipped: readonly string[];
   checkpoint: Checkpoint;
   /**
@@ -70,10 +71,11 @@ export async function readModel(checkpoint: Checkpoint, options: ReadModelOption
   if (layout === undefined)
     throw new ArgumentError(
       path,
-      'weights of this project (with a model card), of DiT, DiT-MoE or diffusers',
+      'weights of this project (with a model card), of DiT, DiT-MoE, LightningDiT or diffusers',
       `tensors such as ${checkpoint.names.slice(0, 4).join(', ')}`,
     );
-  const recorded = options.recorded ?? recordedArgs(checkpoint.metadata['args']);
+  const { args, config: settings } = checkpoint.metadata;
+  const recorded = options.recorded ?? recordedArgs(args ?? settings);
   const inferred = inferConfig(tensors, layout, recorded, options.config);
   const { assumed } = inferred;
   let { config } = inferred;
@@ -81,14 +83,18 @@ export async function readModel(checkpoint: Checkpoint, options: ReadModelOption
     config = { ...config, positions: 'stored' };
     assumed.push("the file's table of positions, which is not the one that DiT computes");
   }
+  if (layout === 'diffusers' && (await hasBlockEmbedders(tensors, config))) config = { ...config, blockEmbedders: true };
+  if (layout === 'lightning') await checkRotation(tensors, config, path);
   const training = recordedTraining(recorded, layout, config, path);
+  if (layout === 'lightning' && recorded['transport'] === undefined)
+    assumed.push('velocity on the linear path, as the configurations of LightningDiT say');
   return {
     ...common,
     layout,
     config,
     training,
     assumed,
-    skipped: others,
+    skipped: [...others, ...(checkpoint.objects ?? [])],
     weights: () => importWeights(config, tensors, { ...importOptions, layout }),
   };
 }
@@ -113,6 +119,37 @@ async function hasOtherPositions(tensors: TensorFile, layout: Layout, config: Di
   const expected = positionEmbedding(config.hiddenSize, grid, config.positionGrid);
   const tolerance = POSITION_TOLERANCE[dtype] ?? POSITION_ERROR;
   return (await readFloats(tensors, POSITIONS)).some((value, i) => !(Math.abs(value - expected[i]) <= tolerance));
+}
+
+/**
+ * Whether the blocks of a diffusers model embed timestep and label each in its own way. Biases tell, which begin as different random
+ * numbers and are small; whether all of the embedders are equal is seen when they are read.
+ */
+async function hasBlockEmbedders(tensors: TensorFile, { depth }: DitConfig): Promise<boolean> {
+  const biasOf = (layer: number): string => `transformer_blocks.${layer}.norm1.emb.timestep_embedder.linear_1.bias`;
+  const names = Array.from({ length: depth }, (_, layer) => biasOf(layer)).filter((name) => tensors.names.includes(name));
+  const [first, ...others] = await Promise.all(names.map((name) => readFloats(tensors, name)));
+  return others.some((bias) => bias.some((value, i) => value !== first[i]));
+}
+
+/**
+ * Compares a file's rotary tables with those that are computed.
+ * @throws ArgumentError if they differ
+ */
+async function checkRotation(tensors: TensorFile, config: DitConfig, path: string): Promise<void> {
+  if (config.rotary !== true) return;
+  const { grid, headSize } = ditSizes(config);
+  const { cos, sin } = rotationTables(headSize, grid, config.positionGrid);
+  for (const [name, expected] of [
+    [ROTATION.cos, cos],
+    [ROTATION.sin, sin],
+  ] as const) {
+    if (!tensors.names.includes(name)) continue;
+    const tolerance = POSITION_TOLERANCE[tensors.info(name).dtype] ?? POSITION_ERROR;
+    const found = await readFloats(tensors, name);
+    if (found.length !== expected.length || found.some((value, i) => !(Math.abs(value - expected[i]) <= tolerance)))
+      throw new ArgumentError(`${path}: ${name}`, 'the rotary positions that LightningDiT computes', 'others');
+  }
 }
 
 /** Averages are stored as `ema.<decay>.<name>`. */

@@ -13,6 +13,12 @@ const SIT_PATHS: Record<string, string> = { Linear: 'linear', GVP: 'gvp', VP: 'v
 /** Channels that SiT guides, as DiT. */
 const SIT_GUIDED_CHANNELS = 3;
 
+/** A group of options, as LightningDiT's configurations have them. */
+const sectionOf = (recorded: Readonly<Record<string, unknown>>, name: string): Record<string, unknown> => {
+  const section = recorded[name];
+  return typeof section === 'object' && section !== null ? (section as Record<string, unknown>) : {};
+};
+
 /** How SiT trains (willisma/SiT, `train.py`): velocity on a linear path unless its options say otherwise. */
 export const sitTraining = (options: { path?: string; prediction?: string } = {}): RecordedTraining => ({
   objective: 'flow',
@@ -35,7 +41,7 @@ export function recordedTraining(
 ): RecordedTraining {
   // Its pipeline guides all channels of the latents, unlike DiT's own scripts.
   if (layout === 'diffusers') return { objective: 'ddpm', guidedChannels: config.inChannels };
-  const { path_type: pathType, prediction, rf, time_scale: timeScale } = recorded;
+  const { path_type: pathType, prediction, rf, time_scale: timeScale } = { ...recorded, ...sectionOf(recorded, 'transport') };
   if (typeof pathType === 'string') {
     const path = SIT_PATHS[pathType];
     if (path === undefined) throw new ArgumentError(`${where}: args.path_type`, Object.keys(SIT_PATHS).join(', '), pathType);
@@ -43,6 +49,8 @@ export function recordedTraining(
       throw new ArgumentError(`${where}: args.prediction`, 'velocity, noise, score', prediction);
     return sitTraining({ path, prediction: String(prediction ?? 'velocity') });
   }
+  // Its own scripts know no other kind.
+  if (layout === 'lightning') return sitTraining();
   // The option of DiT-MoE's scripts.
   if (typeof rf === 'boolean') return { objective: rf ? 'flow' : 'ddpm', ...(typeof timeScale === 'number' && { timeScale }) };
   return {};

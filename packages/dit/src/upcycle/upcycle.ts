@@ -49,6 +49,8 @@ export interface UpcycleOptions {
 export function upcycle(source: WeightStream, options: UpcycleOptions): WeightStream {
   const { granularity = 1, sharedRatio = 0, balanceAlpha = 0.01, layers, normalizeTopK = false, numExperts, topK } = options;
   if (source.config.moe !== undefined) throw new ArgumentError('upcycle', 'a dense model', 'one with experts');
+  if (source.config.mlp === 'swiglu-bias')
+    throw new ArgumentError('upcycle', 'GELU layers, or SwiGLU layers without biases', 'SwiGLU layers with biases, which no experts have');
   const { mlpHidden } = ditSizes(source.config);
   for (const [name, value] of Object.entries({ numExperts, topK, mlpHidden }))
     if (!Number.isInteger(value / granularity) || value < granularity)

@@ -24,5 +24,7 @@ export interface Checkpoint extends WeightSource {
   readonly format: 'safetensors' | 'torch' | 'sharded';
   /** Strings stored beside the tensors. */
   readonly metadata: Readonly<Record<string, string>>;
+  /** Objects of other programs beside the weights, by place and class; they are not read. */
+  readonly objects?: readonly string[];
   close(): Promise<void>;
 }

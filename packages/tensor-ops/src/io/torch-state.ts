@@ -127,3 +127,26 @@ export function torchPlain(value: unknown, where: string): unknown {
   };
   return convert(value, 0);
 }
+
+/** Objects named at most. */
+const MOST_OBJECTS = 100;
+
+/**
+ * Objects of other programs, whose data are not read: `callbacks (pytorch_lightning.callbacks.Checkpoint)`, by the entries that lead to
+ * them. Options (`argparse.Namespace`) are read, and not among them.
+ */
+export function torchObjects(value: unknown): string[] {
+  const found: string[] = [];
+  // By identity, because a hostile file can name one object under a million entries, or inside itself.
+  const seen = new Set<unknown>();
+  const visit = (v: unknown, place: string): void => {
+    if (typeof v !== 'object' || v === null || seen.has(v) || seen.size > MAX_PLAIN_VALUES || found.length >= MOST_OBJECTS) return;
+    seen.add(v);
+    if (v instanceof PickleObject && v.className !== 'argparse.Namespace') found.push(`${place} (${v.className})`);
+    else if (v instanceof PickleObject) visit(v.state, place);
+    else if (v instanceof Map) for (const [key, inner] of v) visit(inner, place === '' ? String(key) : `${place}.${String(key)}`);
+    else if (Array.isArray(v) && v.length <= MAX_PLAIN_VALUES) for (const [i, inner] of v.entries()) visit(inner, `${place}[${i}]`);
+  };
+  visit(value, '');
+  return found;
+}

@@ -2,7 +2,7 @@
 import type { Checkpoint, TensorInfo } from '../checkpoint.js';
 import { FormatError, type HostTensor } from '../safetensors.js';
 import { TorchFile } from '../torch-reader.js';
-import { findStateDict, type TorchStateDict, torchPlain } from '../torch-state.js';
+import { findStateDict, type TorchStateDict, torchObjects, torchPlain } from '../torch-state.js';
 import type { TorchTensor } from '../torch-tensor.js';
 import { type FileSource, openWith } from './file-source.js';
 
@@ -37,10 +37,16 @@ export class TorchCheckpoint implements Checkpoint {
     return this.source.name;
   }
 
-  /** Options that the file records, as the reference does: `args`, in JSON. */
+  /** Options that the file records, in JSON: `args` as DiT and its relatives, `config` as LightningDiT. */
   get metadata(): Readonly<Record<string, string>> {
-    const args = this.file.value instanceof Map ? this.file.value.get('args') : undefined;
-    return args === undefined ? {} : { args: JSON.stringify(torchPlain(args, this.path)) };
+    const { value } = this.file;
+    if (!(value instanceof Map)) return {};
+    const entries = ['args', 'config'].filter((name) => value.has(name));
+    return Object.fromEntries(entries.map((name) => [name, JSON.stringify(torchPlain(value.get(name), this.path))]));
+  }
+
+  get objects(): readonly string[] {
+    return torchObjects(this.file.value);
   }
 
   get names(): string[] {
