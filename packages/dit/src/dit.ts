@@ -91,7 +91,15 @@ export function dit(
   const losses: Record<string, tf.Scalar> = {};
   const routing: Routing[] = [];
   for (let layer = 0; layer < config.depth; layer++) {
-    const context = { config, layer, condition: conditionOf(layer), sample: { t, y, time }, rotation: tables, precision, moe: moe?.(layer) };
+    const context = {
+      config,
+      layer,
+      condition: conditionOf(layer),
+      sample: { t, y, time },
+      rotation: tables,
+      precision,
+      moe: moe?.(layer),
+    };
     const result = block(w.within(`blocks.${layer}`), h, context);
     h = result.output; // [B, T, D]
     routing.push(...result.routing);

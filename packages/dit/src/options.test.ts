@@ -12,6 +12,8 @@ const variants: [string, DitConfig][] = [
   ['q/k RMSNorm', { ...tiny, qkNorm: true, norm: 'rms' }],
   ['rotary', { ...tiny, rotary: true }],
   ['dense SwiGLU', { ...tinyDense, mlp: 'swiglu', mlpRatio: 8 / 3 }],
+  ['dense SwiGLU with biases', { ...tinyDense, mlp: 'swiglu-bias', mlpRatio: 8 / 3 }],
+  ['embedders in every block', { ...tiny, blockEmbedders: true }],
   ['unconditional', { ...tiny, numClasses: 0 }],
   ['experts in the deep half', { ...tiny, moe: { ...tiny.moe!, layers: 'deepHalf' } }],
   ['GELU experts', { ...tiny, moe: { ...tiny.moe!, experts: 'gelu' } }],
@@ -179,6 +181,31 @@ describe('options of the model', () => {
     expect(dropped.filter((label) => label === 1).length).toBe(900);
     expect(dropLabels({ ...tiny, nullLabel: 0 }, labels, uniform, 1)[5]).toBe(0);
     expect(() => dropLabels({ ...tiny, nullLabel: false }, labels, uniform, 0.1)).toThrow(/nullLabel/);
+  });
+
+  test('a block with embedders of its own goes by them, the final layer by the first block', async () => {
+    const config: DitConfig = { ...tinyDense, blockEmbedders: true };
+    const weights = randomWeights(config);
+    const [x, t, y] = someInputs(config);
+    // The second block's condition is made constant, so that its modulation is one vector, which a bias can be.
+    const constant = tf.randomNormal([16], 0, 1, 'float32', 3);
+    const zero = (name: string) => ({ [name]: tf.zerosLike(weights[name]) });
+    const own = {
+      ...weights,
+      ...zero('blocks.1.timestepEmbedding.1.weight'),
+      ...zero('blocks.1.labelEmbedding.table'),
+      'blocks.1.timestepEmbedding.1.bias': constant,
+    };
+    const { output } = dit(own, config, x, t, y);
+    const modulated = tf.matMul(tf.reshape(tf.mul(constant, tf.sigmoid(constant)), [1, 16]), weights['blocks.1.modulation.weight']);
+    const shared = {
+      ...weights,
+      ...zero('blocks.1.modulation.weight'),
+      'blocks.1.modulation.bias': tf.add(weights['blocks.1.modulation.bias'], tf.reshape(modulated, [-1])),
+    };
+    const expected = dit(shared, tinyDense, x, t, y).output.dataSync();
+    const largest = Math.max(...expected.map(Math.abs));
+    output.dataSync().forEach((value, i) => void expect(Math.abs(value - expected[i])).toBeLessThan(1e-5 * largest));
   });
 
   test('an unconditional model needs no labels, another one does', () => {

@@ -25,6 +25,7 @@ const whole: Required<DitConfig> = {
     positionGrid: [2, 2],
     positions: 'stored',
     timestepFrequencies: 'diffusers',
+    blockEmbedders: true,
   },
   moe: {
     ...{ numExperts: 4, topK: 2, scoreFunction: 'sigmoid', groups: { count: 2, keep: 1 }, normalizeTopK: true, weightScale: 2.5 },

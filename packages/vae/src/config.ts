@@ -59,6 +59,9 @@ export function autoencoderConfig(json: Readonly<Record<string, unknown>>): Auto
   if ((json['act_fn'] ?? 'silu') !== 'silu') throw new ArgumentError('config.json: act_fn', 'silu', json['act_fn']);
   if (json['mid_block_add_attention'] === false)
     throw new ArgumentError('config.json: mid_block_add_attention', 'true (the attention of Stable Diffusion)', false);
+  for (const field of ['latents_mean', 'latents_std'])
+    if ((json[field] ?? null) !== null)
+      throw new ArgumentError(`config.json: ${field}`, 'none: latents have one scale and one shift for all channels here', json[field]);
   const integer = (field: string, fallback: number): number => {
     const value = json[field] ?? fallback;
     if (!Number.isInteger(value) || (value as number) < 1) throw new ArgumentError(`config.json: ${field}`, 'a positive integer', value);

@@ -107,6 +107,7 @@ describe('weights', () => {
     [{ _class_name: 'VQModel' }, /_class_name/],
     [{ down_block_types: ['AttnDownEncoderBlock2D'] }, /down_block_types/],
     [{ act_fn: 'gelu' }, /act_fn/],
+    [{ latents_mean: [0.1, 0, 0, 0] }, /latents_mean: expected none: latents have one scale/],
     [{ block_out_channels: [10], norm_num_groups: 4 }, /block_out_channels/],
     [{ layers_per_block: 0 }, /layers_per_block/],
     [{ scaling_factor: 'much' }, /scaling_factor/],

@@ -67,12 +67,17 @@ test('the paper and its code differ where they do, and have the published sizes'
     ema: [0.9999],
     data: { flip: true },
     optimizer: { learningRate: 1e-4, schedule: 'constant', weightDecay: 0 },
+    objective: { kind: 'flow', learnSigma: true },
+  });
+  expect(resolveConfig({ preset: 'paper-l-2-8e2a-256' })).toMatchObject({
     objective: { kind: 'ddpm', learnSigma: true },
+    sampling: { solver: 'ddim' },
   });
   const latents = { channels: 4, height: 32, width: 32, classNames: Array<string>(1000).fill('') };
-  expect(countWeights(modelConfig(paper, latents))).toBe(countWeights(ditPreset('XL/2-8E2A')));
+  expect(countWeights(modelConfig(paper, latents))).toBe(countWeights({ ...ditPreset('XL/2-8E2A'), qkNorm: true }));
   expect(modelConfig(paper, latents)).toEqual({
     ...ditPreset('XL/2-8E2A', { flavour: 'paper' }),
+    qkNorm: true,
     moe: { ...ditPreset('XL/2-8E2A', { flavour: 'paper' }).moe, balanceOver: 'image' },
   });
   expect(modelConfig(resolveConfig({ preset: 'repo-s-2-16e2a-512' }), { ...latents, height: 64, width: 64 }).moe).toMatchObject({

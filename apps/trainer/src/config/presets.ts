@@ -42,27 +42,32 @@ const microBatch: Record<string, number> = { S: 128, B: 64, L: 16, XL: 8, G: 4 }
 /**
  * The paper (section 3.1): batch 1024, balance loss 0.005 within each image, DDPM with learned sigma.
  * The code (train.py): batch 64, balance loss 0.01 over the micro-batch.
+ *
+ * XL and G are what was published, in both: with normalised queries and keys (train_deepspeed.py, which trains these sizes; sample.py reads no
+ * others) and as rectified flows with a second half of channels that is not used (the README's list of weights, sample.py).
  */
 function published(name: string, imageSize: number, flavour: 'paper' | 'repo') {
   const batchSize = flavour === 'paper' ? 1024 : 64;
   const [numExperts, topK] = /(\d+)E(\d+)A/.exec(name)!.slice(1).map(Number);
+  const isLarge = /^(XL|G)/.test(name);
   const tokens = (imageSize / 256) ** 2;
   const micro = Math.min(batchSize, Math.max(1, microBatch[name.split('/')[0]] / tokens));
   return {
     data: { kind: 'latents', size: imageSize, flip: true },
     model: {
       preset: name,
+      ...(isLarge && { qkNorm: true }),
       moe: { numExperts, topK, ...(flavour === 'paper' ? { balanceAlpha: 0.005, balanceOver: 'image' } : { balanceAlpha: 0.01 }) },
     },
-    objective: { kind: 'ddpm', learnSigma: true },
+    objective: { kind: isLarge ? 'flow' : 'ddpm', learnSigma: true },
     steps: 500_000,
     batchSize,
     accumulation: batchSize / micro,
     precision: 'bf16',
-    recompute: name.startsWith('XL') || name.startsWith('G'),
+    recompute: isLarge,
     checkpoints: { milestoneEvery: 50_000 },
     // Previews of 250 ancestral steps would take five times as long.
-    sampling: { solver: 'ddim', steps: 50, guidance: 4 },
+    sampling: { ...(!isLarge && { solver: 'ddim' }), steps: 50, guidance: 4 },
   };
 }
 

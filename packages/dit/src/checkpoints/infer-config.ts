@@ -3,7 +3,7 @@ import { ArgumentError } from '@dit-moe/tensor-ops';
 import type { DitConfig, MoeConfig } from '../config.js';
 import { presetSizes } from '../presets.js';
 import type { TensorFile } from './convert.js';
-import { type Layout, ROTATION } from './layouts.js';
+import { type Layout, POSITIONS, ROTATION } from './layouts.js';
 
 /** A configuration and what of it was not in the file. */
 export interface InferredConfig {
@@ -106,7 +106,8 @@ function inferSize(
 ): [number, number] {
   const latents = number('sample_size') ?? (number('image_size') ?? 0) / 8;
   if (latents > 0) return [latents, latents];
-  const tokens = present.has('pos_embed') ? file.info('pos_embed').shape[1] : 0;
+  const rotations = present.has(ROTATION.cos) ? file.info(ROTATION.cos).shape[0] : 0;
+  const tokens = present.has(POSITIONS) ? file.info(POSITIONS).shape[1] : rotations;
   const side = Math.sqrt(tokens);
   if (tokens === 0 || !Number.isInteger(side))
     throw new ArgumentError('inferConfig: inputSize', 'to be told: the file has no square position table', `${tokens} positions`);

@@ -264,7 +264,16 @@ describe('openModel', () => {
     await reference.close();
   });
 
-  test('blocks with different embedders are refused', async () => {
+  test('blocks with embedders of their own are read as such, and go out again', async () => {
+    const config: DitConfig = { ...squareDense, timestepFrequencies: 'diffusers', blockEmbedders: true };
+    const file = path.join(root, 'own-embedders.pt');
+    await writeTorch(file, await stateDict(config, 'diffusers'));
+    const { model, weights } = await weightsOf(file, { config: { numHeads: 2, inputSize: [8, 8] } });
+    expect(model.config.blockEmbedders).toBe(true);
+    expect(weights).toEqual(expected(config));
+  });
+
+  test('embedders that differ in some of their weights only are refused', async () => {
     const state = await stateDict({ ...squareDense, timestepFrequencies: 'diffusers' }, 'diffusers');
     const name = 'transformer_blocks.1.norm1.emb.class_embedder.embedding_table.weight';
     const other = state[name];

@@ -4,7 +4,7 @@ import { concatenate, memorySource } from './byte-source.js';
 import { ForbiddenGlobalError, PickleObject } from './pickle.js';
 import { decodeTensor, encodeTensor, FormatError } from './safetensors.js';
 import { TorchFile } from './torch-reader.js';
-import { findStateDict, torchAdamState, torchPlain } from './torch-state.js';
+import { findStateDict, torchAdamState, torchObjects, torchPlain } from './torch-state.js';
 import { MAX_EXPANDED_BYTES, type TorchTensor } from './torch-tensor.js';
 import { TorchTensorSource, type TorchWritable, torchChunks } from './torch-writer.js';
 import { ZipArchive } from './zip-reader.js';
@@ -204,12 +204,14 @@ describe('hostile files', () => {
     const root = (await open(bytes)).value as Map<string, unknown>;
     expect(root.get('callbacks')).toMatchObject({ className: 'pytorch_lightning.callbacks.Checkpoint', state: new Map([['a', 1]]) });
     expect(root.get('callbacks')).toBeInstanceOf(PickleObject);
+    expect(torchObjects(root)).toEqual(['callbacks (pytorch_lightning.callbacks.Checkpoint)']);
   });
 
   test('plain values of a small pickle cannot grow without end', async () => {
     const list: unknown[] = [];
     list.push(list);
     expect(() => torchPlain(list, 'x')).toThrow(/nested/);
+    expect(torchObjects(list)).toEqual([]);
     let wide: unknown[] = [1];
     for (let i = 0; i < 40; i++) wide = [wide, wide];
     expect(() => torchPlain(wide, 'x')).toThrow(/more than/);
