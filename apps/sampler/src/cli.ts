@@ -13,7 +13,7 @@ import type { ServeFlags } from './commands/serve.js';
 import { exitCodeTable } from './errors.js';
 import { machineOptions, modelArgument, modelOptions, samplingOptions } from './options.js';
 
-const networks = words<NetworkName>({ inception: true, dinov2: true, clip: true, pixels: true });
+const networks = words<NetworkName>({ inception: true, dinov2: true, clip: true, classifier: true, pixels: true });
 
 const classesOption = () =>
   new Option('--classes <list>', 'class names or numbers, separated by commas; =3 is the name 3, #3 the number (default: all)');

@@ -11,6 +11,7 @@ import { imageOptions } from './commands/image-options.js';
 import type { InspectFlags } from './commands/inspect.js';
 import type { PlanFlags } from './commands/plan.js';
 import type { TrainFlags } from './commands/train.js';
+import type { TrainClassifierFlags } from './commands/train-classifier.js';
 import type { TrainVaeFlags } from './commands/train-vae.js';
 import type { UpcycleFlags } from './commands/upcycle.js';
 import { presets } from './config/presets.js';
@@ -144,6 +145,25 @@ const commands: Readonly<Record<string, CommandEntry>> = {
         images,
         downscale: Number(flags.downscale) as TrainVaeFlags['downscale'],
       }),
+  },
+  'train-classifier': {
+    group: 'Data',
+    description: 'train a small network that tells the classes of real images, to judge samples with',
+    arguments: [new Argument('<images>', 'image folder, .tar, .parquet, .npz or idx files')],
+    options: [
+      new Option('--out <file>', 'its weights (.safetensors), for "dit-moe-sampler evaluate --network classifier"').makeOptionMandatory(),
+      new Option('--held-out <split>', 'split that tells how good it is (default: a tenth of the images)'),
+      new Option('--size <pixels>', 'edge of the squares (default: that of the first image)').argParser(integer(4)),
+      new Option('--epochs <n>', 'times that every image is seen').argParser(integer(1)).default(6),
+      new Option('--flip', 'learn from mirrored images, too').default(false),
+      new Option('--seed <n>', 'of weights, order and shifts').argParser(integer(0)).default(0),
+      ...imageOptions(),
+      ...backendOptions(),
+      jsonOption(),
+    ],
+    examples: ['train-classifier data/fashion --split train --held-out test --out fashion-classifier.safetensors'],
+    run: async (images: string, flags: Omit<TrainClassifierFlags, 'images'>) =>
+      (await import('./commands/train-classifier.js')).trainClassifierCommand({ ...flags, images }),
   },
   watch: {
     group: 'Runs',

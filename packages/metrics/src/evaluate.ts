@@ -1,4 +1,5 @@
 /** All metrics of one set of features against a reference, with the reasons why some cannot be had and what to beware of. */
+import { accuracy } from './classifier/extractor.js';
 import { MetricError } from './errors.js';
 import type { CollectedFeatures } from './feature-extractor.js';
 import { type Features, selectRows } from './features.js';
@@ -15,6 +16,7 @@ export const metrics = {
   fd: 'Frechet distance of the pooled features (FID with Inception)',
   sfd: 'Frechet distance of the spatial features (sFID as ADM defines it)',
   is: 'Inception Score: splits of 5,000 in file order (ADM), and 10 shuffled splits (torch-fidelity)',
+  accuracy: 'share of samples that a classifier of the same classes tells to be of their class',
   pr: 'precision and recall, k = 3, exact distances',
   'pr-adm': "precision and recall, k = 3, with the float16 rounding of ADM's evaluator",
   dc: 'density and coverage, k = 5',
@@ -42,6 +44,7 @@ export interface MetricValues {
   fd?: FrechetDistance;
   sfd?: FrechetDistance;
   is?: { inOrder: InceptionScore; shuffled: InceptionScore };
+  accuracy?: number;
   pr?: { precision: number; recall: number };
   'pr-adm'?: { precision: number; recall: number };
   dc?: { density: number; coverage: number };
@@ -63,6 +66,8 @@ export interface EvaluateOptions {
   labels?: readonly number[];
   /** Decides subsets and resamples (default 0). */
   seed?: number;
+  /** Whether the logits are of the same classes as the labels (default false: Inception's are ImageNet's). */
+  judgesLabels?: boolean;
   /** Called before each metric. */
   onMetric?: (name: MetricName) => void;
 }
@@ -77,7 +82,7 @@ export function evaluate(
   samples: CollectedFeatures<'pool' | 'spatial' | 'logits'>,
   reference: EvaluationReference | undefined,
   names: readonly MetricName[],
-  { labels, seed = 0, onMetric }: EvaluateOptions = {},
+  { labels, seed = 0, judgesLabels = false, onMetric }: EvaluateOptions = {},
 ): EvaluationResult {
   const values: MetricValues = {};
   const skipped: EvaluationResult['skipped'] = {};
@@ -103,6 +108,14 @@ export function evaluate(
         inOrder: inceptionScoreBySize(logits, ADM_SPLIT),
         shuffled: inceptionScoreBySplits(shuffled, Math.min(SPLITS, logits.count)),
       };
+    },
+    accuracy() {
+      const logits = samples.features.logits;
+      if (logits === undefined || !judgesLabels) return 'the network is no classifier of these classes.';
+      if (labels === undefined || labels.length !== samples.count) return 'the samples have no labels.';
+      const unknown = labels.find((label) => !(label >= 0 && label < logits.dimension));
+      if (unknown !== undefined) return `the samples have the label ${unknown}, the network ${logits.dimension} classes.`;
+      values.accuracy = accuracy(logits, labels);
     },
     pr: () =>
       withImages((own, other) => {

@@ -1,3 +1,6 @@
+export { type ClassifierConfig, classifierSpecs } from './classifier/architecture.js';
+export { accuracy, classifierExtractor } from './classifier/extractor.js';
+export { type ClassifierTrainingOptions, trainClassifier } from './classifier/train-classifier.js';
 export { MetricError } from './errors.js';
 export {
   type EvaluateOptions,

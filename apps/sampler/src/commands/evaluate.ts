@@ -44,6 +44,7 @@ const DEFAULTS: Record<NetworkName, readonly MetricName[]> = {
   inception: ['fd', 'sfd', 'is', 'pr', 'kd'],
   dinov2: ['fd', 'pr', 'dc', 'kd'],
   clip: ['cmmd'],
+  classifier: ['accuracy', 'fd', 'kd'],
   pixels: ['fd', 'kd'],
 };
 type Names = 'pool' | 'spatial' | 'logits';
@@ -139,6 +140,7 @@ async function evaluateSets(samplesPath: string, referencePath: string | undefin
     const result = evaluate(own, other, names, {
       labels: samples.labels?.slice(0, own.count),
       seed: flags.seed,
+      judgesLabels: network.classNames !== undefined,
       onMetric: (name) => console.error(`computing ${name}: ${metrics[name]}`),
     });
     if (flags.saveStatistics !== undefined) await saveStatistics(own, flags.saveStatistics, flags.layout);
@@ -256,6 +258,7 @@ export function rowsOf({ network, metrics: m }: Pick<EvaluationRecord, 'network'
   add('sFID', m.sfd?.distance);
   add('Inception Score, in file order', m.is?.inOrder.mean);
   if (m.is !== undefined) rows.push(['Inception Score, shuffled', `${m.is.shuffled.mean.toFixed(4)} +- ${m.is.shuffled.std.toFixed(4)}`]);
+  add('accuracy', m.accuracy);
   add('precision', m.pr?.precision);
   add('recall', m.pr?.recall);
   add('precision (ADM)', m['pr-adm']?.precision);

@@ -4,6 +4,7 @@ import path from 'node:path';
 import type { WeightSource } from '@dit-moe/tensor-ops/io';
 import { FileSource, hashFile, openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import { cacheDirectory } from '@dit-moe/tensor-ops/node';
+import { classifierExtractor } from '../classifier/extractor.js';
 import { MetricError } from '../errors.js';
 import type { FeatureExtractor } from '../feature-extractor.js';
 import { type InceptionResize, inceptionExtractor } from '../inception/extractor.js';
@@ -12,6 +13,7 @@ import { disposeInception, loadInception } from '../inception/weights.js';
 import { pixelExtractor } from '../pixel-extractor.js';
 import { clipExtractor } from '../vision-transformer/clip.js';
 import { dinov2Extractor } from '../vision-transformer/dinov2.js';
+import { openClassifier } from './classifier-file.js';
 
 /** What a network is for, and where its weights come from. */
 interface Network {
@@ -40,6 +42,11 @@ export const networks = {
     files: ['clip-vit-large-patch14-336/model.safetensors', 'clip-vit-large-patch14-336/pytorch_model.bin'],
     origin: 'pytorch_model.bin (or model.safetensors) of openai/clip-vit-large-patch14-336 on the Hugging Face hub',
   },
+  classifier: {
+    use: "accuracy, FD and IS by a small network of one's own, trained on the real images",
+    files: [],
+    origin: 'one by training it: dit-moe-trainer train-classifier IMAGES --out classifier.safetensors',
+  },
   pixels: { use: 'pixels averaged to 8 x 8, without weights: colours and layout only', files: [], origin: '' },
 } as const satisfies Record<string, Network>;
 export type NetworkName = keyof typeof networks;
@@ -52,7 +59,9 @@ const PUBLISHED: Readonly<Record<string, string>> = {
 /** A network ready to extract features. */
 export interface OpenNetwork {
   name: NetworkName;
-  extractor: FeatureExtractor<'pool' | 'spatial' | 'logits'> | FeatureExtractor<'pool'>;
+  extractor: FeatureExtractor<'pool' | 'spatial' | 'logits'> | FeatureExtractor<'pool' | 'logits'> | FeatureExtractor<'pool'>;
+  /** Names that the logits are of, where they are the classes of the images. */
+  classNames?: readonly string[];
   /** The weights' file and its SHA-256; `published` names the release that it is known to be. */
   weights?: { file: string; sha256: string; published?: string };
   dispose(): void;
@@ -79,6 +88,15 @@ export async function openNetwork(name: NetworkName, { weights, resize }: OpenNe
   }
   const file = await findWeights(name, weights);
   const sha256 = await hashFile(file);
+  if (name === 'classifier') {
+    const { weights, about } = await openClassifier(file);
+    const extractor = classifierExtractor(weights, about);
+    const dispose = () => {
+      extractor.dispose();
+      weights.dispose();
+    };
+    return { name, extractor, classNames: about.classNames, weights: { file, sha256 }, dispose };
+  }
   const { source, close } = await openWeights(file);
   const about = { file, sha256, published: PUBLISHED[sha256.slice(0, 8)] };
   try {
@@ -105,6 +123,7 @@ async function findWeights(name: NetworkName, given: string | undefined): Promis
     if (await exists(given)) return given;
     throw new MetricError('weights', `there is no file ${given}. Get it from ${origin}.`);
   }
+  if (files.length === 0) throw new MetricError('weights', `"${name}" (${use}) needs a file of weights. Get ${origin}, and name it.`);
   for (const file of files) if (await exists(path.join(weightsFolder(), file))) return path.join(weightsFolder(), file);
   throw new MetricError(
     'weights',
