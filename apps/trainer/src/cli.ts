@@ -11,6 +11,7 @@ import { imageOptions } from './commands/image-options.js';
 import type { InspectFlags } from './commands/inspect.js';
 import type { PlanFlags } from './commands/plan.js';
 import type { TrainFlags } from './commands/train.js';
+import type { SweepFlags } from './commands/sweep.js';
 import type { TrainClassifierFlags } from './commands/train-classifier.js';
 import type { TrainVaeFlags } from './commands/train-vae.js';
 import type { UpcycleFlags } from './commands/upcycle.js';
@@ -61,6 +62,20 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     examples: ['plan --preset paper-xl-2-8e2a-256', 'plan my-config.yaml --set batchSize=64 recompute=true --json'],
     run: async (config: string | undefined, flags: PlanFlags) =>
       (await import('./commands/plan.js')).planCommand({ ...flags, ...(config !== undefined && { config }) }),
+  },
+  sweep: {
+    group: 'Training',
+    description: 'train variants of a configuration from several seeds and compare them on the same held-out images',
+    arguments: [new Argument('<study>', 'YAML or JSON with base (a configuration), arms (what differs, by name) and seeds')],
+    options: [
+      new Option('--out <folder>', 'of the runs and results.json; what is there is gone on with').makeOptionMandatory(),
+      new Option('--jobs <n>', 'trainings at once').argParser(integer(1)).default(1),
+      set(),
+      new Option('--threads <n>', 'of each training').argParser(integer(1)),
+      jsonOption(),
+    ],
+    examples: ['sweep study.yaml --out studies/experts', 'sweep study.yaml --out studies/short --set steps=300 validation.every=300'],
+    run: async (study: string, flags: SweepFlags) => (await import('./commands/sweep.js')).sweepCommand(study, flags),
   },
   demo: {
     group: 'Training',

@@ -14,6 +14,11 @@ export class DivergedError extends DitMoeError {
   static override readonly code = 'E_DIVERGED';
 }
 
+/** A training of a study has ended without a result. */
+export class TrainingFailedError extends DitMoeError {
+  static override readonly code = 'E_TRAINING_FAILED';
+}
+
 /** A signal has ended a run before its first step: there was nothing to save that was not saved already. */
 export class InterruptedError extends DitMoeError {
   static override readonly code = 'E_INTERRUPTED';
@@ -30,6 +35,7 @@ export const exitCodeTable: ExitCodeTable = {
   ...commonExitCodes,
   E_CHECKPOINT: exitCodes.model,
   E_DIVERGED: exitCodes.diverged,
+  E_TRAINING_FAILED: exitCodes.peer,
   E_PEER: exitCodes.peer,
   E_RENDEZVOUS: exitCodes.peer,
   E_LAUNCH: exitCodes.usage,

@@ -13,14 +13,14 @@ import { type TrainConfig, trainSettings } from './schema.js';
 const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
 
 /** Objects merged deeply; arrays and scalars of `over` replace those of `base`, null takes a setting away. */
-function merge(base: unknown, over: unknown): unknown {
+export function merged(base: unknown, over: unknown): unknown {
   if (!isObject(base) || !isObject(over)) return over;
-  const merged = { ...base };
+  const result = { ...base };
   for (const [key, value] of Object.entries(over)) {
-    if (value === null) delete merged[key];
-    else merged[key] = key in base ? merge(base[key], value) : value;
+    if (value === null) delete result[key];
+    else result[key] = key in base ? merged(base[key], value) : value;
   }
-  return merged;
+  return result;
 }
 
 export interface ConfigSources {
@@ -28,6 +28,10 @@ export interface ConfigSources {
   preset?: string;
   /** YAML or JSON file. It may name the preset that it starts from. */
   file?: string;
+  /** What a file would hold, where it is at hand. */
+  content?: Record<string, unknown>;
+  /** How the configuration is called in errors. */
+  what?: string;
   /** Of the form `optimizer.learningRate=1e-3`. */
   overrides?: readonly string[];
   /** Data path, relative to the current folder. */
@@ -42,7 +46,7 @@ export interface ConfigSources {
  * @throws SettingsError naming the field, what was expected and what was found
  */
 export function resolveConfig(sources: ConfigSources): TrainConfig {
-  const { preset: inFile, ...file } = sources.file === undefined ? {} : readFile(sources.file);
+  const { preset: inFile, ...file } = sources.file === undefined ? (sources.content ?? {}) : readFile(sources.file);
   const name = sources.preset ?? inFile;
   let raw: unknown = {};
   if (name !== undefined) {
@@ -53,14 +57,14 @@ export function resolveConfig(sources: ConfigSources): TrainConfig {
     }
     raw = presets[name];
   }
-  raw = merge(raw, file);
-  for (const override of sources.overrides ?? []) raw = merge(raw, parseOverride(override));
-  if (sources.data !== undefined) raw = merge(raw, { data: { path: path.resolve(sources.data) } });
-  if (sources.images !== undefined) raw = merge(raw, { data: sources.images });
+  raw = merged(raw, file);
+  for (const override of sources.overrides ?? []) raw = merged(raw, parseOverride(override));
+  if (sources.data !== undefined) raw = merged(raw, { data: { path: path.resolve(sources.data) } });
+  if (sources.images !== undefined) raw = merged(raw, { data: sources.images });
   if (isObject(raw) && typeof raw['ema'] === 'number') raw = { ...raw, ema: [raw['ema']] };
   if (isObject(raw) && raw['model'] === undefined)
     throw new UsageError('The configuration has no model. Start from --preset digits, or give a file that describes one.');
-  return parseConfig(raw);
+  return parseConfig(raw, sources.what);
 }
 
 /**

@@ -85,7 +85,7 @@ async function readConfig(file: string): Promise<TrainConfig | undefined> {
 }
 
 /** One line per leaf that differs. */
-function differingKeys(before: unknown, now: unknown, at = ''): string[] {
+export function differingKeys(before: unknown, now: unknown, at = ''): string[] {
   const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
   if (isObject(before) && isObject(now)) {
     const keys = new Set([...Object.keys(before), ...Object.keys(now)]);
