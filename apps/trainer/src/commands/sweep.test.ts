@@ -17,7 +17,11 @@ beforeAll(async () => {
 test('pairs of equal arms differ by nothing; what is done is not trained again, and a failing arm is named', async () => {
   const file = path.join(root, 'study.yaml');
   const out = path.join(root, 'study');
-  const study = { base: { preset: 'digits', validation: { share: 0.5, every: 4, samples: 8, buckets: 2 } }, seeds: [1], arms: { a: null, same: null } };
+  const study = {
+    base: { preset: 'digits', validation: { share: 0.5, every: 4, samples: 8, buckets: 2 } },
+    seeds: [1],
+    arms: { a: null, same: null },
+  };
   fs.writeFileSync(file, YAML.stringify(study));
   const sweep = async () => {
     const { ended, output } = start(['sweep', file, '--out', out, '--json', '--set', `data.path=${images}`, ...tinyOverrides]);

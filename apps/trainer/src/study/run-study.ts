@@ -9,8 +9,8 @@ import { openModel } from '@dit-moe/dit/node';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { OutputError, TrainingFailedError } from '../errors.js';
 import { differingKeys } from '../run/run-folder.js';
-import { listCheckpoints } from '../training/retention.js';
 import { type MetricsLine, readMetrics } from '../training/metrics-log.js';
+import { listCheckpoints } from '../training/retention.js';
 import { compareArms, type RunResult, type StudyResults } from './results.js';
 import type { Study, StudyRun } from './study.js';
 
@@ -64,7 +64,9 @@ export async function runStudy(study: Study, options: RunStudyOptions): Promise<
     for (let run = waiting.shift(); run !== undefined && failure === undefined && !signal?.aborted; run = waiting.shift()) {
       await trainOne(run, options);
       if (!signal?.aborted && !(await note(run)))
-        throw new TrainingFailedError(`The run ${run.name} has ended without the held-out loss of its last step.`, { where: path.join(out, run.name) });
+        throw new TrainingFailedError(`The run ${run.name} has ended without the held-out loss of its last step.`, {
+          where: path.join(out, run.name),
+        });
     }
   };
   const failed = (error: unknown): void => {

@@ -1,8 +1,8 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import YAML from 'yaml';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import YAML from 'yaml';
 import { compareArms, estimate, formatResults, type RunResult } from './results.js';
 import { readStudy } from './study.js';
 
@@ -41,7 +41,11 @@ describe('a study', () => {
     ['no held-out images', { base: { ...base, validation: null }, arms: { a: null } }, /validation/],
     ['an end that is not measured', { base: { ...base, steps: 50 }, arms: { a: null } }, /validation\.every.*a divisor of steps 50/s],
     ['an unknown arm to compare with', { base, arms: { a: null }, against: 'b' }, /against.*one of a/s],
-    ['losses that say nothing of each other', { base, arms: { a: null, b: { objective: { kind: 'ddpm' } } } }, /arms\.b.*cannot be compared/s],
+    [
+      'losses that say nothing of each other',
+      { base, arms: { a: null, b: { objective: { prediction: 'start' } } } },
+      /arms\.b.*cannot be compared/s,
+    ],
     ['an unknown field', { base, arms: { a: null }, seed: [1] }, /seed.*did you mean seeds/is],
   ])('%s is refused', async (_, content, message) => {
     await expect(readStudy(await study(content))).rejects.toThrow(message);
@@ -76,7 +80,7 @@ describe('results', () => {
     expect(lines[0]).toBe('Experts');
     expect(lines.slice(2).map((line) => line.split(/\s{2,}/))).toEqual([
       ['a', '2.00 M', '1.00 M', '10.0', '2/3', '2.0000 +- 1.0000', '1.0'],
-      ['b', '2.00 M', '1.00 M', '10.0', '3/3', '4.0667 +- 2.5384', '-0.4000 +- 0.1000', '1.0'],
+      ['b', '2.00 M', '1.00 M', '10.0', '3/3', '4.0667 +- 2.5471', '-0.4000 +- 0.1000', '1.0'],
     ]);
   });
 });

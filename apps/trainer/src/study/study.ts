@@ -1,7 +1,17 @@
 /** A study: one configuration in several arms, each trained from several seeds, compared by the loss on the same held-out images. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { integer, list, object, optional, parseSettings, SettingsError, text, type ValueOf, withDefault } from '@dit-moe/tensor-ops/settings';
+import {
+  integer,
+  list,
+  object,
+  optional,
+  parseSettings,
+  SettingsError,
+  text,
+  type ValueOf,
+  withDefault,
+} from '@dit-moe/tensor-ops/settings';
 import YAML from 'yaml';
 import { merged, resolveConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
@@ -59,7 +69,14 @@ export async function readStudy(file: string, overrides: readonly string[] = [])
   const runs = seeds.flatMap((seed) =>
     configs.map(([arm, config]): StudyRun => ({ arm, seed, name: `${arm}-${seed}`, config: { ...config, seed } })),
   );
-  return { ...(name !== undefined && { name }), ...(expected !== undefined && { expected }), seeds, arms: names, against: against ?? names[0], runs };
+  return {
+    ...(name !== undefined && { name }),
+    ...(expected !== undefined && { expected }),
+    seeds,
+    arms: names,
+    against: against ?? names[0],
+    runs,
+  };
 }
 
 function configOf(file: string, arm: string, content: unknown, overrides: readonly string[]): TrainConfig {
@@ -69,7 +86,9 @@ function configOf(file: string, arm: string, content: unknown, overrides: readon
   if (validation === undefined)
     throw new SettingsError(what, [{ at: 'validation', expected: 'held-out images, by whose loss arms are compared', found: validation }]);
   if (steps % validation.every !== 0)
-    throw new SettingsError(what, [{ at: 'validation.every', expected: `a divisor of steps ${steps}, so that the end is measured`, found: validation.every }]);
+    throw new SettingsError(what, [
+      { at: 'validation.every', expected: `a divisor of steps ${steps}, so that the end is measured`, found: validation.every },
+    ]);
   return config;
 }
 
@@ -84,6 +103,10 @@ function comparable(file: string, configs: readonly (readonly [string, TrainConf
   for (const [arm, other] of configs)
     if (measured(other) !== measured(config))
       throw new SettingsError(file, [
-        { at: `arms.${arm}`, expected: `the data, objective and validation of ${first}, or their losses cannot be compared`, found: measured(other) },
+        {
+          at: `arms.${arm}`,
+          expected: `the data, objective and validation of ${first}, or their losses cannot be compared`,
+          found: measured(other),
+        },
       ]);
 }
