@@ -6,6 +6,7 @@
  */
 
 import type { PixelBatches } from '@dit-moe/data';
+import { accuracy } from './classifier/extractor.js';
 import { MetricError } from './errors.js';
 import { collectFeatures, type ExtractFeatures } from './feature-extractor.js';
 import { type Features, selectRows } from './features.js';
@@ -21,6 +22,8 @@ export interface OnlineEvaluationOptions<Name extends string> {
   /** Network whose features are compared, and which of its features; their names are in the result's. */
   extract: ExtractFeatures<Name>;
   feature: Name;
+  /** Classes of the generated images; the network must give `logits` of the same classes (default: they are not judged). */
+  labels?: readonly number[];
   /** Images at once (default 32). */
   batch?: number;
 }
@@ -38,6 +41,8 @@ export interface OnlineEvaluationResult {
   frechetDistanceOfReal: number;
   /** Kernel distance, whose expectation does not depend on the number of images. */
   kernelDistance: number;
+  /** Share of generated images that the network tells to be of their class, if there are labels. */
+  accuracy?: number;
   seconds: number;
   /** For logs, names with feature and number: `online/fd_pool_n256`, `online/kd_pool_n256`. */
   scalars: Record<string, number>;
@@ -67,29 +72,35 @@ const SUBSETS = 10;
  */
 export async function onlineEvaluation<Name extends string>(
   real: PixelBatches,
-  { every, count, extract, feature, batch = 32 }: OnlineEvaluationOptions<Name>,
+  { every, count, extract, feature, labels, batch = 32 }: OnlineEvaluationOptions<Name>,
   signal?: AbortSignal,
 ): Promise<OnlineEvaluation> {
   for (const [name, value] of Object.entries({ every, count, batch }))
     if (!Number.isInteger(value) || value < (name === 'count' ? 2 : 1))
       throw new MetricError('onlineEvaluation', `"${name}" must be an integer of at least ${name === 'count' ? 2 : 1}, found ${value}.`);
-  const rows = async (source: PixelBatches, signal?: AbortSignal, limit?: number): Promise<Features> => {
-    const found = (await collectFeatures(source, extract, { batch, keep: [feature], moments: [], limit, signal })).features[feature];
-    if (found === undefined) throw new MetricError('onlineEvaluation', `the extractor gives no features named "${feature}".`);
-    return found;
+  if (labels !== undefined && labels.length !== count)
+    throw new MetricError('onlineEvaluation', `${count} images have ${labels.length} labels.`);
+  const logits = 'logits' as Name;
+  const collect = async (source: PixelBatches, keep: readonly Name[], signal?: AbortSignal, limit?: number) => {
+    const { features } = await collectFeatures(source, extract, { batch, keep, moments: [], limit, signal });
+    for (const name of keep)
+      if (features[name] === undefined) throw new MetricError('onlineEvaluation', `the extractor gives no features named "${name}".`);
+    return features as Record<Name, Features>;
   };
-  const reference = await rows(real, signal);
+  const reference = (await collect(real, [feature], signal))[feature];
   const frechetDistanceOfReal = distanceOfReal(reference, count);
   return {
     due: (step) => step > 0 && step % every === 0,
     async evaluate(step, sample, signal) {
       const started = performance.now();
-      const generated = await rows(sample(count), signal, count);
+      const found = await collect(sample(count), labels === undefined ? [feature] : [feature, logits], signal, count);
+      const generated = found[feature];
       if (generated.count < count)
         throw new MetricError('onlineEvaluation', `expected ${count} generated images, found ${generated.count}.`);
       const { distance } = frechetDistanceOf(reference, generated);
       const subsets = randomSubsets(reference.count, count, { subsets: SUBSETS });
       const kernel = kernelDistance(reference, generated, subsets).mean;
+      const right = labels && accuracy(found[logits], labels);
       const floor = Number.isNaN(frechetDistanceOfReal) ? '' : ` (real images: ${frechetDistanceOfReal.toPrecision(3)})`;
       return {
         step,
@@ -98,9 +109,14 @@ export async function onlineEvaluation<Name extends string>(
         frechetDistance: distance,
         frechetDistanceOfReal,
         kernelDistance: kernel,
+        ...(right !== undefined && { accuracy: right }),
         seconds: (performance.now() - started) / 1000,
-        scalars: { [`online/fd_${feature}_n${count}`]: distance, [`online/kd_${feature}_n${count}`]: kernel },
-        summary: `Frechet distance of ${count} images: ${distance.toPrecision(3)}${floor}; compare only with others of ${count} images`,
+        scalars: {
+          [`online/fd_${feature}_n${count}`]: distance,
+          [`online/kd_${feature}_n${count}`]: kernel,
+          ...(right !== undefined && { [`online/accuracy_n${count}`]: right }),
+        },
+        summary: `Frechet distance of ${count} images: ${distance.toPrecision(3)}${floor}${right === undefined ? '' : `, ${(100 * right).toFixed(1)} % told right`}; compare only with others of ${count} images`,
       };
     },
   };

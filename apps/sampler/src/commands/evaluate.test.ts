@@ -1,7 +1,12 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { classifierSpecs } from '@dit-moe/metrics';
+import { saveClassifier } from '@dit-moe/metrics/node';
+import { ParameterSet } from '@dit-moe/tensor-ops';
 import { encodeNpz } from '@dit-moe/tensor-ops/io';
+import '@tensorflow/tfjs-backend-cpu';
+import * as tf from '@tensorflow/tfjs-core';
 import { encode } from 'fast-png';
 import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
@@ -193,4 +198,26 @@ describe('evaluate', () => {
     );
     vi.unstubAllEnvs();
   });
+});
+
+test('a classifier of their classes tells how many samples are of their class, and says so of itself', async () => {
+  const about = { size: 8, classNames: ['cat', 'dog'] };
+  const specs = classifierSpecs(about);
+  await tf.setBackend('cpu');
+  const weights = ParameterSet.declare(specs);
+  // All pictures are cats to it: a bias alone decides.
+  await weights.load(
+    Object.entries(specs).map(([name, { shape }]) => {
+      const data = new Float32Array(tf.util.sizeFromShape(shape));
+      if (name === 'logits.bias') data[0] = 1;
+      return [name, { shape, data }] as const;
+    }),
+  );
+  await saveClassifier(at('cats.safetensors'), weights, about);
+  weights.dispose();
+  const flags = { network: 'classifier', networkWeights: at('cats.safetensors'), metrics: 'accuracy' } as const;
+  const { metrics, network } = JSON.parse(await evaluate('near', undefined, { ...flags, json: true })) as EvaluationRecord;
+  expect(metrics).toEqual({ accuracy: 0.5 });
+  expect(network).toMatchObject({ name: 'classifier', description: 'classifier of 2 classes at 8 x 8' });
+  expect(await evaluate('near', undefined, { metrics: 'accuracy' })).toMatch(/accuracy +not computed: the network is no classifier/);
 });

@@ -74,10 +74,12 @@ export function resolveConfig(sources: ConfigSources): TrainConfig {
 export function parseConfig(json: unknown, what = 'The configuration'): TrainConfig {
   const current = isObject(json) && isObject(json['objective']) ? { ...json, objective: currentObjective(json['objective']) } : json;
   const config = parseSettings(trainSettings, current, what);
-  const { batchSize, accumulation, ema, validation } = config;
+  const { batchSize, accumulation, ema, validation, evaluation } = config;
   if (batchSize % accumulation !== 0)
     throw new SettingsError(what, [{ at: 'accumulation', expected: `a divisor of batchSize ${batchSize}`, found: accumulation }]);
   if (new Set(ema).size < ema.length) throw new SettingsError(what, [{ at: 'ema', expected: 'every rate once', found: ema }]);
+  if (evaluation?.inception !== undefined && evaluation.classifier !== undefined)
+    throw new SettingsError(what, [{ at: 'evaluation', expected: 'either inception or classifier', found: evaluation }]);
   if (validation !== undefined) {
     const { path, share, samples, buckets } = validation;
     if ((path === undefined) === (share === undefined))

@@ -155,6 +155,7 @@ const evaluation = object(
     every: positive('steps between online metrics'),
     samples: withDefault(integer('too few for a published FID; enough to see whether it falls', { least: 2 }), 1_000),
     inception: optional(text("weights of FID's Inception network (default: compare pixels averaged to 8 x 8)")),
+    classifier: optional(text('instead: what `train-classifier` wrote; tells also how many samples are of their class')),
   },
   'online metrics: samples against real images (default: none)',
 );

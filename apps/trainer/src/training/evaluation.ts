@@ -2,13 +2,16 @@
 
 import type { Pixels } from '@dit-moe/data';
 import {
+  classifierExtractor,
   disposeInception,
+  type FeatureExtractor,
   inceptionExtractor,
   loadInception,
   type OnlineEvaluation,
   onlineEvaluation,
   pixelExtractor,
 } from '@dit-moe/metrics';
+import { openClassifier } from '@dit-moe/metrics/node';
 import type { ImageSpace, Pipeline } from '@dit-moe/pipeline';
 import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
@@ -32,11 +35,14 @@ export interface Evaluator {
  * @throws UsageError if the samples cannot be compared with images
  */
 export async function openEvaluator(config: TrainConfig, pipeline: Pipeline, source: DataSource, signal?: AbortSignal): Promise<Evaluator> {
-  const { every, samples, inception } = config.evaluation!;
+  const { every, samples } = config.evaluation!;
   if (!pipeline.space.faithful)
     throw new UsageError('Online metrics compare images: give the autoencoder of the latents, such as --set sampling.vae=sd-vae-ft-mse.');
-  const extractor = inception === undefined ? pixelExtractor() : await openInception(inception);
-  const options = { every, count: samples, batch: BATCH, extract: extractor.extract, feature: 'pool' as const };
+  const extractor = await openExtractor(config.evaluation!, pipeline);
+  const options = {
+    ...{ every, count: samples, batch: BATCH, extract: extractor.extract, feature: 'pool' as const },
+    ...(config.evaluation!.classifier !== undefined && { labels: labelsOf(samples, pipeline) }),
+  };
   let online: OnlineEvaluation;
   try {
     online = await onlineEvaluation(realImages(source, pipeline.space), options, signal);
@@ -53,8 +59,13 @@ export async function openEvaluator(config: TrainConfig, pipeline: Pipeline, sou
   };
 }
 
-async function openInception(location: string) {
-  const file = await openCheckpoint(location);
+async function openExtractor(
+  { inception, classifier }: NonNullable<TrainConfig['evaluation']>,
+  { card }: Pipeline,
+): Promise<Pick<FeatureExtractor<'pool'>, 'extract' | 'dispose'>> {
+  if (classifier !== undefined) return openJudge(classifier, card.classNames);
+  if (inception === undefined) return pixelExtractor();
+  const file = await openCheckpoint(inception);
   const weights = await loadInception(file).finally(() => file.close());
   const extractor = inceptionExtractor(weights);
   return {
@@ -65,6 +76,29 @@ async function openInception(location: string) {
     },
   };
 }
+
+async function openJudge(file: string, classNames: readonly string[]) {
+  const { weights, about } = await openClassifier(file);
+  if (about.classNames.join('\n') !== classNames.join('\n')) {
+    weights.dispose();
+    throw new UsageError(`The classifier ${file} tells other classes than those of the data.`, {
+      where: file,
+      expected: classNames.join(', '),
+      found: about.classNames.join(', '),
+    });
+  }
+  const extractor = classifierExtractor(weights, about);
+  return {
+    extract: extractor.extract,
+    dispose() {
+      extractor.dispose();
+      weights.dispose();
+    },
+  };
+}
+
+/** Classes take turns. */
+const labelsOf = (count: number, { card }: Pipeline): number[] => Array.from({ length: count }, (_, i) => i % card.classNames.length);
 
 /** Real images, evenly spread over the records. */
 async function* realImages(source: DataSource, space: ImageSpace): AsyncGenerator<Pixels> {
@@ -86,7 +120,7 @@ async function* realImages(source: DataSource, space: ImageSpace): AsyncGenerato
 
 async function* generated(config: TrainConfig, pipeline: Pipeline, count: number, signal: AbortSignal | undefined): AsyncGenerator<Pixels> {
   const { solver, steps, guidance } = config.sampling;
-  const labels = Array.from({ length: count }, (_, i) => i % pipeline.card.classNames.length);
+  const labels = labelsOf(count, pipeline);
   // Other numbers than the previews', which come from the start of the same seed's sequence.
   yield await pipeline.sample({ labels, seed: config.seed, first: 2 ** 32, solver, steps, guidance, signal });
 }
