@@ -17,6 +17,8 @@ const networks = words<NetworkName>({ inception: true, dinov2: true, clip: true,
 
 const classesOption = () =>
   new Option('--classes <list>', 'class names or numbers, separated by commas; =3 is the name 3, #3 the number (default: all)');
+/** Of every command that samples. */
+const samplingNotes = async () => (await import('./guidance-notes.js')).guidanceNotes();
 const countOption = () => new Option('--count <n>', 'images per class').argParser(integer(1)).default(8);
 
 const commands: Readonly<Record<string, CommandEntry>> = {
@@ -54,11 +56,14 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       ...samplingOptions(),
     ],
     notes: 'The settings are kept in the picture: as Comment text in PNG, as EXIF in JPEG and WebP.',
+    moreNotes: samplingNotes,
     examples: [
       'sample runs/demo --classes 3,7 --count 16 --preview',
       'sample runs/demo --count 4 --captions --out classes.jpg --film denoising.gif',
       'sample runs/demo --classes 1,7,4 --interpolate 8 --count 2 --out between-classes.png',
       'sample runs/demo --classes 5 --seeds 1,2,3 --interpolate 8 --count 1 --out between-seeds.png',
+      'sample runs/demo --guidance 5 --guidance-rule apg:momentum=-0.5 --interval 0.1,0.9',
+      'sample runs/demo --guide-with runs/demo/checkpoints/step-500',
       'sample runs/demo --classes 8 --init three.png --strength 0.7 --out from-a-three.png',
       'sample runs/demo --classes 8 --init three.png --mask left-half.png --out completed.png',
     ],
@@ -98,6 +103,7 @@ The API is described at /api/openapi.json; a picture by curl:
     ],
     notes: `The index of an array job is taken from Slurm, Kubernetes, AWS Batch, Google Batch, Grid Engine, PBS, LSF or Open MPI.
 An image depends on the model, the settings, the seed and its number only; --batch and --shard-size are part of the settings.`,
+    moreNotes: samplingNotes,
     examples: [
       'generate runs/demo --out set --images 1000 --shard-size 100',
       'generate runs/demo --out set --images 1000 --shard-size 100 --part 0/2      one of two processes',
@@ -172,6 +178,7 @@ An image depends on the model, the settings, the seed and its number only; --bat
       new Option('--out <folder>', 'for routing.html, routing.json and the figures as SVG and PNG').default('routing'),
       ...samplingOptions(),
     ],
+    moreNotes: samplingNotes,
     examples: ['routing runs/demo --out routing', 'routing runs/demo --classes 3,7 --count 32'],
     run: async (model: string, flags: RoutingFlags) => (await import('./commands/routing.js')).routingCommand(model, flags),
   },

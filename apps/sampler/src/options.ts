@@ -79,15 +79,25 @@ export const samplingOptions = (): Option[] => [
     new Option('--eta <x>', 'fresh noise of ddim and the DPM-Solver++ SDEs').argParser(number()),
     new Option('--spacing <text>', 'timesteps of ddpm and ddim for Gaussian models, such as ddim50 or 250'),
     new Option('--clip', 'clip predicted clean images to [-1, 1]'),
+    new Option('--batch <n>', 'images at once').argParser(integer(1)).default(64),
+  ].map((option) => option.helpGroup('Sampling:')),
+  ...[
     new Option(
       '--guidance <scale>',
-      'classifier-free guidance; 1 for none (default: 2 for flow models, 1.5 for Gaussian ones, 1 for those without a null label)',
+      'how far from the worse prediction; 1 for no guidance (default: 2 for flow models, 1.5 for Gaussian ones, 1 for those without a null label)',
     ).argParser(number()),
+    new Option(
+      '--guidance-rule <rule>',
+      "cfg, cfg-zero, rescale or apg, with its numbers if others are wanted, such as apg:momentum=-0.5; see below (default: the model's, else cfg)",
+    ),
+    new Option(
+      '--guide-with <model>',
+      'autoguidance: a weaker model to lead away from, such as an earlier checkpoint (default: the model without its label)',
+    ),
+    new Option('--interval <from,to>', 'part of the way in which guidance applies, 1 is noise').argParser(interval),
     new Option('--guided-channels <n>', "leading channels that guidance changes (default: the model's; 3 of Gaussian models)").argParser(
       integer(1),
     ),
-    new Option('--interval <from,to>', 'times in which guidance applies, 1 is noise').argParser(interval),
-    new Option('--batch <n>', 'images at once').argParser(integer(1)).default(64),
-  ].map((option) => option.helpGroup('Sampling:')),
+  ].map((option) => option.helpGroup('Guidance:')),
   ...machineOptions(),
 ];

@@ -73,6 +73,20 @@ describe('the command line', () => {
     expect(JSON.parse(single.text['Comment'])).toMatchObject({ label: 2, index: 3, seed: 0 });
   });
 
+  test('guides by a rule and away from a weaker model, and says so in the picture and in its help', async () => {
+    const out = path.join(root, 'guided.png');
+    const rule = 'apg:momentum=-0.5,largest=2';
+    const flags = ['--count', '1', '--steps', '2', '--out', out, '--guidance-rule', rule, '--guide-with', newest];
+    expect((await start(['sample', run, ...flags]).ended).code).toBe(0);
+    const { text } = decode(fs.readFileSync(out));
+    expect(JSON.parse(text['Comment'])).toMatchObject({ guidance: 2, guidanceRule: rule, guideWith: newest });
+    for (const command of ['sample', 'generate', 'routing']) {
+      const { out: help } = await start([command, '--help']).ended;
+      expect(help).toMatch(/rescale +brings contrast back .*\(share=0\.7\)/);
+      expect(help).toMatch(/Every rule costs two evaluations/);
+    }
+  });
+
   test('writes other formats, names beside the rows, and films; says what it is doing', async () => {
     const at = (name: string): string => path.join(root, 'formats', name);
     const made = async (...args: string[]) => {
@@ -104,6 +118,8 @@ describe('the command line', () => {
     [['sample', run, '--solver', 'eulr'], 2, /Did you mean euler/],
     [['sample', run, '--steps', '0'], 2, /positive integer/],
     [['sample', run, '--interval', '0.8,0.1'], 2, /0\.1,0\.8/],
+    [['sample', run, '--guidance-rule', 'resale'], 2, /Did you mean rescale/],
+    [['sample', run, '--guide-with', path.join(root, 'nowhere')], 6, /no such file or folder/],
     [['sample', run, '--classes', 'dog'], 2, /no class "dog"/],
     [['sample', run, '--size', '7'], 2, /multiples of 2/],
     [['sample', run, '--strength', '0.5'], 2, /--init/],

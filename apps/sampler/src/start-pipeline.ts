@@ -57,7 +57,7 @@ export async function startPipeline(
   try {
     for (const sentence of file.assumed) progress.log(`assumed: ${sentence}`);
     if (file.skipped.length > 0) progress.log(`not read: ${file.skipped.slice(0, 5).join(', ')}${file.skipped.length > 5 ? ', ...' : ''}`);
-    const settings = settingsFor(file.card, flags);
+    const settings = settingsFor(file.card, flags, file.guide?.card);
     await inspect?.(file);
     progress.phase('starting the backend');
     const backend = await startFor([file.card], flags, progress.log);

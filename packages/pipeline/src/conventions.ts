@@ -27,19 +27,29 @@ export interface SamplingDefaults {
   solver: SolverName;
   /** Steps of this solver. */
   steps: number;
-  /** Scale of classifier-free guidance; 1 is none. */
+  /** Scale of guidance; 1 is none. */
   guidance: number;
+  /** Rule of guidance, where the model's card names one. */
+  guidanceRule?: string;
 }
 
 /**
  * Flow models: 50 Euler steps and guidance 2. Gaussian models as DiT's and DiT-MoE's `sample_ddp.py`: 250 ancestral steps and guidance 1.5.
- * A model without a label for "no class" is not guided.
+ * A model without a label for "no class" is not guided, unless by a guide.
+ * @param guide a weaker model to guide with, if there is one
  */
-export function samplingDefaults(card: ModelCard): SamplingDefaults {
+export function samplingDefaults(card: ModelCard, guide?: ModelCard): SamplingDefaults {
   const { guidance, ...solver } =
     card.objective === 'flow' ? { ...presets.flow, guidance: FLOW_GUIDANCE } : { ...presets.ddpm, guidance: GAUSSIAN_GUIDANCE };
-  return { ...solver, guidance: nullLabelOf(card.config) === undefined ? 1 : guidance };
+  return {
+    ...solver,
+    guidance: canBeGuided(card, guide) ? guidance : 1,
+    ...(card.guidanceRule !== undefined && { guidanceRule: card.guidanceRule }),
+  };
 }
+
+/** Whether there is something worse to lead away from: the model without its label, or a guide. */
+export const canBeGuided = (card: ModelCard, guide?: ModelCard): boolean => guide !== undefined || nullLabelOf(card.config) !== undefined;
 
 /** Leading channels that guidance changes: those of the card, else 3 of Gaussian models, as the reference, and all of flow models. */
 export function guidedChannels({ guidedChannels: recorded, objective, config }: ModelCard): number {
@@ -48,7 +58,7 @@ export function guidedChannels({ guidedChannels: recorded, objective, config }: 
 }
 
 /** Options of the objective that a model was trained with; cards of foreign models have none. */
-function objectiveOptions({ objectiveOptions: recorded, objective, config }: ModelCard): ObjectiveOptions {
+export function objectiveOptions({ objectiveOptions: recorded, objective, config }: ModelCard): ObjectiveOptions {
   if (recorded !== undefined) return parseObjective(recorded, "The objective of the model's card");
   if (objective === 'flow') return { kind: 'flow' };
   // What DiT's own scripts take for models without learned variance.

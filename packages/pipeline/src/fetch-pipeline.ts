@@ -1,14 +1,17 @@
 /** Opens a model in a browser: its weights are fetched as one safetensors file of this project, with the decoder of its latents beside it. */
-import { loadDit, type ModelCard, readModel } from '@dit-moe/dit';
+import { type ModelCard, readModel } from '@dit-moe/dit';
 import { ArgumentError, type Precision } from '@dit-moe/tensor-ops';
 import { fetchCheckpoint } from '@dit-moe/tensor-ops/io';
 import { Autoencoder, type AutoencoderConfig, loadAutoencoder } from '@dit-moe/vae';
+import { checkGuide, type DescribedModel, loadWithGuide } from './guide.js';
 import { type ImageSpace, isOfPixels, latentSpace, pixelSpace, roughSpace } from './image-space.js';
 import { Pipeline } from './pipeline.js';
 
 export interface FetchPipelineOptions {
   /** Of a model of latents: the file of its autoencoder's decoder, and what it is made of (default: rough pictures in the latents' size). */
   decoder?: { file: string; config: AutoencoderConfig };
+  /** A weaker model to guide with, as `url`. */
+  guideWith?: string | undefined;
   /** Of matrix products (default `f32`). */
   precision?: Precision;
 }
@@ -18,17 +21,26 @@ export interface FetchPipelineOptions {
  * @param url of a `.safetensors` file such as `dit-moe-trainer export --to safetensors` writes
  * @throws FormatError if it cannot be fetched or is damaged
  * @throws ArgumentError if it does not say what it is
+ * @throws ModelMismatchError if the guide does not fit the model
  */
-export async function fetchPipeline(url: string, { decoder, precision = 'f32' }: FetchPipelineOptions = {}): Promise<Pipeline> {
-  const { card, weights } = await readModel(await fetchCheckpoint(url));
-  if (card === undefined) throw new ArgumentError(url, 'a model of this project, which says what it is', 'weights without a model card');
-  const space = await spaceOf(card, decoder);
+export async function fetchPipeline(url: string, { decoder, guideWith, precision = 'f32' }: FetchPipelineOptions = {}): Promise<Pipeline> {
+  const model = await fetchModel(url);
+  const guide = guideWith === undefined ? undefined : await fetchModel(guideWith);
+  if (guide !== undefined) checkGuide(model.card, guide.card, guideWith!);
+  const space = await spaceOf(model.card, decoder);
   try {
-    return new Pipeline(await loadDit({ weights }, card, precision), space);
+    const [loaded, itsGuide] = await loadWithGuide(model, guide, precision);
+    return new Pipeline(loaded, space, itsGuide);
   } catch (error) {
     space.dispose();
     throw error;
   }
+}
+
+async function fetchModel(url: string): Promise<DescribedModel> {
+  const { card, weights } = await readModel(await fetchCheckpoint(url));
+  if (card === undefined) throw new ArgumentError(url, 'a model of this project, which says what it is', 'weights without a model card');
+  return { card, weights };
 }
 
 async function spaceOf(card: ModelCard, decoder: FetchPipelineOptions['decoder']): Promise<ImageSpace> {

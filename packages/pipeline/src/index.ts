@@ -1,6 +1,7 @@
 export { AutoencoderMismatchError, autoencoderOf, checkAutoencoder, DEFAULT_AUTOENCODER } from './autoencoder.js';
-export { guidedChannels, type SamplingDefaults, samplingDefaults } from './conventions.js';
+export { canBeGuided, guidedChannels, type SamplingDefaults, samplingDefaults } from './conventions.js';
 export { type FetchPipelineOptions, fetchPipeline } from './fetch-pipeline.js';
+export { checkGuide, guideDifferences } from './guide.js';
 export { type ImageSpace, isOfPixels, latentPreview, latentSpace, NoAutoencoderError, pixelSpace, roughSpace } from './image-space.js';
 export type { ImageRequest } from './images.js';
 export { Pipeline, pipelineOf, type SampleRequest } from './pipeline.js';

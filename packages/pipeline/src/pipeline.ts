@@ -16,7 +16,7 @@ import { type SolveOptions, solve } from './solve.js';
 const DEFAULT_BATCH = 64;
 
 /** What to sample: `labels` or `images`, and any settings that are not the model's defaults. */
-export interface SampleRequest extends Partial<SampleSettings>, Omit<SolveOptions, 'reference'> {
+export interface SampleRequest extends Partial<SampleSettings>, Omit<SolveOptions, 'reference' | 'guide'> {
   /** Class of each image (`null`: no class); image `i` has number `first + i`. */
   labels?: readonly (number | null)[];
   /** Number of the first image, with `labels` (default 0). */
@@ -36,12 +36,16 @@ export class Pipeline {
   /** How the model is sampled unless a request says otherwise. */
   readonly defaults: SamplingDefaults;
 
-  /** @param model and `space` are disposed of with the pipeline */
+  /**
+   * @param model and `space` and `guide` are disposed of with the pipeline
+   * @param guide a weaker model that guidance leads away from, instead of the model without its label; see `checkGuide`
+   */
   constructor(
     readonly model: TrainedDit,
     readonly space: ImageSpace,
+    readonly guide?: TrainedDit,
   ) {
-    this.defaults = samplingDefaults(model.card);
+    this.defaults = samplingDefaults(model.card, guide?.card);
   }
 
   /** What the model is. */
@@ -54,7 +58,7 @@ export class Pipeline {
    * @throws ArgumentError if a setting does not fit the model
    */
   settings(request: Partial<SampleSettings> = {}): SampleSettings {
-    return settingsFor(this.card, request);
+    return settingsFor(this.card, request, this.guide?.card);
   }
 
   /**
@@ -79,12 +83,13 @@ export class Pipeline {
    * @throws ArgumentError if labels or settings do not fit the model
    */
   solve(request: Omit<SampleRequest, 'init' | 'batch' | 'onSamples'>): SolverRun {
-    return solve(this.model, this.images(request), this.settings(request), request);
+    return solve(this.model, this.images(request), this.settings(request), { ...request, guide: this.guide });
   }
 
-  /** Frees model and space. */
+  /** Frees model, guide and space. */
   dispose(): void {
     this.model.dispose();
+    this.guide?.dispose();
     this.space.dispose();
   }
 
@@ -92,6 +97,7 @@ export class Pipeline {
     const asked = images ?? labels?.map((label, i) => ({ label, index: first + i }));
     if (asked === undefined) throw new ArgumentError('sample: labels', 'the class of each image', labels);
     modelLabels(this.card, asked);
+    if (this.guide !== undefined) modelLabels(this.guide.card, asked);
     return asked;
   }
 
@@ -101,13 +107,13 @@ export class Pipeline {
     { init, onSamples, ...options }: SampleRequest,
     batch: number,
   ): AsyncGenerator<SampleProgress, Pixels, void> {
-    const { model, space } = this;
+    const { model, space, guide } = this;
     const reference = init === undefined ? undefined : await encodeReference(space, model.card.config.inputSize, init);
     const parts: Pixels[] = [];
     try {
       for (let from = 0; from < images.length; from += batch) {
         const to = Math.min(images.length, from + batch);
-        const run = solve(model, images.slice(from, to), settings, { ...options, reference });
+        const run = solve(model, images.slice(from, to), settings, { ...options, reference, guide });
         const samples = yield* withPlace(run, space, { from, to, images: images.length });
         try {
           await onSamples?.(samples);

@@ -1,8 +1,8 @@
 /** What determines the pictures of a model, and which settings fit it. */
-import { type GridName, type Solver, type SolverName, solvers } from '@dit-moe/diffusion';
-import { type ModelCard, nullLabelOf } from '@dit-moe/dit';
+import { checkGuidanceRule, type GridName, type Solver, type SolverName, solvers } from '@dit-moe/diffusion';
+import type { ModelCard } from '@dit-moe/dit';
 import { ArgumentError } from '@dit-moe/tensor-ops';
-import { samplingDefaults } from './conventions.js';
+import { canBeGuided, samplingDefaults } from './conventions.js';
 
 /** Settings of the sampling; with the model, a label and an image's number they determine its picture. */
 export interface SampleSettings {
@@ -19,11 +19,13 @@ export interface SampleSettings {
   spacing?: string;
   /** Clip the predicted clean samples to [-1, 1] (default false: latents are not bounded). */
   clip?: boolean;
-  /** Classifier-free guidance scale; 1 for none. */
+  /** Guidance scale; 1 for none. It leads away from the model without its label, or from the pipeline's guide if it has one. */
   guidance: number;
+  /** How the two predictions are joined, as text that `parseGuidanceRule` reads (default: the model's, else `cfg`). */
+  guidanceRule?: string;
   /** Leading channels that guidance changes (default: the model's, see its card). */
   guidedChannels?: number;
-  /** Times `[from, to]` in which guidance applies (default: all). */
+  /** Places `[from, to]` between clean data (0) and noise (1) at which guidance applies (default: all). */
   interval?: readonly [number, number];
   seed: number;
 }
@@ -31,29 +33,37 @@ export interface SampleSettings {
 /**
  * Complete settings for a model: what is left out is the model's default, a solver's own number of steps, and seed 0.
  * @param given may hold more than settings, which is left out
+ * @param guide a weaker model to guide with, if there is one
  * @throws ArgumentError if a setting does not fit the model
  */
-export function settingsFor(card: ModelCard, given: Partial<SampleSettings>): SampleSettings {
+export function settingsFor(card: ModelCard, given: Partial<SampleSettings>, guide?: ModelCard): SampleSettings {
   const { grid, shift, eta, spacing, clip, interval, seed = 0 } = given;
-  const defaults = samplingDefaults(card);
-  const { solver = defaults.solver, guidance = defaults.guidance } = given;
+  const defaults = samplingDefaults(card, guide);
+  const { solver = defaults.solver, guidance = defaults.guidance, guidanceRule = defaults.guidanceRule } = given;
   if (!Object.hasOwn(solvers, solver)) throw new ArgumentError('sample: solver', Object.keys(solvers).join(', '), solver);
-  const own = solver === defaults.solver ? defaults.steps : (solvers[solver] as Solver).steps;
-  const { steps = own, guidedChannels } = given;
-  checkGuidance(card, guidance);
+  const { steps: solversOwn, evaluationsPerStep } = solvers[solver] as Solver;
+  const { steps = solver === defaults.solver ? defaults.steps : solversOwn, guidedChannels } = given;
+  checkGuidance(card, guidance, guide);
+  if (guidanceRule !== undefined) checkGuidanceRule(guidanceRule, { flow: card.objective === 'flow', evaluationsPerStep });
+  if (interval !== undefined && !(interval[0] >= 0 && interval[0] <= interval[1] && interval[1] <= 1))
+    throw new ArgumentError('sample: interval', '[from, to] with 0 <= from <= to <= 1', interval);
   const channels = card.config.inChannels;
   if (guidedChannels !== undefined && !(Number.isInteger(guidedChannels) && guidedChannels >= 1 && guidedChannels <= channels))
     throw new ArgumentError('sample: guidedChannels', `1 to ${channels}, the model's channels`, guidedChannels);
   if (!Number.isSafeInteger(seed) || seed < 0) throw new ArgumentError('sample: seed', 'a whole number from 0 to 2^53 - 1', seed);
-  const all = { solver, steps, grid, shift, eta, spacing, clip, guidance, guidedChannels, interval, seed };
+  const all = { solver, steps, grid, shift, eta, spacing, clip, guidance, guidanceRule, guidedChannels, interval, seed };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as unknown as SampleSettings;
 }
 
 /**
  * Checks that a model can be guided as asked.
- * @throws ArgumentError if it has no label for "no class"
+ * @throws ArgumentError if it has no label for "no class", and there is no guide
  */
-export function checkGuidance(card: ModelCard, guidance: number | undefined): void {
-  if (guidance !== undefined && guidance !== 1 && nullLabelOf(card.config) === undefined)
-    throw new ArgumentError('guidance', '1, as this model was trained without a label for "no class" and cannot be guided', guidance);
+export function checkGuidance(card: ModelCard, guidance: number | undefined, guide?: ModelCard): void {
+  if (guidance !== undefined && guidance !== 1 && !canBeGuided(card, guide))
+    throw new ArgumentError(
+      'guidance',
+      '1, as this model was trained without a label for "no class" and can be guided by a second model only',
+      guidance,
+    );
 }

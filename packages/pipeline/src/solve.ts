@@ -1,5 +1,16 @@
 /** One batch from noise to samples: labels, guidance, objective and solver put together. */
-import { classifierFreeGuidance, levels, type SolverRun, type StepNoise, sample, solvers, stepNoise } from '@dit-moe/diffusion';
+import {
+  autoguidance,
+  classifierFreeGuidance,
+  type GuidanceRule,
+  levels,
+  parseGuidanceRule,
+  type SolverRun,
+  type StepNoise,
+  sample,
+  solvers,
+  stepNoise,
+} from '@dit-moe/diffusion';
 import { nullLabelOf, type TrainedDit } from '@dit-moe/dit';
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
@@ -19,6 +30,8 @@ export interface RoutedBatch {
 }
 
 export interface SolveOptions {
+  /** A weaker model to lead away from, instead of the model without its label. */
+  guide?: TrainedDit;
   /** Ends the sampling with the signal's reason before the next step. */
   signal?: AbortSignal;
   /** Sees what the routers chose in every evaluation. */
@@ -33,9 +46,9 @@ export async function* solve(
   model: TrainedDit,
   images: readonly ImageRequest[],
   settings: SampleSettings,
-  { signal, onRouting, reference, noise: given }: SolveOptions = {},
+  { signal, onRouting, reference, noise: given, guide }: SolveOptions = {},
 ): SolverRun {
-  const { solver, steps, guidance, interval, seed, grid, shift, eta, spacing, clip } = settings;
+  const { solver, steps, guidance, guidanceRule, interval, seed, grid, shift, eta, spacing, clip } = settings;
   const { card } = model;
   const { inChannels, inputSize } = card.config;
   const nullLabel = nullLabelOf(card.config);
@@ -44,21 +57,33 @@ export async function* solve(
   const own = modelLabels(card, images);
   const isBlended = images.some(({ label, toward }) => toward !== undefined && toward.label !== label);
   const noise = given === undefined ? startNoise(images, seed, shape) : tf.clone(given.start);
-  const blended = isBlended
-    ? model.blend(images.map(({ toward }, i) => ({ from: own[i], to: toward?.label ?? own[i], share: toward?.share ?? 0 })))
-    : undefined;
+  const ways = images.map(({ toward }, i) => ({ from: own[i], to: toward?.label ?? own[i], share: toward?.share ?? 0 }));
+  const blended = isBlended ? model.blend(ways) : undefined;
+  const blendedGuide = isBlended ? guide?.blend(ways) : undefined;
+  let rule: (GuidanceRule & { dispose?(): void }) | undefined;
   const labels = tf.tensor1d(blended === undefined ? own : images.map((_, i) => i), 'int32');
   let start = noise;
   try {
     const conditional = blended?.predict ?? (onRouting === undefined ? model.predict : watched(model, onRouting));
-    const denoiser = classifierFreeGuidance(conditional, {
-      labels,
-      nullLabel: blended === undefined ? (nullLabel ?? 0) : images.length,
+    const ask = (predict: TrainedDit['predict']) => (x: tf.Tensor, t: tf.Tensor) => predict(x, t, labels);
+    const plain = diffusionModel(card, ask(conditional));
+    // A rule may have a memory, so each batch has one of its own.
+    rule = guidanceRule === undefined ? undefined : parseGuidanceRule(guidanceRule, plain.prediction);
+    const guided = {
       channels: settings.guidedChannels ?? guidedChannels(card),
       scale: guidance,
       ...(interval !== undefined && { interval }),
-    });
-    const diffusion = diffusionModel(card, denoiser);
+      ...(rule !== undefined && { rule }),
+    };
+    const denoiser =
+      guide === undefined
+        ? classifierFreeGuidance(conditional, {
+            ...guided,
+            labels,
+            nullLabel: blended === undefined ? (nullLabel ?? 0) : images.length,
+          })
+        : autoguidance(plain.denoiser, ask(blendedGuide?.predict ?? guide.predict), guided);
+    const diffusion = { ...plain, denoiser };
     let places: readonly number[] | undefined;
     let transform: ((clean: tf.Tensor) => tf.Tensor) | undefined;
     if (reference !== undefined) {
@@ -89,6 +114,8 @@ export async function* solve(
     if (start !== noise) start.dispose();
     tf.dispose([noise, labels]);
     blended?.dispose();
+    blendedGuide?.dispose();
+    rule?.dispose?.();
   }
 }
 

@@ -32,9 +32,11 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
   await makeFolder(flags.out);
   const progress = createProgress();
   let sha256 = '';
+  let guide: Manifest['guide'];
   const { backend, pipeline, settings } = await startPipeline(location, flags, progress, async (file) => {
     progress.phase('reading the weights for their hash');
     sha256 = await hashWeights(file);
+    if (file.guide !== undefined) guide = { sha256: await hashWeights(file.guide), step: file.guide.card.step };
   });
   const { card } = pipeline;
   const { inputSize, numClasses } = card.config;
@@ -58,6 +60,7 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
     settings: others,
     precision: flags.precision ?? 'f32',
     model: { sha256, step: card.step },
+    ...(guide !== undefined && { guide }),
     backend: `${backend.name} ${backend.version}`,
   };
   await openSet(flags.out, manifest);
@@ -145,7 +148,7 @@ async function labelFile(labels: string): Promise<string | undefined> {
 }
 
 /** SHA-256 over the weights, the same for every format of file. */
-async function hashWeights(file: PipelineFile): Promise<string> {
+async function hashWeights(file: Pick<PipelineFile, 'weights'>): Promise<string> {
   const hash = createHash('sha256');
   for await (const [name, { data }] of file.weights())
     hash.update(name).update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));

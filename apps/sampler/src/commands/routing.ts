@@ -61,7 +61,7 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
   }
   await write(
     'routing.json',
-    `${JSON.stringify({ model: location, step: card.step, settings, images: labels.length, summary, ...counts })}\n`,
+    `${JSON.stringify({ model: location, step: card.step, settings, guideWith: flags.guideWith, images: labels.length, summary, ...counts })}\n`,
   );
   await write('routing.html', routingPage({ model: location, step: card.step, images: labels.length, settings, figures, summary }));
   if (flags.json) console.log(JSON.stringify({ out: path.resolve(flags.out), images: labels.length, backend: backend.name, summary }));

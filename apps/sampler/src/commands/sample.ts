@@ -198,6 +198,7 @@ export async function sampleCommand(location: string, flags: SampleFlags): Promi
     model: location,
     step: card.step,
     ...sampling,
+    ...(flags.guideWith !== undefined && { guideWith: flags.guideWith }),
     weights: flags.weights ?? 'ema',
     precision: flags.precision,
     backend: `${backend.name} ${backend.version}`,

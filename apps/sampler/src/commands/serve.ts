@@ -2,10 +2,10 @@
 import path from 'node:path';
 import { exitCodes, OutputError, untilSignal } from '@dit-moe/kit';
 import { checkBinding } from '../serve/access.js';
+import { choices } from '../serve/choices.js';
 import { ModelStore } from '../serve/model-store.js';
 import { readPage } from '../serve/page-files.js';
 import { createServer } from '../serve/server.js';
-import { solverChoices } from '../serve/solver-choices.js';
 import { exportStatic } from '../serve/static-export.js';
 import { type BackendFlags, type ModelFlags, openOptions, startFor } from '../start-pipeline.js';
 import type { PageConfig } from '../web/engine.js';
@@ -41,7 +41,7 @@ export async function serveCommand(locations: readonly string[], flags: ServeFla
   const access = { host: flags.host, allowedHosts: flags.allowHost, ...(token !== undefined && { token }) };
   checkBinding(access);
   const page = await readPage();
-  const config: PageConfig = { engine: 'server', solvers: solverChoices };
+  const config: PageConfig = { engine: 'server', ...choices };
   page.set('/config.json', { type: 'application/json', content: new TextEncoder().encode(JSON.stringify(config)) });
   const backend = await startEngine();
   const server = createServer({

@@ -158,6 +158,13 @@ describe('a generated set', () => {
     expect(unfinished).toMatchObject({ code: 4, err: expect.stringMatching(/1 of 12 shards are missing \(5\)/) });
     const other = await generate('damaged', '--seed', '3', '--guidance', '4').ended;
     expect(other).toMatchObject({ code: 2, err: expect.stringMatching(/seed: 0 there, 3 asked for/) });
+    const withGuide = await generate('damaged', '--guide-with', model, '--guidance-rule', 'rescale').ended;
+    expect(withGuide).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(
+        /"guidanceRule":"rescale".* asked for\n {2}guide: undefined there, \{"sha256":"[0-9a-f]{64}","step":7\} asked/,
+      ),
+    });
     fs.writeFileSync(path.join(shards('damaged'), '00005.done'), fs.readFileSync(path.join(shards('alone'), '00005.done')));
     const broken = await start(['merge', path.join(root, 'damaged')]).ended;
     expect(broken).toMatchObject({ code: 4, err: expect.stringMatching(/00002\.npy is damaged/) });

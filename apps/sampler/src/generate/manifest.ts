@@ -31,6 +31,8 @@ const manifestSchema = z.strictObject({
   precision: z.enum(['f32', 'bf16']),
   /** The model's weights by content. */
   model: z.strictObject({ sha256, step: natural }),
+  /** The same of the weaker model that guidance leads away from, if there is one. */
+  guide: z.strictObject({ sha256, step: natural }).optional(),
   /** Rounding differs between backends and their versions, so a set is made by one. */
   backend: z.string(),
 });
@@ -77,7 +79,7 @@ export async function openSet(folder: string, manifest: Manifest): Promise<void>
   if ((await fs.stat(file).catch(() => undefined)) === undefined) await writeFileAtomically(file, encode(manifest));
   const found = await readManifest(folder);
   if (manifestHash(found) === manifestHash(manifest)) return;
-  const differences = (Object.keys(manifest) as (keyof Manifest)[])
+  const differences = (Object.keys({ ...found, ...manifest }) as (keyof Manifest)[])
     .filter((key) => JSON.stringify(found[key]) !== JSON.stringify(manifest[key]))
     .map((key) => `  ${key}: ${JSON.stringify(found[key])} there, ${JSON.stringify(manifest[key])} asked for`);
   throw new UsageError(`${folder} holds another set:\n${differences.join('\n')}\nUse the same settings, or another --out.`);

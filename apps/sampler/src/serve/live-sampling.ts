@@ -5,8 +5,8 @@ import { ditSizes, hasExperts, type ModelCard, nullLabelOf } from '@dit-moe/dit'
 import { type Pipeline, type RoutedBatch, samplingDefaults } from '@dit-moe/pipeline';
 import { type ModelInfo, type SampleEvent, type SampleRequest, toBase64 } from './protocol.js';
 
-/** What there is to say of a model before it is opened. */
-export function modelInfo(id: string, name: string, card: ModelCard, scale: number): ModelInfo {
+/** What there is to say of a model before it is opened; which others can guide it is not known here. */
+export function modelInfo(id: string, name: string, card: ModelCard, scale: number): Omit<ModelInfo, 'guides'> {
   const { config, classNames, step } = card;
   const [height, width] = config.inputSize;
   const { moe } = config;
@@ -60,7 +60,7 @@ export async function sampleLive(
   const pngs = images.map((image, i) => {
     const text = {
       Software: 'dit-moe-sampler',
-      Comment: JSON.stringify({ model: request.model, step: pipeline.card.step, ...settings, ...image }),
+      Comment: JSON.stringify({ model: request.model, guideWith: request.guideWith, step: pipeline.card.step, ...settings, ...image }),
     };
     return toBase64(encodePng(pictureAt(pixels, i), text));
   });

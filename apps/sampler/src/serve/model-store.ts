@@ -1,7 +1,7 @@
 /** The fixed list of models that a server offers; one is open at a time. */
 import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
-import { isOfPixels, type Pipeline } from '@dit-moe/pipeline';
+import { guideDifferences, isOfPixels, type Pipeline } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, type OpenPipelineOptions, openPipeline, openPipelineFile } from '@dit-moe/pipeline/node';
 import { modelInfo } from './live-sampling.js';
 import type { ModelInfo } from './protocol.js';
@@ -10,7 +10,7 @@ import type { ModelInfo } from './protocol.js';
 const LATENT_SCALE = 8;
 
 export class ModelStore {
-  private open: { id: string; pipeline: Pipeline } | undefined;
+  private open: { id: string; guideWith: string | undefined; pipeline: Pipeline } | undefined;
 
   private constructor(
     readonly models: readonly ModelInfo[],
@@ -22,7 +22,7 @@ export class ModelStore {
   /** Reads the descriptions of all models. */
   static async create(given: readonly string[], options: OpenPipelineOptions): Promise<ModelStore> {
     const locations = new Map<string, string>();
-    const models: ModelInfo[] = [];
+    const infos: Omit<ModelInfo, 'guides'>[] = [];
     const cards: ModelCard[] = [];
     for (const location of given) {
       const { card, close } = await openPipelineFile(location, options);
@@ -32,9 +32,13 @@ export class ModelStore {
       for (let n = 2; locations.has(id); n++) id = `${name}-${n}`;
       locations.set(id, location);
       const scale = isOfPixels(card) ? 1 : options.vae === NO_AUTOENCODER ? 1 : (card.latents?.downsampling ?? LATENT_SCALE);
-      models.push(modelInfo(id, id, card, scale));
+      infos.push(modelInfo(id, id, card, scale));
       cards.push(card);
     }
+    const models = infos.map((info, i) => {
+      const guides = infos.filter((_, other) => other !== i && guideDifferences(cards[i], cards[other]).length === 0);
+      return { ...info, guides: guides.map(({ id }) => id) };
+    });
     return new ModelStore(models, cards, locations, options);
   }
 
@@ -42,17 +46,26 @@ export class ModelStore {
     return this.models.find((model) => model.id === id);
   }
 
+  /** What a model says of itself. */
+  card(id: string): ModelCard | undefined {
+    return this.cards[this.models.findIndex((model) => model.id === id)];
+  }
+
   /** Where a model is. */
   locationOf(id: string): string {
     return this.locations.get(id)!;
   }
 
-  /** Opens a model, closing the one before; only one caller at a time. */
-  async get(id: string): Promise<Pipeline> {
-    if (this.open?.id === id) return this.open.pipeline;
+  /**
+   * Opens a model, closing the one before; only one caller at a time.
+   * @param guideWith the model to guide it with, if any
+   */
+  async get(id: string, guideWith?: string): Promise<Pipeline> {
+    if (this.open?.id === id && this.open.guideWith === guideWith) return this.open.pipeline;
     this.dispose();
-    const pipeline = await openPipeline(this.locations.get(id)!, this.options);
-    this.open = { id, pipeline };
+    const guide = guideWith === undefined ? {} : { guideWith: this.locations.get(guideWith)! };
+    const pipeline = await openPipeline(this.locations.get(id)!, { ...this.options, ...guide });
+    this.open = { id, guideWith, pipeline };
     return pipeline;
   }
 

@@ -1,5 +1,5 @@
 /** Schemas of the API, which check requests and make its OpenAPI description. */
-import { solvers } from '@dit-moe/diffusion';
+import { guidanceRules, solvers } from '@dit-moe/diffusion';
 import { z } from 'zod';
 import { limits } from './protocol.js';
 
@@ -17,12 +17,19 @@ export const sampleRequestSchema = z.strictObject({
     .optional()
     .describe("default: the model's"),
   steps: z.number().int().min(1).max(limits.steps).optional().describe("default: the solver's own"),
-  guidance: z
-    .number()
-    .min(-limits.guidance)
-    .max(limits.guidance)
+  guidance: z.number().min(-limits.guidance).max(limits.guidance).optional().describe("guidance scale; 1 for none (default: the model's)"),
+  guidanceRule: z
+    .string()
+    .max(200)
     .optional()
-    .describe("classifier-free guidance scale; 1 for none (default: the model's)"),
+    .describe(
+      `rule of guidance: ${Object.keys(guidanceRules).join(', ')}, with numbers as apg:momentum=-0.5 (default: the model's, else cfg)`,
+    ),
+  guideWith: z
+    .string()
+    .max(200)
+    .optional()
+    .describe('a weaker model to guide with, one of the `guides` of the model (default: the model without its label)'),
   interval: z
     .tuple([z.number().min(0).max(1), z.number().min(0).max(1)])
     .refine(([from, to]) => from <= to, 'expected [from, to] with from <= to')
@@ -43,8 +50,11 @@ const modelSchema = z.object({
   layers: z.number().int(),
   experts: z.number().int(),
   topK: z.number().int(),
-  guided: z.boolean().describe('whether other guidance scales than 1 are possible'),
-  defaults: z.object({ solver: z.string(), steps: z.number().int(), guidance: z.number() }).describe('unless a request says otherwise'),
+  guided: z.boolean().describe('whether other guidance scales than 1 are possible without a second model'),
+  guides: z.array(z.string()).describe('models that it can be guided with'),
+  defaults: z
+    .object({ solver: z.string(), steps: z.number().int(), guidance: z.number(), guidanceRule: z.string().optional() })
+    .describe('unless a request says otherwise'),
 });
 const eventSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('queued'), position: z.number().int() }),

@@ -20,8 +20,10 @@ export interface ModelInfo {
   layers: number;
   experts: number;
   topK: number;
-  /** Whether it can be guided: other scales than 1. */
+  /** Whether it can be guided without another model: other scales than 1. */
   guided: boolean;
+  /** Models that it can be guided with, by their ids. */
+  guides: readonly string[];
   /** How it is sampled unless a request says otherwise. */
   defaults: SamplingDefaults;
 }
@@ -37,6 +39,10 @@ export interface SampleRequest {
   /** Default: the solver's own. */
   steps?: number;
   guidance?: number;
+  /** A rule of guidance as text, such as `apg:momentum=-0.5` (default: the model's, else `cfg`). */
+  guidanceRule?: string;
+  /** A weaker model to guide with: the id of one of the model's `guides` (default: the model itself without its label). */
+  guideWith?: string;
   /** Times in which guidance applies, 1 is noise (default: all). */
   interval?: [number, number];
 }

@@ -21,8 +21,11 @@ const files = new Map([['/index.html', { type: 'text/html', content: new TextEnc
 const failures: unknown[] = [];
 const servers: http.Server[] = [];
 
+const weaker = path.join(root, 'weaker.safetensors');
+const stranger = path.join(root, 'stranger.safetensors');
+
 async function listen(more: Partial<ServerOptions> = {}): Promise<{ port: number; server: http.Server; store: ModelStore }> {
-  const store = await ModelStore.create([file], {});
+  const store = await ModelStore.create([file, weaker, stranger], {});
   const server = createServer({ host: '127.0.0.1', store, files, version: '1', onFailure: (e) => failures.push(e), ...more });
   servers.push(server);
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -75,6 +78,8 @@ let port: number;
 beforeAll(async () => {
   await startBackend('tensorflow');
   await writeTinyModel(file);
+  await writeTinyModel(weaker, { ...tinyCard, config: { ...tinyCard.config, moe: undefined } });
+  await writeTinyModel(stranger, { ...tinyCard, objective: 'ddpm' });
   ({ port } = await listen());
 });
 afterAll(() => {
@@ -106,6 +111,24 @@ describe('sampling', () => {
     const found = done.images.map((png) => decode(fromBase64(png)));
     expect(Uint8Array.from(found.flatMap(({ data }) => [...data]))).toEqual(expected.data);
     expect(JSON.parse(found[1].text['Comment'])).toMatchObject({ ...settings, label: 0, index: 1, model: 'tiny' });
+  });
+
+  test('guides by a rule, and with another of its models', async () => {
+    const models = JSON.parse((await ask(port, '/api/models')).body.toString()) as { id: string; guides: string[] }[];
+    expect(models.map(({ id, guides }) => [id, guides])).toEqual([
+      ['tiny', ['weaker']],
+      ['weaker', ['tiny']],
+      ['stranger', []],
+    ]);
+    const choice = { guidanceRule: 'apg:momentum=-0.5', guideWith: 'weaker' };
+    const done = events(await post(port, { ...wanted, ...choice })).at(-1) as Extract<SampleEvent, { type: 'done' }>;
+    const found = done.images.map((png) => decode(fromBase64(png)));
+    const pipeline = await openPipeline(file, { guideWith: weaker });
+    const { model: _, ...request } = wanted;
+    const expected = await pipeline.sample({ ...request, guidanceRule: choice.guidanceRule });
+    pipeline.dispose();
+    expect(Uint8Array.from(found.flatMap(({ data }) => [...data]))).toEqual(expected.data);
+    expect(JSON.parse(found[0].text['Comment'])).toMatchObject(choice);
   });
 
   test('gives one picture on request', async () => {
@@ -158,6 +181,10 @@ describe('refusals', () => {
     ['an endless guidance', '{"model":"tiny","labels":[0],"guidance":1e999}', 400, 'E_REQUEST'],
     ['a seed beyond 2^53', '{"model":"tiny","labels":[0],"seed":9007199254740993}', 400, 'E_REQUEST'],
     ['an interval backwards', { ...wanted, interval: [0.8, 0.2] }, 400, 'E_REQUEST'],
+    ['an unknown rule of guidance', { ...wanted, guidanceRule: 'agp' }, 400, 'E_REQUEST'],
+    ['a rule with a solver that it does not fit', { ...wanted, guidanceRule: 'apg:momentum=1', solver: 'heun' }, 400, 'E_REQUEST'],
+    ['a guide that is not there', { ...wanted, guideWith: 'nobody' }, 400, 'E_REQUEST'],
+    ['a guide of another kind', { ...wanted, guideWith: 'stranger' }, 400, 'E_REQUEST'],
     ['an unknown solver', { ...wanted, solver: 'constructor' }, 400, 'E_REQUEST'],
     ['a large body', ' '.repeat(70_000), 413, 'E_BODY_SIZE'],
   ])('%s', async (_, body, status, code) => {

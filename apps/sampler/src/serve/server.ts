@@ -2,6 +2,8 @@
 import http, { type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { contactSheet, encodePng, joinPixels, pictureOf } from '@dit-moe/data';
+import type { SolverName } from '@dit-moe/diffusion';
+import { settingsFor } from '@dit-moe/pipeline';
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import { decode } from 'fast-png';
 import { type AccessRules, checkBinding, checkOrigin, checkToken } from './access.js';
@@ -125,7 +127,7 @@ async function sample(request: IncomingMessage, response: ServerResponse, option
   try {
     await queue.run(
       async () => {
-        const model = await options.store.get(wanted.model);
+        const model = await options.store.get(wanted.model, wanted.guideWith);
         const ready = () => !picture && response.writableLength < MAX_UNSENT_BYTES;
         await sampleLive(model, wanted, { signal: gone.signal, emit, ready });
       },
@@ -174,8 +176,19 @@ async function readRequest(request: IncomingMessage, store: ModelStore): Promise
   if (model === undefined) throw new HttpError(400, 'E_REQUEST', 'model: there is no such model; see /api/models');
   if (result.data.labels.some((label) => label >= model.classNames.length))
     throw new HttpError(400, 'E_REQUEST', `labels: expected 0 to ${model.classNames.length - 1} for this model`);
-  if (!model.guided && (result.data.guidance ?? 1) !== 1)
-    throw new HttpError(400, 'E_REQUEST', 'guidance: this model cannot be guided; give 1');
+  const { guideWith, solver, ...settings } = result.data;
+  if (guideWith !== undefined && !model.guides.includes(guideWith))
+    throw new HttpError(
+      400,
+      'E_REQUEST',
+      `guideWith: expected one of the guides of this model: ${model.guides.join(', ') || 'it has none'}`,
+    );
+  // An answer may have begun before the sampling does.
+  settingsFor(
+    store.card(model.id)!,
+    { ...settings, solver: solver as SolverName },
+    guideWith === undefined ? undefined : store.card(guideWith),
+  );
   return result.data;
 }
 

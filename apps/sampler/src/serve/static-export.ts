@@ -6,9 +6,9 @@ import { isOfPixels } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, openPipelineFile, writeDecoder } from '@dit-moe/pipeline/node';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type { BrowserModel, PageConfig } from '../web/engine.js';
+import { choices } from './choices.js';
 import type { ModelStore } from './model-store.js';
 import { readPage } from './page-files.js';
-import { solverChoices } from './solver-choices.js';
 
 /**
  * Writes the folder.
@@ -40,7 +40,7 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
     }
   }
   for (const [name, { content }] of page) await writeFileAtomically(path.join(folder, name), content);
-  const config: PageConfig = { engine: 'browser', models, solvers: solverChoices };
+  const config: PageConfig = { engine: 'browser', models, ...choices };
   await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(config)}\n`);
   return bytes;
 }

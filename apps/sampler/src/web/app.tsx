@@ -1,7 +1,7 @@
 /** The page. */
 import { useEffect, useRef, useState } from 'preact/hooks';
+import type { Choices } from '../serve/choices.js';
 import type { ModelInfo, SampleRequest } from '../serve/protocol.js';
-import type { SolverChoice } from '../serve/solver-choices.js';
 import type { Engine } from './engine.js';
 import { type Run, withEvent } from './frames.js';
 import { History, MOST_KEPT, type Session } from './history.js';
@@ -9,7 +9,7 @@ import { ProgressBar } from './progress-bar.js';
 import { Results } from './results.js';
 import { SettingsForm } from './settings-form.js';
 
-export function App({ engine, models, solvers }: { engine: Engine; models: readonly ModelInfo[]; solvers: readonly SolverChoice[] }) {
+export function App({ engine, models, choices }: { engine: Engine; models: readonly ModelInfo[]; choices: Choices }) {
   /** Newest first. */
   const [sessions, setSessions] = useState<readonly Session[]>([]);
   const [shown, setShown] = useState(0);
@@ -78,7 +78,7 @@ export function App({ engine, models, solvers }: { engine: Engine; models: reado
           {engine.place}.
         </p>
       </header>
-      <SettingsForm models={models} solvers={solvers} running={running} onSample={sample} onStop={() => stop.current?.abort()} />
+      <SettingsForm models={models} choices={choices} running={running} onSample={sample} onStop={() => stop.current?.abort()} />
       <main class="results" ref={results} aria-busy={running}>
         <p class={status === '' ? 'visually-hidden' : 'hint'} role="status">
           {status}

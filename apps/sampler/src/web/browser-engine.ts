@@ -3,7 +3,7 @@ import type { SampleEvent, SampleRequest } from '../serve/protocol.js';
 import type { BrowserModel, Engine } from './engine.js';
 
 /** From the page to the worker. */
-export type ToWorker = { sample: SampleRequest; model: BrowserModel } | { cancel: true };
+export type ToWorker = { sample: SampleRequest; model: BrowserModel; guideWith?: BrowserModel | undefined } | { cancel: true };
 /** What the worker computes with. */
 export type BrowserBackend = 'webgpu' | 'wasm';
 /** From the worker to the page: `ready` once; then, for each request, events and `ended`. */
@@ -37,7 +37,8 @@ export async function browserEngine(models: readonly BrowserModel[], backend: st
       signal.addEventListener('abort', cancel);
       try {
         const ended = until('ended', onEvent);
-        send({ sample: request, model: models.find(({ id }) => id === request.model)! });
+        const modelOf = (wanted: string | undefined) => models.find(({ id }) => id === wanted);
+        send({ sample: request, model: modelOf(request.model)!, guideWith: modelOf(request.guideWith) });
         await ended;
         signal.throwIfAborted();
       } finally {

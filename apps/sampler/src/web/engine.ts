@@ -1,7 +1,7 @@
 /** Where the page gets its samples from: the server, or a model inside the browser. */
 import type { AutoencoderConfig } from '@dit-moe/vae';
+import type { Choices } from '../serve/choices.js';
 import type { ModelInfo, SampleEvent, SampleRequest } from '../serve/protocol.js';
-import type { SolverChoice } from '../serve/solver-choices.js';
 
 export interface Engine {
   /** Where the images are computed, for people. */
@@ -20,7 +20,4 @@ export interface BrowserModel extends ModelInfo {
 }
 
 /** `config.json` beside the page. */
-export type PageConfig = { solvers: readonly SolverChoice[] } & (
-  | { engine: 'server' }
-  | { engine: 'browser'; models: readonly BrowserModel[] }
-);
+export type PageConfig = Choices & ({ engine: 'server' } | { engine: 'browser'; models: readonly BrowserModel[] });

@@ -10,7 +10,7 @@ try {
   const config = (await (await fetch('config.json')).json()) as PageConfig;
   const engine =
     config.engine === 'server' ? serverEngine() : await browserEngine(config.models, new URLSearchParams(location.search).get('backend'));
-  render(<App engine={engine} models={await engine.models()} solvers={config.solvers} />, root);
+  render(<App engine={engine} models={await engine.models()} choices={config} />, root);
 } catch (error) {
   render(
     <p class="error page" role="alert">

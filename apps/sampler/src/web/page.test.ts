@@ -198,9 +198,21 @@ describe.runIf(available || required)('the page', () => {
     await first.page.getByLabel('Seed', { exact: true }).fill('77');
     await first.page.getByLabel('Steps').fill('3');
     await first.page.getByText('bee', { exact: true }).click();
+    await first.page.getByLabel('Guidance rule').selectOption('apg');
+    await first.page.getByLabel('momentum').fill('half');
+    await first.page.getByLabel('Guide with').selectOption('tiny (step 7)');
+    await first.page.getByRole('button', { name: 'Sample', exact: true }).click();
+    await first.page.getByRole('alert').getByText('Guidance rule: expected a number for momentum.').waitFor();
+    await first.page.getByLabel('momentum').fill('-0.5');
     await sample(first.page, 2);
     const url = first.page.url();
     expect(url).toContain('seed=77');
+    const [made] = await finished(first.page);
+    expect(JSON.parse(decode(Uint8Array.from(made)).text['Comment'])).toMatchObject({
+      guidanceRule: 'apg:momentum=-0.5',
+      guideWith: 'tiny',
+    });
+    await first.page.getByRole('region', { name: 'Guidance 2 (apg:momentum=-0.5, with tiny)' }).waitFor();
     const second = await open(url);
     await sample(second.page, 2);
     expect(await finished(second.page)).toEqual(await finished(first.page));
@@ -299,6 +311,8 @@ describe.runIf(available || required)('the page', () => {
       await page.getByText(place).waitFor();
       await page.getByLabel('Steps').fill('5');
       await page.getByLabel('Checkpoint').selectOption('latent (step 7)');
+      await page.getByLabel('Guidance rule').selectOption('apg');
+      await page.getByLabel('momentum').fill('-0.5');
       await sample(page, 3);
       const ofLatents = await finished(page);
       await page.getByLabel('Checkpoint').selectOption('tiny (step 7)');

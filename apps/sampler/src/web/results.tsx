@@ -1,6 +1,6 @@
 /** The images: a row for each guidance scale, a timeline over all steps, and the experts. */
 import { useEffect, useMemo, useState } from 'preact/hooks';
-import type { ModelInfo } from '../serve/protocol.js';
+import type { ModelInfo, SampleRequest } from '../serve/protocol.js';
 import { expertColour, expertsOf, type Frame, type Run } from './frames.js';
 import { Lightbox } from './lightbox.js';
 import { SampleCanvas } from './sample-canvas.js';
@@ -125,11 +125,17 @@ function ExpertShares({ frame, model, layer, images }: { frame: Frame; model: Mo
   );
 }
 
+/** What the rows differ in, and how it was applied. */
+function guidanceTitle({ guidance, guidanceRule, guideWith }: SampleRequest): string {
+  const how = [guidanceRule, guideWith && `with ${guideWith}`].filter((part) => part !== undefined);
+  return `Guidance ${guidance}${how.length === 0 ? '' : ` (${how.join(', ')})`}`;
+}
+
 function RunImages({ run, model, frame, layer }: { run: Run; model: ModelInfo; frame: Frame; layer?: number }) {
   const { request, images, seconds } = run;
   /** Image that is shown alone. */
   const [enlarged, setEnlarged] = useState<number | undefined>();
-  const title = `Guidance ${request.guidance}`;
+  const title = guidanceTitle(request);
   const overlays = useMemo(
     () =>
       request.labels.map((_, i) => {

@@ -1,9 +1,11 @@
 /** The form: what is to be sampled. */
-import type { ComponentChildren } from 'preact';
 import { useState } from 'preact/hooks';
+import type { Choices } from '../serve/choices.js';
 import { limits, type ModelInfo, type SampleRequest } from '../serve/protocol.js';
-import type { SolverChoice } from '../serve/solver-choices.js';
 import { addressOf, fieldsOfAddress } from './address.js';
+import { Field } from './field.js';
+import { GuidanceFields } from './guidance-fields.js';
+import { ruleOfText } from './guidance-rule.js';
 
 /** More classes than this are typed instead of ticked. */
 const MAX_TICKED = 24;
@@ -11,24 +13,16 @@ const MAX_SEED = 2 ** 31;
 
 export interface SettingsFormProps {
   models: readonly ModelInfo[];
-  solvers: readonly SolverChoice[];
+  choices: Choices;
   running: boolean;
   /** Receives a request for each guidance scale. */
   onSample(requests: SampleRequest[]): void;
   onStop(): void;
 }
 
-interface Fields {
-  model: string;
-  classes: string;
-  count: string;
-  seed: string;
-  solver: string;
-  steps: string;
-  guidance: string;
-  from: string;
-  to: string;
-}
+/** `rule` is a rule of guidance with its numbers, as the command line has it; `guideWith` is empty for the model without its label. */
+const FIELDS = ['model', 'classes', 'count', 'seed', 'solver', 'steps', 'guidance', 'rule', 'guideWith', 'from', 'to'] as const;
+type Fields = Record<(typeof FIELDS)[number], string>;
 
 /** What is wrong with a field, for people. */
 class FieldError extends Error {
@@ -80,6 +74,8 @@ export function toRequests(fields: Fields, model: ModelInfo): SampleRequest[] {
   const scales = fields.guidance.split(',').map((text) => decimal('guidance', 'Guidance', text, -limits.guidance, limits.guidance));
   const [from, to] = [decimal('from', 'Guidance from', fields.from, 0, 1), decimal('to', 'Guidance to', fields.to, 0, 1)];
   if (from > to) throw new FieldError('from', 'Guidance: "from" must not be above "to".');
+  for (const [name, value] of Object.entries(ruleOfText(fields.rule).numbers))
+    if (!Number.isFinite(Number(value))) throw new FieldError('rule', `Guidance rule: expected a number for ${name}.`);
   return scales.map((guidance) => ({
     model: model.id,
     labels,
@@ -87,30 +83,20 @@ export function toRequests(fields: Fields, model: ModelInfo): SampleRequest[] {
     solver: fields.solver,
     ...(fields.steps.trim() !== '' && { steps: whole('steps', 'Steps', fields.steps, 1, limits.steps) }),
     guidance,
+    ...(fields.rule !== (model.defaults.guidanceRule ?? 'cfg') && { guidanceRule: fields.rule }),
+    ...(fields.guideWith !== '' && { guideWith: fields.guideWith }),
     ...((from > 0 || to < 1) && { interval: [from, to] as [number, number] }),
   }));
 }
 
-function Field({ id, label, hint, children }: { id: string; label: string; hint?: string; children: ComponentChildren }) {
-  return (
-    <div class="field">
-      <label for={id}>{label}</label>
-      {children}
-      {hint !== undefined && (
-        <p class="hint" id={`${id}-hint`}>
-          {hint}
-        </p>
-      )}
-    </div>
-  );
-}
-
 /** The form as the page's address says, for the rest as the model is sampled by default. */
-function initialFields(models: readonly ModelInfo[], solvers: readonly SolverChoice[]): Fields {
-  const given = fieldsOfAddress(location.hash, ['model', 'classes', 'count', 'seed', 'solver', 'steps', 'guidance', 'from', 'to']);
+function initialFields(models: readonly ModelInfo[], { solvers, rules }: Choices): Fields {
+  const given = fieldsOfAddress(location.hash, FIELDS);
   const model = models.find(({ id }) => id === given.model) ?? models[0];
   const fields: Fields = { ...ofModel(model), count: '1', seed: '0', from: '0', to: '1', ...given, model: model.id };
   if (!solvers.some(({ name }) => name === fields.solver)) fields.solver = model.defaults.solver;
+  if (!rules.some(({ name }) => name === ruleOfText(fields.rule).name)) fields.rule = ofModel(model).rule;
+  if (!model.guides.includes(fields.guideWith)) fields.guideWith = '';
   try {
     // Ticked classes are numbers, whatever the address calls them.
     fields.classes = parseClassText(fields.classes, model.classNames).join(', ');
@@ -127,10 +113,13 @@ const ofModel = ({ id, classNames, defaults }: ModelInfo) => ({
   solver: defaults.solver,
   steps: String(defaults.steps),
   guidance: String(defaults.guidance),
+  rule: defaults.guidanceRule ?? 'cfg',
+  guideWith: '',
 });
 
-export function SettingsForm({ models, solvers, running, onSample, onStop }: SettingsFormProps) {
-  const [fields, setFields] = useState<Fields>(() => initialFields(models, solvers));
+export function SettingsForm({ models, choices, running, onSample, onStop }: SettingsFormProps) {
+  const { solvers } = choices;
+  const [fields, setFields] = useState<Fields>(() => initialFields(models, choices));
   const [problem, setProblem] = useState<FieldError | undefined>();
   const model = models.find(({ id }) => id === fields.model)!;
   const set = (change: Partial<Fields>): void => setFields((before) => ({ ...before, ...change }));
@@ -217,6 +206,15 @@ export function SettingsForm({ models, solvers, running, onSample, onStop }: Set
         <input {...text('guidance')} aria-describedby="guidance-hint" />
       </Field>
       {wrong('guidance')}
+      <GuidanceFields
+        rules={choices.rules}
+        rule={fields.rule}
+        onRule={(rule) => set({ rule })}
+        models={models.filter(({ id }) => model.guides.includes(id))}
+        guideWith={fields.guideWith}
+        onGuide={(guideWith) => set({ guideWith })}
+      />
+      {wrong('rule', 'guideWith')}
       <div class="pair">
         <Field id="from" label="Guidance from">
           <input {...text('from', 'decimal')} aria-describedby="interval-hint" />

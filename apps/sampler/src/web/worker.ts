@@ -28,7 +28,7 @@ const started = startBackend(new URL(self.location.href).searchParams.get('backe
   (backend) => scope.postMessage({ type: 'ready', backend }),
   (error: Error) => scope.postMessage({ type: 'ended', error: error.message }),
 );
-let opened: { file: string; pipeline: Pipeline } | undefined;
+let opened: { file: string; guideWith: string | undefined; pipeline: Pipeline } | undefined;
 let running = new AbortController();
 
 scope.onmessage = async ({ data }) => {
@@ -37,11 +37,12 @@ scope.onmessage = async ({ data }) => {
   const { signal } = running;
   await started;
   try {
-    if (opened?.file !== data.model.file) {
+    const { file, decoder } = data.model;
+    const guideWith = data.guideWith?.file;
+    if (opened?.file !== file || opened.guideWith !== guideWith) {
       opened?.pipeline.dispose();
       opened = undefined;
-      const { file, decoder } = data.model;
-      opened = { file, pipeline: await fetchPipeline(file, { decoder }) };
+      opened = { file, guideWith, pipeline: await fetchPipeline(file, { decoder, guideWith }) };
     }
     await sampleLive(opened.pipeline, data.sample, {
       signal,

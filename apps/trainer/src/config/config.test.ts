@@ -31,6 +31,8 @@ test.each([
   [['validation={share: 0.1, path: a}'], /validation: expected either a path or a share, found .*0\.1/],
   [['validation={share: 0.1, samples: 3}'], /validation\.samples: expected at least 4/],
   [['checkpoints.keep=1'], /checkpoints\.keep/],
+  [['sampling.guidanceRule=agp'], /Did you mean apg\?/],
+  [['sampling.guidanceRule=apg:momentum=-0.5', 'sampling.solver=heun'], /momentum/],
 ])('%s is refused', (overrides, message) => {
   expect(() => resolveConfig({ preset: 'digits', overrides })).toThrow(message);
 });

@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import type { ImageSourceOptions } from '@dit-moe/data/node';
-import { currentObjective, type ObjectiveOptions } from '@dit-moe/diffusion';
+import { checkGuidanceRule, currentObjective, type ObjectiveOptions, presets as samplers, solvers } from '@dit-moe/diffusion';
 import { type DitConfig, preset as ditPreset } from '@dit-moe/dit';
 import { nearest, parseSettings, SettingsError } from '@dit-moe/tensor-ops/settings';
 import YAML from 'yaml';
@@ -74,7 +74,7 @@ export function resolveConfig(sources: ConfigSources): TrainConfig {
 export function parseConfig(json: unknown, what = 'The configuration'): TrainConfig {
   const current = isObject(json) && isObject(json['objective']) ? { ...json, objective: currentObjective(json['objective']) } : json;
   const config = parseSettings(trainSettings, current, what);
-  const { batchSize, accumulation, ema, validation, evaluation } = config;
+  const { batchSize, accumulation, ema, validation, evaluation, objective, sampling } = config;
   if (batchSize % accumulation !== 0)
     throw new SettingsError(what, [{ at: 'accumulation', expected: `a divisor of batchSize ${batchSize}`, found: accumulation }]);
   if (new Set(ema).size < ema.length) throw new SettingsError(what, [{ at: 'ema', expected: 'every rate once', found: ema }]);
@@ -89,6 +89,9 @@ export function parseConfig(json: unknown, what = 'The configuration'): TrainCon
         { at: 'validation.samples', expected: `at least ${buckets}, one for each of buckets`, found: samples },
       ]);
   }
+  const flow = objective.kind === 'flow';
+  const { guidanceRule, solver = (flow ? samplers.flow : samplers.ddpm).solver } = sampling;
+  if (guidanceRule !== undefined) checkGuidanceRule(guidanceRule, { flow, evaluationsPerStep: solvers[solver].evaluationsPerStep });
   return config;
 }
 

@@ -145,6 +145,11 @@ const sampling = section(
     guidance: optional(
       number('scale of classifier-free guidance, 1 for none (default: 2 for flow models, 1.5 for Gaussian ones); also of online metrics'),
     ),
+    guidanceRule: optional(
+      text(
+        'rule of guidance, such as rescale or apg:momentum=-0.5 (default: cfg); also of online metrics, and what the model is sampled with by default',
+      ),
+    ),
     vae: optional(text('autoencoder that decodes latents, as `encode --vae`; without it previews are rough')),
   },
   'previews',

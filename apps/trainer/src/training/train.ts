@@ -255,6 +255,7 @@ function cardOf(config: TrainConfig, source: DataSource, before: ModelCard | und
     timeScale: objective.kind === 'flow' ? objective.timeScale : 1,
     classNames: source.classNames,
     step: 0,
+    ...(sampling.guidanceRule !== undefined && { guidanceRule: sampling.guidanceRule }),
     ...(source.latents !== undefined && {
       latents: { ...source.latents, ...(sampling.vae !== undefined && { autoencoder: placeOf(sampling.vae) }) },
     }),

@@ -5,6 +5,7 @@ import {
   autoguidance,
   cfgZeroStar,
   classifierFreeGuidance,
+  cleanWeights,
   extrapolate,
   finish,
   flowModel,
@@ -12,6 +13,7 @@ import {
   type GuidanceRule,
   rescaled,
   sample,
+  velocityWeights,
 } from '../index.js';
 
 beforeAll(() => tf.setBackend('cpu'));
@@ -84,6 +86,23 @@ describe('rules', () => {
     // The projection of the good prediction on itself is itself.
     expect(cfgZeroStar()(good, tf.mul(good, 0.1), at)).toBeCloseTensor(good, 5e-5);
     expect(list(tf.max(tf.abs(cfgZeroStar()(good, worse, { ...at, level: flowPath('linear').level(1) }))))).toEqual([0]);
+  });
+
+  test.each(['start', 'noise', 'score', 'v'] as const)('CFG-Zero* is the same for models of %s', (prediction) => {
+    const { x } = at;
+    for (const t of [0.2, 0.7, 0.995]) {
+      const level = flowPath('gvp').level(t);
+      const output = (velocity: tf.Tensor) => {
+        const [ofX, ofClean] = velocityWeights(level);
+        const clean = tf.div(tf.sub(velocity, tf.mul(x, ofX)), ofClean);
+        const [inX, inOutput] = cleanWeights(prediction, level);
+        return tf.div(tf.sub(clean, tf.mul(x, inX)), inOutput);
+      };
+      const expected = output(cfgZeroStar()(good, worse, { ...at, level }));
+      const found = cfgZeroStar(0.99, prediction)(output(good), output(worse), { ...at, level });
+      // Near noise a velocity is a small difference of clean samples: alpha is 0.008 there.
+      expect(found).toBeCloseTensor(expected, t > 0.9 ? 5e-3 : 5e-4);
+    }
   });
 
   test('rescaled keeps the deviation of the good prediction', () => {

@@ -12,8 +12,8 @@ export interface GuidanceOptions {
   /** 1: no guidance; larger: further from the worse prediction. */
   scale: number;
   /**
-   * Times `[from, to]`, as the model is told them, in which guidance applies (Kynkäänniemi et al. 2024); outside, the worse
-   * prediction is not computed (default: always).
+   * Places `[from, to]` of the path, 0 clean data and 1 noise, at which guidance applies (Kynkäänniemi et al. 2024); outside, the
+   * worse prediction is not computed (default: everywhere).
    */
   interval?: readonly [number, number];
   /**
@@ -42,7 +42,7 @@ export function guided(good: Denoiser, pair: PredictionPair, options: GuidanceOp
   if (channels !== undefined && !(Number.isInteger(channels) && channels > 0))
     throw new ArgumentError('guidance: channels', 'a positive integer', channels);
   return async (x, t, level) => {
-    const outside = interval !== undefined && (level.time < interval[0] || level.time > interval[1]);
+    const outside = interval !== undefined && (level.t < interval[0] || level.t > interval[1]);
     if (scale === 1 || outside) return good(x, t, level);
     const [better, worse] = await pair(x, t, level); // each [B, C, ...] or [B, 2C, ...]
     try {

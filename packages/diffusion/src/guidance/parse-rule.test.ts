@@ -1,6 +1,15 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
-import { adaptiveProjection, cfgZeroStar, extrapolate, flowPath, type GuidanceRule, parseGuidanceRule, rescaled } from '../index.js';
+import {
+  adaptiveProjection,
+  cfgZeroStar,
+  checkGuidanceRule,
+  extrapolate,
+  flowPath,
+  type GuidanceRule,
+  parseGuidanceRule,
+  rescaled,
+} from '../index.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 
@@ -42,4 +51,12 @@ test.each([
   ['', /guidance rule/],
 ])('"%s" is refused', (text, message) => {
   expect(() => parseGuidanceRule(text)).toThrow(message);
+});
+
+test('a rule has to fit model and solver', () => {
+  const flow = { flow: true, evaluationsPerStep: 1 };
+  for (const text of ['cfg', 'cfg-zero', 'apg:momentum=-0.5']) expect(() => checkGuidanceRule(text, flow)).not.toThrow();
+  expect(() => checkGuidanceRule('cfg-zero', { ...flow, flow: false })).toThrow(/Gaussian/);
+  expect(() => checkGuidanceRule('apg:momentum=-0.5', { ...flow, evaluationsPerStep: 2 })).toThrow(/momentum.*several evaluations/);
+  expect(() => checkGuidanceRule('rescale:share=2', flow)).toThrow(/share/);
 });

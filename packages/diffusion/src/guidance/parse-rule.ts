@@ -10,6 +10,8 @@ export interface GuidanceRuleRow {
   title: string;
   /** Its numbers, with their defaults; undefined: not limited. */
   numbers: Readonly<Record<string, number | undefined>>;
+  /** Only models of a flow have what it works on. */
+  flowOnly?: true;
   make(numbers: Readonly<Record<string, number | undefined>>, prediction: Prediction): GuidanceRule & { dispose?(): void };
 }
 
@@ -26,7 +28,8 @@ export const guidanceRules = {
   'cfg-zero': {
     title: 'CFG-Zero*: the worse prediction is scaled to fit, and the first steps stand still; for flow models, above all young ones',
     numbers: { zeroAbove: 0.99 },
-    make: ({ zeroAbove }) => cfgZeroStar(zeroAbove),
+    flowOnly: true,
+    make: ({ zeroAbove }, prediction) => cfgZeroStar(zeroAbove, prediction),
   },
   rescale: {
     title: 'brings contrast back to that without guidance; against over-exposure at scales above 4',
@@ -48,20 +51,41 @@ export type GuidanceRuleName = keyof typeof guidanceRules;
  * @throws ArgumentError on an unknown word, with the nearest known one, and on numbers out of range
  */
 export function parseGuidanceRule(text: string, prediction: Prediction = 'velocity'): GuidanceRule & { dispose?(): void } {
-  const where = 'guidance rule';
+  const { row, numbers } = readRule(text);
+  return row.make(numbers, prediction);
+}
+
+/**
+ * Refuses a rule that cannot be read or does not fit.
+ * @param use `flow`: the model is one of a flow, not of Gaussian diffusion; `evaluationsPerStep`: those of the solver
+ * @throws ArgumentError as {@link parseGuidanceRule}; for a rule of flows and another model; for momentum, which goes from step to step,
+ *   with a solver that asks the model more than once in a step
+ */
+export function checkGuidanceRule(text: string, use: { flow: boolean; evaluationsPerStep: number }): void {
+  const { name, row, numbers } = readRule(text);
+  row.make(numbers, 'velocity');
+  if (row.flowOnly && !use.flow)
+    throw new ArgumentError(WHERE, 'another rule for a model of Gaussian diffusion: this one is of flows', name);
+  if ((numbers['momentum'] ?? 0) !== 0 && use.evaluationsPerStep > 1)
+    throw new ArgumentError(`${WHERE} ${name}`, 'no momentum with a solver of several evaluations per step', numbers['momentum']);
+}
+
+const WHERE = 'guidance rule';
+
+function readRule(text: string): { name: GuidanceRuleName; row: GuidanceRuleRow; numbers: Record<string, number | undefined> } {
   const [name, ...rest] = text.split(':');
-  checkWord(where, name, Object.keys(guidanceRules));
+  checkWord(WHERE, name, Object.keys(guidanceRules));
   const row: GuidanceRuleRow = guidanceRules[name as GuidanceRuleName];
   const known = Object.keys(row.numbers);
   const numbers = { ...row.numbers };
   for (const part of rest.join(':').split(',')) {
     if (part.trim() === '' && rest.join('').trim() === '') continue;
     const [key, value, ...more] = part.split('=').map((word) => word.trim());
-    if (known.length === 0) throw new ArgumentError(`${where} ${name}`, 'no numbers', part);
-    checkWord(`${where} ${name}`, key, known);
+    if (known.length === 0) throw new ArgumentError(`${WHERE} ${name}`, 'no numbers', part);
+    checkWord(`${WHERE} ${name}`, key, known);
     const number = value === undefined || value === '' || more.length > 0 ? Number.NaN : Number(value);
-    if (!Number.isFinite(number)) throw new ArgumentError(`${where} ${name}: ${key}`, 'a number', part);
+    if (!Number.isFinite(number)) throw new ArgumentError(`${WHERE} ${name}: ${key}`, 'a number', part);
     numbers[key] = number;
   }
-  return row.make(numbers, prediction);
+  return { name: name as GuidanceRuleName, row, numbers };
 }

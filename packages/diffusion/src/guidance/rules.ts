@@ -2,7 +2,7 @@
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { NoiseLevel } from '../paths.js';
-import { cleanWeights, type Prediction } from '../predictions.js';
+import { cleanWeights, type Prediction, velocityWeights } from '../predictions.js';
 
 /** Where a rule is applied. */
 export interface GuidancePoint {
@@ -19,16 +19,29 @@ export type GuidanceRule = (good: tf.Tensor, worse: tf.Tensor, at: GuidancePoint
 export const extrapolate: GuidanceRule = (good, worse, { scale }) => tf.add(worse, tf.mul(scale, tf.sub(good, worse)));
 
 /**
- * CFG-Zero* (Fan et al. 2025) for velocity models: the worse prediction is first scaled to the projection of the good one on it;
- * and before the flow has formed the velocity is zero.
+ * CFG-Zero* (Fan et al. 2025) for flow models: the worse velocity is first scaled to the projection of the good one on it; and before
+ * the flow has formed the velocity is zero.
  * @param zeroAbove time above which it is zero (default 0.99: the first step of up to 100 uniform ones; 1 for never)
+ * @param prediction what the model predicts (default `velocity`): the rule works on the velocities that follow from it
  */
-export function cfgZeroStar(zeroAbove = 0.99): GuidanceRule {
+export function cfgZeroStar(zeroAbove = 0.99, prediction: Prediction = 'velocity'): GuidanceRule {
   return (good, worse, at) => {
-    if (at.level.time > zeroAbove) return tf.zerosLike(good);
-    const share = tf.div(dot(good, worse), tf.add(dot(worse, worse), 1e-8)); // [B, 1, ...]
-    return extrapolate(good, tf.mul(worse, share), at);
+    const [ofX, ofOutput] = velocityOfOutput(prediction, at.level);
+    const isVelocity = prediction === 'velocity';
+    const velocity = (output: tf.Tensor): tf.Tensor => (isVelocity ? output : tf.add(tf.mul(at.x, ofX), tf.mul(output, ofOutput)));
+    const outputOf = (v: tf.Tensor): tf.Tensor => (isVelocity ? v : tf.div(tf.sub(v, tf.mul(at.x, ofX)), ofOutput));
+    if (at.level.t > zeroAbove) return outputOf(tf.zerosLike(good));
+    const [better, other] = [velocity(good), velocity(worse)]; // each [B, C, ...]
+    const share = tf.div(dot(better, other), tf.add(dot(other, other), 1e-8)); // [B, 1, ...]
+    return outputOf(extrapolate(better, tf.mul(other, share), at));
   };
+}
+
+/** The weights `[a, b]` with which `velocity = a x + b output`. */
+function velocityOfOutput(prediction: Prediction, level: NoiseLevel): readonly [number, number] {
+  const [ofX, ofClean] = velocityWeights(level);
+  const [inX, inOutput] = cleanWeights(prediction, level);
+  return [ofX + ofClean * inX, ofClean * inOutput];
 }
 
 /**

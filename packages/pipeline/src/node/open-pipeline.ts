@@ -1,11 +1,12 @@
 /** Opens a trained model: our own runs, published checkpoints of DiT and DiT-MoE, folders of diffusers, the Hugging Face hub. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { cardOf, loadDit, type ModelCard, type ModelFile, type Training, withInputSize } from '@dit-moe/dit';
+import { cardOf, type ModelCard, type ModelFile, type Training, withInputSize } from '@dit-moe/dit';
 import { type OpenModelOptions, openModel, threadsFor } from '@dit-moe/dit/node';
 import { ArgumentError, type Precision } from '@dit-moe/tensor-ops';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
+import { checkGuide, loadWithGuide } from '../guide.js';
 import { isOfPixels } from '../image-space.js';
 import { Pipeline } from '../pipeline.js';
 import { openSpace } from './open-space.js';
@@ -16,6 +17,11 @@ export interface OpenPipelineOptions extends OpenModelOptions, Training {
   precision?: Precision;
   /** Autoencoder for models of latents: a name, a folder, a file, or `none` for rough pictures (default: the one that belongs to the model). */
   vae?: string;
+  /**
+   * A weaker model of the same kind to guide with (autoguidance), such as an earlier checkpoint or a smaller model (default: the model itself
+   * without its label).
+   */
+  guideWith?: string;
   /** Height and width of the pictures in pixels (default: what the model was trained for). */
   size?: readonly [number, number];
 }
@@ -23,6 +29,8 @@ export interface OpenPipelineOptions extends OpenModelOptions, Training {
 /** A model on the disk with its description, before any weight is read. */
 export interface PipelineFile extends ModelFile {
   card: ModelCard;
+  /** The weaker model to guide with, if one was asked for. */
+  guide?: ModelFile & { card: ModelCard };
   /**
    * Brings it to the current backend; the file stays open.
    * @throws WeightsMismatchError if weights are missing or of another shape
@@ -36,29 +44,57 @@ export interface PipelineFile extends ModelFile {
  * Opens a model without bringing it to a device.
  * @param location see `openModel` of `@dit-moe/dit/node`
  * @throws ArgumentError if it does not say how it was trained and the caller does not, either
+ * @throws ModelMismatchError if the guide does not fit the model
  * @throws as `openModel`
  */
 export async function openPipelineFile(location: string, options: OpenPipelineOptions = {}): Promise<PipelineFile> {
-  const { objective, timeScale, convention, precision, vae, size } = options;
-  const file = await openModel(location, options);
+  const { precision, vae, size, guideWith } = options;
+  const { file, card, assumed } = await openDescribed(location, options);
+  let guide: Awaited<ReturnType<typeof openDescribed>> | undefined;
+  const close = async (): Promise<void> => {
+    await file.close();
+    await guide?.file.close();
+  };
   try {
-    const { card: own, assumed } = cardOf(file, { objective, timeScale, convention });
-    const card = { ...own, classNames: allNames(own.classNames, own.config.numClasses) };
+    if (guideWith !== undefined) {
+      const { objective, timeScale, convention, onWarning } = options;
+      guide = await openDescribed(guideWith, { objective, timeScale, convention, onWarning });
+      checkGuide(card, guide.card, guideWith);
+    }
     return {
       ...file,
       card,
-      assumed: [...file.assumed, ...assumed],
+      assumed: [...file.assumed, ...assumed, ...(guide?.assumed.map((sentence) => `of the guide: ${sentence}`) ?? [])],
+      ...(guide !== undefined && { guide: { ...guide.file, card: guide.card } }),
+      close,
       async load() {
         const space = await openSpace(card, vae ?? (card.latents === undefined ? await pipelineAutoencoder(location) : undefined));
+        const sized = (own: ModelCard): ModelCard => (size === undefined ? own : { ...own, config: resized(own, size, space.scale) });
         try {
-          const config = size === undefined ? card.config : resized(card, size, space.scale);
-          return new Pipeline(await loadDit(file, { ...card, config }, precision), space);
+          const itsGuide = guide === undefined ? undefined : { ...guide.file, card: sized(guide.card) };
+          const [model, weaker] = await loadWithGuide({ ...file, card: sized(card) }, itsGuide, precision);
+          return new Pipeline(model, space, weaker);
         } catch (error) {
           space.dispose();
           throw error;
         }
       },
     };
+  } catch (error) {
+    await close();
+    throw error;
+  }
+}
+
+/** A model with its description, of others as its user says. */
+async function openDescribed(
+  location: string,
+  { objective, timeScale, convention, ...options }: OpenModelOptions & Training,
+): Promise<{ file: ModelFile; card: ModelCard; assumed: readonly string[] }> {
+  const file = await openModel(location, options);
+  try {
+    const { card, assumed } = cardOf(file, { objective, timeScale, convention });
+    return { file, card: { ...card, classNames: allNames(card.classNames, card.config.numClasses) }, assumed };
   } catch (error) {
     await file.close();
     throw error;

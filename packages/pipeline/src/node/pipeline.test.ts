@@ -81,7 +81,12 @@ describe('settings', () => {
     flow.dispose();
     const gaussian = await open({ objective: 'ddpm' });
     expect(gaussian.settings()).toEqual({ solver: 'ddpm', steps: 250, guidance: 1.5, seed: 0 });
+    expect(() => gaussian.settings({ guidanceRule: 'cfg-zero' })).toThrow(/Gaussian/);
     gaussian.dispose();
+    const ruled = await open({ guidanceRule: 'rescale' });
+    expect(ruled.settings()).toMatchObject({ guidanceRule: 'rescale' });
+    expect(ruled.settings({ guidanceRule: 'cfg' })).toMatchObject({ guidanceRule: 'cfg' });
+    ruled.dispose();
   });
 
   test('that do not fit are refused before anything is computed', async () => {
@@ -96,6 +101,9 @@ describe('settings', () => {
       [{ seed: -1 }, /seed/],
       [{ batch: 0 }, /batch/],
       [{ solver: 'eular' }, /solver/],
+      [{ guidanceRule: 'agp' }, /Did you mean apg/],
+      [{ guidanceRule: 'apg:momentum=-0.5', solver: 'heun' }, /momentum.*several evaluations/],
+      [{ interval: [0.5, 2] }, /interval/],
     ] as const)
       expect(() => pipeline.sample({ labels: [0], ...(request as object) }), JSON.stringify(request)).toThrow(message);
     pipeline.dispose();
@@ -156,8 +164,16 @@ describe('images', () => {
       { solver: 'heun' as const },
       { solver: 'dpm++2m' as const },
       { interval: [0.9, 1] as const },
-    ])
-      expect(await sample(5, change)).not.toEqual(together);
+      { guidanceRule: 'rescale' },
+      { guidanceRule: 'cfg-zero:zeroAbove=0.7' },
+      { guidanceRule: 'apg:momentum=-0.5' },
+    ]) {
+      const changed = await sample(5, change);
+      expect(changed, JSON.stringify(change)).not.toEqual(together);
+      expect(await sample(2, change)).toEqual(changed);
+    }
+    expect(await sample(5, { guidanceRule: 'cfg' })).toEqual(together);
+    expect(await sample(5, { guidanceRule: 'apg' })).not.toEqual(await sample(5, { guidanceRule: 'apg:momentum=-0.5' }));
     pipeline.dispose();
     expect(tf.memory().numTensors).toBe(before);
   });
@@ -194,6 +210,58 @@ describe('images', () => {
     live.dispose();
     for (const parameter of Object.values(parameters)) parameter.dispose();
     pipeline.dispose();
+  });
+});
+
+describe('a guide', () => {
+  const guided = async (guideWith: string, request: object = {}, model = run) => {
+    const pipeline = await openPipeline(model, { guideWith });
+    const { data } = await pipeline.sample({ ...settings, labels: [0, 1, 2], ...request });
+    pipeline.dispose();
+    return data;
+  };
+  const smaller = path.join(root, 'smaller.safetensors');
+  beforeAll(() => writeTinyModel(smaller, { ...tinyCard, config: { ...tinyCard.config, hiddenSize: 4, numHeads: 1, moe: undefined } }));
+
+  test('that is the model itself changes nothing, a weaker one does, and no tensor is left', async () => {
+    const before = tf.memory().numTensors;
+    const pipeline = await openPipeline(run);
+    const plain = (await pipeline.sample({ ...settings, labels: [0, 1, 2], guidance: 1 })).data;
+    const away = (await pipeline.sample({ ...settings, labels: [0, 1, 2] })).data;
+    pipeline.dispose();
+    expect(await guided(run)).toEqual(plain);
+    const weaker = await guided(smaller);
+    expect(weaker).not.toEqual(plain);
+    expect(weaker).not.toEqual(away);
+    expect(await guided(smaller, { batch: 2 })).toEqual(weaker);
+    expect(await guided(smaller, { guidance: 1 })).toEqual(plain);
+    const toward = { label: 2, seed: 1 };
+    expect(await guided(smaller, { labels: undefined, images: [{ label: 0, index: 0, toward: { ...toward, share: 0.5 } }] })).not.toEqual(
+      weaker.subarray(0, 16),
+    );
+    expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test('guides a model that knows no "no class"', async () => {
+    const model = path.join(root, 'labelled.safetensors');
+    await writeTinyModel(model, { ...tinyCard, config: { ...tinyCard.config, nullLabel: false } });
+    expect(await guided(model, { guidance: undefined }, model)).toEqual(await guided(model, { guidance: 1 }, model));
+    expect(await guided(smaller, { guidance: undefined }, model)).not.toEqual(await guided(smaller, { guidance: 1 }, model));
+  });
+
+  test('that predicts something else is refused with every difference, and leaves no tensor', async () => {
+    const before = tf.memory().numTensors;
+    const other = path.join(root, 'other.safetensors');
+    await writeTinyModel(other, {
+      ...tinyCard,
+      config: { ...tinyCard.config, numClasses: 4, inputSize: [8, 4] },
+      objectiveOptions: { kind: 'flow', prediction: 'start' },
+    });
+    await expect(openPipeline(run, { guideWith: other })).rejects.toMatchObject({
+      code: 'E_MODEL_MISMATCH',
+      message: expect.stringMatching(/prediction is start, needed velocity; input size is 8 x 4, needed 4 x 4; classes is 4, needed 3/),
+    });
+    expect(tf.memory().numTensors).toBe(before);
   });
 });
 

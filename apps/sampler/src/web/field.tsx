@@ -1,0 +1,16 @@
+/** A field of the form: its label, what is typed or chosen, and a hint. */
+import type { ComponentChildren } from 'preact';
+
+export function Field({ id, label, hint, children }: { id: string; label: string; hint?: string; children: ComponentChildren }) {
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      {children}
+      {hint !== undefined && (
+        <p class="hint" id={`${id}-hint`}>
+          {hint}
+        </p>
+      )}
+    </div>
+  );
+}
