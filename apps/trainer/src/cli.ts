@@ -11,6 +11,7 @@ import { imageOptions } from './commands/image-options.js';
 import type { InspectFlags } from './commands/inspect.js';
 import type { PlanFlags } from './commands/plan.js';
 import type { SweepFlags } from './commands/sweep.js';
+import type { ReduceFlags } from './commands/reduce.js';
 import type { TrainFlags } from './commands/train.js';
 import type { TrainClassifierFlags } from './commands/train-classifier.js';
 import type { TrainVaeFlags } from './commands/train-vae.js';
@@ -219,14 +220,34 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       new Option('--noise <share>', 'noise on the copies, so that they differ').argParser(number({ least: 0 })).default(0),
       new Option('--normalize', 'divide the weights of a token by their sum').default(false),
       new Option('--seed <n>', 'of router and noise').argParser(integer(0)).default(0),
-      new Option('--out <file>', 'new .safetensors file').makeOptionMandatory(),
+      new Option('--out <file>', 'new .safetensors file; a configuration that trains it on is written beside it').makeOptionMandatory(),
       jsonOption(),
     ],
     examples: [
-      'upcycle runs/dense --experts 8 --top-k 2 --out runs/upcycled.safetensors',
+      'upcycle runs/dense --experts 8 --top-k 2 --out runs/upcycled.safetensors && dit-moe-trainer train runs/upcycled.yaml --out runs/b',
       'upcycle DiT-XL-2-256x256.pt --shared 2 --out xl-8e2a.safetensors',
     ],
     run: async (model: string, flags: UpcycleFlags) => (await import('./commands/upcycle.js')).upcycleCommand(model, flags),
+  },
+  reduce: {
+    group: 'Models',
+    description: 'turn a model with many experts into one with fewer, and write a configuration that distils the one into the other',
+    arguments: [new Argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt)')],
+    options: [
+      new Option('--weights <kind>', 'which weights of a run or PyTorch file (default: the averaged ones)'),
+      new Option('--keep <n>', 'experts that stay in each layer').argParser(integer(1)).makeOptionMandatory(),
+      new Option('--method <name>', 'drop the others, or merge each into the kept one whose router is most like its own')
+        .choices(['prune', 'merge'])
+        .default('prune'),
+      new Option('--load <file>', "routing.json of a run or of the sampler's routing: which experts are used (default: that of the run)"),
+      new Option('--out <file>', 'new .safetensors file; its configuration is written beside it').makeOptionMandatory(),
+      jsonOption(),
+    ],
+    examples: [
+      'reduce runs/a --keep 4 --out runs/fewer.safetensors && dit-moe-trainer train runs/fewer.yaml --out runs/fewer',
+      'reduce runs/a --keep 4 --method merge --load routing/routing.json --out runs/merged.safetensors',
+    ],
+    run: async (model: string, flags: ReduceFlags) => (await import('./commands/reduce.js')).reduceCommand(model, flags),
   },
   inspect: {
     group: 'Models',

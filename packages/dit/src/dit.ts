@@ -50,6 +50,8 @@ export interface DitOutput {
   output: tf.Tensor;
   /** Losses of the routers by name, each summed over the layers, not yet weighted: `balance` by default; empty without experts. */
   losses: Record<string, tf.Scalar>;
+  /** Outputs of the blocks, `[B, T, D]` each. */
+  hidden: tf.Tensor[];
   /** What each layer's router did: choices, weights, scores, load; empty without experts. */
   routing: Routing[];
 }
@@ -90,6 +92,7 @@ export function dit(
   const tables = config.rotary ? rotation(headSize, grid, config.positionGrid) : undefined; // [T, d] each
   const losses: Record<string, tf.Scalar> = {};
   const routing: Routing[] = [];
+  const hidden: tf.Tensor[] = [];
   for (let layer = 0; layer < config.depth; layer++) {
     const context = {
       config,
@@ -102,6 +105,7 @@ export function dit(
     };
     const result = block(w.within(`blocks.${layer}`), h, context);
     h = result.output; // [B, T, D]
+    hidden.push(h);
     routing.push(...result.routing);
     for (const [name, loss] of Object.entries(result.losses)) losses[name] = name in losses ? tf.add(losses[name], loss) : loss;
   }
@@ -110,7 +114,7 @@ export function dit(
   const normal = modulatedNorm(final.within('norm'), config, h, shift, scale); // [B, T, D]
   const patches = affine(final, 'output', normal, options); // [B, T, p p C]
   trace('finalPatches', patches);
-  return { output: unpatchify(patches, config.patchSize, outChannels, grid), losses, routing }; // [B, C, H, W]
+  return { output: unpatchify(patches, config.patchSize, outChannels, grid), losses, hidden, routing }; // [B, C, H, W]
 }
 
 function checkInput({ inputSize: [height, width], inChannels }: DitConfig, x: tf.Tensor, { recompute, trace }: DitOptions): void {

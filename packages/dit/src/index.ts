@@ -39,7 +39,7 @@ export {
   withInputSize,
 } from './config.js';
 export { type DescribeOptions, describeModel, type MemoryUse, type ModelDescription } from './describe-model.js';
-export { distillationLoss } from './distillation.js';
+export { distillationLoss, hiddenDistance } from './distillation.js';
 export { type DitOptions, type DitOutput, dit, ditWithGuidance } from './dit.js';
 export { positionEmbedding, timestepEmbedding } from './embeddings.js';
 export { dropLabels } from './labels.js';

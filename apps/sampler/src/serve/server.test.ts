@@ -293,6 +293,7 @@ describe('the page and the description', () => {
       experts: 3,
       topK: 2,
       guided: true,
+      guides: ['weaker'],
       defaults: { solver: 'euler', steps: 50, guidance: 2 },
     });
   });

@@ -5,6 +5,7 @@ import { openModel } from '@dit-moe/dit/node';
 import type { Checkpoint } from '@dit-moe/tensor-ops/io';
 import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import { exitCodes } from '../errors.js';
+import { runOf } from '../run/run-of.js';
 import { type Manifest, verifyCheckpoint } from '../training/checkpoints.js';
 import { readMetrics } from '../training/metrics-log.js';
 import { listCheckpoints } from '../training/retention.js';
@@ -38,7 +39,7 @@ export async function inspectCommand(location: string, flags: InspectFlags): Pro
       tensors.push({ name, dtype, shape, ...(flags.stats && statistics((await file.read(name)).data as ArrayLike<number>)) });
     }
     const count = tensors.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
-    const { run, manifest } = await runOf(file.path);
+    const { run, manifest } = await checkpointOf(file.path);
     const metrics = run === undefined ? [] : await readMetrics(run);
     const routing = metrics.findLast((line) => line.routing.length > 0 && line.step <= (card?.step ?? Number.POSITIVE_INFINITY))?.routing;
     const result = {
@@ -91,10 +92,9 @@ async function misfit(model: ModelFile): Promise<{ problem?: string }> {
 }
 
 /** The run and manifest around a checkpoint's file. */
-async function runOf(file: string): Promise<{ run?: string; manifest?: Manifest }> {
-  const folder = path.dirname(path.resolve(file));
-  if (!/^step-\d+$/.test(path.basename(folder))) return {};
-  return { run: path.resolve(folder, '../..'), manifest: await verifyCheckpoint(folder) };
+async function checkpointOf(file: string): Promise<{ run?: string; manifest?: Manifest }> {
+  const run = runOf(file);
+  return run === undefined ? {} : { run, manifest: await verifyCheckpoint(path.dirname(path.resolve(file))) };
 }
 
 function statistics(data: ArrayLike<number>): Omit<TensorFacts, 'name' | 'dtype' | 'shape'> {

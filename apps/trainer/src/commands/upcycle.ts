@@ -4,6 +4,7 @@ import path from 'node:path';
 import { cardOf, countWeights, type ModelCard, upcycle } from '@dit-moe/dit';
 import { openModel, writeModel } from '@dit-moe/dit/node';
 import { makeFolder } from '@dit-moe/tensor-ops/io/node';
+import { continuationOf, writeContinuation } from '../config/continuation.js';
 import { exitCodes, OutputError } from '../errors.js';
 
 export interface UpcycleFlags {
@@ -24,8 +25,7 @@ const STABLE_DIFFUSION = { scalingFactor: 0.18215, shiftFactor: 0, downsampling:
 
 /** Runs `upcycle` and returns the exit code. */
 export async function upcycleCommand(location: string, flags: UpcycleFlags): Promise<number> {
-  if ((await fs.stat(flags.out).catch(() => undefined)) !== undefined)
-    throw new OutputError(`${flags.out} exists already. Choose another --out, or delete it.`);
+  await refuseExisting(flags.out, continuationOf(flags.out));
   const model = await openModel(location, { weights: flags.weights, onWarning: console.error });
   try {
     const sparse = upcycle(model, {
@@ -37,9 +37,11 @@ export async function upcycleCommand(location: string, flags: UpcycleFlags): Pro
     const card: ModelCard = { ...own, config: sparse.config, step: 0, ...(latents && { latents }) };
     await makeFolder(path.dirname(path.resolve(flags.out)));
     await writeModel(flags.out, sparse, { card });
+    const { file, hasData } = await writeContinuation(flags.out, card, model);
     const result = {
       from: model.path,
       out: path.resolve(flags.out),
+      config: path.resolve(file),
       parameters: { before: countWeights(model.config), total: countWeights(sparse.config), active: countWeights(sparse.config, true) },
       assumed: [...model.assumed, ...assumed],
       model: sparse.config,
@@ -51,9 +53,7 @@ export async function upcycleCommand(location: string, flags: UpcycleFlags): Pro
       console.log(
         `Wrote ${result.out}: ${total.toLocaleString('en')} parameters, ${active.toLocaleString('en')} active, from ${before.toLocaleString('en')}.`,
       );
-      console.log(
-        `Train on with --set initialWeights=${flags.out} and the model below.\n\nmodel: ${JSON.stringify(modelSettings(result.model))}`,
-      );
+      console.log(`Train on with: dit-moe-trainer train ${file}${hasData ? '' : ' --data <path>'} --out <folder>`);
     }
     return exitCodes.ok;
   } finally {
@@ -61,7 +61,9 @@ export async function upcycleCommand(location: string, flags: UpcycleFlags): Pro
   }
 }
 
-/** The part of the configuration that the trainer's `model` section holds; the rest follows from data and objective. */
-function modelSettings({ inputSize: _, inChannels: __, numClasses: ___, learnSigma: ____, ...model }: ModelCard['config']): object {
-  return model;
+/** @throws OutputError if one of the files is there already */
+export async function refuseExisting(...files: readonly string[]): Promise<void> {
+  for (const file of files)
+    if ((await fs.stat(file).catch(() => undefined)) !== undefined)
+      throw new OutputError(`${file} exists already. Choose another --out, or delete it.`);
 }

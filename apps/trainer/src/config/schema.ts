@@ -198,8 +198,12 @@ const distillation = object(
   {
     teacher: text('run folder, checkpoint folder or safetensors file of a model for the same inputs'),
     weight: withDefault(share('share of the teacher in the loss: 1 learns from the teacher only'), 0.5),
+    hidden: withDefault(
+      number("weight of the distance between the blocks' hidden states, which is 0 to 1; the patches must be the teacher's", { least: 0 }),
+      0,
+    ),
   },
-  "the squared distance to a teacher's output in the loss (default: none)",
+  'what a teacher, of any depth, width and experts, adds to the loss: the squared distance to its output, and that to its hidden states (default: nothing)',
 );
 
 /** The configuration of a run, apart from folder, backend and threads. */

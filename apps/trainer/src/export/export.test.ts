@@ -7,7 +7,9 @@ import { startBackend } from '@dit-moe/tensor-ops/node';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { exportCommand } from '../commands/export.js';
 import { inspectCommand } from '../commands/inspect.js';
+import { reduceCommand } from '../commands/reduce.js';
 import { upcycleCommand } from '../commands/upcycle.js';
+import { resolveConfig } from '../config/resolve.js';
 import { checkpointFolder, makeRoot, metricsLines, runTiny, tinyConfig } from '../testing/tiny-run.js';
 
 const { root, images, newRun } = makeRoot();
@@ -137,19 +139,48 @@ test('upcycling: the first loss of the run that starts from it is that of the de
   const flags = { experts: 4, topK: 2, granularity: 1, shared: 0, noise: 0, normalize: true, seed: 0, out, json: true };
   const result = JSON.parse(await printed(() => upcycleCommand(dense, flags)));
   expect(result.parameters.total).toBeGreaterThan(result.parameters.before);
-  const { numExperts, topK, expertRatio, experts } = result.model.moe;
-  const moe = `{numExperts: ${numExperts}, topK: ${topK}, expertRatio: ${expertRatio}, sharedRatio: 0, experts: ${experts}, normalizeTopK: true}`;
   const sparse = newRun();
-  const start = [`initialWeights=${out}`, 'steps=1', 'ema=[0]'];
   // The dense run's step 31 and the sparse run's step 1 see other samples; so both start from the same weights at step 1.
   const again = newRun();
   await runTiny(tinyConfig(images, 'model.moe=null', `initialWeights=${dense}`, 'steps=1', 'ema=[0]'), again);
-  const { loss } = await runTiny(tinyConfig(images, `model.moe=${moe}`, ...start), sparse);
+  // The configuration that was written trains as it is.
+  const { loss } = await runTiny(resolveConfig({ file: result.config, overrides: ['steps=1'] }), sparse);
   const expected = metricsLines(again)[0].loss;
   // Renormalised copies compute the same up to rounding.
   expect(Math.abs(loss / expected - 1)).toBeLessThan(1e-5);
-  await expect(runTiny(tinyConfig(images, ...start), newRun())).rejects.toMatchObject({
+  await expect(runTiny(tinyConfig(images, `initialWeights=${out}`, 'steps=1'), newRun())).rejects.toMatchObject({
     code: 'E_CHECKPOINT',
     message: expect.stringMatching(/another model: .*wanted/),
   });
+});
+
+test('upcycling a file of no run: its configuration trains as it is on data of its kind', async () => {
+  const [dense, alone] = [newRun(), path.join(root, 'alone.safetensors')];
+  await runTiny(
+    tinyConfig(images, 'model.moe=null', 'objective={kind: flow, prediction: start, weighting: velocity, timeScale: 1000}'),
+    dense,
+  );
+  await printed(() => exportCommand(dense, { to: 'safetensors', weights: 'ema', json: true, out: alone }));
+  const flags = { experts: 4, topK: 2, granularity: 2, shared: 1, noise: 0, normalize: false, seed: 0, json: false };
+  const text = await printed(() => upcycleCommand(alone, { ...flags, out: path.join(root, 'from-alone.safetensors') }));
+  expect(text).toContain(`Train on with: dit-moe-trainer train ${path.join(root, 'from-alone.yaml')} --data <path> --out <folder>`);
+  const config = resolveConfig({ file: path.join(root, 'from-alone.yaml'), data: images, overrides: ['steps=2', 'batchSize=4'] });
+  expect(config.objective).toEqual({ kind: 'flow', learnSigma: false, prediction: 'start', weighting: 'velocity', timeScale: 1000 });
+  const { step, loss } = await runTiny(config, newRun());
+  expect([step, Number.isFinite(loss)]).toEqual([2, true]);
+});
+
+test('fewer experts: the configuration distils the larger model into the smaller one, and what is not known is asked for', async () => {
+  const out = path.join(root, 'fewer.safetensors');
+  const flags = { keep: 2, method: 'merge' as const, out, json: true };
+  const result = JSON.parse(await printed(() => reduceCommand(run, flags)));
+  expect(result.model.moe.numExperts).toBe(2);
+  const config = resolveConfig({ file: result.config, overrides: ['steps=2'] });
+  expect(config.distillation).toMatchObject({ teacher: run });
+  const small = newRun();
+  await runTiny(config, small);
+  expect(metricsLines(small)[1].distillation.output).toBeGreaterThan(0);
+  await expect(reduceCommand(run, flags)).rejects.toMatchObject({ code: 'E_OUTPUT' });
+  await expect(reduceCommand(run, { ...flags, keep: 4, out: path.join(root, 'more.safetensors') })).rejects.toThrow(/keep.*2.*to 3/);
+  await expect(reduceCommand(out, { ...flags, out: path.join(root, 'again.safetensors') })).rejects.toThrow(/--load/);
 });

@@ -4,6 +4,8 @@ import { countWeights } from '@dit-moe/dit';
 import { escapeHtml } from '@dit-moe/kit';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import YAML from 'yaml';
+import type { TrainConfig } from '../config/schema.js';
+import type { MetricsLine } from '../training/metrics-log.js';
 import { type LayerMeasure, layerMeasures, measureOf } from '../training/routing.js';
 import { curve, lossByTime } from './charts.js';
 import { coActivationMap, loadMap, measureCurves, timestepMap } from './expert-charts.js';
@@ -77,6 +79,25 @@ export function renderReport({ name, config, card, metrics, previews, routing }:
 ${lossByTime(metrics)}</div>`,
     ],
     [
+      'Distillation',
+      config.distillation === undefined || last?.distillation === undefined
+        ? ''
+        : `<p>From ${escapeHtml(config.distillation.teacher)}. Parts of the last line's loss, without the routers': ${balanceOfTerms(
+            config.distillation,
+            last,
+          )
+            .map(([name, part]) => `${name} ${(100 * part).toFixed(0)} %`)
+            .join(', ')}.</p>
+<div class="row">${Object.keys(last.distillation)
+            .map((name) =>
+              curve(metrics, `distance of the ${name === 'hidden' ? 'hidden states' : name}`, (l) => l.distillation?.[name], {
+                log: true,
+                smooth: true,
+              }),
+            )
+            .join('\n')}</div>`,
+    ],
+    [
       'Online metrics',
       evaluations.length === 0
         ? ''
@@ -118,4 +139,18 @@ ${sections
 ${script}
 </html>
 `;
+}
+
+/** What objective, output and hidden states have in the loss, as shares of their weighted sum. */
+function balanceOfTerms(
+  { weight, hidden }: NonNullable<TrainConfig['distillation']>,
+  { loss, distillation = {} }: MetricsLine,
+): [string, number][] {
+  const parts: [string, number][] = [
+    ['objective', (1 - weight) * loss],
+    ['output', weight * (distillation['output'] ?? 0)],
+    ['hidden states', hidden * (distillation['hidden'] ?? 0)],
+  ];
+  const total = parts.reduce((sum, [, part]) => sum + part, 0);
+  return parts.filter(([, part]) => part !== 0).map(([name, part]) => [name, part / total]);
 }

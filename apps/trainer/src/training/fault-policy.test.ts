@@ -6,7 +6,7 @@ import type { StepReport } from './state.js';
 const settings = { batchSize: 4, faults: { rollBackAfter: 3, skipBatches: 2, maxRollBacks: 1 } };
 const record = (given: Partial<RunRecord> = {}): RunRecord => Object.freeze({ ...newRecord(), ...given });
 const report = (outcome: StepReport['outcome'], gradNorm = 1): StepReport => ({
-  ...{ loss: 2, balance: 3, routerLosses: { z: 4 }, gradNorm, outcome, stop: false },
+  ...{ loss: 2, balance: 3, routerLosses: { z: 4 }, distillation: {}, gradNorm, outcome, stop: false },
 });
 
 describe('after a step', () => {
@@ -27,7 +27,7 @@ describe('after a step', () => {
         position: 28,
         badInARow: 0,
         skipped: 2,
-        window: { steps: 2, loss: 7, balance: 4, routerLosses: { z: 5 }, gradNorm: 3 },
+        window: { steps: 2, loss: 7, balance: 4, routerLosses: { z: 5 }, distillation: {}, gradNorm: 3 },
         norms: [2, 1],
       },
       'go on',

@@ -15,6 +15,8 @@ export interface MetricsLine {
   balance: number;
   /** The same for each further loss of the routers, by name. */
   routerLosses?: Record<string, number>;
+  /** The teacher's terms by name, not yet weighted. */
+  distillation?: Record<string, number>;
   /** Norm of the gradient before clipping. */
   gradNorm: number;
   learningRate: number;
@@ -78,7 +80,7 @@ export class MetricsLog {
 
   async add(line: MetricsLine): Promise<void> {
     this.lines.push(line);
-    const { step, routing, evaluation = {}, validation, routerLosses = {}, ...scalars } = line;
+    const { step, routing, evaluation = {}, validation, routerLosses = {}, distillation = {}, ...scalars } = line;
     const values: Record<string, number> = { ...scalars, ...evaluation };
     if (validation !== undefined) {
       const { loss, byTime } = validation;
@@ -86,6 +88,7 @@ export class MetricsLog {
       for (const [b, value] of byTime.entries()) values[`validation/loss/times-${bucketName(b, byTime.length)}`] = value;
     }
     for (const [name, value] of Object.entries(routerLosses)) values[`router/${name}`] = value;
+    for (const [name, value] of Object.entries(distillation)) values[`distillation/${name}`] = value;
     for (const measure of Object.keys(layerMeasures) as LayerMeasure[])
       for (const [layer, measures] of routing.entries()) values[`routing/${measure}/layer-${layer}`] = measureOf(measures, measure);
     const summaries = Object.entries(values).map(([tag, scalar]) => ({ tag, scalar }));

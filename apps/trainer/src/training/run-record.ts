@@ -11,6 +11,7 @@ export interface MetricsWindow {
   balance: number;
   /** Further losses of the routers by name. */
   routerLosses: Readonly<Record<string, number>>;
+  distillation?: Readonly<Record<string, number>>;
   gradNorm: number;
 }
 
@@ -33,7 +34,7 @@ export interface RunRecord {
   lossHistory?: readonly (readonly number[])[];
 }
 
-export const emptyWindow = (): MetricsWindow => ({ steps: 0, loss: 0, balance: 0, routerLosses: {}, gradNorm: 0 });
+export const emptyWindow = (): MetricsWindow => ({ steps: 0, loss: 0, balance: 0, routerLosses: {}, distillation: {}, gradNorm: 0 });
 
 export const newRecord = (): RunRecord => ({
   ...{ step: 0, position: 0, skipped: 0, badInARow: 0, rollBacks: 0, norms: [] },
@@ -41,7 +42,11 @@ export const newRecord = (): RunRecord => ({
 });
 
 /** The record after a step. */
-export function countStep(record: RunRecord, { outcome, loss, balance, routerLosses, gradNorm }: StepReport, samples: number): RunRecord {
+export function countStep(
+  record: RunRecord,
+  { outcome, loss, balance, routerLosses, distillation, gradNorm }: StepReport,
+  samples: number,
+): RunRecord {
   const { window, norms } = record;
   const applied = outcome === 'applied';
   return {
@@ -57,6 +62,7 @@ export function countStep(record: RunRecord, { outcome, loss, balance, routerLos
           loss: window.loss + loss,
           balance: window.balance + balance,
           routerLosses: added(window.routerLosses, routerLosses),
+          distillation: added(window.distillation, distillation),
           gradNorm: window.gradNorm + gradNorm,
         }
       : window,

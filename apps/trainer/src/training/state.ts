@@ -1,7 +1,7 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
 
-import { type DitConfig, distillationLoss, dit, isMatrix, isRouterState, routerLossWeights, weightSpecs } from '@dit-moe/dit';
+import { type DitConfig, dit, isMatrix, isRouterState, routerLossWeights, weightSpecs } from '@dit-moe/dit';
 import { clusterBalanceLoss } from '@dit-moe/moe/losses';
 
 import type { RoutingTelemetry } from '@dit-moe/moe/telemetry';
@@ -38,6 +38,8 @@ export interface StepReport {
   balance: number;
   /** The same for each further loss of the routers, by name. */
   routerLosses: Readonly<Record<string, number>>;
+  /** The teacher's terms by name, not yet weighted; empty without a teacher. */
+  distillation: Readonly<Record<string, number>>;
   /** Norm of the whole gradient before clipping. */
   gradNorm: number;
   /** What became of the step; nothing is changed unless it was applied. */
@@ -76,7 +78,7 @@ export class TrainingState {
     private readonly cluster?: Cluster,
   ) {
     this.parameters = ParameterSet.create(weightSpecs(model), config.seed).parameters;
-    this.numbers = ['loss', 'balance', ...Object.keys(model.moe?.losses ?? {})];
+    this.numbers = ['loss', 'balance', ...Object.keys(model.moe?.losses ?? {}), ...(teacher?.terms ?? []).map(ofTeacher)];
     const { beta1, beta2, epsilon, weightDecay } = config.optimizer;
     this.objective = objective(objectiveOptions(config.objective));
     const trained = Object.entries(this.parameters).filter(([name]) => !isRouterState(name));
@@ -149,10 +151,10 @@ export class TrainingState {
     const modelTime = config.objective.kind === 'flow' ? tf.mul(t, config.objective.timeScale) : t;
     // Balance over the batch means the whole batch, however many processes share it.
     const acrossRanks = this.ranks && model.moe?.balanceOver !== 'image' ? clusterBalanceLoss(this.ranks.collectives) : undefined;
-    const lesson = teacher?.predict(noisy, t, y);
+    const lesson = teacher?.lesson(noisy, t, y);
     return valueAndGrads(
       () => {
-        const { output, losses, routing } = dit(weights, model, noisy, modelTime, y, {
+        const { output, hidden, losses, routing } = dit(weights, model, noisy, modelTime, y, {
           precision: config.precision,
           recompute: config.recompute,
           ...(acrossRanks && { moe: () => ({ losses: { balance: acrossRanks } }) }),
@@ -160,11 +162,12 @@ export class TrainingState {
         const sampleLosses = this.objective.losses(output, x, noise, drawn).loss;
         const loss = mean(sampleLosses, 0);
         let total = loss;
-        if (teacher !== undefined) {
-          const distance = distillationLoss(output, lesson!);
-          total = tf.add(tf.mul(loss, 1 - teacher.weight), tf.mul(distance, teacher.weight));
-        }
         const extra: Record<string, tf.Tensor> = this.objective.observe === undefined ? { loss } : { loss, sampleLosses };
+        if (teacher !== undefined) {
+          const taught = teacher.teach(loss, { output, hidden }, lesson!);
+          total = taught.total;
+          for (const [name, term] of Object.entries(taught.terms)) extra[ofTeacher(name)] = term;
+        }
         if (routing.length > 0) {
           for (const [name, weight] of Object.entries(routerLossWeights(model.moe!))) total = tf.add(total, tf.mul(losses[name], weight));
           Object.assign(extra, losses);
@@ -191,7 +194,7 @@ export class TrainingState {
     maxNorm = Number.POSITIVE_INFINITY,
     stop = false,
   ): Promise<StepReport> {
-    const report: StepReport = { loss: 0, balance: 0, routerLosses: {}, gradNorm: 0, outcome: 'applied', stop };
+    const report: StepReport = { loss: 0, balance: 0, routerLosses: {}, distillation: {}, gradNorm: 0, outcome: 'applied', stop };
     let sums = this.numbers.map(() => 0);
     let count = 0;
     let grads: tf.Tensor[] = [];
@@ -228,7 +231,10 @@ export class TrainingState {
       [normTensor, grads] = [norm, this.gradientsOf(ofAll)];
     }
     [report.loss, report.balance] = means;
-    report.routerLosses = Object.fromEntries(this.numbers.slice(2).map((name, i) => [name, means[i + 2]]));
+    const further = Object.fromEntries(this.numbers.map((name, i) => [name, means[i]]).slice(2)) as Record<string, number>;
+    const lessons = this.teacher?.terms ?? [];
+    report.distillation = Object.fromEntries(lessons.map((name) => [name, further[ofTeacher(name)]]));
+    report.routerLosses = Object.fromEntries(Object.entries(further).filter(([name]) => !lessons.map(ofTeacher).includes(name)));
     if (!Number.isFinite(report.loss) || !Number.isFinite(report.gradNorm)) report.outcome = 'not finite';
     else if (report.gradNorm > maxNorm) report.outcome = 'spike';
     if (report.outcome === 'applied') {
@@ -287,6 +293,9 @@ export class TrainingState {
     for (const parameter of Object.values(this.parameters)) parameter.dispose();
   }
 }
+
+/** A teacher's term among the numbers of a step. */
+const ofTeacher = (name: string): string => `distillation.${name}`;
 
 const numberOf = async (scalar: tf.Tensor | undefined): Promise<number> => (scalar === undefined ? 0 : (await scalar.data())[0]);
 

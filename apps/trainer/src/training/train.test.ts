@@ -212,6 +212,27 @@ describe('a run', () => {
     };
     // The objective's own loss falls although only the teacher teaches.
     expect(await distance(80)).toBeLessThan(0.9 * (await distance(1)));
+    // Any depth and width, with experts or without: the terms are logged, and the report tells their balance.
+    const others = [
+      ['model.moe=null', 'model.depth=3', 'model.hiddenSize=12', 'model.numHeads=3'],
+      ['model.hiddenSize=4', 'model.numHeads=1', 'model.moe={numExperts: 4, topK: 1, expertRatio: 2, sharedRatio: 0}'],
+    ];
+    for (const other of others) {
+      const [student, again] = [newRun(), newRun()];
+      const lesson = config('steps=20', 'optimizer.learningRate=1e-2', ...other, `distillation={teacher: ${teacher}, hidden: 0.5}`);
+      await runTiny(lesson, student);
+      const lines = metricsLines(student);
+      for (const { distillation } of lines) expect(Object.keys(distillation)).toEqual(['output', 'hidden']);
+      expect(lines.at(-1).distillation.hidden).toBeLessThan(lines[0].distillation.hidden);
+      const report = fs.readFileSync(path.join(student, 'report.html'), 'utf8');
+      const shares = /objective (\d+) %, output (\d+) %, hidden states (\d+) %/.exec(report)!.slice(1).map(Number);
+      expect(Math.abs(shares.reduce((a, b) => a + b) - 100)).toBeLessThanOrEqual(1);
+      // The other way round: a teacher of that kind for the usual student.
+      await runTiny(config('steps=1', `distillation={teacher: ${student}, hidden: 0.5}`), again);
+    }
+    await expect(runTiny(config('model.patchSize=1', `distillation={teacher: ${teacher}, hidden: 0.5}`), newRun())).rejects.toThrow(
+      /patch size 2 instead of 1/,
+    );
     await expect(runTiny(config('objective.kind=ddpm', `distillation={teacher: ${teacher}, weight: 1}`), newRun())).rejects.toThrow(
       /does not fit this run: objective flow instead of ddpm/,
     );

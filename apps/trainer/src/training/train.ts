@@ -155,7 +155,7 @@ async function trainIn(
     const card = cardOf(config, source, options.resume ? await cardBefore(out) : undefined);
     const { distillation } = config;
     phase('preparing the model');
-    const teacher = distillation && open(await Teacher.open(distillation.teacher, distillation.weight, card, config.precision, warn));
+    const teacher = distillation && open(await Teacher.open(distillation, card, config.precision, warn));
     if (ranks.leads) {
       await sweepTemporaries(out);
       await writeFileAtomically(path.join(out, CARD), `${JSON.stringify(card, null, 2)}\n`);

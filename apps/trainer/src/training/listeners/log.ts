@@ -35,6 +35,7 @@ export function logListeners(run: Run, metrics: MetricsLog, lastLoss: () => numb
           loss: window.steps === 0 ? lastLoss() : window.loss / n,
           balance: window.balance / n,
           ...(Object.keys(window.routerLosses ?? {}).length > 0 && { routerLosses: mapValues(window.routerLosses, (sum) => sum / n) }),
+          ...(Object.keys(window.distillation ?? {}).length > 0 && { distillation: mapValues(window.distillation!, (sum) => sum / n) }),
           gradNorm: window.gradNorm / n,
           learningRate,
           imagesPerSecond: (timing.images * 1000) / timing.busyMs,
