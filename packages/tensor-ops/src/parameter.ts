@@ -131,13 +131,17 @@ export class Parameter {
     }
   }
 
-  /** Frees the storage. */
-  dispose(): void {
-    if (this.resource !== undefined && !this.resource.isDisposed) {
-      if (!this.backend!.stopped) this.backend!.raw('DestroyResourceOp', [this.resource], { ignore_lookup_error: { bool: true } }, 0);
-      this.resource.dispose();
-    }
+  /** Frees the value; there is none again until one is assigned. */
+  clear(): void {
+    if (this.resource !== undefined && !this.resource.isDisposed && !this.backend!.stopped)
+      this.backend!.raw('DestroyResourceOp', [this.resource], { ignore_lookup_error: { bool: true } }, 0);
     this.value?.dispose();
     this.value = undefined;
+  }
+
+  /** Frees the storage. */
+  dispose(): void {
+    this.clear();
+    this.resource?.dispose();
   }
 }

@@ -53,10 +53,12 @@ test.each([
   }
 });
 
-test('a rank that is killed ends all; started again they give the bits of an undisturbed run', async () => {
+const stateFiles = ['weights', 'ema', 'optimizer', 'telemetry'];
+
+test('a rank that is killed ends all; started again, with the optimizer shared out, they give the bits of a calm run without', async () => {
   const [calm, harmed] = [newRun(), newRun()];
   await done(train(calm, ['--processes', '2'], 'steps=40'));
-  const running = train(harmed, ['--processes', '2', '--restarts', '2'], 'steps=40');
+  const running = train(harmed, ['--processes', '2', '--restarts', '2'], 'steps=40', 'parallel.zero=1', 'sampling.every=7');
   while (!fs.existsSync(checkpointFolder(harmed, 10))) await new Promise((resolve) => setTimeout(resolve, 5));
   const ranks = fs.readFileSync(`/proc/${running.child.pid}/task/${running.child.pid}/children`, 'utf8').trim().split(' ').map(Number);
   expect(ranks).toHaveLength(2);
@@ -64,8 +66,22 @@ test('a rank that is killed ends all; started again they give the bits of an und
   expect(await running.ended).toBe(0);
   expect(running.output.err).toMatch(/rank [01] ended with code \d+; starting all 2 again \(1 of 2\)/);
   expect(running.output.err).toMatch(/resumed at step/);
-  for (const file of ['weights', 'ema', 'optimizer', 'telemetry'])
-    expect(checkpointBytes(harmed, 40, file).equals(checkpointBytes(calm, 40, file)), file).toBe(true);
+  for (const file of stateFiles) expect(checkpointBytes(harmed, 40, file).equals(checkpointBytes(calm, 40, file)), file).toBe(true);
+  // The picture is of the average, put together.
+  const picture = 'samples/step-00000040.png';
+  expect(fs.readFileSync(`${harmed}/${picture}`).equals(fs.readFileSync(`${calm}/${picture}`))).toBe(true);
+});
+
+test('what two processes shared out goes on on one, and then on four', async () => {
+  const moved = ['accumulation=3', 'ema=[0.5, 0.9]', 'parallel.zero=2'];
+  const [expected, moving] = [newRun(), newRun()];
+  await done(train(expected, [], 'steps=15', ...moved));
+  await done(train(moving, ['--processes', '2'], 'steps=5', ...moved));
+  await done(train(moving, ['--resume'], 'steps=10', ...moved));
+  await done(train(moving, ['--resume', '--processes', '4'], 'steps=15', ...moved));
+  const losses = (out: string) => (metricsLines(out) as Line[]).map(({ loss }) => loss);
+  for (const [i, loss] of losses(moving).entries()) closeTo(loss, losses(expected)[i], 1e-6);
+  expect(losses(moving)).toHaveLength(15);
 });
 
 test('a stop asked of one rank stops all after the same step, saved, and one process goes on from there', async () => {

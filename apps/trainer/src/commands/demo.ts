@@ -19,7 +19,7 @@ export async function demoCommand(flags: Omit<TrainFlags, 'preset' | 'config' | 
   return trainCommand({ ...flags, preset: 'digits' }, async ({ state, card }, signal) => {
     const labels = card.classNames.flatMap((_, label) => Array<number>(PER_CLASS).fill(label));
     const { solver, steps, guidance } = config.sampling;
-    const pipeline = pipelineOf(card, state.emas[0].averages.parameters, pixelSpace(card.config.inChannels));
+    const pipeline = pipelineOf(card, state.average, pixelSpace(card.config.inChannels));
     // Another seed than the previews', so that these are images nobody has looked at.
     const options = { labels, seed: config.seed + 1, solver, steps, guidance, signal };
     const pixels = await Promise.resolve(pipeline.sample(options)).finally(() => pipeline.dispose());

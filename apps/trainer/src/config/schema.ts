@@ -194,6 +194,19 @@ const faults = section(
   'what is borne before a run stops',
 );
 
+const parallel = section(
+  {
+    zero: withDefault(
+      word(
+        [0, 1, 2],
+        'what the processes of a cluster share out (ZeRO): 0 nothing; 1 optimizer and averages; 2 also the sums of gradients over micro-batches',
+      ),
+      0,
+    ),
+  },
+  'how several processes share a training; one process alone has all of it',
+);
+
 const distillation = object(
   {
     teacher: text('run folder, checkpoint folder or safetensors file of a model for the same inputs'),
@@ -236,6 +249,7 @@ export const trainSettings = object({
   evaluation: optional(evaluation),
   validation: optional(validation),
   faults,
+  parallel,
   distillation: optional(distillation),
 });
 export type TrainConfig = ValueOf<typeof trainSettings>;

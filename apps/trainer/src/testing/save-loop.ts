@@ -6,6 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { CheckpointWriter } from '../training/checkpoints.js';
 import { newRecord } from '../training/run-record.js';
 import type { TrainingState } from '../training/state.js';
+import { StateFile } from '../training/state-file.js';
 
 const [run] = process.argv.slice(2) as [string];
 const writer = new CheckpointWriter(
@@ -17,11 +18,12 @@ const writer = new CheckpointWriter(
   console.log,
 );
 const parameter = Parameter.create('w', () => tf.zeros([500_000]));
-const state = { files: { weights: { w: parameter }, ema: { w: parameter } }, emaDecayOf() {} } as unknown as TrainingState;
+const file = new StateFile(['w'], { w: parameter });
+const state = { files: { weights: file, ema: file }, emaDecayOf() {} } as unknown as TrainingState;
 console.log('saving');
 for (let step = 1; ; step++) {
   tf.tidy(() => parameter.assign(tf.fill([500_000], step)));
-  await writer.save(state, {} as ModelCard, { ...newRecord(), step }, '');
+  await writer.save(state, {} as ModelCard, { ...newRecord(), step }, '', true);
   // A save waits for the one before it.
   if (step > 1) console.log(`saved ${step - 1}`);
 }

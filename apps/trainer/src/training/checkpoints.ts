@@ -8,7 +8,6 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { cardToMetadata, type ModelCard } from '@dit-moe/dit';
-import { type Parameter, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import {
   checkFiles,
   createFolderAtomically,
@@ -29,6 +28,7 @@ import { CheckpointError } from '../errors.js';
 import { deleteOld, listCheckpoints, moveAside, type Retention } from './retention.js';
 import type { RunRecord } from './run-record.js';
 import type { TrainingState } from './state.js';
+import type { StateFile } from './state-file.js';
 
 /** What a checkpoint says of itself beside the tensors. */
 export interface Manifest extends SealedManifest {
@@ -40,33 +40,8 @@ export interface Manifest extends SealedManifest {
 
 const folderName = (step: number): string => `step-${String(step).padStart(8, '0')}`;
 
-/** Copies of parameters that stay as they are while training goes on; each is freed when its bytes are taken. */
-async function snapshot(parameters: Readonly<Record<string, Parameter>>): Promise<TensorSource[]> {
-  // A copy on a GPU could exceed its memory; there it goes to the host at once.
-  const toHost = tensorFlowBackend()?.isUsingGpuDevice === true;
-  const bytesOf = (data: Float32Array | Int32Array) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
-  return Promise.all(
-    Object.entries(parameters).map(async ([name, parameter]) => {
-      const source = { name, dtype: 'F32' as const, shape: parameter.shape };
-      if (toHost) {
-        const data = await parameter.data();
-        return { ...source, bytes: () => bytesOf(data) };
-      }
-      const value = tf.keep(parameter.read());
-      return {
-        ...source,
-        bytes: async () => {
-          const data = (await value.data()) as Float32Array;
-          value.dispose();
-          return bytesOf(data);
-        },
-      };
-    }),
-  );
-}
-
 /** One file of a state that is being saved. */
-interface StateFile {
+interface SavedFile {
   name: string;
   metadata: Record<string, string>;
   tensors: TensorSource[];
@@ -89,16 +64,20 @@ export class CheckpointWriter {
     private readonly warn: (message: string) => void,
   ) {}
 
-  /** Copies the state, then returns; it is written in the background. A save that is still under way is waited for first. */
-  async save(state: TrainingState, card: ModelCard, record: RunRecord, data: string): Promise<void> {
+  /**
+   * Copies the state, then returns; it is written in the background. A save that is still under way is waited for first.
+   * @param leads whether this process writes; the others only give what they hold
+   */
+  async save(state: TrainingState, card: ModelCard, record: RunRecord, data: string, leads: boolean): Promise<void> {
     await this.pending;
     const saved = structuredClone(record);
-    const files: StateFile[] = [];
-    for (const [name, parameters] of Object.entries(state.files)) {
+    const files: SavedFile[] = [];
+    for (const [name, file] of Object.entries(state.files)) {
       const emaDecay = state.emaDecayOf(name);
       const metadata = cardToMetadata({ ...card, ...(emaDecay !== undefined && { emaDecay }) });
-      files.push({ name, metadata, tensors: await snapshot(parameters) });
+      files.push({ name, metadata, tensors: await file.snapshot() });
     }
+    if (!leads) return;
     this.pending = this.write(files, saved, data).then(
       () => {
         this.failures = 0;
@@ -117,7 +96,7 @@ export class CheckpointWriter {
     await this.pending;
   }
 
-  private async write(files: readonly StateFile[], record: RunRecord, data: string): Promise<void> {
+  private async write(files: readonly SavedFile[], record: RunRecord, data: string): Promise<void> {
     const root = path.join(this.run, 'checkpoints');
     await fs.mkdir(root, { recursive: true });
     const target = path.join(root, folderName(record.step));
@@ -177,12 +156,13 @@ export async function restoreLatest(run: string, state: TrainingState, warn: (me
       continue;
     }
     for (const { folder, reason } of damaged) await moveAside(folder, reason, warn);
-    for (const [name, parameters] of Object.entries(state.files)) {
+    for (const [name, tensors] of Object.entries(state.files)) {
       const file = `${name}.safetensors`;
       // Checkpoints of before there were counters: they start anew.
       if (name === 'telemetry' && manifest.files[file] === undefined) continue;
-      await restoreParameters(path.join(folder, file), parameters);
+      await restoreFile(path.join(folder, file), tensors);
     }
+    state.weightsGiven({ averages: false });
     return manifest;
   }
   if (folders.length > 0)
@@ -192,25 +172,25 @@ export async function restoreLatest(run: string, state: TrainingState, warn: (me
   return undefined;
 }
 
-async function restoreParameters(path: string, parameters: Readonly<Record<string, Parameter>>): Promise<void> {
+async function restoreFile(path: string, tensors: StateFile): Promise<void> {
   const file = await SafetensorsFile.open(path);
   try {
-    const [missing, unexpected] = [Object.keys(parameters).filter((n) => !file.entry(n)), file.names.filter((n) => !parameters[n])];
+    const wanted = new Set(tensors.names);
+    const [missing, unexpected] = [tensors.names.filter((name) => !file.entry(name)), file.names.filter((name) => !wanted.has(name))];
     if (missing.length + unexpected.length > 0)
       throw new CheckpointError(
         `${path} belongs to another model: missing [${missing.slice(0, 5)}], unexpected [${unexpected.slice(0, 5)}].`,
       );
-    const differing = Object.entries(parameters).filter(
-      ([name, { shape }]) => !tf.util.arraysEqual([...file.entry(name)!.shape], [...shape]),
-    );
+    const shapes = tensors.names.map((name) => ({ name, found: file.entry(name)!.shape, expected: tensors.shapeOf(name) }));
+    const differing = shapes.filter(({ found, expected }) => !tf.util.arraysEqual([...found], [...expected]));
     if (differing.length > 0) {
-      const list = differing.slice(0, 5).map(([name, { shape }]) => `"${name}" is [${file.entry(name)!.shape}], expected [${shape}]`);
+      const list = differing.slice(0, 5).map(({ name, found, expected }) => `"${name}" is [${found}], expected [${expected}]`);
       throw new CheckpointError(`${path} belongs to another model: ${list.join('; ')}.`);
     }
-    for (const [name, parameter] of Object.entries(parameters)) {
+    await tensors.load(async (name) => {
       const { shape, data } = await file.read(name);
-      tf.tidy(() => parameter.assign(tf.tensor(data as Float32Array, [...shape])));
-    }
+      return { shape, data: data as Float32Array };
+    });
   } finally {
     await file.close();
   }

@@ -40,11 +40,7 @@ export async function loadInitialWeights(
       throw new CheckpointError(`The weights of ${model.path} are those of another model: ${differences.slice(0, 5).join('; ')}${more}.`);
     }
     const assign = (name: string, data: Float32Array, shape: readonly number[]): void =>
-      tf.tidy(() => {
-        const value = tf.tensor(data, [...shape]);
-        state.parameters[name].assign(value);
-        for (const ema of state.emas) ema.averages.parameters[name].assign(value);
-      });
+      tf.tidy(() => state.parameters[name].assign(tf.tensor(data, [...shape])));
     const others = new Map<string, Float32Array>();
     for await (const [name, { shape, data }] of model.weights())
       if (isLabelTable(name) && shape.join() !== ours[name]?.shape.join()) others.set(name, data);

@@ -33,6 +33,17 @@ export class Ranks {
     return action();
   }
 
+  /** Whether it is so on some rank; all ask at the same place of the program. */
+  async any(flag: boolean): Promise<boolean> {
+    const { cluster } = this;
+    if (cluster === undefined) return flag;
+    const own = tf.scalar(flag ? 1 : 0);
+    const most = await cluster.guard('a decision', async () => cluster.collectives.allReduce(own, 'max'));
+    const [value] = await most.data();
+    tf.dispose([own, most]);
+    return value > 0;
+  }
+
   /**
    * Makes sure that a text is the same on every rank.
    * @throws DataError if it is not

@@ -18,6 +18,7 @@ import {
   ParameterSet,
   RankMean,
   roundMaps,
+  ShardLayout,
   tensorFlowBackend,
   valueAndGrads,
 } from '@dit-moe/tensor-ops';
@@ -28,6 +29,7 @@ import type { TrainConfig } from '../config/schema.js';
 import type { Batch } from './batches.js';
 import { RouterBalance } from './router-balance.js';
 import { openTelemetry } from './routing.js';
+import { StateFile } from './state-file.js';
 import type { Teacher } from './teacher.js';
 
 /** Numbers of one step, on the host. */
@@ -61,6 +63,14 @@ export class TrainingState {
   private readonly numbers: readonly string[];
   /** The parameters that gradients move: all but the routers' biases. */
   private readonly trained: Readonly<Record<string, Parameter>>;
+  /** The routers' biases. */
+  private readonly biases: Readonly<Record<string, Parameter>>;
+  /** How optimizer and averages are shared out over the ranks; undefined where every process has all of them. */
+  private readonly layout: ShardLayout | undefined;
+  /** What this process's optimizer moves: the parameters, or its shards of them. */
+  private readonly owned: Readonly<Record<string, Parameter>>;
+  /** The first average whole, where it is shared out; it has values between `gatherAverage` and `releaseAverage`. */
+  private readonly gathered: ParameterSet | undefined;
   private readonly balance: RouterBalance | undefined;
   private readonly accumulator: GradientAccumulator | undefined;
   private readonly gradients: CompiledStep<tf.Tensor[], Record<string, tf.Tensor>>;
@@ -83,19 +93,23 @@ export class TrainingState {
     this.objective = objective(objectiveOptions(config.objective));
     const trained = Object.entries(this.parameters).filter(([name]) => !isRouterState(name));
     this.trained = Object.fromEntries(trained);
-    const biases = Object.entries(this.parameters).filter(([name]) => isRouterState(name));
+    this.biases = Object.fromEntries(Object.entries(this.parameters).filter(([name]) => isRouterState(name)));
     const { loadBias } = model.moe ?? {};
-    if (loadBias !== undefined && biases.length > 0)
-      this.balance = new RouterBalance(
-        biases.map(([, bias]) => bias),
-        loadBias,
-      );
-    this.optimizer = new AdamW(this.trained, { beta1, beta2, epsilon, weightDecay });
-    this.emas = config.ema.map((decay) => new Ema(this.parameters, decay));
-    this.telemetry = openTelemetry(model, config.objective);
-    this.accumulator = config.accumulation > 1 ? new GradientAccumulator(this.trained) : undefined;
+    const biases = Object.values(this.biases);
+    if (loadBias !== undefined && biases.length > 0) this.balance = new RouterBalance(biases, loadBias);
     const shapes = Object.fromEntries(trained.map(([name, { shape }]) => [name, shape]));
     this.ranks = cluster && new RankMean(cluster.collectives, shapes);
+    const { zero } = config.parallel;
+    if (this.ranks !== undefined && zero > 0) {
+      this.layout = new ShardLayout(this.ranks.collectives, this.ranks.buckets);
+      this.gathered = ParameterSet.declare(weightSpecs(model), { prefix: 'average.' });
+    }
+    this.owned = this.layout?.create(this.trained) ?? this.trained;
+    this.optimizer = new AdamW(this.owned, { beta1, beta2, epsilon, weightDecay });
+    const averaged = this.layout === undefined ? this.parameters : { ...this.owned, ...this.biases };
+    this.emas = config.ema.map((decay) => new Ema(averaged, decay));
+    this.telemetry = openTelemetry(model, config.objective);
+    if (config.accumulation > 1) this.accumulator = new GradientAccumulator(zero === 2 ? this.owned : this.trained);
     this.gradients = compile((...batch) => this.gradientStep(...batch), { name: 'gradients' });
     if (this.ranks !== undefined && this.accumulator !== undefined)
       this.reduce = compile((stop, ...numbers) => this.reduceStep(stop, ...numbers), { name: 'reduce' });
@@ -110,30 +124,54 @@ export class TrainingState {
     const { ranks, accumulator } = this;
     const { value, grads, extra } = this.lossAndGradients(x, noise, drawn, y);
     value.dispose();
-    accumulator?.add(grads, x.shape[0]);
+    accumulator?.add(this.accumulatesShards ? this.shardsOf(grads) : grads, x.shape[0]);
     if (ranks === undefined) return accumulator ? { ...extra, norm: accumulator.norm() } : { ...extra, norm: globalNorm(grads), ...grads };
     const { sampleLosses, ...numbers } = extra;
     const rows = sampleLosses && everyRanks(ranks, { sampleLosses, drawn });
-    return accumulator ? { ...numbers, ...rows } : { ...ofRanks(ranks, { ...numbers, stop }, grads), ...rows };
+    return accumulator ? { ...numbers, ...rows } : { ...ranks.numbers({ ...numbers, stop }), ...this.reduced(grads), ...rows };
   }
 
   /** Between the two, with accumulation in a cluster: what all ranks accumulated. */
   reduceStep(stop: tf.Tensor, ...own: tf.Tensor[]): Record<string, tf.Tensor> {
     const numbers = Object.fromEntries(this.numbers.map((name, i) => [name, own[i]]));
-    return ofRanks(this.ranks!, { ...numbers, stop }, this.accumulator!.take());
+    return { ...this.ranks!.numbers({ ...numbers, stop }), ...this.reduced(this.accumulator!.take()) };
   }
 
   /** Last part of a step: optimizer and averages. */
   updateStep(...[learningRate, norm, ...given]: tf.Tensor[]): tf.Tensor {
     const { clipNorm } = this.config.optimizer;
-    const names = Object.keys(this.trained);
+    const names = Object.keys(this.owned);
     let grads = given.length === 0 ? this.accumulator!.take() : Object.fromEntries(names.map((name, i) => [name, given[i]]));
     if (clipNorm !== undefined) grads = clipByGlobalNorm(grads, clipNorm, norm);
     this.optimizer.apply(grads, learningRate);
-    const { cluster } = this;
+    const { cluster, layout } = this;
     this.balance?.update(cluster && ((load) => cluster.collectives.allReduce(load)));
     for (const ema of this.emas) ema.update();
+    if (layout !== undefined) {
+      const parts = Object.fromEntries(names.map((name) => [name, this.owned[name].read()]));
+      for (const [name, weight] of Object.entries(layout.join(parts))) this.trained[name].assign(weight);
+    }
     return tf.scalar(0);
+  }
+
+  /** Whether micro-batches are shared out before they are added up, so that no process keeps the whole gradient. */
+  private get accumulatesShards(): boolean {
+    return this.layout !== undefined && this.config.parallel.zero === 2;
+  }
+
+  private shardsOf(grads: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> {
+    return this.layout!.named(this.ranks!.shards(grads));
+  }
+
+  /** Means over the ranks as this process's optimizer takes them, and the norm of the whole. */
+  private reduced(own: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> {
+    const ranks = this.ranks!;
+    if (this.layout === undefined) {
+      const { grads, norm } = ranks.gradients(own);
+      return { norm, ...grads };
+    }
+    const shards = this.accumulatesShards && this.accumulator !== undefined ? own : this.shardsOf(own);
+    return { norm: ranks.normOfShards(Object.values(shards)), ...shards };
   }
 
   private lossAndGradients(x: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor, y: tf.Tensor) {
@@ -239,7 +277,7 @@ export class TrainingState {
     else if (report.gradNorm > maxNorm) report.outcome = 'spike';
     if (report.outcome === 'applied') {
       const rate = tf.scalar(learningRate);
-      const done = await this.update.run(rate, normTensor!, ...grads);
+      const done = await run(() => this.update.run(rate, normTensor!, ...grads));
       tf.dispose([rate, done]);
       for (const [drawn, losses] of observed) await this.objective.observe!(drawn, losses);
     } else {
@@ -252,7 +290,7 @@ export class TrainingState {
 
   /** The gradients among a step's results, in the order in which `update` takes them. */
   private gradientsOf(results: Readonly<Record<string, tf.Tensor>>): tf.Tensor[] {
-    return Object.keys(this.trained).flatMap((name) => results[name] ?? []);
+    return Object.keys(this.owned).flatMap((name) => results[name] ?? []);
   }
 
   /** Moves what the routers of all ranks counted to rank 0; the others count from zero. */
@@ -273,37 +311,78 @@ export class TrainingState {
     (await cluster.guard('adding up counters', () => counters.run())).dispose();
   }
 
-  /** Decay of the average in a file of the state; undefined if it holds none. */
-  emaDecayOf(file: string): number | undefined {
-    return this.emas.find(({ averages }) => averages.parameters === this.files[file])?.decay;
+  /** Makes what is derived from the weights follow them, after they were given: shards, and `averages` where these start from them. */
+  weightsGiven({ averages }: { averages: boolean }): void {
+    this.layout?.assign(this.owned, this.trained);
+    if (averages) for (const ema of this.emas) ema.restart();
   }
 
-  /** Every parameter of the state by the file and name it is saved under: `ema` is the first average, `ema-0.999` a further one. */
-  get files(): Record<string, Readonly<Record<string, Parameter>>> {
-    const averages = this.emas.map((ema, i) => [i === 0 ? 'ema' : `ema-${ema.decay}`, ema.averages.parameters]);
-    const { parameters, optimizer, telemetry } = this;
-    const counters = telemetry && { telemetry: telemetry.parameters };
-    return { weights: parameters, ...Object.fromEntries(averages), optimizer: optimizer.state, ...counters };
+  /** The first average by the weights' names, for sampling. Where it is shared out it has values only after {@link gatherAverage}. */
+  get average(): Readonly<Record<string, Parameter>> {
+    return (this.gathered ?? this.emas[0].averages).parameters;
+  }
+
+  /** Puts the first average together on rank 0; every rank calls it. Nothing is to be done where every process has it. */
+  async gatherAverage(): Promise<void> {
+    const { gathered, layout, cluster } = this;
+    if (layout === undefined) return;
+    const average = this.emas[0].averages.parameters;
+    for await (const tensors of layout.read(average, (run) => cluster!.guard('gathering the average', run)))
+      if (cluster!.rank === 0) for (const [name, tensor] of Object.entries(tensors)) gathered!.parameters[name].assign(tensor);
+    if (cluster!.rank === 0)
+      for (const name of Object.keys(this.biases)) tf.tidy(() => gathered!.parameters[name].assign(average[name].read()));
+  }
+
+  /** Frees what {@link gatherAverage} has put together. */
+  releaseAverage(): void {
+    for (const parameter of Object.values(this.gathered?.parameters ?? {})) parameter.clear();
+  }
+
+  /** The files that the state is saved in: `ema` is the first average, `ema-0.999` a further one. */
+  get files(): Record<string, StateFile> {
+    const { parameters, optimizer, telemetry, layout, cluster } = this;
+    const whole = (tensors: Readonly<Record<string, Parameter>>) => new StateFile(Object.keys(tensors), tensors);
+    const shared = layout && cluster && { layout, cluster };
+    const averages = this.emas.map(({ decay, averages: { parameters: own } }, i) => {
+      const file = shared
+        ? new StateFile(Object.keys(parameters), pick(own, Object.keys(this.biases)), { ...shared, parts: { '': own } })
+        : whole(own);
+      return [i === 0 ? 'ema' : `ema-${decay}`, file] as const;
+    });
+    const moments = { 'adamw.m.': optimizer.firstMoments.parameters, 'adamw.v.': optimizer.secondMoments.parameters };
+    const names = Object.keys(moments).flatMap((prefix) => Object.keys(this.trained).map((name) => prefix + name));
+    const { step } = optimizer;
+    return {
+      weights: whole(parameters),
+      ...Object.fromEntries(averages),
+      optimizer: shared
+        ? new StateFile([step.name, ...names], { [step.name]: step }, { ...shared, parts: moments })
+        : whole(optimizer.state),
+      ...(telemetry && { telemetry: whole(telemetry.parameters) }),
+    };
+  }
+
+  /** Decay of the average in a file of the state; undefined if it holds none. */
+  emaDecayOf(file: string): number | undefined {
+    return file === 'ema' ? this.emas[0].decay : this.emas.find(({ decay }) => file === `ema-${decay}`)?.decay;
   }
 
   /** Frees everything on the device. */
   dispose(): void {
     for (const step of [this.gradients, this.reduce, this.update, this.counters]) step?.dispose();
-    for (const part of [this.optimizer, ...this.emas, this.accumulator, this.balance, this.telemetry]) part?.dispose();
-    for (const parameter of Object.values(this.parameters)) parameter.dispose();
+    const { optimizer, emas, accumulator, balance, telemetry, gathered, layout } = this;
+    for (const part of [optimizer, ...emas, accumulator, balance, telemetry, gathered, layout]) part?.dispose();
+    for (const parameter of Object.values({ ...this.parameters, ...this.owned })) parameter.dispose();
   }
 }
 
 /** A teacher's term among the numbers of a step. */
 const ofTeacher = (name: string): string => `distillation.${name}`;
 
-const numberOf = async (scalar: tf.Tensor | undefined): Promise<number> => (scalar === undefined ? 0 : (await scalar.data())[0]);
+const pick = <T>(record: Readonly<Record<string, T>>, names: readonly string[]): Record<string, T> =>
+  Object.fromEntries(names.map((name) => [name, record[name]]));
 
-/** Means over the ranks: of numbers, of the gradients, and the norm of these. */
-function ofRanks(ranks: RankMean, numbers: Record<string, tf.Tensor>, own: Record<string, tf.Tensor>): Record<string, tf.Tensor> {
-  const { grads, norm } = ranks.gradients(own);
-  return { ...ranks.numbers(numbers), norm, ...grads };
-}
+const numberOf = async (scalar: tf.Tensor | undefined): Promise<number> => (scalar === undefined ? 0 : (await scalar.data())[0]);
 
 /** Rows of all ranks, in their order. */
 function everyRanks({ collectives }: RankMean, rows: Record<string, tf.Tensor>): Record<string, tf.Tensor> {

@@ -18,6 +18,7 @@ import { checkRunFolder, openRunFolder } from '../run/run-folder.js';
 import { sweepTemporaries } from './checkpoints.js';
 import { openEvaluator } from './evaluation.js';
 import { loadInitialWeights } from './initial-weights.js';
+import { gatheredAverage, releasedAverage } from './listeners/gathered-average.js';
 import { gatheredCounters } from './listeners/gathered-counters.js';
 import { heldOutLoss } from './listeners/held-out-loss.js';
 import { isDue, type Listener, tell } from './listeners/listener.js';
@@ -167,7 +168,10 @@ async function trainIn(
     opened.unshift(() => saving.settle());
     if (options.resume) phase('loading the checkpoint');
     const resumed = options.resume && (await resume(run, saving, options.acceptDataChange === true));
-    if (!resumed && config.initialWeights !== undefined) await loadInitialWeights(state, config.initialWeights, card.classNames, warn);
+    if (!resumed && config.initialWeights !== undefined) {
+      await loadInitialWeights(state, config.initialWeights, card.classNames, warn);
+      state.weightsGiven({ averages: true });
+    }
     phase('compiling the first step');
     let loss = Number.NaN;
     const writing = ranks.leads ? await openListeners(run, saving, opened, () => loss) : undefined;
@@ -175,7 +179,8 @@ async function trainIn(
     const listeners: Listener[] = [
       { name: 'lock', every: 1, fatal: true, run: async () => lock?.check() },
       gatheredCounters(run),
-      ...(writing?.listeners ?? []),
+      gatheredAverage(run),
+      ...(writing?.listeners ?? saving.listeners),
     ];
     const slow = [config.sampling, config.evaluation, config.validation].flatMap((set) => set?.every ?? []);
     for await (const event of trainLoop(run, async () => (await saving.restore())?.record)) {
@@ -191,7 +196,9 @@ async function trainIn(
     lock?.check();
     const last = { learningRate: 0, evaluation: {} };
     await gatheredCounters(run).run(last);
-    if (writing !== undefined) await saving.finish(() => tell([{ ...writing.report, every: 1 }], run, last));
+    await saving.finish(async () => writing && tell([{ ...writing.report, every: 1 }], run, last));
+    // The average that the run comes back with is whole.
+    await state.gatherAverage();
     // Who leaves while others compute looks to them as if it had died.
     await ranks.barrier();
     finished = true;
@@ -206,7 +213,7 @@ async function trainIn(
 /** Makes pictures of the first average, as `sample` does; without an autoencoder in the configuration, rough ones of latents. */
 async function openRunPipeline({ card, config, state }: Run): Promise<Pipeline> {
   const space = await openSpace(card, config.sampling.vae ?? NO_AUTOENCODER, { encoder: false });
-  return pipelineOf(card, state.emas[0].averages.parameters, space, config.precision);
+  return pipelineOf(card, state.average, space, config.precision);
 }
 
 /** What rank 0 does between steps. */
@@ -232,7 +239,7 @@ async function openListeners(
     failures,
     ...(evaluator === undefined ? [] : [onlineMetrics(run, config.evaluation!.every, evaluator)]),
     ...(validation === undefined ? [] : [heldOutLoss(run, config.validation!.every, validation)]),
-    ...[log, histograms(run, metrics), previews(run, metrics, pipeline), checkpoints, report],
+    ...[log, histograms(run, metrics), previews(run, metrics, pipeline), releasedAverage(run), checkpoints, report],
   ];
   return { listeners, report, metrics };
 }

@@ -34,7 +34,7 @@ export class GradientBuckets {
    * @throws ArgumentError if `bytes` or `multipleOf` is not positive
    */
   constructor(
-    private readonly shapes: Readonly<Record<string, readonly number[]>>,
+    readonly shapes: Readonly<Record<string, readonly number[]>>,
     { bytes = 4 * 2 ** 20, multipleOf = 1 }: GradientBucketsOptions = {},
   ) {
     for (const [name, value] of Object.entries({ bytes, multipleOf }))
@@ -60,27 +60,29 @@ export class GradientBuckets {
 
   /** Tensors by name as one flat tensor per bucket, `[paddedLength]` each. */
   flatten(tensors: Readonly<Record<string, tf.Tensor>>): tf.Tensor1D[] {
-    return this.buckets.map(({ names, length, paddedLength }) =>
-      tf.tidy(() => {
-        const parts = names.map((name) => tf.reshape(tensors[name], [-1]));
-        if (paddedLength > length) parts.push(tf.zeros([paddedLength - length]));
-        return (parts.length === 1 ? parts[0] : tf.concat(parts)) as tf.Tensor1D;
-      }),
-    );
+    return this.buckets.map((bucket) => this.flattenOne(bucket, (name) => tensors[name]));
+  }
+
+  /** A bucket as one flat tensor. */
+  flattenOne({ names, length, paddedLength }: Bucket, tensorOf: (name: string) => tf.Tensor): tf.Tensor1D {
+    return tf.tidy(() => {
+      const parts = names.map((name) => tf.reshape(tensorOf(name), [-1]));
+      if (paddedLength > length) parts.push(tf.zeros([paddedLength - length]));
+      return (parts.length === 1 ? parts[0] : tf.concat(parts)) as tf.Tensor1D;
+    });
   }
 
   /** What {@link flatten} has joined, by name again. */
   unflatten(flat: readonly tf.Tensor[]): Record<string, tf.Tensor> {
+    return Object.assign({}, ...this.buckets.map((bucket, i) => this.unflattenOne(bucket, flat[i])));
+  }
+
+  /** What {@link flattenOne} has joined, by name again. */
+  unflattenOne({ names, length, paddedLength }: Bucket, flat: tf.Tensor): Record<string, tf.Tensor> {
     return tf.tidy(() => {
-      const tensors: Record<string, tf.Tensor> = {};
-      this.buckets.forEach(({ names, length, paddedLength }, i) => {
-        const sizes = names.map((name) => tf.util.sizeFromShape([...this.shapes[name]]));
-        const parts = tf.split(flat[i], paddedLength > length ? [...sizes, paddedLength - length] : sizes);
-        names.forEach((name, k) => {
-          tensors[name] = tf.reshape(parts[k], [...this.shapes[name]]);
-        });
-      });
-      return tensors;
+      const sizes = names.map((name) => tf.util.sizeFromShape([...this.shapes[name]]));
+      const parts = tf.split(flat, paddedLength > length ? [...sizes, paddedLength - length] : sizes);
+      return Object.fromEntries(names.map((name, k) => [name, tf.reshape(parts[k], [...this.shapes[name]])]));
     });
   }
 }

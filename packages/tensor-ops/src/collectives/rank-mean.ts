@@ -51,13 +51,17 @@ export class RankMean {
     });
   }
 
-  /** Gradients by name as this rank's shards of the averaged buckets, `[paddedLength / size]` each, and the norm of the whole. */
-  shards(grads: Readonly<Record<string, tf.Tensor>>): { shards: tf.Tensor[]; norm: tf.Tensor } {
+  /** Gradients by name as this rank's shards of the averaged buckets, `[paddedLength / size]` each. */
+  shards(grads: Readonly<Record<string, tf.Tensor>>): tf.Tensor[] {
     return tf.tidy(() => {
       const { collectives } = this;
-      const shards = this.buckets.flatten(grads).map((bucket) => tf.mul(collectives.reduceScatter(bucket), 1 / collectives.size));
-      return { shards, norm: tf.sqrt(tf.mul(collectives.allReduce(halfSquares(shards)), 2)) };
+      return this.buckets.flatten(grads).map((bucket) => tf.mul(collectives.reduceScatter(bucket), 1 / collectives.size));
     });
+  }
+
+  /** Norm of the whole of which each rank holds its shards. */
+  normOfShards(shards: readonly tf.Tensor[]): tf.Tensor {
+    return tf.tidy(() => tf.sqrt(tf.mul(this.collectives.allReduce(halfSquares(shards)), 2)));
   }
 }
 

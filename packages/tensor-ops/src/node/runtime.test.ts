@@ -179,6 +179,19 @@ test('parameters hold float32, int32 and bfloat16 values', async () => {
   for (const p of [weight, copy, counter]) p.dispose();
 });
 
+test('a parameter that is cleared has no value until it gets one, also for steps recorded before', async () => {
+  const p = new Parameter('cleared', tf.tensor1d([1, 2]));
+  const step = compile(() => tf.mul(p.read(), 2), { name: 'twice' });
+  expect(Array.from(await (await step.run()).data())).toEqual([2, 4]);
+  p.clear();
+  expect(() => p.read()).toThrow(/cleared/);
+  p.assign(tf.tensor1d([5, 6]));
+  expect(Array.from(await (await step.run()).data())).toEqual([10, 12]);
+  p.clear();
+  p.dispose();
+  step.dispose();
+});
+
 test('100,000 ops leave the handle count and resident memory flat', () => {
   const a = tf.ones([16, 16]);
   const loop = (n: number) => {

@@ -45,6 +45,11 @@ export class Ema {
     }
   }
 
+  /** The averages start anew from the current values. */
+  restart(): void {
+    for (const [name, average] of Object.entries(this.averages.parameters)) tf.tidy(() => average.assign(this.parameters[name].read()));
+  }
+
   /** Frees the averages; the parameters stay. */
   dispose(): void {
     this.averages.dispose();

@@ -23,7 +23,7 @@ export class Saving {
     );
   }
 
-  /** Saves every so often; ends the run after too many failures, which come in while it goes on. */
+  /** Saves every so often, on every rank; ends the run after too many failures, which come in while it goes on. */
   get listeners(): [failures: Listener, checkpoints: Listener] {
     const { every } = this.run.config.checkpoints;
     return [
@@ -54,17 +54,18 @@ export class Saving {
    */
   async finish(onSave: () => Promise<void>): Promise<void> {
     const { step } = this.run.record;
-    const isSaved = (): boolean => this.savedStep === step;
-    if (!isSaved()) {
+    // Only rank 0 sees a save that fails, and all have to take part in the next.
+    const isSaved = async (): Promise<boolean> => !(await this.run.ranks.any(this.savedStep !== step));
+    if (!(await isSaved())) {
       await this.save();
       await onSave();
     }
     await this.settle();
-    if (!isSaved()) {
+    if (!(await isSaved())) {
       await this.save();
       await this.settle();
     }
-    if (!isSaved()) throw await this.notSaved(`The last checkpoint, of step ${step}, could not be saved.`);
+    if (this.savedStep !== step) throw await this.notSaved(`The last checkpoint, of step ${step}, could not be saved.`);
   }
 
   /** Waits until nothing is being written. */
@@ -73,10 +74,12 @@ export class Saving {
   }
 
   private async save(): Promise<void> {
-    const { state, card, record, source } = this.run;
+    const { state, card, record, source, ranks } = this.run;
+    // Rank 0 may have been busy for longer than the others wait for a collective.
+    await ranks.barrier();
     const lossHistory = state.objective.timestepSampler?.lossHistory;
     const saved: RunRecord = { ...record, ...(lossHistory && { lossHistory }) };
-    await this.writer.save(state, { ...card, step: record.step }, saved, source.fingerprint);
+    await this.writer.save(state, { ...card, step: record.step }, saved, source.fingerprint, ranks.leads);
     this.savedStep = record.step;
   }
 
