@@ -49,4 +49,4 @@ export { type BlendedLabel, type ChosenExperts, loadDit, type TrainedDit, traine
 export type { WeightStream } from './upcycle/model-weights.js';
 export { type ReduceOptions, reduceExperts } from './upcycle/reduce-experts.js';
 export { type UpcycleOptions, upcycle } from './upcycle/upcycle.js';
-export { countWeights, isLabelTable, isMatrix, TIMESTEP_CHANNELS, weightSpecs } from './weights.js';
+export { countWeights, isExpertWeight, isLabelTable, isMatrix, TIMESTEP_CHANNELS, weightSpecs } from './weights.js';

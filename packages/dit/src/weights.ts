@@ -106,11 +106,14 @@ export function isMatrix(name: string): boolean {
   return /(\.weight|\.gateUp|\.up|\.down)$/.test(name);
 }
 
+/** Whether a weight belongs to the routed experts: its first axis is theirs. */
+export const isExpertWeight = (name: string): boolean => name.includes('.moe.experts.');
+
 /** Number of trainable weights; with `active`, only those that one token uses. */
 export function countWeights(config: DitConfig, active = false): number {
   const share = active && config.moe !== undefined ? config.moe.topK / config.moe.numExperts : 1;
   return Object.entries(weightSpecs(config)).reduce(
-    (total, [name, { shape }]) => total + shape.reduce((a, b) => a * b, 1) * (name.includes('.moe.experts.') ? share : 1),
+    (total, [name, { shape }]) => total + shape.reduce((a, b) => a * b, 1) * (isExpertWeight(name) ? share : 1),
     0,
   );
 }

@@ -68,15 +68,24 @@ export class ParameterSet {
   /**
    * A set with the first values of the specs, the same on every machine; zeros and ones are made on the device.
    * @param seed integer in [0, 2^53)
-   * @param options `purpose` keeps the weights of two networks with equal names apart (default `weights`)
+   * @param options `purpose` keeps the weights of two networks with equal names apart (default `weights`); `partOf` says of which weights
+   *   only one of `size` equal parts of the first axis is kept, that of `rank` (default: all are whole)
    * @throws ArgumentError if the seed is none
    */
   static create(
     specs: Readonly<Record<string, WeightSpec>>,
     seed: number,
-    { purpose, ...options }: ParameterSetOptions & { purpose?: string } = {},
+    {
+      purpose,
+      partOf = () => undefined,
+      ...options
+    }: ParameterSetOptions & { purpose?: string; partOf?: (name: string) => { rank: number; size: number } | undefined } = {},
   ): ParameterSet {
-    const set = ParameterSet.declare(specs, options);
+    const kept = Object.entries(specs).map(([name, spec]) => {
+      const [first, ...rest] = spec.shape;
+      return [name, { ...spec, shape: spec.shape.length === 0 ? [] : [first / (partOf(name)?.size ?? 1), ...rest] }] as const;
+    });
+    const set = ParameterSet.declare(Object.fromEntries(kept), options);
     // Nothing is computed while a training state is planned, and billions of numbers would be drawn for nothing.
     if (tensorFlowBackend()?.recording === true) return set;
     try {
@@ -84,7 +93,11 @@ export class ParameterSet {
         const parameter = set.parameters[name];
         if (spec.initial.kind === 'zeros') parameter.fill(0);
         else if (spec.initial.kind === 'ones') parameter.fill(1);
-        else assign(parameter, initialWeight(name, spec, seed, purpose));
+        else {
+          const { rank, size } = partOf(name) ?? { rank: 0, size: 1 };
+          const whole = initialWeight(name, spec, seed, purpose);
+          assign(parameter, whole.subarray((rank * whole.length) / size, ((rank + 1) * whole.length) / size));
+        }
       }
       return set;
     } catch (error) {

@@ -4,6 +4,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { bundle, type Running } from '../testing/programs.js';
 import { checkpointBytes, checkpointFolder, makeRoot, metricsLines, tinyOverrides } from '../testing/tiny-run.js';
 
+/** Whether there is time for many processes: `pnpm test:nightly`. */
+const nightly = process.env['DIT_MOE_NIGHTLY'] === '1';
+
 const { root, images, newRun } = makeRoot();
 let start: Awaited<ReturnType<typeof bundle>>;
 beforeAll(async () => {
@@ -20,7 +23,8 @@ const done = async (running: Running): Promise<void> => {
   const code = await running.ended;
   if (code !== 0) throw new Error(`ended with ${code}: ${running.output.err}`);
 };
-type Line = { step: number; loss: number; balance: number; gradNorm: number; routing: { load: number[] }[]; validation?: { loss: number } };
+type Routing = { load: number[]; dropRate: number };
+type Line = { step: number; loss: number; balance: number; gradNorm: number; routing: Routing[]; validation?: { loss: number } };
 const closeTo = (found: number, expected: number, tolerance: number) =>
   expect(Math.abs(found - expected)).toBeLessThanOrEqual(tolerance * Math.max(1, Math.abs(expected)));
 
@@ -84,6 +88,50 @@ test('what two processes shared out goes on on one, and then on four', async () 
   expect(losses(moving)).toHaveLength(15);
 });
 
+const fourExperts = ['model.moe.numExperts=4', 'ema=[0.5, 0.9]', 'checkpoints.every=5', 'steps=10'];
+
+type Shared = [name: string, processes: number, overrides: string[]];
+test.each<Shared>([
+  ['two processes, in micro-batches', 2, ['accumulation=2', 'parallel={experts: 2, zero: 2}', 'model.moe={loadBias: 0.001}']],
+])('experts shared out train as on one process: %s', sharedExperts);
+test.skipIf(!nightly).each<Shared>([
+  ['two pairs, with the optimizer shared out', 4, ['parallel={experts: 2, zero: 1}']],
+  ['four processes, recomputed', 4, ['parallel={experts: 4}', 'recompute=true']],
+  ['two processes, each expert the best tokens of an image', 2, ['parallel={experts: 2}', 'model.moe={router: expert-choice}']],
+  ['two processes, by the time', 2, ['parallel={experts: 2}', 'model.moe={router: timestep, topK: 1}']],
+  ['two processes, by prototypes', 2, ['parallel={experts: 2}', 'model.moe={router: prototypes}']],
+])('experts shared out train as on one process: %s (nightly)', sharedExperts);
+
+async function sharedExperts(...[, processes, overrides]: Shared): Promise<void> {
+  const [one, many] = [newRun(), newRun()];
+  await done(train(one, [], ...fourExperts, ...overrides));
+  await done(train(many, ['--processes', String(processes)], ...fourExperts, ...overrides));
+  const [expected, found] = [one, many].map((out) => metricsLines(out) as Line[]);
+  expect(found).toHaveLength(10);
+  for (const [i, line] of found.entries()) {
+    closeTo(line.loss, expected[i].loss, 1e-6);
+    closeTo(line.gradNorm, expected[i].gradNorm, 1e-5);
+    // A step that is done again with more room is counted once.
+    const counts = ({ routing }: Line) => routing.map(({ load, dropRate }) => ({ load, dropRate }));
+    expect(counts(line)).toEqual(counts(expected[i]));
+  }
+  // The checkpoint is that of one process, which goes on from it.
+  for (const file of [...stateFiles, 'ema-0.9'])
+    expect(checkpointBytes(many, 10, file).length, file).toBe(checkpointBytes(one, 10, file).length);
+  const { record } = JSON.parse(fs.readFileSync(`${checkpointFolder(many, 10)}/manifest.json`, 'utf8'));
+  // More than what the first step left room for: steps were done again.
+  expect(record.crowding).toBeGreaterThan(Math.SQRT2);
+  fs.rmSync(checkpointFolder(many, 10), { recursive: true });
+  await done(train(many, ['--resume'], ...fourExperts, ...overrides));
+  closeTo((metricsLines(many) as Line[])[9].loss, expected[9].loss, 1e-6);
+}
+
+test.skipIf(!nightly)('what finds no room is counted in the metrics (nightly)', async () => {
+  const out = newRun();
+  await done(train(out, ['--processes', '2'], ...fourExperts, 'parallel={experts: 2, capacity: 0.5}'));
+  for (const { routing } of metricsLines(out) as Line[]) for (const { dropRate } of routing) expect(dropRate).toBeGreaterThan(0.3);
+});
+
 test('a stop asked of one rank stops all after the same step, saved, and one process goes on from there', async () => {
   const out = newRun();
   const running = train(out, ['--processes', '2'], 'steps=100000', 'checkpoints.every=100000');
@@ -97,7 +145,12 @@ test('a stop asked of one rank stops all after the same step, saved, and one pro
 });
 
 test('what cannot be shared out is refused before anything starts', async () => {
-  const uneven = train(newRun(), ['--processes', '2'], 'batchSize=3');
-  expect(await uneven.ended).toBe(2);
-  expect(uneven.output.err).toMatch(/batchSize 3 cannot be shared by 2 processes: choose a multiple of 2/);
+  for (const [override, message] of [
+    ['batchSize=3', /batchSize 3 cannot be shared by 2 processes: choose a multiple of 2/],
+    ['parallel.experts=2', /parallel.experts 2 must divide the experts of a layer, which are 3/],
+  ] as const) {
+    const uneven = train(newRun(), ['--processes', '2'], override);
+    expect(await uneven.ended).toBe(2);
+    expect(uneven.output.err).toMatch(message);
+  }
 });

@@ -203,6 +203,16 @@ const parallel = section(
       ),
       0,
     ),
+    experts: withDefault(
+      positive('processes that share the experts of a layer out; must divide their number and that of the processes'),
+      1,
+    ),
+    capacity: optional(
+      number(
+        'room of a shared-out expert as a multiple of an even share; what finds none is dropped and counted (default: as much as is needed)',
+        { above: 0 },
+      ),
+    ),
   },
   'how several processes share a training; one process alone has all of it',
 );

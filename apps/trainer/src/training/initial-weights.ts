@@ -1,7 +1,6 @@
 /** Starting from a trained model instead of random weights: fine-tuning, or training on after upcycling. */
 import { isLabelTable, nullLabelOf, weightSpecs } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
-import * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError } from '../errors.js';
 import { adaptLabelTable } from './label-table.js';
 import type { TrainingState } from './state.js';
@@ -39,19 +38,17 @@ export async function loadInitialWeights(
       const more = differences.length > 5 ? `; ... (${differences.length} in all)` : '';
       throw new CheckpointError(`The weights of ${model.path} are those of another model: ${differences.slice(0, 5).join('; ')}${more}.`);
     }
-    const assign = (name: string, data: Float32Array, shape: readonly number[]): void =>
-      tf.tidy(() => state.parameters[name].assign(tf.tensor(data, [...shape])));
     const others = new Map<string, Float32Array>();
     for await (const [name, { shape, data }] of model.weights())
       if (isLabelTable(name) && shape.join() !== ours[name]?.shape.join()) others.set(name, data);
-      else assign(name, data, shape);
+      else state.assignWeight(name, data);
     const tables = Object.keys(ours).filter((name) => isLabelTable(name) && ours[name].shape.join() !== theirs[name]?.shape.join());
     let said = others.size > 0 && tables.length === 0 ? 'The table of labels is left out: the run has no classes.' : undefined;
     for (const name of tables) {
       const before = { data: others.get(name), classNames: model.card?.classNames ?? [], nullLabel: nullLabelOf(model.config) };
       const now = { data: (await state.parameters[name].data()) as Float32Array, classNames, nullLabel: nullLabelOf(state.model) };
       const { table, what } = adaptLabelTable(before, now, state.model.hiddenSize);
-      assign(name, table, ours[name].shape);
+      state.assignWeight(name, table);
       // The same for every block.
       said = what;
     }

@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs-core';
 
 export class RouterBalance {
   /** Tokens per layer and expert since the last step, `[layers, E]`; not saved, as checkpoints fall between steps. */
-  private readonly load: Parameter;
+  readonly load: Parameter;
 
   /**
    * @param biases of the layers with experts in order, `[E]` each

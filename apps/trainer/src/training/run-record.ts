@@ -32,6 +32,8 @@ export interface RunRecord {
   window: MetricsWindow;
   /** Recent losses of each timestep, oldest first, where the timesteps to come depend on them. */
   lossHistory?: readonly (readonly number[])[];
+  /** How much room the experts get, where they are shared out. */
+  crowding?: number;
 }
 
 export const emptyWindow = (): MetricsWindow => ({ steps: 0, loss: 0, balance: 0, routerLosses: {}, distillation: {}, gradNorm: 0 });

@@ -1,18 +1,22 @@
 /** Tensors of a training state that are saved in one file: those of one process, whoever holds them. */
-import { type Parameter, type ShardLayout, tensorFlowBackend, type WeightValue } from '@dit-moe/tensor-ops';
+import { type Parameter, tensorFlowBackend, type WeightValue } from '@dit-moe/tensor-ops';
 import type { TensorSource } from '@dit-moe/tensor-ops/io/node';
 import type { Cluster } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
+import type { SharedPart } from './sharing.js';
 
-/** What the ranks of a cluster share out. */
+/** What the ranks of a cluster share out, with what stands before the weights' names in the file. */
 export interface SharedOut {
   cluster: Cluster;
-  layout: ShardLayout;
-  /** This rank's parts, by what stands before the weights' names in the file. */
-  parts: Readonly<Record<string, Readonly<Record<string, Parameter>>>>;
+  parts: readonly { prefix: string; part: SharedPart }[];
 }
 
 export class StateFile {
+  private readonly whole: Readonly<Record<string, Parameter>>;
+  private readonly parts: SharedOut['parts'];
+  /** Whether this process gets the tensors. */
+  private readonly leads: boolean;
+
   /**
    * @param names of the tensors, in the order of the file
    * @param whole those that every process has
@@ -20,26 +24,32 @@ export class StateFile {
    */
   constructor(
     readonly names: readonly string[],
-    private readonly whole: Readonly<Record<string, Parameter>>,
-    private readonly shared?: SharedOut,
-  ) {}
+    whole: Readonly<Record<string, Parameter>>,
+    shared?: SharedOut,
+  ) {
+    const parts = shared?.parts ?? [];
+    const alsoWhole = parts.flatMap(({ prefix, part }) => Object.entries(part.whole ?? {}).map(([name, p]) => [prefix + name, p] as const));
+    this.whole = { ...whole, ...Object.fromEntries(alsoWhole) };
+    this.parts = parts.filter(({ part }) => part.whole === undefined);
+    this.leads = shared === undefined || shared.cluster.rank === 0;
+  }
 
   /** Shape of a tensor. */
   shapeOf(name: string): readonly number[] {
-    const prefix = this.prefixOf(name);
-    return this.whole[name]?.shape ?? this.shared!.layout.shapeOf(name.slice(prefix.length));
+    if (this.whole[name] !== undefined) return this.whole[name].shape;
+    const { prefix, part } = this.parts.find(({ prefix, part }) => part.names.some((own) => prefix + own === name))!;
+    return part.shapeOf(name.slice(prefix.length));
   }
 
   /**
    * Copies that stay as they are while training goes on; each is freed when its bytes are taken. What is shared out comes to the host of
-   * rank 0, one bucket at a time; every rank calls this, and the others get no tensors.
+   * rank 0, a little at a time; every rank calls this, and the others get no tensors.
    */
   async snapshot(): Promise<TensorSource[]> {
-    const { shared } = this;
-    const leads = shared === undefined || shared.cluster.rank === 0;
+    const { leads } = this;
     const sources = leads ? await Promise.all(Object.entries(this.whole).map(copyOf)) : [];
-    for (const [prefix, parts] of Object.entries(shared?.parts ?? {}))
-      for await (const tensors of shared!.layout.read(parts, (run) => shared!.cluster.guard('gathering the state', run)))
+    for (const { prefix, part } of this.parts)
+      for await (const tensors of part.read())
         if (leads)
           for (const [name, tensor] of Object.entries(tensors)) sources.push(onHost(prefix + name, tensor.shape, await tensor.data()));
     const byName = new Map(sources.map((source) => [source.name, source]));
@@ -52,18 +62,7 @@ export class StateFile {
       const { shape, data } = await read(name);
       tf.tidy(() => parameter.assign(tf.tensor(data, [...shape])));
     }
-    const { names, shared } = this;
-    for (const [prefix, parts] of Object.entries(shared?.parts ?? {})) {
-      const own = names.filter((name) => this.whole[name] === undefined && this.prefixOf(name) === prefix);
-      const values = async function* () {
-        for (const name of own) yield [name.slice(prefix.length), await read(name)] as const;
-      };
-      await shared!.layout.load(parts, values());
-    }
-  }
-
-  private prefixOf(name: string): string {
-    return Object.keys(this.shared?.parts ?? {}).find((prefix) => name.startsWith(prefix)) ?? '';
+    for (const { prefix, part } of this.parts) await part.load((name) => read(prefix + name));
   }
 }
 

@@ -1,12 +1,24 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
 
-import { type DitConfig, dit, isMatrix, isRouterState, routerLossWeights, weightSpecs } from '@dit-moe/dit';
+import {
+  type DitConfig,
+  dit,
+  ditSizes,
+  isExpertWeight,
+  isMatrix,
+  isRouterState,
+  routerLossWeights,
+  weightSpecs,
+} from '@dit-moe/dit';
+import type { Routing } from '@dit-moe/moe';
+import { capacity } from '@dit-moe/moe/dispatch';
 import { clusterBalanceLoss } from '@dit-moe/moe/losses';
 
 import type { RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import {
   AdamW,
+  type Collectives,
   type CompiledStep,
   clipByGlobalNorm,
   compile,
@@ -16,9 +28,7 @@ import {
   mean,
   type Parameter,
   ParameterSet,
-  RankMean,
   roundMaps,
-  ShardLayout,
   tensorFlowBackend,
   valueAndGrads,
 } from '@dit-moe/tensor-ops';
@@ -27,8 +37,10 @@ import * as tf from '@tensorflow/tfjs-core';
 import { objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import type { Batch } from './batches.js';
+import { ExpertRoom } from './expert-room.js';
 import { RouterBalance } from './router-balance.js';
 import { openTelemetry } from './routing.js';
+import { expertRanksOf, pick, type SharedPart, Sharing } from './sharing.js';
 import { StateFile } from './state-file.js';
 import type { Teacher } from './teacher.js';
 
@@ -65,20 +77,24 @@ export class TrainingState {
   private readonly trained: Readonly<Record<string, Parameter>>;
   /** The routers' biases. */
   private readonly biases: Readonly<Record<string, Parameter>>;
-  /** How optimizer and averages are shared out over the ranks; undefined where every process has all of them. */
-  private readonly layout: ShardLayout | undefined;
+  /** How the state is shared out over the ranks; undefined alone. */
+  private readonly sharing: Sharing | undefined;
+  /** The ranks that share this one's experts out. */
+  private readonly expertRanks: Collectives;
+  /** What is kept of an expert's rows, where experts are shared out. */
+  readonly room: ExpertRoom | undefined;
   /** What this process's optimizer moves: the parameters, or its shards of them. */
   private readonly owned: Readonly<Record<string, Parameter>>;
-  /** The first average whole, where it is shared out; it has values between `gatherAverage` and `releaseAverage`. */
+  /** What is shared out of the first average, whole; it has values between `gatherAverage` and `releaseAverage`. */
   private readonly gathered: ParameterSet | undefined;
   private readonly balance: RouterBalance | undefined;
   private readonly accumulator: GradientAccumulator | undefined;
-  private readonly gradients: CompiledStep<tf.Tensor[], Record<string, tf.Tensor>>;
+  /** By the room of experts that are shared out. */
+  private readonly gradients = new Map<number | undefined, CompiledStep<tf.Tensor[], Record<string, tf.Tensor>>>();
   private readonly update: CompiledStep<tf.Tensor[], tf.Tensor>;
   private counters: CompiledStep<[], tf.Tensor> | undefined;
   /** The means over the ranks of what was accumulated; undefined alone, or where the gradients' own step makes them. */
   private readonly reduce: CompiledStep<tf.Tensor[], Record<string, tf.Tensor>> | undefined;
-  private readonly ranks: RankMean | undefined;
 
   /** Fresh weights from the configuration's seed. */
   constructor(
@@ -87,7 +103,11 @@ export class TrainingState {
     private readonly teacher?: Teacher,
     private readonly cluster?: Cluster,
   ) {
-    this.parameters = ParameterSet.create(weightSpecs(model), config.seed).parameters;
+    const { parallel } = config;
+    const specs = weightSpecs(model);
+    this.expertRanks = expertRanksOf(cluster, parallel);
+    const partOf = (name: string) => (isExpertWeight(name) ? this.expertRanks : undefined);
+    this.parameters = ParameterSet.create(specs, config.seed, { partOf }).parameters;
     this.numbers = ['loss', 'balance', ...Object.keys(model.moe?.losses ?? {}), ...(teacher?.terms ?? []).map(ofTeacher)];
     const { beta1, beta2, epsilon, weightDecay } = config.optimizer;
     this.objective = objective(objectiveOptions(config.objective));
@@ -97,21 +117,19 @@ export class TrainingState {
     const { loadBias } = model.moe ?? {};
     const biases = Object.values(this.biases);
     if (loadBias !== undefined && biases.length > 0) this.balance = new RouterBalance(biases, loadBias);
-    const shapes = Object.fromEntries(trained.map(([name, { shape }]) => [name, shape]));
-    this.ranks = cluster && new RankMean(cluster.collectives, shapes);
-    const { zero } = config.parallel;
-    if (this.ranks !== undefined && zero > 0) {
-      this.layout = new ShardLayout(this.ranks.collectives, this.ranks.buckets);
-      this.gathered = ParameterSet.declare(weightSpecs(model), { prefix: 'average.' });
-    }
-    this.owned = this.layout?.create(this.trained) ?? this.trained;
+    this.sharing = cluster && new Sharing(cluster, this.trained, isExpertWeight, parallel.zero, this.expertRanks);
+    this.owned = this.sharing?.owned ?? this.trained;
     this.optimizer = new AdamW(this.owned, { beta1, beta2, epsilon, weightDecay });
-    const averaged = this.layout === undefined ? this.parameters : { ...this.owned, ...this.biases };
-    this.emas = config.ema.map((decay) => new Ema(averaged, decay));
+    this.emas = config.ema.map((decay) => new Ema({ ...this.owned, ...this.biases }, decay));
+    const apart = this.partsOf(this.emas[0].averages.parameters).flatMap((part) => (part.whole === undefined ? part.names : []));
+    if (apart.length > 0) this.gathered = ParameterSet.declare(pick(specs, apart), { prefix: 'average.' });
+    if (this.expertRanks.size > 1) {
+      const tokens = (config.batchSize / config.accumulation / cluster!.size) * ditSizes(model).tokens;
+      this.room = new ExpertRoom(tokens, (tokens * model.moe!.topK) / model.moe!.numExperts, parallel.capacity);
+    }
     this.telemetry = openTelemetry(model, config.objective);
-    if (config.accumulation > 1) this.accumulator = new GradientAccumulator(zero === 2 ? this.owned : this.trained);
-    this.gradients = compile((...batch) => this.gradientStep(...batch), { name: 'gradients' });
-    if (this.ranks !== undefined && this.accumulator !== undefined)
+    if (config.accumulation > 1) this.accumulator = new GradientAccumulator(parallel.zero === 2 ? this.owned : this.trained);
+    if (this.sharing !== undefined && this.accumulator !== undefined)
       this.reduce = compile((stop, ...numbers) => this.reduceStep(stop, ...numbers), { name: 'reduce' });
     this.update = compile((...given) => this.updateStep(...given), { name: 'update' });
   }
@@ -121,20 +139,24 @@ export class TrainingState {
    * Alone the norm so far comes with every micro-batch.
    */
   gradientStep(...[x, noise, drawn, y, stop]: tf.Tensor[]): Record<string, tf.Tensor> {
-    const { ranks, accumulator } = this;
+    const { sharing, accumulator } = this;
     const { value, grads, extra } = this.lossAndGradients(x, noise, drawn, y);
     value.dispose();
-    accumulator?.add(this.accumulatesShards ? this.shardsOf(grads) : grads, x.shape[0]);
-    if (ranks === undefined) return accumulator ? { ...extra, norm: accumulator.norm() } : { ...extra, norm: globalNorm(grads), ...grads };
-    const { sampleLosses, ...numbers } = extra;
-    const rows = sampleLosses && everyRanks(ranks, { sampleLosses, drawn });
-    return accumulator ? { ...numbers, ...rows } : { ...ranks.numbers({ ...numbers, stop }), ...this.reduced(grads), ...rows };
+    const { sampleLosses, most, ...numbers } = extra;
+    // What is done again with more room must not be added up.
+    const counts = most === undefined ? x.shape[0] : tf.mul(x.shape[0], tf.cast(tf.lessEqual(most, this.room!.rows), 'float32'));
+    accumulator?.add(this.accumulatesShards ? sharing!.shards(grads) : grads, counts);
+    if (sharing === undefined)
+      return accumulator ? { ...extra, norm: accumulator.norm() } : { ...extra, norm: globalNorm(grads), ...grads };
+    const rows = sampleLosses && everyRanks(this.cluster!.collectives, { sampleLosses, drawn });
+    const own = { ...rows, ...(most && { most }) };
+    return accumulator ? { ...numbers, ...own } : { ...sharing.numbers({ ...numbers, stop }), ...sharing.reduce(grads, false), ...own };
   }
 
   /** Between the two, with accumulation in a cluster: what all ranks accumulated. */
   reduceStep(stop: tf.Tensor, ...own: tf.Tensor[]): Record<string, tf.Tensor> {
     const numbers = Object.fromEntries(this.numbers.map((name, i) => [name, own[i]]));
-    return { ...this.ranks!.numbers({ ...numbers, stop }), ...this.reduced(this.accumulator!.take()) };
+    return { ...this.sharing!.numbers({ ...numbers, stop }), ...this.sharing!.reduce(this.accumulator!.take(), this.accumulatesShards) };
   }
 
   /** Last part of a step: optimizer and averages. */
@@ -144,38 +166,20 @@ export class TrainingState {
     let grads = given.length === 0 ? this.accumulator!.take() : Object.fromEntries(names.map((name, i) => [name, given[i]]));
     if (clipNorm !== undefined) grads = clipByGlobalNorm(grads, clipNorm, norm);
     this.optimizer.apply(grads, learningRate);
-    const { cluster, layout } = this;
+    const { cluster } = this;
     this.balance?.update(cluster && ((load) => cluster.collectives.allReduce(load)));
     for (const ema of this.emas) ema.update();
-    if (layout !== undefined) {
-      const parts = Object.fromEntries(names.map((name) => [name, this.owned[name].read()]));
-      for (const [name, weight] of Object.entries(layout.join(parts))) this.trained[name].assign(weight);
-    }
+    this.sharing?.update();
     return tf.scalar(0);
   }
 
   /** Whether micro-batches are shared out before they are added up, so that no process keeps the whole gradient. */
   private get accumulatesShards(): boolean {
-    return this.layout !== undefined && this.config.parallel.zero === 2;
-  }
-
-  private shardsOf(grads: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> {
-    return this.layout!.named(this.ranks!.shards(grads));
-  }
-
-  /** Means over the ranks as this process's optimizer takes them, and the norm of the whole. */
-  private reduced(own: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> {
-    const ranks = this.ranks!;
-    if (this.layout === undefined) {
-      const { grads, norm } = ranks.gradients(own);
-      return { norm, ...grads };
-    }
-    const shards = this.accumulatesShards && this.accumulator !== undefined ? own : this.shardsOf(own);
-    return { norm: ranks.normOfShards(Object.values(shards)), ...shards };
+    return this.sharing !== undefined && this.config.parallel.zero === 2;
   }
 
   private lossAndGradients(x: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor, y: tf.Tensor) {
-    const { model, config, teacher } = this;
+    const { model, config, teacher, cluster, room, expertRanks } = this;
     const backend = tensorFlowBackend();
     const weights = Object.fromEntries(
       Object.entries(this.parameters).map(([name, parameter]) => {
@@ -188,14 +192,16 @@ export class TrainingState {
     const { x: noisy, t } = this.objective.noisy(x, noise, drawn);
     const modelTime = config.objective.kind === 'flow' ? tf.mul(t, config.objective.timeScale) : t;
     // Balance over the batch means the whole batch, however many processes share it.
-    const acrossRanks = this.ranks && model.moe?.balanceOver !== 'image' ? clusterBalanceLoss(this.ranks.collectives) : undefined;
+    const acrossRanks =
+      cluster && model.moe?.balanceOver !== 'image' ? { losses: { balance: clusterBalanceLoss(cluster.collectives) } } : {};
+    const sharedOut = room && { dispatcher: capacity({ perExpert: room.rows }), expertRanks };
     const lesson = teacher?.lesson(noisy, t, y);
     return valueAndGrads(
       () => {
         const { output, hidden, losses, routing } = dit(weights, model, noisy, modelTime, y, {
           precision: config.precision,
           recompute: config.recompute,
-          ...(acrossRanks && { moe: () => ({ losses: { balance: acrossRanks } }) }),
+          moe: () => ({ ...acrossRanks, ...sharedOut }),
         });
         const sampleLosses = this.objective.losses(output, x, noise, drawn).loss;
         const loss = mean(sampleLosses, 0);
@@ -211,6 +217,7 @@ export class TrainingState {
           Object.assign(extra, losses);
           this.balance?.count(routing);
           this.telemetry!.update(routing, { timesteps: modelTime, labels: y });
+          if (room?.exact) extra['most'] = cluster!.collectives.allReduce(fullest(routing), 'max');
         }
         return { loss: total, extra };
       },
@@ -241,7 +248,7 @@ export class TrainingState {
     const flag = tf.scalar(stop ? 1 : 0);
     const run = <T>(step: () => Promise<T>): Promise<T> => this.cluster?.guard('a training step', step) ?? step();
     for await (const { x, noise, drawn, y } of batches) {
-      const outputs = await run(() => this.gradients.run(x, noise, drawn, y, ...(this.cluster ? [flag] : [])));
+      const outputs = await run(() => this.gradientsOfBatch([x, noise, drawn, y, ...(this.cluster ? [flag] : [])]));
       const { sampleLosses, norm, stop: stops, drawn: drawnByAll, ...own } = outputs;
       const numbers = this.numbers.map((name) => own[name]);
       tf.dispose([x, noise, y, ...(normTensor === undefined ? [] : [normTensor])]);
@@ -288,6 +295,34 @@ export class TrainingState {
     return report;
   }
 
+  /** Runs the first part of a step, again with more room for the experts where some rank's rows found none. */
+  private async gradientsOfBatch(inputs: tf.Tensor[]): Promise<Record<string, tf.Tensor>> {
+    const { room } = this;
+    for (;;) {
+      const rows = room?.rows;
+      if (!this.gradients.has(rows))
+        this.gradients.set(
+          rows,
+          compile((...batch) => this.gradientStep(...batch), { name: 'gradients' }),
+        );
+      const counters = room?.exact
+        ? [...Object.values(this.telemetry?.parameters ?? {}), ...(this.balance ? [this.balance.load] : [])]
+        : [];
+      const before = counters.map((counter) => tf.keep(counter.read()));
+      try {
+        const { most, ...outputs } = await this.gradients.get(rows)!.run(...inputs);
+        if (most === undefined) return outputs;
+        const [needed] = await most.data();
+        most.dispose();
+        if (room!.observe(needed)) return outputs;
+        tf.dispose(outputs);
+        for (const [i, counter] of counters.entries()) counter.assign(before[i]);
+      } finally {
+        tf.dispose(before);
+      }
+    }
+  }
+
   /** The gradients among a step's results, in the order in which `update` takes them. */
   private gradientsOf(results: Readonly<Record<string, tf.Tensor>>): tf.Tensor[] {
     return Object.keys(this.owned).flatMap((name) => results[name] ?? []);
@@ -311,26 +346,33 @@ export class TrainingState {
     (await cluster.guard('adding up counters', () => counters.run())).dispose();
   }
 
+  /** Puts a whole weight into the state, of which this process keeps its part. */
+  assignWeight(name: string, data: Float32Array): void {
+    const parameter = this.parameters[name];
+    tf.tidy(() => parameter.assign(tf.tensor(this.sharing?.ownPart(name, data) ?? data, [...parameter.shape])));
+  }
+
   /** Makes what is derived from the weights follow them, after they were given: shards, and `averages` where these start from them. */
   weightsGiven({ averages }: { averages: boolean }): void {
-    this.layout?.assign(this.owned, this.trained);
+    this.sharing?.weightsGiven();
     if (averages) for (const ema of this.emas) ema.restart();
   }
 
   /** The first average by the weights' names, for sampling. Where it is shared out it has values only after {@link gatherAverage}. */
   get average(): Readonly<Record<string, Parameter>> {
-    return (this.gathered ?? this.emas[0].averages).parameters;
+    const own = this.emas[0].averages.parameters;
+    return Object.fromEntries(Object.keys(this.parameters).map((name) => [name, this.gathered?.parameters[name] ?? own[name]]));
   }
 
   /** Puts the first average together on rank 0; every rank calls it. Nothing is to be done where every process has it. */
   async gatherAverage(): Promise<void> {
-    const { gathered, layout, cluster } = this;
-    if (layout === undefined) return;
-    const average = this.emas[0].averages.parameters;
-    for await (const tensors of layout.read(average, (run) => cluster!.guard('gathering the average', run)))
-      if (cluster!.rank === 0) for (const [name, tensor] of Object.entries(tensors)) gathered!.parameters[name].assign(tensor);
-    if (cluster!.rank === 0)
-      for (const name of Object.keys(this.biases)) tf.tidy(() => gathered!.parameters[name].assign(average[name].read()));
+    const { gathered, cluster } = this;
+    if (gathered === undefined) return;
+    for (const part of this.partsOf(this.emas[0].averages.parameters)) {
+      if (part.whole !== undefined) continue;
+      for await (const tensors of part.read())
+        if (cluster!.rank === 0) for (const [name, tensor] of Object.entries(tensors)) gathered.parameters[name].assign(tensor);
+    }
   }
 
   /** Frees what {@link gatherAverage} has put together. */
@@ -338,27 +380,40 @@ export class TrainingState {
     for (const parameter of Object.values(this.gathered?.parameters ?? {})) parameter.clear();
   }
 
+  /** How tensors for what gradients move lie on the ranks. */
+  private partsOf(tensors: Readonly<Record<string, Parameter>>): SharedPart[] {
+    return this.sharing?.stored(tensors) ?? [];
+  }
+
   /** The files that the state is saved in: `ema` is the first average, `ema-0.999` a further one. */
   get files(): Record<string, StateFile> {
-    const { parameters, optimizer, telemetry, layout, cluster } = this;
-    const whole = (tensors: Readonly<Record<string, Parameter>>) => new StateFile(Object.keys(tensors), tensors);
-    const shared = layout && cluster && { layout, cluster };
-    const averages = this.emas.map(({ decay, averages: { parameters: own } }, i) => {
-      const file = shared
-        ? new StateFile(Object.keys(parameters), pick(own, Object.keys(this.biases)), { ...shared, parts: { '': own } })
-        : whole(own);
-      return [i === 0 ? 'ema' : `ema-${decay}`, file] as const;
-    });
-    const moments = { 'adamw.m.': optimizer.firstMoments.parameters, 'adamw.v.': optimizer.secondMoments.parameters };
-    const names = Object.keys(moments).flatMap((prefix) => Object.keys(this.trained).map((name) => prefix + name));
-    const { step } = optimizer;
+    const { parameters, optimizer, telemetry, cluster, biases } = this;
+    const { step, firstMoments, secondMoments } = optimizer;
+    /** A file of tensors for the trained parameters, by what stands before the names, and of others. */
+    const file = (
+      names: readonly string[],
+      tensors: Record<string, Readonly<Record<string, Parameter>>>,
+      others: Record<string, Parameter>,
+    ) => {
+      if (cluster === undefined) {
+        const own = Object.entries(tensors).flatMap(([prefix, of]) => Object.keys(this.trained).map((name) => [prefix + name, of[name]]));
+        return new StateFile(names, { ...others, ...Object.fromEntries(own) });
+      }
+      const parts = Object.entries(tensors).flatMap(([prefix, of]) => this.partsOf(of).map((part) => ({ prefix, part })));
+      return new StateFile(names, others, { cluster, parts });
+    };
+    const weightNames = Object.keys(parameters);
+    const moments = { 'adamw.m.': firstMoments.parameters, 'adamw.v.': secondMoments.parameters };
+    const momentNames = Object.keys(moments).flatMap((prefix) => Object.keys(this.trained).map((name) => prefix + name));
+    const averages = this.emas.map(({ decay, averages: { parameters: own } }, i) => [
+      i === 0 ? 'ema' : `ema-${decay}`,
+      file(weightNames, { '': own }, pick(own, Object.keys(biases))),
+    ]);
     return {
-      weights: whole(parameters),
+      weights: file(weightNames, { '': this.trained }, biases),
       ...Object.fromEntries(averages),
-      optimizer: shared
-        ? new StateFile([step.name, ...names], { [step.name]: step }, { ...shared, parts: moments })
-        : whole(optimizer.state),
-      ...(telemetry && { telemetry: whole(telemetry.parameters) }),
+      optimizer: file([step.name, ...momentNames], moments, { [step.name]: step }),
+      ...(telemetry && { telemetry: new StateFile(Object.keys(telemetry.parameters), telemetry.parameters) }),
     };
   }
 
@@ -369,22 +424,22 @@ export class TrainingState {
 
   /** Frees everything on the device. */
   dispose(): void {
-    for (const step of [this.gradients, this.reduce, this.update, this.counters]) step?.dispose();
-    const { optimizer, emas, accumulator, balance, telemetry, gathered, layout } = this;
-    for (const part of [optimizer, ...emas, accumulator, balance, telemetry, gathered, layout]) part?.dispose();
-    for (const parameter of Object.values({ ...this.parameters, ...this.owned })) parameter.dispose();
+    for (const step of [...this.gradients.values(), this.reduce, this.update, this.counters]) step?.dispose();
+    const { optimizer, emas, accumulator, balance, telemetry, gathered, sharing } = this;
+    for (const part of [optimizer, ...emas, accumulator, balance, telemetry, gathered, sharing]) part?.dispose();
+    for (const parameter of Object.values(this.parameters)) parameter.dispose();
   }
 }
 
 /** A teacher's term among the numbers of a step. */
 const ofTeacher = (name: string): string => `distillation.${name}`;
 
-const pick = <T>(record: Readonly<Record<string, T>>, names: readonly string[]): Record<string, T> =>
-  Object.fromEntries(names.map((name) => [name, record[name]]));
+/** Rows of the fullest expert of any layer, scalar. */
+const fullest = (routing: readonly Routing[]): tf.Tensor => tf.max(tf.stack(routing.map(({ load }) => load)));
 
 const numberOf = async (scalar: tf.Tensor | undefined): Promise<number> => (scalar === undefined ? 0 : (await scalar.data())[0]);
 
 /** Rows of all ranks, in their order. */
-function everyRanks({ collectives }: RankMean, rows: Record<string, tf.Tensor>): Record<string, tf.Tensor> {
+function everyRanks(collectives: Collectives, rows: Record<string, tf.Tensor>): Record<string, tf.Tensor> {
   return Object.fromEntries(Object.entries(rows).map(([name, x]) => [name, collectives.allGather(x)]));
 }

@@ -1,7 +1,7 @@
 /** A training run from start, or from its last checkpoint, to its end or to a signal. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { ModelCard } from '@dit-moe/dit';
+import type { DitConfig, ModelCard } from '@dit-moe/dit';
 import { guidedChannels, type Pipeline, pipelineOf } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, openSpace, placeOf } from '@dit-moe/pipeline/node';
 import { asWriteError, type Lock, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
@@ -83,6 +83,7 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
   let heldOut: DataSource | undefined;
   try {
     progress.log(source.summary);
+    refuseUnevenExperts(modelConfig(config, source), config.parallel, cluster?.size ?? 1);
     // Rank 0 measures.
     if (config.validation !== undefined && ranks.leads) heldOut = await openHeldOut(config, source);
     if (heldOut !== undefined) progress.log(`held out: ${heldOut.summary}`);
@@ -116,12 +117,23 @@ function endByItself({ signal, cluster }: TrainOptions): void {
   if (cluster === undefined) signal.throwIfAborted();
 }
 
-/** Every rank takes an equal part of every micro-batch. */
-function refuseUnevenParts({ batchSize, accumulation }: TrainConfig, size: number): void {
+/** Every rank takes an equal part of every micro-batch, and of the experts. */
+function refuseUnevenParts({ batchSize, accumulation, parallel }: TrainConfig, size: number): void {
   if (batchSize % (accumulation * size) !== 0)
     throw new UsageError(
       `batchSize ${batchSize} cannot be shared by ${size} processes${accumulation > 1 ? ` in ${accumulation} micro-batches` : ''}: choose a multiple of ${accumulation * size}.`,
     );
+  const { experts } = parallel;
+  if (size > 1 && size % experts !== 0)
+    throw new UsageError(`parallel.experts ${experts} must divide the number of processes, which is ${size}.`);
+}
+
+/** Experts are shared out in equal parts. */
+function refuseUnevenExperts({ moe }: DitConfig, { experts }: TrainConfig['parallel'], size: number): void {
+  if (size === 1 || experts === 1) return;
+  if (moe === undefined) throw new UsageError(`parallel.experts ${experts}: the model has no experts.`);
+  if (moe.numExperts % experts !== 0)
+    throw new UsageError(`parallel.experts ${experts} must divide the experts of a layer, which are ${moe.numExperts}.`);
 }
 
 function reportSkipped({ skipped }: DataSource, progress: Progress): void {

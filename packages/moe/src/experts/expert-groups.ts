@@ -41,6 +41,16 @@ export function groupedExperts(
   groups: readonly GroupWeights[],
   options: RoutedExpertsOptions = {},
 ): { output: tf.Tensor; dropped?: tf.Scalar } {
+  if (options.expertRanks !== undefined) {
+    const [group] = groups;
+    if (groups.length > 1 || group.kind === 'zero' || group.kind === 'copy' || group.kind === 'constant')
+      throw new ArgumentError(
+        'experts: expertRanks',
+        'a single group of feed-forward experts',
+        groups.map(({ kind = 'swiglu' }) => kind).join(),
+      );
+    return routedExperts(x, plan, group, options);
+  }
   const total = groups.reduce((sum, group) => sum + expertCount(group), 0);
   if (total !== plan.numExperts) throw new ArgumentError('experts', `groups of ${plan.numExperts} experts together`, total);
   if (options.modulation !== undefined && groups.length > 1)

@@ -3,6 +3,8 @@
  * a gradient of its own, so that no gather and no slice is on the tape and stacked weights get their gradient once.
  */
 import {
+  alone,
+  type Collectives,
   customGradient,
   gatherRows,
   joinRows,
@@ -17,6 +19,7 @@ import {
 import * as tf from '@tensorflow/tfjs-core';
 import { type Assignments, type Dispatcher, dense, type Grouping, slices } from '../dispatch/grouping.js';
 import { combine, type Rows, rowsOf, toRows } from '../dispatch/rows.js';
+import { expertExchange } from './expert-ranks.js';
 import { type ExpertTensors, expertRunner, expertTensors, type FeedForwardExperts } from './feed-forward.js';
 import type { ExpertModulation } from './modulation.js';
 
@@ -30,6 +33,11 @@ export interface RoutedExpertsOptions {
   dispatcher?: Dispatcher;
   /** Conditions the experts on the sample (default: not). */
   modulation?: ExpertModulation;
+  /**
+   * Ranks that share the experts out: each holds the weights of an equal part of them, in the order of ranks, and gets the rows of all
+   * (default: every process holds all experts). The dispatcher must be `capacity({ perExpert })`, with the same room on every rank.
+   */
+  expertRanks?: Collectives;
 }
 
 /**
@@ -48,7 +56,13 @@ export function routedExperts(
   const [tokens, width] = x.shape as [number, number];
   const { numExperts, indices } = plan;
   const weights = expertTensors(experts, width);
-  if (weights.up.shape[0] !== numExperts) throw new ShapeError('experts', `weights of ${numExperts} experts`, weights.up.shape);
+  const { expertRanks = alone } = options;
+  if (weights.up.shape[0] * expertRanks.size !== numExperts)
+    throw new ShapeError(
+      'experts',
+      `weights of ${numExperts} experts${expertRanks.size > 1 ? ` on ${expertRanks.size} ranks` : ''}`,
+      weights.up.shape,
+    );
   if (indices.shape[0] !== tokens) throw new ShapeError('experts', `indices [${tokens}, m]`, indices.shape);
   const { modulation, dispatcher = tf.getBackend() === 'webgpu' ? dense : slices } = options;
 
@@ -60,7 +74,8 @@ export function routedExperts(
   let hidden = toRows(x, rows, modulation === undefined ? math.round : (x) => x); // [R, D]
   const table = modulation && modulationTable(modulation, rows, indices, numExperts, width);
   if (table !== undefined) hidden = scaleAndShift(hidden, table.factor, table.shift);
-  let results = runExperts(math, hidden, experts.kind, weights, rows);
+  const exchange = expertExchange(expertRanks, numExperts, grouping);
+  let results = exchange.fromOwners(runExperts(math, exchange.toOwners(hidden), experts.kind, weights, rows));
   if (table !== undefined) results = scaleAndShift(results, table.gate);
   const output = combine(results, plan.weights, rows);
   return { output, ...(grouping.dropped && { dropped: grouping.dropped }) };

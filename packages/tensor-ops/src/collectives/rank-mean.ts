@@ -7,15 +7,22 @@ import { halfSquares } from '../optim/clip.js';
 import type { Collectives } from './collectives.js';
 import { GradientBuckets, type GradientBucketsOptions } from './gradient-buckets.js';
 
+export interface RankMeanOptions extends Omit<GradientBucketsOptions, 'multipleOf'> {
+  /** What sums over the ranks are multiplied by (default 1 / their number). */
+  share?: number;
+}
+
 export class RankMean {
   readonly buckets: GradientBuckets;
+  private readonly share: number;
 
   /** @param shapes of the parameters by name, in the order of the forward pass */
   constructor(
     readonly collectives: Collectives,
     shapes: Readonly<Record<string, readonly number[]>>,
-    options: Omit<GradientBucketsOptions, 'multipleOf'> = {},
+    { share = 1 / collectives.size, ...options }: RankMeanOptions = {},
   ) {
+    this.share = share;
     this.buckets = new GradientBuckets(shapes, { ...options, multipleOf: collectives.size });
   }
 
@@ -24,44 +31,38 @@ export class RankMean {
     const names = Object.keys(scalars);
     return tf.tidy(() => {
       const sums = this.collectives.allReduce(tf.stack(names.map((name) => scalars[name])));
-      const means = tf.unstack(tf.mul(sums, 1 / this.collectives.size));
+      const means = tf.unstack(tf.mul(sums, this.share));
       return Object.fromEntries(names.map((name, i) => [name, means[i]])) as T;
     });
   }
 
   /**
-   * Gradients by name, averaged, and the norm of the means.
+   * Gradients by name, averaged, and half the sum of the squares of the means.
    *
-   * The norm adds the squares rank by rank of the shards that each would hold, so that it has the same bits when only shards exist.
+   * The squares are added rank by rank of the shards that each would hold, so that the sum has the same bits when only shards exist.
    */
-  gradients(grads: Readonly<Record<string, tf.Tensor>>): { grads: Record<string, tf.Tensor>; norm: tf.Tensor } {
+  gradients(grads: Readonly<Record<string, tf.Tensor>>): { grads: Record<string, tf.Tensor>; squares: tf.Tensor } {
     return tf.tidy(() => {
-      const { size } = this.collectives;
-      const flat = this.buckets.flatten(grads).map((bucket) => tf.mul(this.collectives.allReduce(bucket), 1 / size));
+      const { collectives, share } = this;
+      const { size } = collectives;
+      if (size === 1) {
+        const means = Object.fromEntries(Object.entries(grads).map(([name, grad]) => [name, tf.mul(grad, share)]));
+        return { grads: means, squares: halfSquares(Object.values(means)) };
+      }
+      const flat = this.buckets.flatten(grads).map((bucket) => tf.mul(collectives.allReduce(bucket), share));
       const squares = Array.from({ length: size }, (_, rank) => halfSquares(flat.map((bucket) => shardOf(bucket, rank, size))));
-      return {
-        grads: this.buckets.unflatten(flat),
-        norm: tf.sqrt(
-          tf.mul(
-            squares.reduce((a, b) => tf.add(a, b)),
-            2,
-          ),
-        ),
-      };
+      return { grads: this.buckets.unflatten(flat), squares: squares.reduce((a, b) => tf.add(a, b)) };
     });
   }
 
   /** Gradients by name as this rank's shards of the averaged buckets, `[paddedLength / size]` each. */
   shards(grads: Readonly<Record<string, tf.Tensor>>): tf.Tensor[] {
-    return tf.tidy(() => {
-      const { collectives } = this;
-      return this.buckets.flatten(grads).map((bucket) => tf.mul(collectives.reduceScatter(bucket), 1 / collectives.size));
-    });
+    return tf.tidy(() => this.buckets.flatten(grads).map((bucket) => tf.mul(this.collectives.reduceScatter(bucket), this.share)));
   }
 
-  /** Norm of the whole of which each rank holds its shards. */
-  normOfShards(shards: readonly tf.Tensor[]): tf.Tensor {
-    return tf.tidy(() => tf.sqrt(tf.mul(this.collectives.allReduce(halfSquares(shards)), 2)));
+  /** Half the sum of the squares of the whole of which each rank holds its shards. */
+  squaresOfShards(shards: readonly tf.Tensor[]): tf.Tensor {
+    return tf.tidy(() => this.collectives.allReduce(halfSquares(shards)));
   }
 }
 

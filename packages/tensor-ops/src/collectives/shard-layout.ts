@@ -21,12 +21,19 @@ interface Place {
 export class ShardLayout {
   private readonly places = new Map<string, Place>();
   private readonly gathers: CompiledStep<[tf.Tensor], tf.Tensor>[] = [];
+  /** Names of the parts, one for each bucket. */
+  readonly names: readonly string[];
 
-  /** @param buckets padded to a multiple of the number of ranks */
+  /**
+   * @param buckets padded to a multiple of the number of ranks
+   * @param prefix of the parts' names (default `shard`)
+   */
   constructor(
     private readonly collectives: Collectives,
     private readonly buckets: GradientBuckets,
+    prefix = 'shard',
   ) {
+    this.names = buckets.buckets.map((_, i) => `${prefix}.${i}`);
     buckets.buckets.forEach(({ names }, bucket) => {
       let start = 0;
       for (const name of names) {
@@ -37,14 +44,9 @@ export class ShardLayout {
     });
   }
 
-  /** Shape of a whole tensor. */
-  shapeOf(name: string): readonly number[] {
-    return this.buckets.shapes[name];
-  }
-
   /** Tensors in the order of the buckets, such as shards of gradients, by the names that the parts have here. */
   named<T>(parts: readonly T[]): Record<string, T> {
-    return Object.fromEntries(parts.map((part, i) => [partName(i), part]));
+    return Object.fromEntries(parts.map((part, i) => [this.names[i], part]));
   }
 
   /** This rank's parts of whole tensors by name, `[paddedLength / size]` each. */
@@ -55,13 +57,13 @@ export class ShardLayout {
 
   /** Whole tensors by name from every rank's parts; a collective for each bucket. */
   join(parts: Readonly<Record<string, tf.Tensor>>): Record<string, tf.Tensor> {
-    return tf.tidy(() => this.buckets.unflatten(this.buckets.buckets.map((_, i) => this.collectives.allGather(parts[partName(i)]))));
+    return tf.tidy(() => this.buckets.unflatten(this.buckets.buckets.map((_, i) => this.collectives.allGather(parts[this.names[i]]))));
   }
 
   /** Parameters for this rank's parts, with the values of whole ones. */
   create(parameters: Readonly<Record<string, Parameter>>): Record<string, Parameter> {
     const { size } = this.collectives;
-    const parts = this.named(this.buckets.buckets.map(({ paddedLength }, i) => new Parameter(partName(i), [paddedLength / size])));
+    const parts = this.named(this.buckets.buckets.map(({ paddedLength }, i) => new Parameter(this.names[i], [paddedLength / size])));
     this.assign(parts, parameters);
     return parts;
   }
@@ -70,7 +72,7 @@ export class ShardLayout {
   assign(parts: Readonly<Record<string, Parameter>>, parameters: Readonly<Record<string, Parameter>>): void {
     const { rank, size } = this.collectives;
     this.buckets.buckets.forEach((bucket, i) => {
-      tf.tidy(() => parts[partName(i)].assign(shardOf(this.buckets.flattenOne(bucket, read(parameters)), rank, size)));
+      tf.tidy(() => parts[this.names[i]].assign(shardOf(this.buckets.flattenOne(bucket, read(parameters)), rank, size)));
     });
   }
 
@@ -84,7 +86,7 @@ export class ShardLayout {
   ): AsyncGenerator<Record<string, tf.Tensor>> {
     for (const [i, bucket] of this.buckets.buckets.entries()) {
       this.gathers[i] ??= compile((part: tf.Tensor) => this.collectives.allGather(part), { name: 'gather' });
-      const part = parts[partName(i)].read();
+      const part = parts[this.names[i]].read();
       const flat = await guard(() => this.gathers[i].run(part));
       const tensors = this.buckets.unflattenOne(bucket, flat);
       tf.dispose([part, flat]);
@@ -119,7 +121,7 @@ export class ShardLayout {
       open.set(i, bucket);
       if (bucket.missing > 0) continue;
       open.delete(i);
-      tf.tidy(() => parts[partName(i)].assign(tf.tensor1d(bucket.numbers)));
+      tf.tidy(() => parts[this.names[i]].assign(tf.tensor1d(bucket.numbers)));
     }
     if (missing.size > 0)
       throw new WeightsError(`${missing.size} weights are missing, ${[...missing][0]} first.`, { where: [...missing][0] });
@@ -130,8 +132,6 @@ export class ShardLayout {
     for (const step of this.gathers) step?.dispose();
   }
 }
-
-const partName = (bucket: number): string => `shard.${bucket}`;
 
 /** Reads a parameter when it is asked for. */
 const read =

@@ -19,12 +19,12 @@ export class GradientAccumulator {
   /**
    * Adds a micro-batch.
    * @param grads gradients of the *mean* loss of the micro-batch, by name
-   * @param samples how many samples it has, so that unequal micro-batches weigh right
+   * @param samples how many samples it has, so that unequal micro-batches weigh right; a scalar of 0 leaves it out
    */
-  add(grads: Readonly<Record<string, tf.Tensor>>, samples: number): void {
+  add(grads: Readonly<Record<string, tf.Tensor>>, samples: number | tf.Tensor): void {
     tf.tidy(() => {
       for (const [name, grad] of Object.entries(grads)) tf.tidy(() => this.sums.parameters[name].add(tf.mul(grad, samples)));
-      this.samples.add(tf.scalar(samples));
+      this.samples.add(typeof samples === 'number' ? tf.scalar(samples) : samples);
     });
   }
 

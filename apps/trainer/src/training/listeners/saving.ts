@@ -41,7 +41,8 @@ export class Saving {
     const { out, state, progress, ranks } = this.run;
     const manifest = await ranks.leaderFirst(() => restoreLatest(out, state, (message) => progress.log(message)));
     if (manifest === undefined) return undefined;
-    const { lossHistory, ...record } = manifest.record;
+    const { lossHistory, crowding, ...record } = manifest.record;
+    if (state.room !== undefined && crowding !== undefined) state.room.crowding = crowding;
     if (lossHistory !== undefined) state.objective.timestepSampler?.restore(lossHistory);
     this.savedStep = record.step;
     return { record, data: manifest.data };
@@ -78,7 +79,8 @@ export class Saving {
     // Rank 0 may have been busy for longer than the others wait for a collective.
     await ranks.barrier();
     const lossHistory = state.objective.timestepSampler?.lossHistory;
-    const saved: RunRecord = { ...record, ...(lossHistory && { lossHistory }) };
+    const { room } = state;
+    const saved: RunRecord = { ...record, ...(lossHistory && { lossHistory }), ...(room && { crowding: room.crowding }) };
     await this.writer.save(state, { ...card, step: record.step }, saved, source.fingerprint, ranks.leads);
     this.savedStep = record.step;
   }

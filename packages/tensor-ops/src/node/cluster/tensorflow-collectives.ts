@@ -6,7 +6,7 @@
  * it keeps two threads asleep for each executed collective (see `Cluster.guard` instead).
  */
 import * as tf from '@tensorflow/tfjs-core';
-import type { Collectives, Reduction } from '../../collectives/index.js';
+import { alone, type Collectives, type Reduction } from '../../collectives/index.js';
 import { ArgumentError } from '../../errors.js';
 import { customGradient } from '../../ops/index.js';
 import { DataType, type OpAttribute, type TensorFlowBackend, tensorFlowBackend } from '../../tensorflow-backend.js';
@@ -84,6 +84,7 @@ export class TensorFlowCollectives implements Collectives {
     // A group is known by its least member too, since the groups of one call are disjoint.
     const key = this.keys.nextGroup + ranks[0];
     this.keys.nextGroup += this.size;
+    if (ranks.length === 1) return alone;
     return new TensorFlowCollectives(ranks.indexOf(this.rank), ranks.length, key, this.keys);
   }
 
