@@ -1,16 +1,7 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
 
-import {
-  type DitConfig,
-  dit,
-  ditSizes,
-  isExpertWeight,
-  isMatrix,
-  isRouterState,
-  routerLossWeights,
-  weightSpecs,
-} from '@dit-moe/dit';
+import { type DitConfig, dit, ditSizes, isExpertWeight, isMatrix, isRouterState, routerLossWeights, weightSpecs } from '@dit-moe/dit';
 import type { Routing } from '@dit-moe/moe';
 import { capacity } from '@dit-moe/moe/dispatch';
 import { clusterBalanceLoss } from '@dit-moe/moe/losses';
