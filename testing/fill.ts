@@ -1,8 +1,7 @@
 import * as tf from '@tensorflow/tfjs-core';
+import { numbers } from '../packages/tensor-ops/src/conformance/numbers.js';
 
-/** Fixed numbers in (-1, 1) without a pattern; `salt` tells tensors apart. */
-export const numbers = (shape: readonly number[], salt: number): Float32Array =>
-  Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => Math.sin(12.9898 * (i + 1) + 78.233 * salt));
+export { numbers };
 
 /** {@link numbers} as a tensor. */
 export const fill = (shape: readonly number[], salt: number): tf.Tensor => tf.tensor(numbers(shape, salt), [...shape]);

@@ -11,6 +11,7 @@ export default defineConfig(
       'io/index': 'src/io/index.ts',
       'io/node/index': 'src/io/node/index.ts',
       'settings/index': 'src/settings/index.ts',
+      'conformance/index': 'src/conformance/index.ts',
     },
     { noExternal: bundled, esbuildPlugins: [bundleTfjs] },
   ),

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** Command line of the trainer. */
 import fs from 'node:fs';
-import { backendOptions, type CommandEntry, doctor, exitCodes, integer, jsonOption, main, number } from '@dit-moe/kit';
+import { backendOptions, type CommandEntry, doctor, exitCodes, integer, jsonOption, main, number, words } from '@dit-moe/kit';
 import { Argument, Option } from 'commander';
 import type { ConfigFlags } from './commands/config.js';
 import type { DatasetFlags } from './commands/dataset.js';
@@ -11,6 +11,7 @@ import { imageOptions } from './commands/image-options.js';
 import type { InspectFlags } from './commands/inspect.js';
 import type { PlanFlags } from './commands/plan.js';
 import type { ReduceFlags } from './commands/reduce.js';
+import type { SelftestFlags } from './commands/selftest.js';
 import type { SweepFlags } from './commands/sweep.js';
 import type { TrainFlags } from './commands/train.js';
 import type { TrainClassifierFlags } from './commands/train-classifier.js';
@@ -18,11 +19,18 @@ import type { TrainVaeFlags } from './commands/train-vae.js';
 import type { UpcycleFlags } from './commands/upcycle.js';
 import { presets } from './config/presets.js';
 import { exitCodeTable } from './errors.js';
+import type { SectionName } from './selftest/sections/index.js';
 
 const set = () => new Option('--set <key=value...>', 'override a setting, such as optimizer.learningRate=1e-3').default([]);
 const preset = () => new Option('--preset <name>', 'start from these settings').choices(Object.keys(presets));
 const weights = () =>
   new Option('--weights <kind>', 'ema (the first average), another average such as ema-0.999, or weights (the last ones)').default('ema');
+
+/** Listed here so that help does not load them. */
+const selftestSections: Record<SectionName | 'cluster', true> = {
+  ...{ ops: true, routers: true, training: true, sampling: true, autoencoder: true, inception: true, recording: true },
+  ...{ 'step-f32': true, 'step-bf16': true, engine: true, cluster: true },
+};
 
 const commands: Readonly<Record<string, CommandEntry>> = {
   train: {
@@ -45,6 +53,9 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       new Option('--dry-run', 'print size, memory, work and estimated time, and train nothing').default(false),
       set(),
       ...backendOptions('all cores; models narrower than 256: 1, and as many operations at once'),
+      new Option('--gpu-memory <MiB>', 'take no more of the GPU than this (default: what is needed, as it is needed)')
+        .argParser(integer(1))
+        .helpGroup('Machine:'),
       jsonOption(),
     ],
     examples: [
@@ -303,6 +314,18 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     ],
     run: async (config: string | undefined, flags: Omit<ConfigFlags, 'config'>) =>
       (await import('./commands/config.js')).configCommand({ ...flags, ...(config !== undefined && { config }) }),
+  },
+  selftest: {
+    group: 'This machine',
+    description: 'check that this machine computes what it should, with how much memory and how fast; takes minutes',
+    options: [
+      new Option('--gpu <n>', 'number of the GPU, of those that CUDA_VISIBLE_DEVICES leaves (default: the first)').argParser(integer(0)),
+      new Option('--processes <n>', 'also check so many processes of this machine as a cluster').argParser(integer(2)),
+      new Option('--only <section...>', 'run these sections alone').choices(words<SectionName | 'cluster'>(selftestSections)),
+      new Option('--json <file>', 'write the findings there too, as JSON'),
+    ],
+    examples: ['selftest', 'selftest --gpu 0 --json selftest.json', 'selftest --processes 8', 'selftest --only ops training'],
+    run: async (flags: SelftestFlags) => (await import('./commands/selftest.js')).selftestCommand(flags),
   },
   doctor: doctor(),
 };

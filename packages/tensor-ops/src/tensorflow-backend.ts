@@ -65,6 +65,20 @@ export interface BackendStep {
 /** A chain of elementwise ops on tensors of one shape. */
 export type ElementwiseChain = (...inputs: tf.Tensor[]) => tf.Tensor[];
 
+/** How a runtime computes, as far as results depend on it. */
+export interface Computes {
+  /** TensorFlow's version. */
+  version: string;
+  /** What products asked for as f32 are computed in; sums are float32 in any case. */
+  f32: 'float32' | 'TF32';
+  /** The same of products asked for as bf16. */
+  bf16: 'bfloat16' | 'float32';
+  /** Whether every kernel gives the same bits in every run. */
+  deterministic: boolean;
+  /** Name of the GPU, if it computes on one. */
+  gpu?: string;
+}
+
 /** What the TensorFlow runtime adds to tfjs' `KernelBackend`. */
 export interface TensorFlowBackend {
   /**
@@ -104,6 +118,8 @@ export interface TensorFlowBackend {
    * float32 such products are computed in float32, which is more exact as well.
    */
   bf16Products: boolean;
+  /** How it computes, as chosen at its start. */
+  readonly computes: Computes;
   /** Whether the runtime computes on a GPU. */
   isUsingGpuDevice: boolean;
 }

@@ -2,7 +2,7 @@
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs';
 import { numbers } from '../../../testing/fill.js';
-import { cases, evaluateAsync } from '../src/ops/testing/cases.js';
+import { opCases as cases, evaluateCaseAsync as evaluateAsync } from '../src/conformance/index.js';
 
 /** Largest differences to the cpu backend, by case. */
 export type Differences = Record<string, { output: number; gradients: number }>;

@@ -1,7 +1,7 @@
 /** Every differentiable op on WebGPU against the cpu backend: output and gradients. */
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { cases } from '../src/ops/testing/cases.js';
+import { opCases as cases } from '../src/conformance/index.js';
 import { noBrowser, runInBrowser } from './in-browser.js';
 import type { Differences } from './webgpu-page.js';
 

@@ -8,7 +8,7 @@ import readline from 'node:readline';
 import { exitCodes } from '@dit-moe/kit';
 import { freePort } from '@dit-moe/tensor-ops/node';
 
-/** How long the other ranks have to say what they saw before they are killed. */
+/** How long the other ranks have to say what they saw before they are killed, unless the caller says otherwise. */
 const LAST_WORDS_MS = 4000;
 
 export interface ProcessesOptions {
@@ -20,6 +20,10 @@ export interface ProcessesOptions {
   restarts?: number;
   /** Arguments that a restarted command has in addition, such as `--resume`. */
   restartWith?: readonly string[];
+  /** Milliseconds that the other ranks have after a failure (default 4000). */
+  lastWordsMs?: number;
+  /** What becomes of rank 0's stdout (default `inherit`); the others have nothing to say there. */
+  stdout?: 'inherit' | 'ignore';
   /** Receives every line that a rank writes on stderr. */
   onLine: (line: string, rank: number) => void;
   /** Stops all ranks, each as its own handler of SIGTERM decides. */
@@ -47,13 +51,20 @@ export async function runProcesses(options: ProcessesOptions): Promise<Processes
   }
 }
 
-async function runOnce({ count, command, onLine, signal }: ProcessesOptions): Promise<ProcessesResult> {
+async function runOnce({
+  count,
+  command,
+  stdout = 'inherit',
+  lastWordsMs = LAST_WORDS_MS,
+  onLine,
+  signal,
+}: ProcessesOptions): Promise<ProcessesResult> {
   const port = await freePort();
   const [program, ...args] = command;
   const children = Array.from({ length: count }, (_, rank) =>
     spawn(program, args, {
       // Results for machines are rank 0's.
-      stdio: ['ignore', rank === 0 ? 'inherit' : 'ignore', 'pipe'],
+      stdio: ['ignore', rank === 0 ? stdout : 'ignore', 'pipe'],
       env: {
         ...process.env,
         RANK: String(rank),
@@ -75,7 +86,7 @@ async function runOnce({ count, command, onLine, signal }: ProcessesOptions): Pr
         const code = await ended(child);
         if (code !== 0 && first === undefined) {
           first = { code, failed: rank };
-          setTimeout(() => kill(children, 'SIGKILL'), LAST_WORDS_MS).unref();
+          setTimeout(() => kill(children, 'SIGKILL'), lastWordsMs).unref();
         }
         return code;
       }),

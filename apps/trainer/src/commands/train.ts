@@ -2,7 +2,7 @@
 import os from 'node:os';
 import path from 'node:path';
 import { exitCodes, interruption, signalExitCode, UsageError } from '@dit-moe/kit';
-import { type BackendName, launchInfo, startBackend } from '@dit-moe/tensor-ops/node';
+import { type BackendName, type BackendSettings, launchInfo, startBackend } from '@dit-moe/tensor-ops/node';
 import { joinTraining, silent, startProcesses, threadsIn } from '../cluster/join.js';
 import { remarks } from '../config/remarks.js';
 import { resolveConfig } from '../config/resolve.js';
@@ -25,6 +25,8 @@ export interface TrainFlags extends ImageFlags {
   dryRun?: boolean;
   backend: BackendName;
   threads?: number;
+  /** Mebibytes of GPU memory that may be taken. */
+  gpuMemory?: number;
   /** Start this many processes on this machine, which train together. */
   processes?: number;
   /** How many times they are started again after a failure. */
@@ -53,13 +55,19 @@ export async function trainCommand(
   // What all ranks do alike, rank 0 says.
   const progress = launch === undefined || launch.rank === 0 ? trainingProgress() : silent;
   const cluster = launch && (await joinTraining(launch, config, { acceptOpenPort: flags.acceptOpenPort === true, progress }));
-  const threads = { ...threadsIn(flags.threads ?? threadsOf(config), launch?.localSize), ...(cluster && { cluster }) };
+  const { tensorFloat32, deterministic } = config;
+  const settings: BackendSettings = {
+    ...{ tensorFloat32, deterministic },
+    ...(flags.gpuMemory !== undefined && { gpuMemoryLimit: flags.gpuMemory }),
+    ...threadsIn(flags.threads ?? threadsOf(config), launch?.localSize),
+    ...(cluster && { cluster }),
+  };
   let backendName = '';
   const start = async (): Promise<void> => {
     progress.phase('starting the backend');
-    const backend = await startBackend(flags.backend, threads, (message) => progress.log(message));
+    const backend = await startBackend(flags.backend, settings, (message) => progress.log(message));
     const shares =
-      threads.interOpThreads !== undefined && backend.name === 'tensorflow' ? ', one for each operation of this small model' : '';
+      settings.interOpThreads !== undefined && backend.name === 'tensorflow' ? ', one for each operation of this small model' : '';
     progress.log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}${shares}`);
     backendName = backend.name;
   };

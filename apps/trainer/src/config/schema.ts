@@ -249,7 +249,18 @@ export const trainSettings = object({
     ),
     [0.9999],
   ),
-  precision: withDefault(word(['f32', 'bf16'], 'of matrix products; weights, statistics, softmax and loss are f32'), 'f32'),
+  precision: withDefault(
+    word(
+      ['f32', 'bf16'],
+      'of matrix products; weights, moments, sums, statistics, softmax and loss are f32. No f16: its range needs a loss scale, and GPUs without bf16 are older than those this is for',
+    ),
+    'f32',
+  ),
+  tensorFloat32: withDefault(
+    flag('let f32 products keep 10 bits of each operand on GPUs that have TensorFloat-32, as the reference does'),
+    true,
+  ),
+  deterministic: withDefault(flag('only kernels that give the same bits in every run; slower on a GPU, CPUs have no others here'), false),
   recompute: withDefault(flag('recompute activations in the backward pass: one block in memory instead of all'), false),
   seed: withDefault(nonnegative('of weights, order, noise, times and samples'), 0),
   logEvery: withDefault(positive('steps between lines of metrics, which hold the means over them'), 50),

@@ -25,6 +25,7 @@ import {
 } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { CheckpointError } from '../errors.js';
+import { type ComputedBy, computedBy } from './computed-by.js';
 import { deleteOld, listCheckpoints, moveAside, type Retention } from './retention.js';
 import type { RunRecord } from './run-record.js';
 import type { TrainingState } from './state.js';
@@ -34,6 +35,8 @@ import type { StateFile } from './state-file.js';
 export interface Manifest extends SealedManifest {
   format: 2;
   record: RunRecord;
+  /** What computed it: the backend, and what multiplied in what. */
+  computedBy?: ComputedBy;
   /** Fingerprint of the data. */
   data: string;
 }
@@ -106,7 +109,7 @@ export class CheckpointWriter {
         const file = `${name}.safetensors`;
         written[file] = await writeSafetensors(path.join(folder, file), tensors, metadata);
       }
-      const manifest = { format: 2 as const, record, data, files: written };
+      const manifest = { format: 2 as const, record, computedBy: computedBy(), data, files: written };
       await writeFileAtomically(path.join(folder, MANIFEST), `${JSON.stringify(sealManifest(manifest), null, 2)}\n`);
       if ((await fs.lstat(target).catch(() => undefined)) !== undefined)
         await moveAside(target, 'The run has come to its step again.', this.warn);

@@ -61,7 +61,8 @@ async function time(state: TrainingState, size: number): Promise<number> {
   return best;
 }
 
-function randomBatch({ model, objective }: TrainingState, size: number): Batch {
+/** A batch of noise, for steps that are only timed. */
+export function randomBatch({ model, objective }: TrainingState, size: number): Batch {
   const shape = [size, model.inChannels, ...model.inputSize];
   const indices = Array.from({ length: size }, (_, i) => i);
   return {

@@ -5,9 +5,8 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { NodeJSKernelBackend } from '@tensorflow/tfjs-node-gpu/dist/nodejs_kernel_backend.js';
 import { ArgumentError } from '../errors.js';
-import type { BackendStep, ElementwiseChain, OpAttribute, TensorFlowBackend } from '../tensorflow-backend.js';
+import type { BackendStep, Computes, ElementwiseChain, OpAttribute, TensorFlowBackend } from '../tensorflow-backend.js';
 import { DataType } from '../tensorflow-backend.js';
-import { hasFastBf16 } from './bf16-products.js';
 import type { HostValues, TensorFlowBinding, TensorMetadata } from './binding.js';
 import type { InputSpec } from './planning/plan.js';
 import { type FunctionOutputs, Recorder } from './recording/recorder.js';
@@ -69,10 +68,13 @@ export class TensorFlowNodeBackend
   /** Fused kernels by chain and types of the inputs; they live as long as the runtime. */
   private readonly kernels = new Map<ElementwiseChain, Map<string, { func: string; results: DataType[] }>>();
 
-  constructor(binding: TensorFlowBinding) {
+  constructor(
+    binding: TensorFlowBinding,
+    readonly computes: Computes,
+  ) {
     super(binding, '@tensorflow/tfjs-node-gpu');
     this.tensorFlow = binding;
-    this.bf16Products = binding.isUsingGpuDevice() || hasFastBf16();
+    this.bf16Products = computes.bf16 === 'bfloat16';
     this.fuses = !binding.isUsingGpuDevice();
   }
 

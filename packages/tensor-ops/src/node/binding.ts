@@ -46,6 +46,10 @@ export interface ContextOptions {
   interOpThreads: number;
   /** Take GPU memory as needed instead of all of it at the start. */
   gpuMemoryGrowth: boolean;
+  /** Mebibytes of it that may be taken (default: all). */
+  gpuMemoryLimit?: number;
+  /** Number of the GPU, of those that are visible (default: TensorFlow's choice, the first). */
+  gpu?: number;
   /** Further fields of `ConfigProto`, for a member of a cluster. */
   clusterConfig?: Uint8Array;
 }

@@ -125,7 +125,7 @@ export type CFunction<R extends string, A extends readonly string[]> = ((...args
 export type CApi = { [K in keyof typeof signatures]: CFunction<(typeof signatures)[K][0], (typeof signatures)[K][1]> };
 
 /** koffi takes the sizes only before it loads a library, whoever does that first in the process. */
-function enlargeStacks(): void {
+export function enlargeStacks(): void {
   const sizes = { sync_stack_size: STACK_BYTES, async_stack_size: STACK_BYTES };
   const { sync_stack_size: sync, async_stack_size: async } = koffi.config() as typeof sizes;
   if (sync >= STACK_BYTES && async >= STACK_BYTES) return;

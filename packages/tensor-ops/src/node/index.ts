@@ -1,6 +1,7 @@
 export * from './array-job.js';
 export type { Device } from './binding.js';
 export * from './cluster/index.js';
+export { type GpuGeneration, type GpuPeak, gpuGeneration, gpuPeak } from './gpu-generation.js';
 export {
   cacheDirectory,
   type FindOptions,
@@ -13,6 +14,7 @@ export {
 } from './library/index.js';
 export { LibraryLoadError } from './library-load-error.js';
 export * from './machine-report.js';
+export { chosenGpu, type NvidiaDriver, type NvidiaGpu, nvidiaDriver } from './nvidia.js';
 export { declared, type InputSpec, type PlanOptions, plan, type StepPlan } from './planning/plan.js';
 export { differingNodes } from './recording/differing-nodes.js';
 export { BACKEND_NAME, type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';

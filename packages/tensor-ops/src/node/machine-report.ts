@@ -4,6 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
 import { MissingPackageError } from '../optional-package.js';
+import { gpuGeneration } from './gpu-generation.js';
 import { cacheDirectory, fixFor } from './library/index.js';
 import { type BackendName, type ChosenBackend, startBackend } from './start-backend.js';
 
@@ -54,11 +55,32 @@ function describe(backend: ChosenBackend): Record<string, string> {
     ...(backend.library !== undefined && { library: backend.library }),
     devices: backend.devices.map((device) => device.replace(/^.*\/device:/, '')).join(', '),
     threads: String(backend.threads),
-    bf16: backend.bf16Products
-      ? 'matrix products run in bfloat16 when asked for'
-      : backend.name === 'tensorflow'
-        ? 'products asked for in bf16 run in float32, which is faster on this processor'
-        : 'this backend computes in float32',
+    ...products(backend),
+  };
+}
+
+/** What multiplies in what, and what would change it. */
+function products({ name, computes, gpu }: ChosenBackend): Record<string, string> {
+  if (name !== 'tensorflow') return { bf16: 'this backend computes in float32' };
+  if (gpu === undefined)
+    return {
+      f32: 'matrix products run in float32',
+      bf16:
+        computes.bf16 === 'bfloat16'
+          ? 'matrix products run in bfloat16 when asked for'
+          : 'products asked for in bf16 run in float32, which is faster on this processor',
+    };
+  const { name: generation } = gpuGeneration(gpu.computeCapability);
+  return {
+    gpu: `${gpu.name} (${generation}, compute capability ${gpu.computeCapability.toFixed(1)}), ${Math.round(gpu.usedBytes / MIB)} of ${Math.round(gpu.memoryBytes / MIB)} MiB in use`,
+    f32:
+      computes.f32 === 'TF32'
+        ? 'matrix products run in TensorFloat-32 (10 bits of each operand, sums in float32), as by default; tensorFloat32=false makes them float32'
+        : 'matrix products run in float32',
+    bf16:
+      computes.bf16 === 'bfloat16'
+        ? 'matrix products run in bfloat16 when asked for, sums in float32'
+        : `products asked for in bf16 run in float32: ${generation} has no bfloat16`,
   };
 }
 

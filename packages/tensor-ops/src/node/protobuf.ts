@@ -36,13 +36,23 @@ export function attrValue(attribute: OpAttribute): Uint8Array {
   return list(...attribute.shapes.map((s) => bytesField(7, shapeBody(s))));
 }
 
-/** `ConfigProto` with thread counts (0: TensorFlow's choice) and GPU memory growth. */
-export function configProto(options: { intraOpThreads: number; interOpThreads: number; gpuMemoryGrowth: boolean }): Uint8Array {
-  return joined(
-    integerField(2, options.intraOpThreads),
-    integerField(5, options.interOpThreads),
-    bytesField(6, integerField(4, options.gpuMemoryGrowth ? 1 : 0)),
-  );
+/** `ConfigProto` with thread counts (0: TensorFlow's choice) and what is taken of which GPU. */
+export function configProto(options: {
+  intraOpThreads: number;
+  interOpThreads: number;
+  gpuMemoryGrowth: boolean;
+  /** Mebibytes. */
+  gpuMemoryLimit?: number;
+  gpu?: number;
+}): Uint8Array {
+  const { gpu, gpuMemoryLimit } = options;
+  const gpuOptions = [
+    integerField(4, options.gpuMemoryGrowth ? 1 : 0),
+    ...(gpu === undefined ? [] : [bytesField(5, String(gpu))]),
+    // The one way to a limit in bytes: the card as one virtual device of that size.
+    ...(gpuMemoryLimit === undefined ? [] : [bytesField(9, bytesField(1, floatField(1, gpuMemoryLimit)))]),
+  ];
+  return joined(integerField(2, options.intraOpThreads), integerField(5, options.interOpThreads), bytesField(6, ...gpuOptions));
 }
 
 /** `ConfigProto` of a call whose function TensorFlow rewrites by one of its graph optimisers: `graph_options.rewrite_options.optimizers`. */

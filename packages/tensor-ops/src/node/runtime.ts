@@ -6,11 +6,15 @@ import util from 'node:util';
 import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError } from '../errors.js';
 import { optionalPackage } from '../optional-package.js';
+import type { Computes } from '../tensorflow-backend.js';
+import { hasFastBf16 } from './bf16-products.js';
 import type { Device, TensorFlowBinding } from './binding.js';
 import type { Cluster } from './cluster/index.js';
 import { clusterConfig, serverDef } from './cluster/server-def.js';
+import { gpuGeneration } from './gpu-generation.js';
 import { registerGradients } from './gradients.js';
 import { type FoundLibrary, findLibtensorflow } from './library/index.js';
+import { chosenGpu, type NvidiaDriver, type NvidiaGpu, nvidiaDriver, visibleGpus } from './nvidia.js';
 import { RuntimeStartError } from './tensorflow-error.js';
 
 export interface TensorFlowOptions {
@@ -20,6 +24,14 @@ export interface TensorFlowOptions {
   interOpThreads?: number;
   /** Take GPU memory as needed (default true, so that other processes can share the card). */
   gpuMemoryGrowth?: boolean;
+  /** Mebibytes of GPU memory that may be taken (default: all of it). */
+  gpuMemoryLimit?: number;
+  /** Number of the GPU to compute on, of those that `CUDA_VISIBLE_DEVICES` leaves (default 0). */
+  gpu?: number;
+  /** Let float32 products be TensorFloat-32 on GPUs that have it, with 10 bits of each operand (default true, as TensorFlow and the PyTorch reference). */
+  tensorFloat32?: boolean;
+  /** Only kernels that give the same bits in every run, which on a GPU are slower (default false). CPUs have no others here. */
+  deterministic?: boolean;
   /** Download libtensorflow if it is nowhere on the machine (default true). */
   fetch?: boolean;
   /** Receives one line per slow stage, such as the download. */
@@ -36,6 +48,10 @@ export interface TensorFlowRuntime {
   readonly devices: readonly Device[];
   readonly threads: { intraOp: number; interOp: number };
   readonly usesGpu: boolean;
+  /** The GPU, as its driver describes it; `undefined` without one, or where the driver does not answer. */
+  readonly gpu?: NvidiaGpu;
+  /** How it computes, as far as results depend on it. */
+  readonly computes: Computes;
   /** Number of live TensorFlow tensors. */
   numTensors(): number;
   /**
@@ -68,12 +84,25 @@ export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<Te
   for (const [name, value] of Object.entries({ threads, interOpThreads })) {
     if (!Number.isInteger(value) || value < 1) throw new ArgumentError(`useTensorFlow: ${name}`, 'a positive integer', value);
   }
-  const gpuMemoryGrowth = options.gpuMemoryGrowth ?? true;
-  const key = JSON.stringify({ threads, interOpThreads, gpuMemoryGrowth });
+  for (const [name, least] of [
+    ['gpu', 0],
+    ['gpuMemoryLimit', 1],
+  ] as const) {
+    const value = options[name];
+    if (value !== undefined && !(Number.isInteger(value) && value >= least))
+      throw new ArgumentError(`useTensorFlow: ${name}`, `an integer of at least ${least}`, value);
+  }
+  const { gpuMemoryGrowth = true, tensorFloat32 = true, deterministic = false, gpuMemoryLimit, gpu } = options;
+  const context: ContextSettings = {
+    ...{ threads, interOpThreads, gpuMemoryGrowth, tensorFloat32, deterministic },
+    ...(gpuMemoryLimit !== undefined && { gpuMemoryLimit }),
+    ...(gpu !== undefined && { gpu }),
+  };
+  const key = JSON.stringify(context);
   if (starting !== undefined) {
     if (options.cluster !== undefined)
       throw new RuntimeStartError('The TensorFlow runtime runs already; a cluster is joined when it starts.');
-    const asked = options.threads !== undefined || options.interOpThreads !== undefined || options.gpuMemoryGrowth !== undefined;
+    const asked = Object.keys(context).some((name) => options[name as keyof ContextSettings] !== undefined);
     if (asked && key !== startedWith) {
       throw new RuntimeStartError(`The TensorFlow runtime already runs with ${startedWith}; it cannot be started again with ${key}.`);
     }
@@ -87,7 +116,7 @@ export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<Te
     );
   }
   startedWith = key;
-  starting = start({ threads, interOpThreads, gpuMemoryGrowth }, options);
+  starting = start(context, options);
   try {
     return await starting;
   } catch (error) {
@@ -96,21 +125,29 @@ export async function useTensorFlow(options: TensorFlowOptions = {}): Promise<Te
   }
 }
 
-async function start(
-  context: { threads: number; interOpThreads: number; gpuMemoryGrowth: boolean },
-  options: TensorFlowOptions,
-): Promise<TensorFlowRuntime> {
+/** What a runtime is started with, and keeps. */
+type ContextSettings = Required<
+  Pick<TensorFlowOptions, 'threads' | 'interOpThreads' | 'gpuMemoryGrowth' | 'tensorFloat32' | 'deterministic'>
+> &
+  Pick<TensorFlowOptions, 'gpuMemoryLimit' | 'gpu'>;
+
+async function start(context: ContextSettings, options: TensorFlowOptions): Promise<TensorFlowRuntime> {
   await optionalPackage('koffi', 'calls into libtensorflow', () => import('koffi'));
   const { loadCApi } = await import('./c-api.js');
   const { TensorFlowBinding: Binding } = await import('./binding.js');
   const library = await findLibtensorflow({ fetch: options.fetch ?? true, onProgress: options.onProgress });
   // Hides TensorFlow's own informational lines; warnings and errors stay.
   process.env['TF_CPP_MIN_LOG_LEVEL'] ??= '1';
+  chooseKernels(context);
   const api = loadCApi(library.directory);
+  const driver = await nvidiaDriver();
+  const number = gpuOf(context.gpu, driver, options.cluster);
   const binding = new Binding(api, {
     intraOpThreads: context.threads,
     interOpThreads: context.interOpThreads,
     gpuMemoryGrowth: context.gpuMemoryGrowth,
+    ...(context.gpuMemoryLimit !== undefined && { gpuMemoryLimit: context.gpuMemoryLimit }),
+    ...(number !== undefined && { gpu: number }),
     ...(options.cluster && { clusterConfig: clusterConfig(options.cluster.rank, options.cluster.size) }),
   });
   if (options.cluster !== undefined) await join(options.cluster, binding);
@@ -120,7 +157,18 @@ async function start(
   // Registers tfjs-node's kernels for the backend name; imported late because it needs the functions provided above.
   await import('@tensorflow/tfjs-node-gpu/dist/register_all_kernels.js');
   const { TensorFlowNodeBackend } = await import('./backend.js');
-  tf.registerBackend(BACKEND_NAME, () => new TensorFlowNodeBackend(binding) as unknown as tf.KernelBackend, 3);
+  const gpu = binding.isUsingGpuDevice() ? driver && chosenGpu(driver, number) : undefined;
+  const generation = gpu && gpuGeneration(gpu.computeCapability, context.tensorFloat32);
+  const computes: Computes = {
+    version: binding.TF_Version,
+    f32: generation?.f32 ?? 'float32',
+    // Where the driver does not answer, a GPU of today is assumed.
+    bf16: (binding.isUsingGpuDevice() ? (generation?.bf16 ?? true) : hasFastBf16()) ? 'bfloat16' : 'float32',
+    // Of the ops here every CPU kernel is.
+    deterministic: context.deterministic || !binding.isUsingGpuDevice(),
+    ...(gpu && { gpu: gpu.name }),
+  };
+  tf.registerBackend(BACKEND_NAME, () => new TensorFlowNodeBackend(binding, computes) as unknown as tf.KernelBackend, 3);
   if (!tf.setBackend(BACKEND_NAME)) throw new RuntimeStartError('tfjs refused the TensorFlow backend.');
   return {
     version: binding.TF_Version,
@@ -128,6 +176,8 @@ async function start(
     devices: binding.devices,
     threads: { intraOp: context.threads, interOp: context.interOpThreads },
     usesGpu: binding.isUsingGpuDevice(),
+    ...(gpu && { gpu }),
+    computes,
     numTensors: () => binding.getNumOfTensors(),
     shutdown() {
       if (!binding.stopped) {
@@ -137,6 +187,18 @@ async function start(
       return binding.shutdown();
     },
   };
+}
+
+/** Kernels are chosen by variables that TensorFlow and CUDA read when they first compute; its C API has nothing for it. */
+function chooseKernels({ tensorFloat32, deterministic }: ContextSettings): void {
+  if (!tensorFloat32) process.env['NVIDIA_TF32_OVERRIDE'] = '0';
+  if (deterministic) process.env['TF_DETERMINISTIC_OPS'] = '1';
+}
+
+/** Processes that share a machine take its GPUs in turns, unless their launcher left each of them one. */
+function gpuOf(asked: number | undefined, driver: NvidiaDriver | undefined, cluster: Cluster | undefined): number | undefined {
+  const gpus = driver === undefined ? 0 : visibleGpus(driver).length;
+  return asked ?? (cluster !== undefined && gpus > 1 ? cluster.localRank % gpus : undefined);
 }
 
 /** Makes the context a member of the cluster, and lends the cluster its calls. */

@@ -5,8 +5,9 @@ import os from 'node:os';
 import * as tf from '@tensorflow/tfjs-core';
 import { DitMoeError } from '../errors.js';
 import { optionalPackage } from '../optional-package.js';
-import { tensorFlowBackend } from '../tensorflow-backend.js';
+import type { Computes } from '../tensorflow-backend.js';
 import { registerGradients } from './gradients.js';
+import type { NvidiaGpu } from './nvidia.js';
 import { type TensorFlowOptions, useTensorFlow } from './runtime.js';
 
 /** The backend asked for cannot be started. */
@@ -21,6 +22,9 @@ export class BackendError extends DitMoeError {
 export const backendNames = ['auto', 'tensorflow', 'wasm', 'cpu'] as const;
 export type BackendName = (typeof backendNames)[number];
 
+/** Settings of the TensorFlow runtime, where it is what is started. */
+export type BackendSettings = Omit<TensorFlowOptions, 'fetch' | 'onProgress'>;
+
 /** The backend that runs. */
 export interface ChosenBackend {
   readonly name: Exclude<BackendName, 'auto'>;
@@ -32,22 +36,24 @@ export interface ChosenBackend {
   readonly devices: readonly string[];
   /** Where the native library was found, if there is one. */
   readonly library?: string;
-  /** Whether products asked for in bf16 are computed in bfloat16. */
-  readonly bf16Products: boolean;
+  /** How it computes, as far as results depend on it. */
+  readonly computes: Computes;
+  /** The GPU, where its driver answers. */
+  readonly gpu?: NvidiaGpu;
   /** Why `auto` could not have the TensorFlow runtime. */
   readonly problem?: Error;
 }
 
 /**
  * Starts the backend. `auto` falls back from the TensorFlow runtime to WebAssembly; a backend asked for by name does not.
- * @param threads threads inside one operation, as many operations at once (default: every core); or each of them, and the cluster that
- *   this process has joined, which computes with TensorFlow only
+ * @param threads threads inside one operation, as many operations at once (default: every core); or settings of the TensorFlow runtime,
+ *   which other backends pass over, but for the cluster that this process has joined: that computes with TensorFlow only
  * @param onProgress receives a line when something slow begins, and when `auto` has to fall back
  * @throws BackendError if the backend asked for is not available
  */
 export async function startBackend(
   name: BackendName,
-  threads?: number | Pick<TensorFlowOptions, 'threads' | 'interOpThreads' | 'cluster'>,
+  threads?: number | BackendSettings,
   onProgress?: (message: string) => void,
 ): Promise<ChosenBackend> {
   if (name === 'auto' || name === 'tensorflow') {
@@ -60,7 +66,8 @@ export async function startBackend(
         threads: Math.max(runtime.threads.intraOp, runtime.threads.interOp),
         devices: runtime.devices.map((d) => d.name),
         library: runtime.library.directory,
-        bf16Products: tensorFlowBackend()!.bf16Products,
+        computes: runtime.computes,
+        ...(runtime.gpu && { gpu: runtime.gpu }),
       };
     } catch (error) {
       const { message } = error as Error;
@@ -92,5 +99,6 @@ async function startPortable(name: 'wasm' | 'cpu', reason: string): Promise<Chos
   if (name === 'cpu') (tf.backend() as unknown as { firstUse: boolean }).firstUse = false;
   // tfjs switches the threads of the wasm backend off on Node.
   const devices = [`${os.cpus()[0]?.model ?? 'CPU'} (1 of ${os.availableParallelism()} cores)`];
-  return { name, reason, version: tf.version_core, threads: 1, devices, bf16Products: false };
+  const version = tf.version_core;
+  return { name, reason, version, threads: 1, devices, computes: { version, f32: 'float32', bf16: 'float32', deterministic: true } };
 }

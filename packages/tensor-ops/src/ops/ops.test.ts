@@ -7,11 +7,11 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test, vi } from 'vitest';
 import { numbers } from '../../../../testing/fill.js';
 import { compile } from '../compile.js';
+import { bf16Cases, evaluateCase as evaluate, type OpCase, opCases } from '../conformance/index.js';
 import { useTensorFlow } from '../node/index.js';
 import { Parameter } from '../parameter.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import * as ops from './index.js';
-import { type Case, cases, evaluate } from './testing/cases.js';
 
 const difference = (a: Float32Array, b: Float32Array): number =>
   a.reduce((worst, x, i) => Math.max(worst, Math.abs(x - b[i])), a.length === b.length ? 0 : Number.POSITIVE_INFINITY);
@@ -20,7 +20,7 @@ beforeAll(async () => {
   await useTensorFlow();
 });
 
-describe.each(Object.entries(cases))('%s', (_, c) => {
+describe.each(Object.entries(opCases))('%s', (_, c) => {
   const inputs = c.shapes.map((shape, i) => numbers(shape, i));
 
   test('gradients equal central differences', () => {
@@ -58,7 +58,7 @@ describe.each(Object.entries(cases))('%s', (_, c) => {
 
 test.each(['wasm', 'tensorflow'])('attention of long sequences on %s agrees with cpu', async (backend) => {
   const shape = [1, 2, 64, 32];
-  const c: Case = { shapes: [shape, shape, shape], run: (q, k, v) => ops.attention(q, k, v) };
+  const c: OpCase = { shapes: [shape, shape, shape], run: (q, k, v) => ops.attention(q, k, v) };
   const inputs = c.shapes.map((_, i) => numbers(shape, i));
   await tf.setBackend('cpu');
   const expected = evaluate(c, inputs);
@@ -158,32 +158,7 @@ test('one recording serves every number of rows, with products of either type', 
 });
 
 describe('on the TensorFlow runtime', () => {
-  const bf16Cases: [string, Case][] = [
-    ['linear', { shapes: [[4, 16], [16, 8], [8]], run: (x, w, b) => ops.linear(x, w, b, { precision: 'bf16' }) }],
-    [
-      'swiglu',
-      {
-        shapes: [
-          [4, 16],
-          [2, 16, 6],
-          [6, 16],
-        ],
-        run: (x, a, b) => ops.swiglu(x, a, b, { precision: 'bf16' }),
-      },
-    ],
-    [
-      'attention',
-      {
-        shapes: [
-          [1, 2, 4, 8],
-          [1, 2, 4, 8],
-          [1, 2, 4, 8],
-        ],
-        run: (q, k, v) => ops.attention(q, k, v, { precision: 'bf16' }),
-      },
-    ],
-  ];
-  test.each(bf16Cases)('%s in bf16 is near float32, with float32 gradients', (_, c) => {
+  test.each(Object.entries(bf16Cases))('%s in bf16 is near float32, with float32 gradients', (_, c) => {
     const inputs = c.shapes.map((shape, i) => numbers(shape, i));
     void tf.setBackend('cpu');
     const expected = evaluate(c, inputs);

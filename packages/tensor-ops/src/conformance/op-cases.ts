@@ -1,17 +1,19 @@
 /** Every differentiable op with inputs, for comparisons with differences and between backends. */
 import * as tf from '@tensorflow/tfjs-core';
-import { numbers } from '../../../../../testing/fill.js';
-import * as ops from '../index.js';
+import * as ops from '../ops/index.js';
+import { numbers } from './numbers.js';
 
 /** One op, or one way to use it. */
-export interface Case {
+export interface OpCase {
   /** Shapes of the differentiable inputs, filled from a fixed sequence. */
   shapes: number[][];
   run(...inputs: tf.Tensor[]): tf.Tensor;
 }
 
 const ids = () => tf.tensor1d([2, 0, 2, 1], 'int32');
-export const cases: Record<string, Case> = {
+
+/** Every differentiable op by name. */
+export const opCases: Record<string, OpCase> = {
   linear: { shapes: [[2, 3, 4], [4, 5], [5]], run: (x, w, b) => ops.linear(x, w, b) },
   'linear without bias': {
     shapes: [
@@ -124,7 +126,7 @@ export const cases: Record<string, Case> = {
             [7, 2],
             [2, 9],
           ] as const
-        ).map((size): [string, Case] => [
+        ).map((size): [string, OpCase] => [
           `resizeImages, ${method}, ${centres}, to ${size.join(' x ')}`,
           { shapes: [[2, 3, 4, 2]], run: (x) => ops.resizeImages(x, size, { method, centres }) },
         ]),
@@ -142,15 +144,42 @@ export const cases: Record<string, Case> = {
   unpatchify: { shapes: [[2, 6, 12]], run: (x) => ops.unpatchify(x, 2, 3, [2, 3]) },
 };
 
+/** The ops whose products may be bfloat16, in bfloat16. */
+export const bf16Cases: Record<string, OpCase> = {
+  linear: { shapes: [[4, 16], [16, 8], [8]], run: (x, w, b) => ops.linear(x, w, b, { precision: 'bf16' }) },
+  swiglu: {
+    shapes: [
+      [4, 16],
+      [2, 16, 6],
+      [6, 16],
+    ],
+    run: (x, a, b) => ops.swiglu(x, a, b, { precision: 'bf16' }),
+  },
+  attention: {
+    shapes: [
+      [1, 2, 4, 8],
+      [1, 2, 4, 8],
+      [1, 2, 4, 8],
+    ],
+    run: (q, k, v) => ops.attention(q, k, v, { precision: 'bf16' }),
+  },
+  conv2d: { shapes: [[1, 4, 4, 2], [3, 3, 2, 3], [3]], run: (x, w, bias) => ops.conv2d(x, w, { bias, precision: 'bf16' }) },
+};
+
 /** What a case gives. */
-export interface Outcome {
+export interface OpOutcome {
+  /** The weighted sum of the output whose gradients these are. */
   value: number;
   output: Float32Array;
+  /** By input. */
   grads: Float32Array[];
 }
 
+/** The inputs of a case, the same on every backend. */
+export const inputsOf = (c: OpCase): Float32Array[] => c.shapes.map((shape, i) => numbers(shape, i));
+
 /** A case with tensors; the value is a weighted sum of the output, so that every output entry has a gradient of its own. */
-function tensorsOf(c: Case, inputs: readonly Float32Array[]): tf.Tensor[] {
+function tensorsOf(c: OpCase, inputs: readonly Float32Array[]): tf.Tensor[] {
   return tf.tidy(() => {
     const tensors = c.shapes.map((shape, i) => tf.tensor(inputs[i], shape));
     let output: tf.Tensor | undefined;
@@ -163,18 +192,18 @@ function tensorsOf(c: Case, inputs: readonly Float32Array[]): tf.Tensor[] {
   });
 }
 
-const outcome = ([value, output, ...grads]: Float32Array[]): Outcome => ({ value: value[0], output: output, grads });
+const outcome = ([value, output, ...grads]: Float32Array[]): OpOutcome => ({ value: value[0], output: output, grads });
 
 /** Value, output and gradients of a case on the current backend. */
-export function evaluate(c: Case, inputs: readonly Float32Array[]): Outcome {
+export function evaluateCase(c: OpCase, inputs: readonly Float32Array[]): OpOutcome {
   const tensors = tensorsOf(c, inputs);
   const read = outcome(tensors.map((tensor) => tensor.dataSync() as Float32Array));
   tf.dispose(tensors);
   return read;
 }
 
-/** {@link evaluate} for backends that cannot be read at once. */
-export async function evaluateAsync(c: Case, inputs: readonly Float32Array[]): Promise<Outcome> {
+/** {@link evaluateCase} for backends that cannot be read at once. */
+export async function evaluateCaseAsync(c: OpCase, inputs: readonly Float32Array[]): Promise<OpOutcome> {
   const tensors = tensorsOf(c, inputs);
   const read = outcome((await Promise.all(tensors.map((tensor) => tensor.data()))) as Float32Array[]);
   tf.dispose(tensors);
