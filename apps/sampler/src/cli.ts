@@ -101,7 +101,7 @@ The API is described at /api/openapi.json; a picture by curl:
       new Option('--parts <n>', 'tasks of the array job, where the scheduler does not tell').argParser(integer(1)),
       ...samplingOptions(),
     ],
-    notes: `The index of an array job is taken from Slurm, Kubernetes, AWS Batch, Google Batch, Grid Engine, PBS, LSF or Open MPI.
+    notes: `The index of an array job is taken from Slurm, Kubernetes, AWS Batch, Google Batch, Grid Engine, PBS or LSF, within one job from torchrun, srun, Open MPI or PMI.
 An image depends on the model, the settings, the seed and its number only; --batch and --shard-size are part of the settings.`,
     moreNotes: samplingNotes,
     examples: [

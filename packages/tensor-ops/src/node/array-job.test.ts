@@ -36,6 +36,25 @@ test.each<[Record<string, string>, { index: number; count: number } | undefined]
     { index: 0, count: 3 },
   ],
   [
+    { RANK: '2', WORLD_SIZE: '4' },
+    { index: 2, count: 4 },
+  ],
+  [{ RANK: '0', WORLD_SIZE: '1' }, undefined],
+  [
+    { JOB_COMPLETION_INDEX: '1', WORLD_SIZE: '3' },
+    { index: 1, count: 3 },
+  ],
+  // A plain process in a batch script is no step of its own.
+  [{ SLURM_PROCID: '0', SLURM_STEP_NUM_TASKS: '4' }, undefined],
+  [
+    { SLURM_STEP_ID: '0', SLURM_PROCID: '3', SLURM_STEP_NUM_TASKS: '4' },
+    { index: 3, count: 4 },
+  ],
+  [
+    { SLURM_ARRAY_TASK_ID: '1', SLURM_ARRAY_TASK_COUNT: '2', SLURM_STEP_ID: '0', SLURM_PROCID: '3', SLURM_STEP_NUM_TASKS: '4' },
+    { index: 7, count: 8 },
+  ],
+  [
     { OMPI_COMM_WORLD_RANK: '1', OMPI_COMM_WORLD_SIZE: '2' },
     { index: 1, count: 2 },
   ],

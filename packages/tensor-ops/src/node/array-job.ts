@@ -1,5 +1,6 @@
 /** Which part of a job this process does, when a scheduler or a person starts many of them. */
 import { DitMoeError } from '../errors.js';
+import { rankInJob } from './cluster/launch-info.js';
 
 /** This process among all, counted from 0. */
 export interface Worker {
@@ -36,27 +37,43 @@ const schedulers: readonly Scheduler[] = [
     step: 'SLURM_ARRAY_TASK_STEP',
   },
   { name: 'Grid Engine', index: 'SGE_TASK_ID', last: 'SGE_TASK_LAST', first: 'SGE_TASK_FIRST', step: 'SGE_TASK_STEPSIZE' },
-  { name: 'Kubernetes', index: 'JOB_COMPLETION_INDEX' },
+  { name: 'Kubernetes', index: 'JOB_COMPLETION_INDEX', count: 'WORLD_SIZE' },
   { name: 'AWS Batch', index: 'AWS_BATCH_JOB_ARRAY_INDEX', count: 'AWS_BATCH_JOB_ARRAY_SIZE' },
   { name: 'Google Batch', index: 'BATCH_TASK_INDEX', count: 'BATCH_TASK_COUNT' },
   { name: 'PBS', index: 'PBS_ARRAY_INDEX' },
   { name: 'LSF', index: 'LSB_JOBINDEX', last: 'LSB_JOBINDEX_END', first: 1, step: 'LSB_JOBINDEX_STEP' },
-  { name: 'Open MPI', index: 'OMPI_COMM_WORLD_RANK', count: 'OMPI_COMM_WORLD_SIZE' },
 ];
 
+/** The part of a process, and the variables that it comes from, for a log. */
+type Found = Worker & { source: string };
+
 /**
- * The part of this process in an array job, from the variables of Slurm, Grid Engine, Kubernetes, AWS Batch, Google Batch, PBS,
- * LSF or Open MPI.
+ * The part of this process in an array job, from the variables of Slurm, Grid Engine, Kubernetes, AWS Batch, Google Batch, PBS or LSF;
+ * among the processes of one job by its rank, from those of torchrun, srun, Open MPI or PMI; or in each task of an array by both.
  *
  * @param options `count`: number of tasks, for schedulers that do not tell it (Kubernetes, PBS); `remedy`: what a person can do, for
  *   the error message
  * @returns `undefined` outside of such a job; `source` names the variable, for a log
  * @throws ArrayJobError if the number of tasks is not known or the index is not among them
+ * @throws LaunchError if the variables of a launcher contradict each other
  */
 export function arrayWorker(
   environment: Readonly<Record<string, string | undefined>>,
   options: { count?: number | undefined; remedy: string },
-): (Worker & { source: string }) | undefined {
+): Found | undefined {
+  const task = taskOf(environment, options);
+  // An Indexed Job's index is its rank.
+  const ranked = environment['JOB_COMPLETION_INDEX'] === undefined ? rankInJob(environment) : undefined;
+  if (ranked === undefined) return task;
+  const { rank, size, source } = ranked;
+  if (task === undefined) return { index: rank, count: size, source };
+  return { index: task.index * size + rank, count: task.count * size, source: `${task.source}, ${source}` };
+}
+
+function taskOf(
+  environment: Readonly<Record<string, string | undefined>>,
+  options: { count?: number | undefined; remedy: string },
+): Found | undefined {
   const value = (entry: string | number | undefined): number | undefined => {
     const text = typeof entry === 'string' ? environment[entry] : entry;
     // Grid Engine sets "undefined" outside array jobs.

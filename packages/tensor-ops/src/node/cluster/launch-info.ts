@@ -132,6 +132,19 @@ export function launchInfo(environment: Environment, overrides: LaunchOverrides 
   return { ...launch, rank, size, leader: leader === undefined ? launch.leader : parseAddress(leader) };
 }
 
+/**
+ * The place of this process among those that a launcher started together, for work that needs no meeting; `undefined` if it runs alone.
+ * @throws LaunchError if variables are missing, no whole numbers, or contradict each other
+ */
+export function rankInJob(environment: Environment): { rank: number; size: number; source: string } | undefined {
+  // Where the processes would meet is of no interest.
+  const launch = fromLauncher(environment, { leader: 'nobody:1' });
+  if (launch === undefined || launch.size === 1) return undefined;
+  const { rank, size } = launch;
+  if (!(rank < size)) throw new LaunchError(`${launch.launcher}: rank ${rank} is not one of ${size} processes, which count from 0.`);
+  return { rank, size, source: `rank ${rank} of ${launch.launcher}` };
+}
+
 function fromLauncher(environment: Environment, overrides: LaunchOverrides): Launch | undefined {
   const launcher = launchers.find(({ marks }) => marks.every((name) => environment[name] !== undefined));
   if (launcher === undefined) return undefined;
