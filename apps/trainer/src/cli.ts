@@ -70,8 +70,18 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     group: 'Training',
     description: 'what a training step needs (memory, work, bytes moved), and on which devices it fits; makes no weights',
     arguments: [new Argument('[config]', 'YAML or JSON configuration')],
-    options: [preset(), new Option('--data <path>', 'images or latents (default: ImageNet is assumed)'), set(), jsonOption()],
-    examples: ['plan --preset paper-xl-2-8e2a-256', 'plan my-config.yaml --set batchSize=64 recompute=true --json'],
+    options: [
+      preset(),
+      new Option('--data <path>', 'images or latents (default: ImageNet is assumed)'),
+      set(),
+      new Option('--processes <n>', 'plan one of so many processes, each on a device of its own').argParser(integer(1)),
+      jsonOption(),
+    ],
+    examples: [
+      'plan --preset paper-xl-2-8e2a-256',
+      'plan --preset paper-g-2-16e2a-512 --processes 16 --set parallel.experts=16',
+      'plan my-config.yaml --set batchSize=64 recompute=true --json',
+    ],
     run: async (config: string | undefined, flags: PlanFlags) =>
       (await import('./commands/plan.js')).planCommand({ ...flags, ...(config !== undefined && { config }) }),
   },

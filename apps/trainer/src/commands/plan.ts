@@ -1,6 +1,7 @@
 /** `plan`: what a training step needs, and on which devices it fits. Nothing is allocated or downloaded for it. */
 import { describeModel } from '@dit-moe/dit';
 import { startBackend } from '@dit-moe/tensor-ops/node';
+import { refuseUnevenExperts, refuseUnevenParts } from '../cluster/uneven-parts.js';
 import { modelConfig, resolveConfig } from '../config/resolve.js';
 import { exitCodes } from '../errors.js';
 import { plannedData } from '../planning/data-shape.js';
@@ -13,10 +14,12 @@ export interface PlanFlags {
   preset?: string;
   data?: string;
   set: string[];
+  /** Processes that train together, each on a device of its own. */
+  processes?: number;
   json: boolean;
 }
 
-export async function planCommand({ config: file, preset, data, set, json }: PlanFlags): Promise<number> {
+export async function planCommand({ config: file, preset, data, set, processes = 1, json }: PlanFlags): Promise<number> {
   const config = resolveConfig({
     overrides: set,
     ...(preset !== undefined && { preset }),
@@ -25,8 +28,10 @@ export async function planCommand({ config: file, preset, data, set, json }: Pla
   });
   await startBackend('tensorflow');
   const model = modelConfig(config, await plannedData(config));
-  const plan = planRun(config, model);
-  const verdicts = verdictsOf(config, model, [thisMachine(), ...a100]);
+  refuseUnevenParts(config, processes);
+  refuseUnevenExperts(model, config.parallel, processes);
+  const plan = planRun(config, model, { processes });
+  const verdicts = verdictsOf(config, model, processes === 1 ? [thisMachine(), ...a100] : a100, processes);
   const { parameters } = describeModel(model);
   if (json) console.log(JSON.stringify({ model, parameters, ...plan, verdicts }));
   else {
@@ -35,6 +40,7 @@ export async function planCommand({ config: file, preset, data, set, json }: Pla
     console.log(
       table([
         ['parameters', `${number(parameters.total)}, ${number(parameters.active)} active per token`],
+        ...(processes > 1 ? [['processes', `${processes}; what follows is of each`] as const] : []),
         ['batch', `${config.batchSize}${micro}, ${config.precision}${config.recompute ? ', blocks recomputed' : ''}`],
         ...planRows(plan),
         ...verdictRows(verdicts),

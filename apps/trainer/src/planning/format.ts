@@ -6,7 +6,7 @@ export const bytes = (n: number): string => (n >= 2 ** 30 ? `${(n / 2 ** 30).toF
 const number = (n: number): string => n.toLocaleString('en', { maximumFractionDigits: 1 });
 
 /** What a step needs, as rows of name and value. */
-export function planRows({ memory, ops, flops, traffic, atPeak, largest }: RunPlan): [string, string][] {
+export function planRows({ memory, sent, ops, flops, traffic, atPeak, largest }: RunPlan): [string, string][] {
   const { total, ...parts } = memory;
   const list = (items: readonly string[]): string => [...new Set(items)].slice(0, 4).join(', ');
   return [
@@ -17,6 +17,16 @@ export function planRows({ memory, ops, flops, traffic, atPeak, largest }: RunPl
         .map(([name, n]) => `${name} ${bytes(n)}`)
         .join(', ')})`,
     ],
+    ...(Object.keys(sent).length === 0
+      ? []
+      : [
+          [
+            'sent per step',
+            Object.entries(sent)
+              .map(([kind, n]) => `${kind} ${bytes(n)}`)
+              .join(', '),
+          ] as [string, string],
+        ]),
     ['work', `${(flops / 1e12).toPrecision(3)} TFLOP and ${bytes(traffic)} moved per step, ${number(ops)} ops`],
     ['at the peak', list(atPeak.map(({ op, bytes: n }) => `${op} ${bytes(n)}`))],
     ['largest', list(largest.map(({ op, shape, bytes: n }) => `${op} [${shape}] ${bytes(n)}`))],

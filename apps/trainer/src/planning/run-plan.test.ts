@@ -67,3 +67,37 @@ test('the largest published model is planned in a process of a few hundred MiB',
   expect(plan.memory.weights / 4e9).toBeCloseTo(16.5, 1);
   expect(plan.memory.total).toBeGreaterThan(5 * plan.memory.weights);
 });
+
+test('what processes share out divides what each holds, and what it sends is counted', () => {
+  const overrides = ['model.moe.numExperts=4', 'batchSize=32', 'accumulation=2'];
+  const planned = (processes: number, ...more: string[]) => planRun(...tiny(...overrides, ...more), { processes });
+  const [one, dp] = [planned(1), planned(4)];
+  const { weights, moments, averages } = one.memory;
+  expect(one.sent).toEqual({});
+  expect(dp.memory).toMatchObject({ weights, moments, averages, shards: 0 });
+  const padding = 4 * 4;
+  const near = (found: number, expected: number) => expect(Math.abs(found - expected)).toBeLessThanOrEqual(padding);
+  const zero = [1, 2].map((zero) => planned(4, `parallel.zero=${zero}`));
+  for (const { memory } of zero) {
+    expect(memory.weights).toBe(weights);
+    near(memory.moments, moments / 4);
+    near(memory.averages, averages / 4);
+    near(memory.shards, weights / 4);
+  }
+  near(zero[0].memory.sums - zero[1].memory.sums, (3 / 4) * weights);
+  // A ring sends all but its own part, once for a reduction that leaves every rank its part, twice where all get the whole; micro-batches
+  // are added up first but for zero 2.
+  const [scattered, twice] = zero.map(({ sent }) => sent['reduce-scatter']!);
+  near(scattered, (3 / 4) * weights);
+  near(twice, 2 * (3 / 4) * weights);
+  near(zero[0].sent['all-gather']!, (3 / 4) * weights);
+
+  const experts = planned(4, 'parallel.experts=4');
+  const ofExperts = 4 * 4 * (2 * 8 * 8 + 8 * 8);
+  expect(experts.memory.weights).toBe(weights - (3 / 4) * ofExperts);
+  expect(experts.memory.moments).toBe(moments - (3 / 4) * 2 * ofExperts);
+  // Two exchanges forward and two back, of every micro-batch: rows of 8 channels, as many as there is room for.
+  const tokens = (32 / 2 / 4) * 64;
+  const rows = 4 * Math.ceil(((tokens * 2) / 4) * Math.SQRT2);
+  expect(experts.sent['all-to-all']).toBe(2 * 4 * (3 / 4) * 4 * rows * 8);
+});

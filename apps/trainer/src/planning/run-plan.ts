@@ -5,6 +5,7 @@ import { declared, plan, type StepPlan } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import type { TrainConfig } from '../config/schema.js';
 import { TrainingState } from '../training/state.js';
+import { PlannedCluster, type Sent } from './planned-cluster.js';
 
 /** Bytes on the device by what they are for. */
 export interface RunMemory {
@@ -12,16 +13,24 @@ export interface RunMemory {
   /** Of the optimizer. */
   moments: number;
   averages: number;
+  /** Weights that the optimizer moves, where they are shards of their own. */
+  shards: number;
   /** Sums of gradients over micro-batches, and counters of the routers. */
   sums: number;
-  /** Gradients, activations and what else lives at once within a step, at most. */
+  /**
+   * Gradients, activations and what else lives at once within a step, at most; or the average that rank 0 puts together between two steps,
+   * if that is more.
+   */
   working: number;
   /** All of it. */
   total: number;
 }
 
 export interface RunPlan {
+  /** Of each process. */
   memory: RunMemory;
+  /** Bytes that a process sends in one optimizer step; empty for one process. */
+  sent: Sent;
   /** Ops of both halves of a step. */
   ops: number;
   /** Floating-point operations of one optimizer step, all micro-batches together. */
@@ -36,6 +45,8 @@ export interface RunPlan {
 export interface RunPlanOptions {
   /** Whether `precision: bf16` multiplies in bfloat16 (default: as on this machine; GPUs do). */
   bf16Products?: boolean;
+  /** How many processes train together, as the configuration's `parallel` says (default 1). */
+  processes?: number;
 }
 
 /**
@@ -48,9 +59,11 @@ export function planRun(config: TrainConfig, model: DitConfig, options: RunPlanO
   const before = backend?.bf16Products;
   if (backend !== undefined && options.bf16Products !== undefined) backend.bf16Products = options.bf16Products;
   try {
-    const state = declared(() => new TrainingState(model, rest));
+    const { processes = 1 } = options;
+    const cluster = processes === 1 ? undefined : new PlannedCluster(processes);
+    const state = declared(() => new TrainingState(model, rest, undefined, cluster));
     try {
-      return planState(state, rest);
+      return planState(state, rest, cluster);
     } finally {
       state.dispose();
     }
@@ -59,35 +72,51 @@ export function planRun(config: TrainConfig, model: DitConfig, options: RunPlanO
   }
 }
 
-function planState(state: TrainingState, config: Omit<TrainConfig, 'distillation'>): RunPlan {
+function planState(state: TrainingState, config: Omit<TrainConfig, 'distillation'>, cluster: PlannedCluster | undefined): RunPlan {
   const { model } = state;
-  const microBatch = config.batchSize / config.accumulation;
+  const microBatch = config.batchSize / config.accumulation / (cluster?.size ?? 1);
   const images = { shape: [microBatch, model.inChannels, ...model.inputSize] };
   const draws = state.objective.draw({ seed: 0, purpose: 'plan', indices: Array.from({ length: microBatch }, (_, i) => i) });
   const drawn = { shape: draws.shape, dtype: draws.dtype as 'float32' | 'int32' };
   draws.dispose();
   const labels = { shape: [microBatch], dtype: 'int32' as const };
-  const gradients = plan((...xs: tf.Tensor[]) => state.gradientStep(...xs), [images, images, drawn, labels]);
-  const parameters = Object.values(state.parameters);
-  const given = config.accumulation > 1 ? [] : parameters.map(({ shape }) => ({ shape }));
-  const update = plan((...xs: tf.Tensor[]) => state.updateStep(...xs), [{ shape: [] }, { shape: [] }, ...given]);
+  const scalar = { shape: [] };
+  const accumulates = config.accumulation > 1;
+  cluster?.takeSent();
+  const gradients = plan(
+    (...xs: tf.Tensor[]) => state.gradientStep(...xs),
+    [images, images, drawn, labels, ...(cluster === undefined ? [] : [scalar])],
+  );
+  const sent = timesEach(cluster?.takeSent() ?? {}, config.accumulation);
+  const reduce =
+    accumulates && cluster !== undefined
+      ? plan((...xs: tf.Tensor[]) => state.reduceStep(xs[0], ...xs.slice(1)), Array(1 + state.numbers.length).fill(scalar))
+      : undefined;
+  const given = accumulates && cluster === undefined ? [] : Object.values(state.owned).map(({ shape }) => ({ shape }));
+  const update = plan((...xs: tf.Tensor[]) => state.updateStep(...xs), [scalar, scalar, ...given]);
+  for (const [kind, n] of Object.entries(cluster?.takeSent() ?? {}) as [keyof Sent, number][]) sent[kind] = (sent[kind] ?? 0) + n;
 
   const weights = bytesOf(state.parameters);
   const moments = bytesOf(state.optimizer.state);
   const averages = state.emas.reduce((sum, ema) => sum + bytesOf(ema.averages.parameters), 0);
-  const sums = (config.accumulation > 1 ? weights : 0) + bytesOf(state.telemetry?.parameters ?? {});
-  // The first half gives gradients to the second, unless they are summed up in place.
-  const halves = [gradients, update].map((half) => ({ half, bytes: half.memory.inputs + half.memory.working }));
-  const { half, bytes: working } = halves[0].bytes >= halves[1].bytes ? halves[0] : halves[1];
+  const shards = Object.entries(state.owned).reduce((sum, [name, p]) => sum + (name in state.parameters ? 0 : bytesOf({ p })), 0);
+  const sums = bytesOf(state.sums) + bytesOf(state.telemetry?.parameters ?? {});
+  // The first part gives gradients to the next, unless they are summed up in place.
+  const parts = [gradients, ...(reduce ? [reduce] : []), update].map((part) => ({ part, bytes: part.memory.inputs + part.memory.working }));
+  const { part, bytes: most } = parts.reduce((a, b) => (b.bytes > a.bytes ? b : a));
+  const working = Math.max(most, state.gatheredBytes);
   return {
-    memory: { weights, moments, averages, sums, working, total: weights + moments + averages + sums + working },
-    ops: gradients.ops + update.ops,
+    memory: { weights, moments, averages, shards, sums, working, total: weights + moments + averages + shards + sums + working },
+    sent,
+    ops: parts.reduce((sum, { part }) => sum + part.ops, 0),
     flops: config.accumulation * gradients.flops + update.flops,
     traffic: config.accumulation * gradients.traffic + update.traffic,
-    atPeak: half.atPeak,
-    largest: half.largest,
+    atPeak: part.atPeak,
+    largest: part.largest,
   };
 }
+
+const timesEach = (sent: Sent, factor: number): Sent => Object.fromEntries(Object.entries(sent).map(([kind, n]) => [kind, n * factor]));
 
 /** Parameters are float32 or int32. */
 const bytesOf = (parameters: Readonly<Record<string, Parameter>>): number =>

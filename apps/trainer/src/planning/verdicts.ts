@@ -16,7 +16,7 @@ export interface Target {
 const MARGIN = 1.2;
 
 /** A100s by the bytes that their makers state, which leaves what CUDA and its libraries take. */
-export const a100: readonly Target[] = [40, 80].map((gb) => ({ name: `one A100 of ${gb} GB`, bytes: gb * 1e9, gpu: true }));
+export const a100: readonly Target[] = [40, 80].map((gb) => ({ name: `A100 of ${gb} GB`, bytes: gb * 1e9, gpu: true }));
 
 /** This machine: its memory as far as this process may take it. */
 export function thisMachine(): Target {
@@ -38,11 +38,13 @@ export interface Verdict {
 /** The bytes of state are exact, so the margin is for the rest. */
 const needed = ({ memory }: RunPlan): number => memory.total + (MARGIN - 1) * memory.working;
 
-/** Plans a run for each device. What is recorded once is not recorded again. */
-export function verdictsOf(config: TrainConfig, model: DitConfig, targets: readonly Target[]): Verdict[] {
+/**
+ * Plans a run for each device, or for as many of them as there are processes. What is recorded once is not recorded again.
+ */
+export function verdictsOf(config: TrainConfig, model: DitConfig, targets: readonly Target[], processes = 1): Verdict[] {
   const plans = new Map<string, number>();
   const needs = (changed: TrainConfig, { gpu }: Target): number => {
-    const options: RunPlanOptions = gpu ? { bf16Products: true } : {};
+    const options: RunPlanOptions = { processes, ...(gpu && { bf16Products: true }) };
     const { recompute, accumulation, ema, precision } = changed;
     const key = JSON.stringify([recompute, accumulation, ema, precision, options]);
     const known = plans.get(key) ?? needed(planRun(changed, model, options));
@@ -53,7 +55,7 @@ export function verdictsOf(config: TrainConfig, model: DitConfig, targets: reado
     const own = needs(config, target);
     const verdict = { target: target.name, needs: own, bytes: target.bytes, fits: own <= target.bytes };
     if (verdict.fits) return verdict;
-    const settings = settingsThatFit(config, (changed) => needs(changed, target) <= target.bytes);
+    const settings = settingsThatFit(config, processes, (changed) => needs(changed, target) <= target.bytes);
     return { ...verdict, ...(settings !== undefined && { settings }) };
   });
 }
@@ -62,16 +64,17 @@ export function verdictsOf(config: TrainConfig, model: DitConfig, targets: reado
  * The first of: blocks recomputed; smaller micro-batches; one average instead of several. Batch, precision and model stay as they are, for
  * they change what is learnt.
  */
-function settingsThatFit(config: TrainConfig, fits: (changed: TrainConfig) => boolean): string[] | undefined {
+function settingsThatFit(config: TrainConfig, processes: number, fits: (changed: TrainConfig) => boolean): string[] | undefined {
   const recomputed = { ...config, recompute: true };
   const settings = config.recompute ? [] : ['recompute=true'];
   if (settings.length > 0 && fits(recomputed)) return settings;
   const smaller = (from: TrainConfig, said: readonly string[]): string[] | undefined => {
     // If one image at a time does not fit, nothing between does.
-    if (!fits({ ...from, accumulation: from.batchSize })) return undefined;
-    for (let accumulation = 2 * config.accumulation; accumulation < config.batchSize; accumulation *= 2)
-      if (config.batchSize % accumulation === 0 && fits({ ...from, accumulation })) return [...said, `accumulation=${accumulation}`];
-    return [...said, `accumulation=${config.batchSize}`];
+    const most = from.batchSize / processes;
+    if (!fits({ ...from, accumulation: most })) return undefined;
+    for (let accumulation = 2 * config.accumulation; accumulation < most; accumulation *= 2)
+      if (most % accumulation === 0 && fits({ ...from, accumulation })) return [...said, `accumulation=${accumulation}`];
+    return [...said, `accumulation=${most}`];
   };
   const found = smaller(recomputed, settings);
   if (found !== undefined || config.ema.length === 1) return found;

@@ -63,7 +63,7 @@ export class TrainingState {
   /** What the routers did since the counters were reset, in every micro-batch: also in those of steps that were skipped. */
   readonly telemetry: RoutingTelemetry | undefined;
   /** Names of the numbers that a step reports. */
-  private readonly numbers: readonly string[];
+  readonly numbers: readonly string[];
   /** The parameters that gradients move: all but the routers' biases. */
   private readonly trained: Readonly<Record<string, Parameter>>;
   /** The routers' biases. */
@@ -75,7 +75,7 @@ export class TrainingState {
   /** What is kept of an expert's rows, where experts are shared out. */
   readonly room: ExpertRoom | undefined;
   /** What this process's optimizer moves: the parameters, or its shards of them. */
-  private readonly owned: Readonly<Record<string, Parameter>>;
+  readonly owned: Readonly<Record<string, Parameter>>;
   /** What is shared out of the first average, whole; it has values between `gatherAverage` and `releaseAverage`. */
   private readonly gathered: ParameterSet | undefined;
   private readonly balance: RouterBalance | undefined;
@@ -364,6 +364,16 @@ export class TrainingState {
       for await (const tensors of part.read())
         if (cluster!.rank === 0) for (const [name, tensor] of Object.entries(tensors)) gathered.parameters[name].assign(tensor);
     }
+  }
+
+  /** Sums of gradients over the micro-batches of a step; empty if there is one. */
+  get sums(): Readonly<Record<string, Parameter>> {
+    return this.accumulator?.parameters ?? {};
+  }
+
+  /** Bytes that {@link gatherAverage} takes on rank 0. */
+  get gatheredBytes(): number {
+    return Object.values(this.gathered?.parameters ?? {}).reduce((sum, { shape }) => sum + 4 * tf.util.sizeFromShape([...shape]), 0);
   }
 
   /** Frees what {@link gatherAverage} has put together. */

@@ -1,18 +1,19 @@
 /** A training run from start, or from its last checkpoint, to its end or to a signal. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import type { DitConfig, ModelCard } from '@dit-moe/dit';
+import type { ModelCard } from '@dit-moe/dit';
 import { guidedChannels, type Pipeline, pipelineOf } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, openSpace, placeOf } from '@dit-moe/pipeline/node';
 import { asWriteError, type Lock, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type Cluster, PeerError } from '@dit-moe/tensor-ops/node';
+import { refuseUnevenExperts, refuseUnevenParts } from '../cluster/uneven-parts.js';
 import { remarks } from '../config/remarks.js';
 import { modelConfig, objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import { openHeldOut } from '../data/held-out.js';
 import { openData } from '../data/open.js';
 import type { DataSource } from '../data/source.js';
-import { CheckpointError, InterruptedError, UsageError } from '../errors.js';
+import { CheckpointError, InterruptedError } from '../errors.js';
 import type { Progress } from '../run/progress.js';
 import { checkRunFolder, openRunFolder } from '../run/run-folder.js';
 import { sweepTemporaries } from './checkpoints.js';
@@ -115,25 +116,6 @@ export async function train(config: TrainConfig, options: TrainOptions): Promise
 /** Ends the preparation at a signal. Ranks of a cluster go on to the loop, where all of them end at the same step. */
 function endByItself({ signal, cluster }: TrainOptions): void {
   if (cluster === undefined) signal.throwIfAborted();
-}
-
-/** Every rank takes an equal part of every micro-batch, and of the experts. */
-function refuseUnevenParts({ batchSize, accumulation, parallel }: TrainConfig, size: number): void {
-  if (batchSize % (accumulation * size) !== 0)
-    throw new UsageError(
-      `batchSize ${batchSize} cannot be shared by ${size} processes${accumulation > 1 ? ` in ${accumulation} micro-batches` : ''}: choose a multiple of ${accumulation * size}.`,
-    );
-  const { experts } = parallel;
-  if (size > 1 && size % experts !== 0)
-    throw new UsageError(`parallel.experts ${experts} must divide the number of processes, which is ${size}.`);
-}
-
-/** Experts are shared out in equal parts. */
-function refuseUnevenExperts({ moe }: DitConfig, { experts }: TrainConfig['parallel'], size: number): void {
-  if (size === 1 || experts === 1) return;
-  if (moe === undefined) throw new UsageError(`parallel.experts ${experts}: the model has no experts.`);
-  if (moe.numExperts % experts !== 0)
-    throw new UsageError(`parallel.experts ${experts} must divide the experts of a layer, which are ${moe.numExperts}.`);
 }
 
 function reportSkipped({ skipped }: DataSource, progress: Progress): void {

@@ -16,6 +16,11 @@ export class GradientAccumulator {
     this.samples.fill(0);
   }
 
+  /** The sums by the parameters' names. */
+  get parameters(): Readonly<Record<string, Parameter>> {
+    return this.sums.parameters;
+  }
+
   /**
    * Adds a micro-batch.
    * @param grads gradients of the *mean* loss of the micro-batch, by name
