@@ -38,6 +38,7 @@ export {
   routerLossWeights,
   withInputSize,
 } from './config.js';
+export { type DenseKind, denseOf } from './dense.js';
 export { type DescribeOptions, describeModel, type MemoryUse, type ModelDescription } from './describe-model.js';
 export { distillationLoss, hiddenDistance } from './distillation.js';
 export { type DitOptions, type DitOutput, dit, ditWithGuidance } from './dit.js';

@@ -1,6 +1,7 @@
 /** Named starting points: small ones for a laptop, and every published size as the paper and as its code train it. */
 import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { paperPresets } from './paper-presets.js';
 
 /** The images in this package, seen from the source (`src/config`) or from what is built of it (`dist`). */
 const digits = ['../../data/digits', '../data/digits']
@@ -74,6 +75,7 @@ function published(name: string, imageSize: number, flavour: 'paper' | 'repo') {
 /** Presets by name, such as `digits` or `paper-xl-2-8e2a-256`. */
 export const presets: Readonly<Record<string, object>> = {
   ...small,
+  ...paperPresets(small.digits),
   ...Object.fromEntries(
     (['paper', 'repo'] as const).flatMap((flavour) =>
       sizes.flatMap((name) =>

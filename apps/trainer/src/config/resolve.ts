@@ -3,7 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { ImageSourceOptions } from '@dit-moe/data/node';
 import { checkGuidanceRule, currentObjective, type ObjectiveOptions, presets as samplers, solvers } from '@dit-moe/diffusion';
-import { type DitConfig, preset as ditPreset } from '@dit-moe/dit';
+import { type DitConfig, denseOf, preset as ditPreset } from '@dit-moe/dit';
 import { nearest, parseSettings, SettingsError } from '@dit-moe/tensor-ops/settings';
 import YAML from 'yaml';
 import { UsageError } from '../errors.js';
@@ -148,12 +148,12 @@ export const timeRange = (objective: TrainConfig['objective']): number =>
 
 /** The model's configuration for data of this kind. */
 export function modelConfig(config: TrainConfig, data: DataShape): DitConfig {
-  const { preset, ...own } = config.model;
+  const { preset, dense, ...own } = config.model;
   const numClasses = data.classNames.length;
   const base = preset === undefined ? { mlpRatio: 4 } : ditPreset(preset, { numClasses });
   const defined = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined));
   const byTime = own.moe?.router === 'timestep' && { moe: { ...own.moe, timeRange: timeRange(config.objective) } };
-  return {
+  const model = {
     ...base,
     ...defined,
     ...byTime,
@@ -164,4 +164,5 @@ export function modelConfig(config: TrainConfig, data: DataShape): DitConfig {
     // A null label would never be trained.
     ...(config.labelDropout === 0 && { nullLabel: false }),
   } as DitConfig;
+  return dense === undefined ? model : denseOf(model, dense);
 }

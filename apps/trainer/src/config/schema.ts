@@ -61,6 +61,12 @@ const model = object(
   {
     preset: optional(text('a published size such as S/2-8E2A; the other fields override it')),
     ...partial(modelFields),
+    dense: optional(
+      word(
+        ['matched', 'plain'],
+        'a dense model in place of the one with experts, to compare with: matched has its active parameters and products (SwiGLU as wide as the experts of a token), plain is the one of the same size (default: the model with experts)',
+      ),
+    ),
     moe: optional(
       object(
         {

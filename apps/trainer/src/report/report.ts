@@ -32,7 +32,7 @@ pre { overflow: auto; background: var(--quiet); padding: 1rem; border-radius: 6p
  */
 export function renderReport({ name, config, card, metrics, previews, routing }: RunData, script = ''): string {
   const last = metrics.at(-1);
-  const format = (value: number | undefined, digits: number): string => (value === undefined ? '–' : value.toFixed(digits));
+  const format = (value: number | null | undefined, digits: number): string => value?.toFixed(digits) ?? '–';
   const evaluations = [...new Set(metrics.flatMap(({ evaluation }) => Object.keys(evaluation ?? {})))];
   const measures = Object.keys(layerMeasures) as LayerMeasure[];
   const silent = measures.filter((measure) => metrics.every((line) => line.routing.every((layer) => measureOf(layer, measure) === 0)));

@@ -41,7 +41,10 @@ export function scoresAt(scores: tf.Tensor, indices: tf.Tensor): tf.Tensor {
   );
 }
 
+/** Its square, by which the gradient divides, is still a float32. */
+const SMALLEST_SUM = 1e-18;
+
 /** Divides the weights of each token by their sum; the floor keeps k vanishing scores, or none, from becoming NaN. */
 export function normalized(weights: tf.Tensor): tf.Tensor {
-  return tf.div(weights, tf.add(sum(weights, -1, true), 1e-20));
+  return tf.div(weights, tf.maximum(sum(weights, -1, true), SMALLEST_SUM));
 }
