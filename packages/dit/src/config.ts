@@ -73,6 +73,11 @@ export interface DitConfig {
   inputSize: readonly [number, number];
   patchSize: number;
   inChannels: number;
+  /**
+   * Numbers that a patch is brought to, by a linear layer without bias, before it is brought to the width (default: none): in pixels a patch
+   * has more numbers than matter (JiT, Li and He 2025, arXiv 2511.13720, which takes 128 for patches of 16 x 16).
+   */
+  patchBottleneck?: number;
   hiddenSize: number;
   /** Number of blocks. */
   depth: number;
@@ -144,6 +149,7 @@ export function ditSizes(config: DitConfig): DitSizes {
   whole('inputSize[1]', width);
   for (const name of ['patchSize', 'inChannels', 'hiddenSize', 'depth', 'numHeads'] as const) whole(name, config[name]);
   whole('numClasses', config.numClasses, 0);
+  if (config.patchBottleneck !== undefined) whole('patchBottleneck', config.patchBottleneck);
   for (const side of config.positionGrid ?? []) whole('positionGrid', side);
   if (height % config.patchSize !== 0 || width % config.patchSize !== 0)
     throw new ArgumentError('DitConfig.inputSize', `sides divisible by patchSize ${config.patchSize}`, `${height} x ${width}`);

@@ -87,9 +87,10 @@ export function describeModel(config: DitConfig, options: DescribeOptions = {}):
 
 function multiplyAccumulates(config: DitConfig): ModelDescription['gmac'] {
   const { tokens, outChannels, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
-  const { hiddenSize: d, patchSize: p, inChannels, depth, moe } = config;
+  const { hiddenSize: d, patchSize: p, inChannels, patchBottleneck, depth, moe } = config;
   const embedders = config.blockEmbedders === true ? depth : 1;
-  let linear = tokens * d * p * p * (inChannels + outChannels) + embedders * (TIMESTEP_CHANNELS * d + d * d) + 2 * d * d;
+  const embedded = patchBottleneck === undefined ? p * p * inChannels * d : patchBottleneck * (p * p * inChannels + d);
+  let linear = tokens * (embedded + d * p * p * outChannels) + embedders * (TIMESTEP_CHANNELS * d + d * d) + 2 * d * d;
   for (let layer = 0; layer < depth; layer++) {
     linear += 6 * d * d + tokens * 4 * d * d;
     if (hasExperts(config, layer))

@@ -9,6 +9,7 @@ import type { MoeOptions, Routing } from '@dit-moe/moe';
 import {
   ArgumentError,
   embedding,
+  linear,
   type Precision,
   patchify,
   type Scope,
@@ -128,7 +129,9 @@ function embedPatches(w: Scope, config: DitConfig, x: tf.Tensor, options: DitOpt
   const { grid, tokens } = ditSizes(config);
   const table = () => Float32Array.from(positionEmbedding(config.hiddenSize, grid, config.positionGrid));
   const positions = config.positions === 'stored' ? w('positions') : tf.tensor(table(), [tokens, config.hiddenSize]); // [T, D]
-  const patches = affine(w, 'patchEmbedding', patchify(x, config.patchSize), options); // [B, T, D]
+  const pixels = patchify(x, config.patchSize); // [B, T, p p C]
+  const inner = config.patchBottleneck === undefined ? pixels : linear(pixels, w('patchBottleneck.weight'), undefined, options); // [B, T, b]
+  const patches = affine(w, 'patchEmbedding', inner, options); // [B, T, D]
   const h = tf.add(patches, positions); // [B, T, D]
   options.trace?.('patches', patches);
   options.trace?.('tokens', h);

@@ -14,6 +14,7 @@ const variants: [string, DitConfig][] = [
   ['dense SwiGLU', { ...tinyDense, mlp: 'swiglu', mlpRatio: 8 / 3 }],
   ['dense SwiGLU with biases', { ...tinyDense, mlp: 'swiglu-bias', mlpRatio: 8 / 3 }],
   ['embedders in every block', { ...tiny, blockEmbedders: true }],
+  ['a bottleneck before the patch embedding', { ...tiny, patchBottleneck: 3 }],
   ['unconditional', { ...tiny, numClasses: 0 }],
   ['experts in the deep half', { ...tiny, moe: { ...tiny.moe!, layers: 'deepHalf' } }],
   ['GELU experts', { ...tiny, moe: { ...tiny.moe!, experts: 'gelu' } }],

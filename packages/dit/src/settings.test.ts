@@ -9,6 +9,7 @@ const whole: Required<DitConfig> = {
     inputSize: [8, 4],
     patchSize: 2,
     inChannels: 3,
+    patchBottleneck: 6,
     hiddenSize: 16,
     depth: 2,
     numHeads: 2,

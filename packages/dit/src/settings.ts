@@ -98,6 +98,9 @@ export const ditSettings = /* @__PURE__ */ (() =>
       inputSize: pair(integer('divisible by patchSize', { least: 1 }), 'height and width of the input in pixels or latents'),
       patchSize: integer('height and width of a patch, which becomes one token', { least: 1 }),
       inChannels: integer('channels of the input', { least: 1 }),
+      patchBottleneck: optional(
+        integer('numbers that a patch is brought to before the width, for large patches of pixels (JiT: 128; default: none)', { least: 1 }),
+      ),
       hiddenSize: integer('width of the model, a multiple of numHeads and of 4', { least: 1 }),
       depth: integer('number of blocks', { least: 1 }),
       numHeads: integer('attention heads', { least: 1 }),

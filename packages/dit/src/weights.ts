@@ -43,7 +43,10 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
     if (config.norm === 'rms') specs[`${name}.scale`] = { shape: [d], initial: ones };
   };
   if (config.positions === 'stored') specs['positions'] = { shape: [tokens, d], initial: small };
-  linear('patchEmbedding', inChannels * p * p, d);
+  const patch = inChannels * p * p;
+  const { patchBottleneck: bottleneck } = config;
+  if (bottleneck !== undefined) specs['patchBottleneck.weight'] = { shape: [patch, bottleneck], initial: xavier(patch, bottleneck) };
+  linear('patchEmbedding', bottleneck ?? patch, d);
   const embedders = (at: string): void => {
     linear(`${at}timestepEmbedding.0`, TIMESTEP_CHANNELS, d, small);
     linear(`${at}timestepEmbedding.1`, d, d, small);

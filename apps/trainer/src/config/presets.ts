@@ -35,6 +35,51 @@ const small = {
   },
 };
 
+/**
+ * "Back to Basics: Let Denoising Generative Models Denoise" (JiT), arXiv 2511.13720: the clean image is predicted, in pixels, without an autoencoder.
+ * The numbers are those of JiT-B/16 for 256 pixels as yhlleo/EfficientMoE at 49f47d2 runs it, JiTMoE/model_jit.py, engine_jit.py and
+ * train_jit_b16_e16.sh. Its tokens of the class in context are not here; there t goes from noise to data, here from data to noise.
+ */
+const jitObjective = {
+  kind: 'flow',
+  prediction: 'start', // the network gives the image
+  weighting: 'velocity', // the loss is that of the velocity which follows
+  timeFloor: 0.05, // --t_eps 5e-2
+  times: { mean: 0.8, deviation: 0.8 }, // --P_mean -0.8 of its time, --P_std 0.8
+  timeScale: 1,
+};
+const jitModel = {
+  norm: 'rms', // RMSNorm
+  qkNorm: true, // of queries and keys, too
+  rotary: true, // over rows and columns
+  mlp: 'swiglu', // SwiGLU
+  mlpRatio: 8 / 3, // of two thirds of 4 D
+};
+const jit = {
+  jit: {
+    data: { size: 256, flip: true },
+    model: {
+      patchSize: 16, // B/16
+      ...{ depth: 12, hiddenSize: 768, numHeads: 12 }, // the size B
+      patchBottleneck: 128, // bottleneck_dim
+      ...jitModel,
+    },
+    objective: jitObjective,
+    steps: 250_000, // 200 epochs of ImageNet
+    batchSize: 1024, // --batch_size 128 on each of 8
+    optimizer: { learningRate: 2e-4, warmupSteps: 6_250 }, // --blr 5e-5 of 256 images, --warmup_epochs 5
+    precision: 'bf16',
+    checkpoints: { milestoneEvery: 50_000 },
+    sampling: { solver: 'heun', steps: 50, guidance: 2.9 }, // --cfg 2.9; between 0 and 0.9 of our time, its --interval_min 0.1
+  },
+  // On the digits a patch of 4 x 4 has 16 numbers: half of them through the bottleneck.
+  'digits-jit': {
+    ...small.digits,
+    model: { ...small.digits.model, moe: undefined, patchSize: 4, patchBottleneck: 8, ...jitModel },
+    objective: jitObjective,
+  },
+};
+
 const sizes = ['S/2-8E2A', 'S/2-16E2A', 'B/2-8E2A', 'L/2-8E2A', 'XL/2-8E2A', 'G/2-16E2A'];
 
 /** Samples of a micro-batch by size, for A100s of 80 GB. XL and G do not fit one of them at all: `dit-moe-trainer plan` says why. */
@@ -76,6 +121,7 @@ function published(name: string, imageSize: number, flavour: 'paper' | 'repo') {
 export const presets: Readonly<Record<string, object>> = {
   ...small,
   ...paperPresets(small.digits),
+  ...jit,
   ...Object.fromEntries(
     (['paper', 'repo'] as const).flatMap((flavour) =>
       sizes.flatMap((name) =>

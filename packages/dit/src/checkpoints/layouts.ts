@@ -100,6 +100,7 @@ export function inexpressible(config: DitConfig, layout: Layout): string | undef
   if (lightning && config.moe !== undefined) return 'experts';
   if (config.norm === 'rms' && !lightning) return 'RMSNorm';
   if (config.rotary === true && !lightning) return 'rotary positions';
+  if (config.patchBottleneck !== undefined) return 'a bottleneck before its patch embedding';
   if (config.blockEmbedders === true && layout !== 'diffusers') return 'embedders in every block';
   if (config.mlp === 'swiglu-bias' && !lightning) return 'SwiGLU layers with biases';
   if (config.numClasses === 0) return 'no classes';
