@@ -55,6 +55,26 @@ export function interruption(onFirst: (cause: string) => void): Interruption {
   };
 }
 
+/** Code of a process that a cause of {@link Interruption} has ended before anything was saved. */
+export const interruptionExitCode = (cause: string): number =>
+  signalExitCode(os.constants.signals[cause as NodeJS.Signals] ?? os.constants.signals.SIGPIPE);
+
+/**
+ * Work that is whole or not done: a signal ends it where it looks at its `signal`, so that it can remove what is half written.
+ * @returns its exit code, or that of the signal
+ */
+export async function untilInterrupted(work: (signal: AbortSignal) => Promise<number>): Promise<number> {
+  const stop = interruption((cause) => console.error(`${cause}: ending; nothing is written.`));
+  try {
+    return await work(stop.signal);
+  } catch (error) {
+    if (!stop.signal.aborted || error !== stop.signal.reason) throw error;
+    return interruptionExitCode(stop.signal.reason);
+  } finally {
+    stop.release();
+  }
+}
+
 function endBy(name: Ending): never {
   process.exit(signalExitCode(os.constants.signals[name]));
 }

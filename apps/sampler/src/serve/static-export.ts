@@ -4,6 +4,7 @@ import path from 'node:path';
 import { writeModel } from '@dit-moe/dit/node';
 import { isOfPixels } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, openPipelineFile, writeDecoder } from '@dit-moe/pipeline/node';
+import { safeFileName } from '@dit-moe/tensor-ops/io';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type { BrowserModel, PageConfig } from '../web/engine.js';
 import { choices } from './choices.js';
@@ -24,16 +25,19 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
     const opened = await openPipelineFile(store.locationOf(info.id), store.options);
     const { card } = opened;
     try {
-      const name = info.id.replace(/[^\w.-]/g, '_');
-      const model: BrowserModel = { ...info, file: `${name}.safetensors` };
+      const name = safeFileName(info.id);
+      /** A file as the page asks for it: names are parts of addresses there. */
+      const address = (file: string): string => encodeURIComponent(file);
+      const target = path.join(folder, `${name}.safetensors`);
+      const model: BrowserModel = { ...info, file: address(path.basename(target)) };
       const { vae } = store.options;
       if (!isOfPixels(card) && vae !== NO_AUTOENCODER) {
         const file = `${name}.decoder.safetensors`;
         const { config, bytes: size } = await writeDecoder(path.join(folder, file), card, vae);
-        model.decoder = { file, config };
+        model.decoder = { file: address(file), config };
         bytes += size;
       }
-      bytes += (await fs.stat(await writeModel(path.join(folder, model.file), opened, { card }))).size;
+      bytes += (await fs.stat(await writeModel(target, opened, { card }))).size;
       models.push(model);
     } finally {
       await opened.close();

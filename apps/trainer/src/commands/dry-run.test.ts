@@ -12,7 +12,8 @@ afterAll(() => fs.rmSync(root, { recursive: true }));
 test('a dry run counts what is known, and times steps of the model, or of one block of a large one', async () => {
   const tensors = tf.memory().numTensors;
   const small = tinyConfig(images, 'steps=30', 'accumulation=2', 'checkpoints={every: 10, keep: 2, milestoneEvery: 10}');
-  const plan = await dryRun(small);
+  const phases: string[] = [];
+  const plan = await dryRun(small, (text) => phases.push(text));
   expect(plan).toMatchObject({
     data: { images: 6, classes: 2, assumed: false },
     microBatch: 2,
@@ -30,5 +31,17 @@ test('a dry run counts what is known, and times steps of the model, or of one bl
   expect(large.step).toMatchObject({ measured: 'block' });
   expect(large.step.seconds).toBeGreaterThan(plan.step.seconds);
   expect(formatDryRun(small, plan)).toMatch(/from timed steps of the model/);
+  expect(formatDryRun(small, plan)).toMatch(/this machine +fits: needs/);
+  expect(phases).toEqual(['reading the data', 'planning a step', 'timing a few steps']);
   expect(tf.memory().numTensors).toBe(tensors);
+});
+
+test('without TensorFlow an estimate says whether it fits this machine', async () => {
+  await startBackend('wasm');
+  const config = tinyConfig(images);
+  const plan = await dryRun(config);
+  expect(plan).toMatchObject({ planned: false, verdicts: [{ target: 'this machine', fits: true, estimated: true }] });
+  const text = formatDryRun(config, { ...plan, verdicts: [{ ...plan.verdicts[0], fits: false }] });
+  expect(text).toMatch(/estimated/);
+  expect(text).toMatch(/this machine +does not fit: .*accumulation need less/);
 });

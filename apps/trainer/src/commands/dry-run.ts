@@ -7,7 +7,7 @@ import type { TrainConfig } from '../config/schema.js';
 import { plannedData } from '../planning/data-shape.js';
 import { bytes, table, verdictRows } from '../planning/format.js';
 import { planRun, type RunMemory } from '../planning/run-plan.js';
-import { a100, thisMachine, type Verdict, verdictsOf } from '../planning/verdicts.js';
+import { a100, estimatedVerdict, thisMachine, type Verdict, verdictsOf } from '../planning/verdicts.js';
 import { type StepTime, timeStep } from '../training/step-probe.js';
 
 /** A100 for comparison: dense peak in TFLOP/s by precision (f32 as TF32), and the share that is assumed to be reached. */
@@ -22,7 +22,9 @@ export interface DryRun {
   epochs: number;
   /** Bytes on the device while training: planned from a recording of the step, or estimated by a formula where there is no TensorFlow. */
   memory: RunMemory | MemoryUse;
-  /** Where it fits; empty without TensorFlow. */
+  /** Whether it was planned. */
+  planned: boolean;
+  /** Where it fits; without TensorFlow, whether it fits this machine. */
   verdicts: Verdict[];
   /** Bytes of one checkpoint, and of all that are kept. */
   checkpoint: { one: number; kept: number };
@@ -34,9 +36,14 @@ export interface DryRun {
   seconds: { here: number; a100: number };
 }
 
-/** Computes what a run would cost. Data that is named is opened. */
-export async function dryRun(config: TrainConfig): Promise<DryRun> {
+/**
+ * Computes what a run would cost. Data that is named is opened.
+ * @param phase hears what is being waited for
+ */
+export async function dryRun(config: TrainConfig, phase: (text: string) => void = () => {}): Promise<DryRun> {
+  phase('reading the data');
   const shape = await plannedData(config);
+  phase('planning a step');
   const model = modelConfig(config, shape);
   const microBatch = config.batchSize / config.accumulation;
   const recorded = tensorFlowBackend() === undefined ? undefined : planRun(config, model);
@@ -47,6 +54,7 @@ export async function dryRun(config: TrainConfig): Promise<DryRun> {
   });
   // Two operations per multiply-accumulate; backward is twice forward, recomputation one more forward.
   const flopsPerStep = 2e9 * gmac.total * config.batchSize * (config.recompute ? 4 : 3);
+  phase('timing a few steps');
   const step = await timeStep(config, model);
   const total = flopsPerStep * config.steps;
   const oneCheckpoint = 4 * parameters.total * (3 + config.ema.length);
@@ -60,7 +68,11 @@ export async function dryRun(config: TrainConfig): Promise<DryRun> {
     stepsPerEpoch: shape.count / config.batchSize,
     epochs: (config.steps * config.batchSize) / shape.count,
     memory: recorded?.memory ?? training[config.precision],
-    verdicts: recorded === undefined ? [] : verdictsOf(config, model, [thisMachine(), ...a100]),
+    planned: recorded !== undefined,
+    verdicts:
+      recorded === undefined
+        ? [estimatedVerdict(training[config.precision], thisMachine())]
+        : verdictsOf(config, model, [thisMachine(), ...a100]),
     checkpoint: { one: oneCheckpoint, kept: oneCheckpoint * (keep + milestones) },
     flopsPerStep,
     step,
@@ -80,7 +92,7 @@ export function formatDryRun(config: TrainConfig, plan: DryRun): string {
   const { parameters, data, memory, checkpoint } = plan;
   const number = (n: number): string => n.toLocaleString('en', { maximumFractionDigits: 1 });
   const { total, ...parts } = memory;
-  const origin = plan.verdicts.length > 0 ? 'planned from a recording' : 'estimated';
+  const origin = plan.planned ? 'planned from a recording' : 'estimated';
   const rows: [string, string][] = [
     ['parameters', `${number(parameters.total)}, ${number(parameters.active)} active per token`],
     ['data', `${number(data.images)} images, ${number(data.classes)} classes${data.assumed ? ' (no data named: ImageNet assumed)' : ''}`],

@@ -4,6 +4,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { ModelCard, ModelFile } from '@dit-moe/dit';
 import { openModel, type WriteModelOptions, writeModel } from '@dit-moe/dit/node';
+import { untilInterrupted } from '@dit-moe/kit';
 import { createFolderAtomically, makeFolder } from '@dit-moe/tensor-ops/io/node';
 import { CheckpointError, exitCodes, OutputError, UsageError } from '../errors.js';
 import { exportBundle } from '../export/bundle.js';
@@ -43,8 +44,12 @@ function requireOwnCard(model: ModelFile): ModelCard {
 }
 
 /** Runs `export` and returns the exit code. */
-export async function exportCommand(location: string, flags: ExportFlags): Promise<number> {
+export const exportCommand = (location: string, flags: ExportFlags): Promise<number> =>
+  untilInterrupted((signal) => exportModel(location, flags, signal));
+
+async function exportModel(location: string, flags: ExportFlags, signal: AbortSignal): Promise<number> {
   checkName(flags);
+  const onProgress = (): void => signal.throwIfAborted();
   const model = await openModel(location, { weights: flags.weights, onWarning: console.error });
   try {
     const card = requireOwnCard(model);
@@ -52,9 +57,9 @@ export async function exportCommand(location: string, flags: ExportFlags): Promi
       throw new OutputError(`${flags.out} exists already. Choose another --out, or delete it.`);
     await makeFolder(path.dirname(path.resolve(flags.out)));
     const precision = flags.precision ?? (flags.to === 'bundle' ? 'bf16' : 'f32');
-    if (flags.to === 'bundle') await exportBundle(model, card, flags.out, precision, { run: location, weights: flags.weights });
+    if (flags.to === 'bundle') await exportBundle(model, card, flags.out, precision, { run: location, weights: flags.weights, onProgress });
     else {
-      const options: WriteModelOptions = { card, dtype: precision === 'bf16' ? 'BF16' : 'F32' };
+      const options: WriteModelOptions = { card, dtype: precision === 'bf16' ? 'BF16' : 'F32', onProgress };
       if (flags.to === 'diffusers')
         await createFolderAtomically(
           flags.out,

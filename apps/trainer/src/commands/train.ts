@@ -1,7 +1,6 @@
 /** `train`: starts the backend, turns signals into an orderly stop, prints the result. */
-import os from 'node:os';
 import path from 'node:path';
-import { exitCodes, interruption, signalExitCode, UsageError } from '@dit-moe/kit';
+import { exitCodes, interruption, interruptionExitCode, UsageError } from '@dit-moe/kit';
 import { type BackendName, type BackendSettings, launchInfo, startBackend } from '@dit-moe/tensor-ops/node';
 import { joinTraining, silent, startProcesses, threadsIn } from '../cluster/join.js';
 import { remarks } from '../config/remarks.js';
@@ -73,7 +72,8 @@ export async function trainCommand(
   };
   if (flags.dryRun === true) {
     await start();
-    const plan = await dryRun(config);
+    const plan = await dryRun(config, (text) => progress.phase(text));
+    progress.done();
     if (!plan.data.assumed) for (const remark of remarks(config, { count: plan.data.images })) progress.log(remark);
     console.log(flags.json ? JSON.stringify(plan) : formatDryRun(config, plan));
     return exitCodes.ok;
@@ -109,7 +109,7 @@ export async function trainCommand(
     const { aborted, reason } = stop.signal;
     if (InterruptedError.isInstance(error)) {
       console.error(error.message);
-      return error.saved ? exitCodes.interrupted : interruptedCode(reason);
+      return error.saved ? exitCodes.interrupted : interruptionExitCode(reason);
     }
     if (!aborted || error !== reason) throw error;
     console.error('The run is saved; what comes after it was interrupted. Go on with --resume.');
@@ -118,7 +118,3 @@ export async function trainCommand(
     stop.release();
   }
 }
-
-/** Code of a process that a signal, or a closed pipe, has ended before anything was saved. */
-const interruptedCode = (cause: string): number =>
-  signalExitCode(os.constants.signals[cause as NodeJS.Signals] ?? os.constants.signals.SIGPIPE);

@@ -3,6 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { cardOf, countWeights, type ModelCard, upcycle } from '@dit-moe/dit';
 import { openModel, writeModel } from '@dit-moe/dit/node';
+import { untilInterrupted } from '@dit-moe/kit';
 import { makeFolder } from '@dit-moe/tensor-ops/io/node';
 import { continuationOf, writeContinuation } from '../config/continuation.js';
 import { exitCodes, OutputError } from '../errors.js';
@@ -24,7 +25,10 @@ export interface UpcycleFlags {
 const STABLE_DIFFUSION = { scalingFactor: 0.18215, shiftFactor: 0, downsampling: 8, vae: '' };
 
 /** Runs `upcycle` and returns the exit code. */
-export async function upcycleCommand(location: string, flags: UpcycleFlags): Promise<number> {
+export const upcycleCommand = (location: string, flags: UpcycleFlags): Promise<number> =>
+  untilInterrupted((signal) => upcycleModel(location, flags, signal));
+
+async function upcycleModel(location: string, flags: UpcycleFlags, signal: AbortSignal): Promise<number> {
   await refuseExisting(flags.out, continuationOf(flags.out));
   const model = await openModel(location, { weights: flags.weights, onWarning: console.error });
   try {
@@ -36,7 +40,7 @@ export async function upcycleCommand(location: string, flags: UpcycleFlags): Pro
     const { card: own, assumed } = cardOf(model);
     const card: ModelCard = { ...own, config: sparse.config, step: 0, ...(latents && { latents }) };
     await makeFolder(path.dirname(path.resolve(flags.out)));
-    await writeModel(flags.out, sparse, { card });
+    await writeModel(flags.out, sparse, { card, onProgress: () => signal.throwIfAborted() });
     const { file, hasData } = await writeContinuation(flags.out, card, model);
     const result = {
       from: model.path,

@@ -15,7 +15,7 @@ export async function exportBundle(
   card: ModelCard,
   out: string,
   precision: Precision,
-  origin: { run: string; weights: string },
+  { onProgress, ...origin }: { run: string; weights: string; onProgress?: () => void },
 ): Promise<void> {
   const config = await fs
     .readFile(path.join(origin.run, 'config.json'), 'utf8')
@@ -25,7 +25,11 @@ export async function exportBundle(
   const sheet = await lastSamples(origin.run, card.step);
   await createFolderAtomically(out, async (folder) => {
     const shared = withoutPaths(card);
-    await writeModel(path.join(folder, 'model.safetensors'), model, { card: shared, dtype: precision === 'bf16' ? 'BF16' : 'F32' });
+    await writeModel(path.join(folder, 'model.safetensors'), model, {
+      card: shared,
+      dtype: precision === 'bf16' ? 'BF16' : 'F32',
+      ...(onProgress && { onProgress }),
+    });
     await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify({ model: shared, training: config }, null, 2)}\n`);
     if (sheet !== undefined) await fs.copyFile(sheet, path.join(folder, 'samples.png'));
     const readme = modelCard(card, precision, origin.weights, config, metrics, sheet !== undefined);

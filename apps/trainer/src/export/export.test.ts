@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { importWeights, isMatrix } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
-import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
+import { openCheckpoint, SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { exportCommand } from '../commands/export.js';
@@ -39,6 +39,25 @@ const exportTo = (out: string, flags: object) =>
   printed(() => exportCommand(run, { to: 'bundle', weights: 'ema', json: true, out: path.join(root, out), ...flags }));
 
 describe('export', () => {
+  test.each([
+    ['bundle', 'ended'],
+    ['safetensors', 'ended.safetensors'],
+  ] as const)('as %s is ended by a signal with its code, and leaves nothing', async (to, name) => {
+    const folder = path.join(root, `signal-${to}`);
+    fs.mkdirSync(folder);
+    // In the middle of writing, after some of the tensors.
+    const { read } = SafetensorsFile.prototype;
+    let reads = 0;
+    vi.spyOn(SafetensorsFile.prototype, 'read').mockImplementation(function (this: SafetensorsFile, tensor: string) {
+      if (++reads === 5) process.emit('SIGTERM', 'SIGTERM');
+      return read.call(this, tensor);
+    });
+    const error = vi.spyOn(console, 'error').mockReturnValue();
+    expect(await exportCommand(run, { to, weights: 'ema', json: true, out: path.join(folder, name) })).toBe(143);
+    expect(error.mock.calls.flat()).toContainEqual('SIGTERM: ending; nothing is written.');
+    expect(fs.readdirSync(folder)).toEqual([]);
+  });
+
   test.each(['a.pt', 'a.safetensors'])('%s in the layout of the reference comes back bit for bit', async (out) => {
     await exportTo(out, { to: 'reference', weights: 'ema-0.9' });
     const ours = await read(path.join(checkpointFolder(run, 4), 'ema-0.9.safetensors'));

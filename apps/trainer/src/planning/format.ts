@@ -35,13 +35,11 @@ export function planRows({ memory, sent, ops, flops, traffic, atPeak, largest }:
 
 /** One row per device. */
 export const verdictRows = (verdicts: readonly Verdict[]): [string, string][] =>
-  verdicts.map(({ target, needs, bytes: has, fits, settings }) => {
+  verdicts.map(({ target, needs, bytes: has, fits, settings, estimated }) => {
     const sizes = `needs ${bytes(needs)} of ${bytes(has)}`;
     if (fits) return [target, `fits: ${sizes}`];
-    return [
-      target,
-      `does not fit: ${sizes}; ${settings === undefined ? 'no setting makes it fit' : `fits with --set ${settings.join(' ')}`}`,
-    ];
+    const none = estimated === true ? 'recompute=true and more accumulation need less' : 'no setting makes it fit';
+    return [target, `does not fit: ${sizes}; ${settings === undefined ? none : `fits with --set ${settings.join(' ')}`}`];
   });
 
 /** Rows with their names in a column. */

@@ -1,6 +1,6 @@
 /** Whether a run fits a device, and which settings would make it fit. */
 import os from 'node:os';
-import type { DitConfig } from '@dit-moe/dit';
+import type { DitConfig, MemoryUse } from '@dit-moe/dit';
 import type { TrainConfig } from '../config/schema.js';
 import { planRun, type RunPlan, type RunPlanOptions } from './run-plan.js';
 
@@ -33,10 +33,18 @@ export interface Verdict {
   fits: boolean;
   /** If it does not fit: settings with which it would, as `--set` takes them; undefined if none of those tried does. */
   settings?: string[];
+  /** It is of an estimate, for which no settings were tried. */
+  estimated?: true;
 }
 
 /** The bytes of state are exact, so the margin is for the rest. */
 const needed = ({ memory }: RunPlan): number => memory.total + (MARGIN - 1) * memory.working;
+
+/** Without a plan: whether an estimate fits, without settings that would mend it. */
+export const estimatedVerdict = ({ total, activations }: MemoryUse, { name, bytes }: Target): Verdict => {
+  const needs = total + (MARGIN - 1) * activations;
+  return { target: name, needs, bytes, fits: needs <= bytes, estimated: true };
+};
 
 /**
  * Plans a run for each device, or for as many of them as there are processes. What is recorded once is not recorded again.

@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { loadCApi } from './c-api.js';
+import { loadCApi, whoMayReplace } from './c-api.js';
 import { findLibtensorflow, fixFor } from './library/index.js';
 import { LibraryLoadError } from './library-load-error.js';
 
@@ -65,11 +65,22 @@ test.skipIf(process.platform !== 'linux')('a missing and a foreign library are n
   expect(() => loadCApi(foreign)).toThrow(/has no function TF_/);
 });
 
+test('who may replace a file: everybody, a group, or its owner alone', () => {
+  const may = (mode: number, uid: number, gid: number, isFolder = true) => whoMayReplace({ mode, uid, gid }, isFolder);
+  expect(may(0o755, 1000, 50)).toBeUndefined();
+  expect(may(0o777, 1000, 1000)).toBe('everybody on this machine');
+  expect(may(0o775, 1000, 50)).toBe('every member of the group 50');
+  // A group that is the user's alone.
+  expect(may(0o775, 1000, 1000)).toBeUndefined();
+  expect([may(0o1777, 0, 50), may(0o1775, 0, 50)]).toEqual([undefined, undefined]);
+  expect(may(0o1666, 0, 50, false)).toBe('everybody on this machine');
+});
+
 test.skipIf(process.platform === 'win32')('a library that everybody may replace is refused; in a sticky folder only its owner may', () => {
   const here = fs.mkdtempSync(path.join(folder, 'writable-'));
   for (const name of names) fs.symlinkSync(path.join(real, name), path.join(here, name));
   fs.chmodSync(here, 0o777);
-  expect(() => loadCApi(here)).toThrow(/everybody on this machine may change .*chmod -R o-w/);
+  expect(() => loadCApi(here)).toThrow(/everybody on this machine may change .*chmod -R go-w/);
   fs.chmodSync(here, 0o1777);
   expect(loadCApi(here).TF_Version()).toMatch(/^2\./);
   fs.chmodSync(here, 0o755);

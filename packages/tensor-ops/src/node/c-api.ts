@@ -139,18 +139,27 @@ export function enlargeStacks(): void {
   }
 }
 
-const WRITABLE_BY_OTHERS = 0o002;
+const WRITABLE = { group: 0o020, others: 0o002 };
 const STICKY = 0o1000;
 
-/** Code that everybody on the machine could have replaced is not loaded. */
+/**
+ * Who besides its owner may replace a file or what is in a folder. A group with its owner's number is his private one, as most systems
+ * make it; in a sticky folder only owners replace their files.
+ */
+export function whoMayReplace({ mode, uid, gid }: Pick<fs.Stats, 'mode' | 'uid' | 'gid'>, isFolder: boolean): string | undefined {
+  if (isFolder && (mode & STICKY) !== 0) return undefined;
+  if ((mode & WRITABLE.others) !== 0) return 'everybody on this machine';
+  return (mode & WRITABLE.group) !== 0 && gid !== uid ? `every member of the group ${gid}` : undefined;
+}
+
+/** Code that others than its owner could have replaced is not loaded. */
 function refuseWritable(directory: string): void {
   if (process.platform === 'win32') return;
   for (const at of [directory, ...libraryNames.map((name) => path.join(directory, name))]) {
-    const { mode } = fs.statSync(at);
-    // In a sticky folder only owners replace their files.
-    if ((mode & WRITABLE_BY_OTHERS) === 0 || (at === directory && (mode & STICKY) !== 0)) continue;
-    const fix = `chmod ${at === directory ? '-R ' : ''}o-w ${at}`;
-    throw new LibraryLoadError(directory, `everybody on this machine may change ${at}; if its content is what you put there: ${fix}`);
+    const who = whoMayReplace(fs.statSync(at), at === directory);
+    if (who === undefined) continue;
+    const fix = `chmod ${at === directory ? '-R ' : ''}go-w ${at}`;
+    throw new LibraryLoadError(directory, `${who} may change ${at}; if its content is what you put there: ${fix}`);
   }
 }
 

@@ -9,8 +9,10 @@ export function heldOutLoss(run: Run, every: number, validation: Validation): Li
     every,
     fatal: true,
     async run(moment) {
+      const { step } = run.record;
+      run.progress.phase(`held-out loss of step ${step}`);
       moment.validation = await validation.measure(run.signal);
-      run.progress.log(`step ${run.record.step}: held-out loss ${moment.validation.loss.toFixed(4)}`);
+      run.progress.log(`step ${step}: held-out loss ${moment.validation.loss.toFixed(4)}`);
     },
   };
 }

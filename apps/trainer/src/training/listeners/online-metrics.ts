@@ -10,6 +10,7 @@ export function onlineMetrics(run: Run, every: number, evaluator: Evaluator): Li
     fatal: true,
     async run({ evaluation }) {
       const { step } = run.record;
+      run.progress.phase(`online metrics of step ${step}`);
       const { scalars, summary } = await evaluator.evaluate(step, run.signal);
       Object.assign(evaluation, scalars);
       run.progress.log(`step ${step}: ${summary}`);

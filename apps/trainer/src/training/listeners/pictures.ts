@@ -23,6 +23,7 @@ export function previews(run: Run, metrics: MetricsLog, pipeline: Pipeline): Lis
     fatal: false,
     async run() {
       const { step } = run.record;
+      run.progress.phase(`samples of step ${step}`);
       const { png, width, height } = await previewSamples(out, pipeline, config, step, signal);
       await metrics.summaries(step, [{ tag: 'samples', png, width, height }]);
     },

@@ -9,6 +9,7 @@ import { type Pixels, pictureOf } from '../../pictures/pixels.js';
 import { ImageError } from './image-error.js';
 import { PixelBudget } from './pixel-budget.js';
 import { plainPicture } from './plain-formats.js';
+import { isStoredYcbcr, rgbOfYcbcr } from './tiff-colour.js';
 
 /** Enough for any photograph; a file of a few bytes can claim far more and exhaust the memory. */
 export const MAX_IMAGE_PIXELS = 100_000_000;
@@ -58,7 +59,8 @@ export async function decodeImage(file: Uint8Array, image: string, options: Deco
       const { data, info } = await pipeline.raw().toBuffer({ resolveWithObject: true });
       if (space === 'cmyk' && info.channels >= 4) return pictureOf(rgbOfCmyk(data, info.channels), info.width, info.height);
       if (info.channels !== 3) throw new Error(`it decodes to ${info.channels} channels`);
-      return pictureOf(data, info.width, info.height);
+      const rgb = format === 'tiff' && isStoredYcbcr(file) ? rgbOfYcbcr(data) : data;
+      return pictureOf(rgb, info.width, info.height);
     });
   } catch (error) {
     if (MissingPackageError.isInstance(error)) throw error;

@@ -153,6 +153,54 @@ describe('files', () => {
     }
   });
 
+  test('YCbCr in TIFF becomes RGB, compressed or not', async () => {
+    const colours = [
+      [255, 0, 0],
+      [0, 255, 0],
+      [0, 0, 255],
+      [128, 128, 128],
+    ];
+    // JFIF's matrix.
+    const ycbcr = colours.flatMap(([r, g, b]) => [
+      Math.round(0.299 * r + 0.587 * g + 0.114 * b),
+      Math.min(255, Math.round(128 - 0.168736 * r - 0.331264 * g + 0.5 * b)),
+      Math.min(255, Math.round(128 + 0.5 * r - 0.418688 * g - 0.081312 * b)),
+    ]);
+    /** Tag, type and value; what is said of three samples, and where they lie, is filled in. */
+    const tags = (photometric: number): [number, number, number][] => [
+      [256, 4, 2],
+      [257, 4, 2],
+      [258, 3, 0],
+      [259, 3, 1],
+      [262, 3, photometric],
+      [273, 4, 0],
+      [277, 3, 3],
+      [278, 4, 2],
+      [279, 4, 12],
+      [530, 3, 0x10001],
+    ];
+    const tiff = (photometric: number): Uint8Array => {
+      const entries = tags(photometric);
+      const [bits, data] = [8 + 2 + 12 * entries.length + 4, 8 + 2 + 12 * entries.length + 12];
+      const bytes = Buffer.alloc(data + 12);
+      bytes.write('II*\0\b\0\0\0', 'latin1');
+      bytes.writeUInt16LE(entries.length, 8);
+      for (const [i, [tag, type, value]] of entries.entries()) {
+        bytes.writeUInt16LE(tag, 10 + 12 * i);
+        bytes.writeUInt16LE(type, 12 + 12 * i);
+        bytes.writeUInt32LE(tag === 258 ? 3 : tag === 530 ? 2 : 1, 14 + 12 * i);
+        bytes.writeUInt32LE(tag === 258 ? bits : tag === 273 ? data : value, 18 + 12 * i);
+      }
+      for (let c = 0; c < 3; c++) bytes.writeUInt16LE(8, bits + 2 * c);
+      bytes.set(photometric === 6 ? ycbcr : colours.flat(), data);
+      return bytes;
+    };
+    const [found, plain] = [await decodeImage(tiff(6), 'ycbcr.tif'), await decodeImage(tiff(2), 'rgb.tif')];
+    expect([...plain.data]).toEqual(colours.flat());
+    // Rounded twice: to YCbCr and back, where a step of Cb is 1.8 of blue.
+    for (const [i, value] of colours.flat().entries()) expect(Math.abs(found.data[i] - value)).toBeLessThanOrEqual(2);
+  });
+
   test('TIFF files are turned as Pillow turns them, by themselves', async () => {
     const file = await encode(picture).tiff().withMetadata({ orientation: 6 }).toBuffer();
     expect(await decodeImage(file, 'x')).toMatchObject({ width: 40, height: 60 });

@@ -4,12 +4,14 @@
  * place, so that a start that is killed or races with another never leaves a half-written folder.
  */
 import { execFile } from 'node:child_process';
-import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { promisify } from 'node:util';
 import { FileSource } from '../../io/node/file-source.js';
+import { hashFile } from '../../io/node/hash-file.js';
+import type { WrittenFile } from '../../io/node/safetensors-file.js';
+import { MANIFEST, sealManifest } from '../../io/node/sealed-manifest.js';
 import { ZipArchive } from '../../io/zip-reader.js';
 import { LibraryError } from './library-error.js';
 import { type Build, PYTHON, type Wheel } from './wheels.js';
@@ -78,6 +80,7 @@ export async function fetchLibrary(
       await unpack(wheel, folder, (member) => path.join(unpacked, build.layout === 'flat' ? path.basename(member) : member));
       fs.rmSync(folder, { recursive: true });
     }
+    await seal(unpacked);
     try {
       fs.renameSync(unpacked, target);
     } catch (error) {
@@ -105,12 +108,23 @@ export async function fetchLibrary(
   }
 }
 
+/** Writes the manifest of what was unpacked: a library that is later cut or exchanged by one of another size is noticed before it is loaded. */
+async function seal(folder: string): Promise<void> {
+  const files: Record<string, WrittenFile> = {};
+  for (const entry of fs.readdirSync(folder, { recursive: true, withFileTypes: true })) {
+    if (!entry.isFile()) continue;
+    const file = path.join(entry.parentPath, entry.name);
+    files[path.relative(folder, file).replaceAll(path.sep, '/')] = { bytes: fs.statSync(file).size, sha256: await hashFile(file) };
+  }
+  fs.writeFileSync(path.join(folder, MANIFEST), JSON.stringify(sealManifest({ files })));
+}
+
 /** Checks the one wheel in `folder` and extracts what is needed of it. */
 async function unpack(wheel: Wheel, folder: string, target: (member: string) => string): Promise<void> {
   const file = fs.readdirSync(folder).find((name) => name.endsWith('.whl'));
   if (file === undefined) throw new LibraryError('E_LIBRARY_DOWNLOAD', `The package client left no wheel. Try: ${wheelCommand(wheel)}`);
   const archive = path.join(folder, file);
-  const hash = await sha256(archive);
+  const hash = await hashFile(archive);
   if (hash !== wheel.sha256) {
     throw new LibraryError(
       'E_LIBRARY_DAMAGED',
@@ -141,25 +155,26 @@ async function unpack(wheel: Wheel, folder: string, target: (member: string) => 
 
 async function pipDownload(wheel: Wheel, folder: string): Promise<void> {
   const failures: string[] = [];
+  let installed = 0;
   for (const [command, ...prefix] of clients) {
     try {
       await run(command, [...prefix, '--disable-pip-version-check', ...downloadArguments(wheel, folder)], { maxBuffer: 16 << 20 });
       return;
     } catch (error) {
       const { code, stderr } = error as NodeJS.ErrnoException & { stderr?: string };
+      if (code !== 'ENOENT') installed++;
       failures.push(
         `${[command, ...prefix].join(' ')}: ${code === 'ENOENT' ? 'not installed' : (stderr ?? String(error)).trim().split('\n').at(-1)}`,
       );
     }
   }
+  if (installed === 0)
+    throw new LibraryError(
+      'E_LIBRARY_NO_CLIENT',
+      `this machine has no Python, whose package client would fetch libtensorflow; without it: get the wheel of ${wheel.project} ${wheel.version} for ${wheel.platform} from the Python package index with a browser, unzip it, and set LIBTENSORFLOW_DIR to its folder "tensorflow".`,
+    );
   throw new LibraryError(
     'E_LIBRARY_DOWNLOAD',
     `libtensorflow could not be downloaded (${failures.join('; ')}). With a network and Python's pip this command must work: ${wheelCommand(wheel)}`,
   );
-}
-
-async function sha256(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of fs.createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
-  return hash.digest('hex');
 }

@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { MANIFEST, readManifest } from '../../io/node/sealed-manifest.js';
 import { fetchLibrary, manualInstallation } from './fetch.js';
 import { LibraryError } from './library-error.js';
 import { buildFor, TENSORFLOW_VERSION } from './wheels.js';
@@ -70,7 +71,9 @@ export function fixFor(error: unknown): string {
     case 'E_LIBRARY_LOAD':
       return repairOf(directory!);
     case 'E_LIBRARY_DAMAGED':
-      return 'python3 -m pip cache purge';
+      return directory === undefined ? 'python3 -m pip cache purge' : repairOf(directory);
+    case 'E_LIBRARY_NO_CLIENT':
+      return 'export LIBTENSORFLOW_DIR=<the folder "tensorflow" of the unzipped wheel>';
     case 'E_LIBRARY_DISK':
       return 'export DIT_MOE_CACHE_DIR=<a folder on a larger disk>';
     default: {
@@ -84,7 +87,7 @@ export function fixFor(error: unknown): string {
  * Finds libtensorflow, and downloads it if it is nowhere (about 270 MB, once; with CUDA 3 GB).
  *
  * @throws LibraryError `E_LIBRARY_DIRECTORY` if `LIBTENSORFLOW_DIR` is set but lacks a library (there is no silent fallback),
- *   `E_LIBRARY_NOT_FOUND` if nothing is found and `fetch` is false, `E_LIBRARY_PLATFORM`, `E_LIBRARY_DOWNLOAD`,
+ *   `E_LIBRARY_NOT_FOUND` if nothing is found and `fetch` is false, `E_LIBRARY_PLATFORM`, `E_LIBRARY_DOWNLOAD`, `E_LIBRARY_NO_CLIENT`,
  *   `E_LIBRARY_DAMAGED` and `E_LIBRARY_DISK` as their names say
  */
 export async function findLibtensorflow(options: FindOptions = {}): Promise<FoundLibrary> {
@@ -106,7 +109,10 @@ export async function findLibtensorflow(options: FindOptions = {}): Promise<Foun
   const name = `${TENSORFLOW_VERSION}-${process.platform}-${process.arch}-${build?.kind ?? 'cpu'}`;
   const target = path.join(options.cacheDir ?? cacheDirectory(), 'libtensorflow', name);
   const cached = build?.layout === 'site-packages' ? path.join(target, 'tensorflow') : target;
-  if (missingFiles(cached).length === 0) return { source: 'cache', directory: cached, tried };
+  if (missingFiles(cached).length === 0) {
+    await checkSeal(target);
+    return { source: 'cache', directory: cached, tried };
+  }
   tried.push({ place: cached, result: 'not there' });
 
   const python = pythonTensorFlow();
@@ -131,6 +137,28 @@ export async function findLibtensorflow(options: FindOptions = {}): Promise<Foun
     directory: cached,
     tried: [...tried, { place: 'download', result: `TensorFlow ${TENSORFLOW_VERSION} (${build.kind})` }],
   };
+}
+
+/**
+ * Compares the sizes of a fetched library with what was written; its hashes were checked when it was fetched, and would take a second at
+ * every start. Folders that people filled themselves have no manifest.
+ * @throws LibraryError E_LIBRARY_DAMAGED
+ */
+async function checkSeal(folder: string): Promise<void> {
+  if (!fs.existsSync(path.join(folder, MANIFEST))) return;
+  const damaged = (problem: string, cause?: unknown): LibraryError =>
+    new LibraryError('E_LIBRARY_DAMAGED', `${problem} Remove the folder, and it is fetched again: rm -r ${folder}`, {
+      directory: folder,
+      cause,
+    });
+  const { files } = await readManifest(folder).catch((error: Error) => {
+    throw damaged(error.message, error);
+  });
+  for (const [name, { bytes }] of Object.entries(files)) {
+    const size = fs.statSync(path.join(folder, name), { throwIfNoEntry: false })?.size;
+    if (size !== bytes)
+      throw damaged(`${path.join(folder, name)} should have ${bytes} bytes, but ${size === undefined ? 'is missing' : `has ${size}`}.`);
+  }
 }
 
 /** Folder of an installed Python `tensorflow` of the pinned version, found without importing it. */

@@ -7,7 +7,7 @@ import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import type { DitMoeError } from '../../errors.js';
 import { FormatError } from '../../io/safetensors.js';
 import { type Download, fetchLibrary } from './fetch.js';
-import { findLibtensorflow, LibraryError } from './index.js';
+import { findLibtensorflow, fixFor, LibraryError } from './index.js';
 import { type Build, buildFor, TENSORFLOW_VERSION } from './wheels.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'library-'));
@@ -47,7 +47,7 @@ describe('fetching', () => {
     const target = path.join(parent, 'cpu');
     const lines: string[] = [];
     await fetchLibrary(wheelOf(archive), target, (line) => lines.push(line), leaves(archive));
-    expect(fs.readdirSync(target).sort()).toEqual(members.map((m) => path.basename(m)));
+    expect(fs.readdirSync(target).sort()).toEqual([...members.map((m) => path.basename(m)), 'manifest.json']);
     for (const name of members) expect(new Uint8Array(fs.readFileSync(path.join(target, path.basename(name))))).toEqual(content[name]);
     expect(fs.readdirSync(parent)).toEqual(['cpu']);
     expect(lines).toEqual([expect.stringContaining('Downloading tensorflow-cpu')]);
@@ -80,7 +80,7 @@ describe('fetching', () => {
     const target = path.join(parent, 'cpu');
     await Promise.all(Array.from({ length: 5 }, () => fetchLibrary(wheelOf(archive), target, undefined, leaves(archive))));
     expect(fs.readdirSync(parent)).toEqual(['cpu']);
-    expect(fs.readdirSync(target).length).toBe(2);
+    expect(fs.readdirSync(target).length).toBe(3);
   });
 
   const cut = archive.subarray(0, archive.length - 1000);
@@ -109,6 +109,14 @@ describe('fetching', () => {
     expect(error.message).toMatch(/no network/);
     expect(error.message).toMatch(/python3 -m pip download .*tensorflow-cpu==/);
     expect(fs.readdirSync(parent)).toEqual([]);
+  });
+
+  test('without Python it is said what is missing, and how to do without', async () => {
+    vi.stubEnv('PATH', newFolder());
+    const error = await rejection(fetchLibrary(wheelOf(archive), path.join(newFolder(), 'cpu')));
+    expect(error.code).toBe('E_LIBRARY_NO_CLIENT');
+    expect(error.message).toMatch(/no Python, .* without it: get the wheel of tensorflow-cpu .*, unzip it, and set LIBTENSORFLOW_DIR/);
+    expect(fixFor(error)).toMatch(/^export LIBTENSORFLOW_DIR=/);
   });
 
   test('a full disk and a cache that cannot be written are named, with the way out', async () => {
@@ -152,5 +160,17 @@ describe('finding', () => {
     expect(error.message).toMatch(/LIBTENSORFLOW_DIR: not set.*not there.*not installed/);
     const cached = put(path.join(cacheDir, 'libtensorflow', `${TENSORFLOW_VERSION}-${process.platform}-${process.arch}-cpu`));
     expect(await findLibtensorflow({ cacheDir, fetch: false })).toMatchObject({ source: 'cache', directory: cached });
+    // One that was fetched knows its sizes.
+    fs.rmSync(cached, { recursive: true });
+    await fetchLibrary(wheelOf(archive), cached, undefined, leaves(archive));
+    expect(await findLibtensorflow({ cacheDir, fetch: false })).toMatchObject({ source: 'cache', directory: cached });
+    fs.truncateSync(path.join(cached, 'libtensorflow_cc.so.2'), 199_999);
+    const cut = await rejection(findLibtensorflow({ cacheDir, fetch: false }));
+    expect(cut).toMatchObject({
+      code: 'E_LIBRARY_DAMAGED',
+      message: expect.stringMatching(/should have 200000 bytes, but has 199999\. .*rm -r /),
+    });
+    vi.stubEnv('DIT_MOE_CACHE_DIR', cacheDir);
+    expect(fixFor(cut)).toBe(`rm -r ${cached}`);
   });
 });

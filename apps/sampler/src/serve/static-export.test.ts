@@ -1,0 +1,27 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { afterAll, expect, test, vi } from 'vitest';
+import { writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
+import { ModelStore } from './model-store.js';
+import { exportStatic } from './static-export.js';
+
+vi.mock('./page-files.js', () => ({ readPage: async () => new Map() }));
+const root = fs.mkdtempSync(path.join(os.tmpdir(), 'static-export-'));
+afterAll(() => fs.rmSync(root, { recursive: true }));
+
+test('models with similar names keep files of their own, under addresses that lead to them', async () => {
+  const names = ['a b', 'a_b', 'a#b', '雪 50%', '..'];
+  const models = names.map((name, i) => path.join(root, String(i), `${name}.safetensors`));
+  for (const model of models) await writeTinyModel(model);
+  const folder = path.join(root, 'page');
+  await exportStatic(folder, await ModelStore.create(models, {}));
+  const config = JSON.parse(fs.readFileSync(path.join(folder, 'config.json'), 'utf8'));
+  const files: string[] = config.models.map(({ file }: { file: string }) => file);
+  expect(new Set(files).size).toBe(names.length);
+  for (const file of files) {
+    const { pathname } = new URL(file, 'http://host/page/');
+    expect(fs.existsSync(path.join(folder, decodeURIComponent(pathname.slice('/page/'.length)))), file).toBe(true);
+  }
+  expect(fs.readdirSync(folder)).toHaveLength(names.length + 1);
+});
