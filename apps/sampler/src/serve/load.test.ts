@@ -8,7 +8,8 @@ import { writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-m
 import { bundleCli, type Running } from '../testing/run-cli.js';
 import { buildWeb } from '../web/build.js';
 
-const CLIENTS = 200;
+/** Clients of a storm; `LOAD_CLIENTS` sends more. */
+const CLIENTS = Number(process.env['LOAD_CLIENTS'] ?? 200);
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'load-'));
 let running: Running;
 let port: number;

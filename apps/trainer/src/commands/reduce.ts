@@ -3,6 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { cardOf, countWeights, type ModelCard, reduceExperts } from '@dit-moe/dit';
 import { openModel, writeModel } from '@dit-moe/dit/node';
+import { untilInterrupted } from '@dit-moe/kit';
 import { makeFolder } from '@dit-moe/tensor-ops/io/node';
 import { continuationOf, writeContinuation } from '../config/continuation.js';
 import { exitCodes, UsageError } from '../errors.js';
@@ -20,7 +21,10 @@ export interface ReduceFlags {
 }
 
 /** Runs `reduce` and returns the exit code. */
-export async function reduceCommand(location: string, flags: ReduceFlags): Promise<number> {
+export const reduceCommand = (location: string, flags: ReduceFlags): Promise<number> =>
+  untilInterrupted((signal) => reduceModel(location, flags, signal));
+
+async function reduceModel(location: string, flags: ReduceFlags, signal: AbortSignal): Promise<number> {
   await refuseExisting(flags.out, continuationOf(flags.out));
   const model = await openModel(location, { weights: flags.weights, onWarning: console.error });
   try {
@@ -29,7 +33,7 @@ export async function reduceCommand(location: string, flags: ReduceFlags): Promi
     const { card: own, assumed } = cardOf(model);
     const card: ModelCard = { ...own, config: fewer.config, step: 0 };
     await makeFolder(path.dirname(path.resolve(flags.out)));
-    await writeModel(flags.out, fewer, { card });
+    await writeModel(flags.out, fewer, { card, onProgress: () => signal.throwIfAborted() });
     const teacher = runOf(model.path) ?? model.path;
     const { file, hasData } = await writeContinuation(flags.out, card, model, { distillation: { teacher: path.resolve(teacher) } });
     const result = {

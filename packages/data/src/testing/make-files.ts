@@ -16,6 +16,24 @@ export function noise(seed: number, size = 16) {
 }
 export const png = (seed: number, size = 16): Uint8Array => encodePng(noise(seed, size));
 
+/** Bytes of a 24-bit BMP. */
+export function bmp(seed: number): Uint8Array {
+  const { data, width, height } = noise(seed);
+  const file = Buffer.alloc(54 + data.length);
+  file.write('BM');
+  file.writeUInt32LE(file.length, 2);
+  file.writeUInt32LE(54, 10);
+  file.writeUInt32LE(40, 14);
+  file.writeInt32LE(width, 18);
+  file.writeInt32LE(height, 22);
+  file.writeUInt16LE(1, 26);
+  file.writeUInt16LE(24, 28);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      for (let c = 0; c < 3; c++) file[54 + 3 * ((height - 1 - y) * width + x) + c] = data[3 * (y * width + x) + 2 - c];
+  return file;
+}
+
 /** Writes files below a folder, by their names. */
 export async function writeFiles(root: string, files: Readonly<Record<string, Uint8Array | string>>): Promise<string> {
   for (const [name, content] of Object.entries(files)) {

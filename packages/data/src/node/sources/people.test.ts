@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { encodeNpz } from '@dit-moe/tensor-ops/io';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { noise, png, tar, writeFiles } from '../../testing/make-files.js';
+import { bmp, noise, png, tar, writeFiles } from '../../testing/make-files.js';
 import { describeImages, fingerprintOf, type ImageSource, ImageSourceError, type ImageSourceOptions, openImages } from '../index.js';
 
 let root: string;
@@ -35,24 +35,6 @@ const refused = async (location: string, message: RegExp, options?: ImageSourceO
   expect((error as Error).message).toMatch(message);
 };
 const range = (n: number): number[] => Array.from({ length: n }, (_, i) => i);
-/** Bytes of a 24-bit BMP. */
-function bmp(seed: number): Uint8Array {
-  const { data, width, height } = noise(seed);
-  const file = Buffer.alloc(54 + data.length);
-  file.write('BM');
-  file.writeUInt32LE(file.length, 2);
-  file.writeUInt32LE(54, 10);
-  file.writeUInt32LE(40, 14);
-  file.writeInt32LE(width, 18);
-  file.writeInt32LE(height, 22);
-  file.writeUInt16LE(1, 26);
-  file.writeUInt16LE(24, 28);
-  for (let y = 0; y < height; y++)
-    for (let x = 0; x < width; x++)
-      for (let c = 0; c < 3; c++) file[54 + 3 * ((height - 1 - y) * width + x) + c] = data[3 * (y * width + x) + 2 - c];
-  return file;
-}
-
 describe('splits', () => {
   const shard = (seed: number) =>
     tar([

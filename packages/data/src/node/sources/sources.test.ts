@@ -6,6 +6,9 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { imagenetClasses } from '../../pictures/imagenet.js';
 import { describeImages, ImageError, type ImageSource, ImageSourceError, openImages } from '../index.js';
 
+/** Damaged copies of each parquet file; `DIT_MOE_FUZZ` makes more, `DIT_MOE_FUZZ_SEED` others. */
+const MUTATIONS = Number(process.env['DIT_MOE_FUZZ'] ?? 150);
+
 const fixtures = path.join(import.meta.dirname, '../../../test/fixtures');
 let folder: string;
 let png: Buffer;
@@ -151,18 +154,20 @@ describe('parquet', () => {
     await expect(openImages(file, { imageColumn: 'picture' })).rejects.toThrow(/no column "picture"/);
   });
 
-  test('whatever bytes change in a file, it is read, or refused with its name; nothing escapes', async () => {
+  test('whatever bytes change in a file, it is read, or refused with its name; nothing escapes', {
+    timeout: 60_000 + 200 * MUTATIONS,
+  }, async () => {
     const escaped: unknown[] = [];
     const onRejection = (reason: unknown): void => void escaped.push(reason);
     process.on('unhandledRejection', onRejection);
     const before = await openFiles();
-    let state = 7;
+    let state = Number(process.env['DIT_MOE_FUZZ_SEED'] ?? 7);
     const next = (below: number): number => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 8) % below;
     let [refusals, unreadable] = [0, 0];
     try {
       for (const name of ['train-00000-of-00002.parquet', 'text-labels.parquet']) {
         const original = await fs.readFile(path.join(fixtures, name));
-        for (let run = 0; run < 150; run++) {
+        for (let run = 0; run < MUTATIONS; run++) {
           const bytes = Buffer.from(original);
           for (let i = 0; i < 1 + next(6); i++) bytes[next(bytes.length)] = next(256);
           const root = await files(`fuzz-${name}-${run}`, { 'a.parquet': run % 10 === 0 ? bytes.subarray(0, next(bytes.length)) : bytes });
@@ -180,6 +185,7 @@ describe('parquet', () => {
               unreadable++;
             });
           await close();
+          await fs.rm(root, { recursive: true });
         }
       }
       await new Promise((resolve) => setTimeout(resolve, 20));
