@@ -34,6 +34,12 @@ const cases: Case[] = [
   { name: 'DiT-MoE, float16 safetensors', config: experts, layout: 'qkv', file: 'low.safetensors', dtype: 'F16' },
   { name: 'DiT-MoE, flash attention', config: { ...experts, qkNorm: true }, layout: 'flash', file: 'flash.pt' },
   { name: 'diffusers', config: { ...dense, timestepFrequencies: 'diffusers' }, layout: 'diffusers', file: 'diffusers' },
+  {
+    name: 'diffusers, embedders in every block',
+    config: { ...dense, timestepFrequencies: 'diffusers', blockEmbedders: true },
+    layout: 'diffusers',
+    file: 'block-embedders',
+  },
 ];
 const torchTypes = { F32: 'torch.float32', F16: 'torch.float16', BF16: 'torch.bfloat16' };
 
