@@ -33,8 +33,12 @@ export function checkAutoencoder(
       ? `its latents have ${config.latentChannels} channels, the model's ${inChannels}`
       : latents !== undefined && latents.vae !== encoderHash
         ? 'the model was trained with the latents of another encoder'
-        : latents !== undefined && (latents.scalingFactor !== config.scalingFactor || latents.shiftFactor !== config.shiftFactor)
+        : latents !== undefined && scaleOf(latents) !== scaleOf(config)
           ? `its latents are scaled by ${config.scalingFactor} and shifted by ${config.shiftFactor}, the model's by ${latents.scalingFactor} and ${latents.shiftFactor}`
           : undefined;
   if (problem !== undefined) throw new AutoencoderMismatchError(name, problem);
 }
+
+/** Scale and shift as text, to be compared; in float32, as files that say deviations instead of scales round differently beyond it. */
+const scaleOf = ({ scalingFactor, shiftFactor }: Pick<AutoencoderConfig, 'scalingFactor' | 'shiftFactor'>): string =>
+  JSON.stringify([scalingFactor, shiftFactor], (_, value: unknown) => (typeof value === 'number' ? Math.fround(value) : value));

@@ -57,7 +57,7 @@ function factsOf(card: ModelCard): Record<string, string | number | undefined> {
     'output channels': ditSizes(config).outChannels,
     classes: config.numClasses,
     autoencoder: latents?.vae,
-    'scaling factor': latents?.scalingFactor,
-    'shift factor': latents?.shiftFactor,
+    'scaling factor': latents && String(latents.scalingFactor),
+    'shift factor': latents && String(latents.shiftFactor),
   };
 }

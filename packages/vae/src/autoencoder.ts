@@ -5,7 +5,7 @@
  */
 import { roundMaps, ShapeError, silu, widen } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type AutoencoderConfig, downscale } from './config.js';
+import { type AutoencoderConfig, downscale, type PerChannel } from './config.js';
 import { autoencoderLayers, type PassOptions } from './layers.js';
 import type { AutoencoderWeights } from './weights.js';
 
@@ -123,8 +123,12 @@ export function padImages(x: tf.Tensor, config: AutoencoderConfig): tf.Tensor {
 
 /** Latents in the units that a diffusion model is trained in: `(z - shift) * scale`. */
 export const scaleLatents = (z: tf.Tensor, { scalingFactor, shiftFactor }: AutoencoderConfig): tf.Tensor =>
-  tf.mul(tf.sub(z, shiftFactor), scalingFactor);
+  tf.tidy(() => tf.mul(tf.sub(z, alongChannels(shiftFactor)), alongChannels(scalingFactor)));
 
 /** The inverse of {@link scaleLatents}. */
 export const unscaleLatents = (z: tf.Tensor, { scalingFactor, shiftFactor }: AutoencoderConfig): tf.Tensor =>
-  tf.add(tf.div(z, scalingFactor), shiftFactor);
+  tf.tidy(() => tf.add(tf.div(z, alongChannels(scalingFactor)), alongChannels(shiftFactor)));
+
+/** A number, or one for each channel of `[B, C, h, w]`. */
+const alongChannels = (value: PerChannel): number | tf.Tensor =>
+  typeof value === 'number' ? value : tf.reshape(tf.tensor1d([...value]), [1, -1, 1, 1]);

@@ -7,6 +7,7 @@ import {
   type AutoencoderConfig,
   type AutoencoderWeights,
   autoencoderConfig,
+  configJson,
   type Dialect,
   decodeLatents,
   decodeTiled,
@@ -20,7 +21,9 @@ import {
   posteriorNll,
   posteriorOf,
   samplePosterior,
+  scaleLatents,
   stableDiffusionConfig,
+  unscaleLatents,
   weightShapes,
 } from './index.js';
 
@@ -107,13 +110,28 @@ describe('weights', () => {
     [{ _class_name: 'VQModel' }, /_class_name/],
     [{ down_block_types: ['AttnDownEncoderBlock2D'] }, /down_block_types/],
     [{ act_fn: 'gelu' }, /act_fn/],
-    [{ latents_mean: [0.1, 0, 0, 0] }, /latents_mean: expected none: latents have one scale/],
+    [{ latents_mean: [0.1, 0, 0, 0] }, /latents_mean and latents_std together/],
+    [{ latents_mean: [0.1, 0, 0, 0], latents_std: [1, 1, 0, 1] }, /latents_std: expected 4 numbers above 0/],
+    [{ latents_mean: [0.1, 0], latents_std: [1, 1] }, /latents_mean: expected 4 numbers/],
     [{ block_out_channels: [10], norm_num_groups: 4 }, /block_out_channels/],
     [{ layers_per_block: 0 }, /layers_per_block/],
     [{ scaling_factor: 'much' }, /scaling_factor/],
   ])('config.json with %o is refused', (json, message) => {
     expect(() => autoencoderConfig(json)).toThrow(message);
   });
+});
+
+test('latents with a mean and deviation for each channel come back, as does their config.json', () => {
+  const [mean, deviation] = [
+    [0.5, -1, 0, 2],
+    [2, 0.5, 1, 4],
+  ];
+  const each = autoencoderConfig({ latents_mean: mean, latents_std: deviation, scaling_factor: 0.5 });
+  const z = tf.tensor4d([3, 3, 3, 3], [1, 4, 1, 1]);
+  const scaled = scaleLatents(z, each);
+  expect([...scaled.dataSync()]).toEqual(mean.map((m, c) => ((3 - m) * 0.5) / deviation[c]));
+  expect([...unscaleLatents(scaled, each).dataSync()]).toEqual([3, 3, 3, 3]);
+  expect(autoencoderConfig(configJson(each))).toEqual(each);
 });
 
 describe('encoding and decoding', () => {

@@ -7,7 +7,7 @@ import { createProgress, DataError, exitCodes, interruption, OutputError, UsageE
 import { permutation } from '@dit-moe/tensor-ops';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
-import { Autoencoder, type AutoencoderConfig, AutoencoderTrainer, measureScaling, stableDiffusionConfig } from '@dit-moe/vae';
+import { Autoencoder, type AutoencoderConfig, AutoencoderTrainer, measureScaling, scaleLatents, stableDiffusionConfig } from '@dit-moe/vae';
 import { saveAutoencoder } from '@dit-moe/vae/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { openSource } from '../data/images.js';
@@ -165,11 +165,11 @@ function tensorOf(pictures: readonly Pixels[]): tf.Tensor {
 
 /** Pictures above what becomes of them, in pairs of rows. Frees the autoencoder. @returns mean difference of the pixels, 0..255 */
 async function drawReconstructions(file: string, autoencoder: Autoencoder, originals: Pixels): Promise<number> {
-  const { scalingFactor, shiftFactor, latentChannels } = autoencoder.config;
+  const { latentChannels } = autoencoder.config;
   const moments = await autoencoder.encodePixels(originals);
   const latents = tf.tidy(() => {
     const mean = tf.slice(moments, [0, 0, 0, 0], [originals.count, latentChannels, moments.shape[2]!, moments.shape[3]!]);
-    return tf.mul(tf.sub(mean, shiftFactor), scalingFactor);
+    return scaleLatents(mean, autoencoder.config);
   });
   const decoded = await autoencoder.decodeToPixels(latents);
   tf.dispose([moments, latents]);

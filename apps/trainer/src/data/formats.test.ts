@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { LatentCache } from '@dit-moe/data/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
+import { ofChannels } from '@dit-moe/vae';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { encodeCommand } from '../commands/encode.js';
 import { checkpointBytes, curveOf, makeRoot, metricsLines, runTiny, tinyConfig } from '../testing/tiny-run.js';
@@ -65,7 +66,7 @@ test('every use of a latent draws from its posterior anew, scaled; mirrored ones
     Array.from({ length: draws }, (_, index) => ({ record: 0, flip: false, index })),
     out,
   );
-  const { scalingFactor, shiftFactor } = source.latents!;
+  const [scales, shifts] = [source.latents!.scalingFactor, source.latents!.shiftFactor].map((value) => ofChannels(value, 8));
   // Mean and deviation of the draws are those of the posterior.
   const cache = await LatentCache.open(latents);
   const moments = await cache.read([0], [false]);
@@ -73,7 +74,8 @@ test('every use of a latent draws from its posterior anew, scaled; mirrored ones
   let worst = 0;
   for (let i = 0; i < length; i++) {
     const deviation = Math.exp(0.5 * moments[length + i]);
-    const mean = Array.from({ length: draws }, (_, d) => out[d * length + i] / scalingFactor + shiftFactor).reduce((a, b) => a + b) / draws;
+    const mean =
+      Array.from({ length: draws }, (_, d) => out[d * length + i] / scales[i >> 6] + shifts[i >> 6]).reduce((a, b) => a + b) / draws;
     worst = Math.max(worst, Math.abs(mean - moments[i]) / deviation);
   }
   // Five standard errors; the largest of 512 means is near 3.2 of them.

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { LatentCache, LatentCacheError } from '@dit-moe/data/node';
 import { placeOf } from '@dit-moe/pipeline/node';
 import { randomNormal } from '@dit-moe/tensor-ops';
+import { ofChannels } from '@dit-moe/vae';
 import { DataError } from '../errors.js';
 import { classesOf } from './classes.js';
 import type { Part } from './part.js';
@@ -40,6 +41,7 @@ async function sourceOf(cache: LatentCache, folder: string, options: { flip: boo
   const { scalingFactor, shiftFactor, encoderHash, name } = header.autoencoder;
   const { names: classNames, labelOf } = classesOf(folder, header.classNames, labels);
   const length = channels * height * width;
+  const [shifts, scales] = [ofChannels(shiftFactor, channels), ofChannels(scalingFactor, channels)];
   const records = part?.recordsOf(cache.count);
   const recordOf = (i: number): number => records?.[i] ?? i;
   return {
@@ -62,7 +64,8 @@ async function sourceOf(cache: LatentCache, folder: string, options: { flip: boo
         const at = 2 * b * length;
         for (let i = 0; i < length; i++) {
           const logVariance = Math.min(MOST_LOG_VARIANCE, Math.max(LEAST_LOG_VARIANCE, moments[at + length + i]));
-          out[b * length + i] = (moments[at + i] + Math.exp(0.5 * logVariance) * noise[i] - shiftFactor) * scalingFactor;
+          const channel = Math.floor(i / (height * width));
+          out[b * length + i] = (moments[at + i] + Math.exp(0.5 * logVariance) * noise[i] - shifts[channel]) * scales[channel];
         }
       }
       return Int32Array.from(requests, ({ record }) => labelOf(labels[recordOf(record)]));

@@ -5,6 +5,7 @@
  */
 import { DitMoeError } from '@dit-moe/tensor-ops';
 import {
+  either,
   type FieldsOf,
   integer,
   list,
@@ -54,10 +55,10 @@ export interface ModelCard {
   latents?: LatentSpace;
 }
 
-/** Latents of an autoencoder: its own, minus `shiftFactor`, times `scalingFactor`. */
+/** Latents of an autoencoder: its own, minus `shiftFactor`, times `scalingFactor`, each one number or one for each channel. */
 export interface LatentSpace {
-  scalingFactor: number;
-  shiftFactor: number;
+  scalingFactor: number | readonly number[];
+  shiftFactor: number | readonly number[];
   /** Pixels per latent and side. */
   downsampling: number;
   /** sha256 of the weights of the autoencoder's encoder. */
@@ -86,10 +87,12 @@ export function hasCard(metadata: Readonly<Record<string, string>>): boolean {
   return metadata['format']?.startsWith('dit-moe/') === true;
 }
 
+const perChannel = (description: string) => either([number('for all channels'), list(number('for a channel'))], description);
+
 const latentSettings = object(
   {
-    scalingFactor: number("a latent is the autoencoder's, minus shiftFactor, times this"),
-    shiftFactor: number('of the latents'),
+    scalingFactor: perChannel("a latent is the autoencoder's, minus shiftFactor, times this: a number, or one for each channel"),
+    shiftFactor: perChannel('of the latents, a number or one for each channel'),
     downsampling: number('pixels per latent and side', { above: 0 }),
     vae: text("sha256 of the weights of the autoencoder's encoder"),
     autoencoder: optional(text('name or path of the autoencoder')),

@@ -62,9 +62,10 @@ export async function writeTinyRun(run: string, card = tinyCard): Promise<string
   return folder;
 }
 
-/** Writes an autoencoder with random weights into a folder, and `model` as a model of its latents. Needs a backend. */
+/** Writes an autoencoder with random weights, and scales of its own for each channel, into a folder, and `model` as a model of its latents. Needs a backend. */
 export async function writeTinyLatentModel(model: string, autoencoderFolder: string): Promise<void> {
-  const config = autoencoderConfig({ block_out_channels: [8, 8], norm_num_groups: 4 });
+  const channels = { latents_mean: [0.1, -0.2, 0, 0.3], latents_std: [1, 1.5, 0.5, 2] };
+  const config = autoencoderConfig({ block_out_channels: [8, 8], norm_num_groups: 4, scaling_factor: 0.5, ...channels });
   const weights = initialAutoencoderWeights(config, 1);
   await saveAutoencoder(autoencoderFolder, weights, config);
   tf.dispose(weights);

@@ -18,9 +18,9 @@ export interface LatentsHeader {
     name: string;
     /** sha256 of the encoder's weights: that of `sd-vae-ft-mse` and `-ema` is the same, since they differ in the decoder only. */
     encoderHash: string;
-    /** Latents for a diffusion model are `(sample - shiftFactor) * scalingFactor`. */
-    scalingFactor: number;
-    shiftFactor: number;
+    /** Latents for a diffusion model are `(sample - shiftFactor) * scalingFactor`, each one number or one for each channel. */
+    scalingFactor: number | readonly number[];
+    shiftFactor: number | readonly number[];
     /** What the encoder was computed in. */
     precision: Precision;
   };
