@@ -50,6 +50,9 @@ const commands: Readonly<Record<string, CommandEntry>> = {
         '--accept-open-port',
         'in a cluster: open the port of TensorFlow, which has no password, though the internet may reach it',
       ),
+      new Option('--profile <n>', "write TensorFlow's profile of so many steps, for TensorBoard and Chrome's trace viewers").argParser(
+        integer(1),
+      ),
       new Option('--dry-run', 'print size, memory, work and estimated time, and train nothing').default(false),
       set(),
       ...backendOptions('all cores; models narrower than 256: 1, and as many operations at once'),

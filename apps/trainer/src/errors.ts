@@ -36,6 +36,8 @@ export const exitCodeTable: ExitCodeTable = {
   E_CHECKPOINT: exitCodes.model,
   E_DIVERGED: exitCodes.diverged,
   E_TRAINING_FAILED: exitCodes.peer,
+  E_OUT_OF_MEMORY: exitCodes.backend,
+  E_PROFILER: exitCodes.backend,
   E_PEER: exitCodes.peer,
   E_RENDEZVOUS: exitCodes.peer,
   E_LAUNCH: exitCodes.usage,

@@ -24,6 +24,8 @@ export interface TrainFlags extends ImageFlags {
   dryRun?: boolean;
   backend: BackendName;
   threads?: number;
+  /** Steps to profile. */
+  profile?: number;
   /** Mebibytes of GPU memory that may be taken. */
   gpuMemory?: number;
   /** Start this many processes on this machine, which train together. */
@@ -89,6 +91,7 @@ export async function trainCommand(
       acceptDataChange,
       progress,
       signal: stop.signal,
+      ...(flags.profile !== undefined && { profile: flags.profile }),
       ...(cluster === undefined ? { start } : { cluster }),
     });
     const { step, loss, interrupted } = result;

@@ -42,6 +42,13 @@ export function renderReport({ name, config, card, metrics, previews, routing }:
     loss: format(last?.loss, 4),
     'images/s': format(last?.imagesPerSecond, last !== undefined && last.imagesPerSecond < 10 ? 2 : 0),
     memory: last === undefined ? '–' : `${last.memory.toLocaleString('en')} MiB`,
+    ...(last?.deviceMemory !== undefined && { 'GPU memory': `${last.deviceMemory.toLocaleString('en')} MiB` }),
+    ...(last?.mfu !== undefined && { MFU: `${(100 * last.mfu).toFixed(1)} %` }),
+    ...(last?.time !== undefined && {
+      'ms per step': Object.entries(last.time)
+        .map(([part, ms]) => `${part} ${ms.toFixed(1)}`)
+        .join(', '),
+    }),
     'waited for data': last === undefined ? '–' : `${(100 * last.stall).toFixed(1)} %`,
     'steps skipped': String(last?.skipped ?? 0),
     weights: countWeights(card.config).toLocaleString('en'),

@@ -6,6 +6,8 @@ export interface ProgressState {
   steps: number;
   loss: number;
   imagesPerSecond: number;
+  /** Share of the device's peak, where that is known. */
+  mfu?: number;
 }
 
 export interface Progress {
@@ -23,10 +25,14 @@ export function trainingProgress(): Progress {
   const progress = createProgress();
   return {
     ...progress,
-    update: ({ step, steps, loss, imagesPerSecond }) =>
+    update: ({ step, steps, loss, imagesPerSecond, mfu }) =>
       progress.update({
         ...{ what: 'step', done: step, total: steps },
-        details: [`loss ${loss.toFixed(4)}`, `${imagesPerSecond.toFixed(0)} images/s`],
+        details: [
+          `loss ${loss.toFixed(4)}`,
+          `${imagesPerSecond.toFixed(0)} images/s`,
+          ...(mfu === undefined ? [] : [`MFU ${(100 * mfu).toFixed(0)} %`]),
+        ],
       }),
   };
 }

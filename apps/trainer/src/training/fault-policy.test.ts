@@ -6,7 +6,7 @@ import type { StepReport } from './state.js';
 const settings = { batchSize: 4, faults: { rollBackAfter: 3, skipBatches: 2, maxRollBacks: 1 } };
 const record = (given: Partial<RunRecord> = {}): RunRecord => Object.freeze({ ...newRecord(), ...given });
 const report = (outcome: StepReport['outcome'], gradNorm = 1): StepReport => ({
-  ...{ loss: 2, balance: 3, routerLosses: { z: 4 }, distillation: {}, gradNorm, outcome, stop: false },
+  ...{ loss: 2, balance: 3, routerLosses: { z: 4 }, distillation: {}, gradNorm, outcome, stop: false, transferMs: 0, computeMs: 0 },
 });
 
 describe('after a step', () => {

@@ -42,6 +42,8 @@ export async function* trainLoop(run: Run, restore: () => Promise<RunRecord | un
       run.record = record;
       run.timing.busyMs += performance.now() - start;
       run.timing.waitedMs += prefetch.takeWaited();
+      run.timing.transferMs += report.transferMs;
+      run.timing.computeMs += report.computeMs;
       run.timing.images += config.batchSize;
       if (report.outcome !== 'applied')
         progress.log(`step ${record.step}: ${reasonOf(report)}; the step was skipped (${record.skipped} in all).`);

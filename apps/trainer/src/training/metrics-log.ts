@@ -25,6 +25,12 @@ export interface MetricsLine {
   stall: number;
   /** Resident memory of the process in MiB. */
   memory: number;
+  /** Memory of the GPU in use, by all processes, in MiB. */
+  deviceMemory?: number;
+  /** Milliseconds of a step by what they went into; see `Timing`. */
+  time?: Readonly<Record<'data' | 'transfer' | 'compute' | 'host', number>>;
+  /** Share of the device's peak that the model's arithmetic comes to, where the peak is known. */
+  mfu?: number;
   /** Steps skipped since the run began. */
   skipped: number;
   /** What the routers of the layers with experts did since the line before; empty without experts. */
@@ -80,13 +86,14 @@ export class MetricsLog {
 
   async add(line: MetricsLine): Promise<void> {
     this.lines.push(line);
-    const { step, routing, evaluation = {}, validation, routerLosses = {}, distillation = {}, ...scalars } = line;
+    const { step, routing, time = {}, evaluation = {}, validation, routerLosses = {}, distillation = {}, ...scalars } = line;
     const values: Record<string, number> = { ...scalars, ...evaluation };
     if (validation !== undefined) {
       const { loss, byTime } = validation;
       values['validation/loss'] = loss;
       for (const [b, value] of byTime.entries()) values[`validation/loss/times-${bucketName(b, byTime.length)}`] = value;
     }
+    for (const [part, ms] of Object.entries<number>(time)) values[`time/${part}`] = ms;
     for (const [name, value] of Object.entries(routerLosses)) values[`router/${name}`] = value;
     for (const [name, value] of Object.entries(distillation)) values[`distillation/${name}`] = value;
     for (const measure of Object.keys(layerMeasures) as LayerMeasure[])

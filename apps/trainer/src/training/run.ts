@@ -32,8 +32,12 @@ export interface Timing {
   busyMs: number;
   /** Of these, waiting for data. */
   waitedMs: number;
+  /** Handing inputs to the device. */
+  transferMs: number;
+  /** Computing on the device; the rest of the steps is the host's. */
+  computeMs: number;
   /** Samples in the steps. */
   images: number;
 }
 
-export const newTiming = (): Timing => ({ busyMs: 0, waitedMs: 0, images: 0 });
+export const newTiming = (): Timing => ({ busyMs: 0, waitedMs: 0, transferMs: 0, computeMs: 0, images: 0 });

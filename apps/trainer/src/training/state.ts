@@ -9,13 +9,15 @@ import { clusterBalanceLoss } from '@dit-moe/moe/losses';
 import type { RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import {
   AdamW,
+  after,
   type Collectives,
   type CompiledStep,
-  clipByGlobalNorm,
+  clipFactor,
   compile,
   Ema,
   GradientAccumulator,
   globalNorm,
+  type LateGradient,
   mean,
   type Parameter,
   ParameterSet,
@@ -51,6 +53,10 @@ export interface StepReport {
   outcome: 'applied' | 'not finite' | 'spike';
   /** Whether some rank of a cluster has been asked to stop: all see it after the same step. */
   stop: boolean;
+  /** Milliseconds of handing inputs to the device, in the first step of recording it too. */
+  transferMs: number;
+  /** Milliseconds in which the device computed, and the others of a cluster were waited for. */
+  computeMs: number;
 }
 
 /** Weights, optimizer and averages, with the steps over them. */
@@ -154,9 +160,9 @@ export class TrainingState {
   updateStep(...[learningRate, norm, ...given]: tf.Tensor[]): tf.Tensor {
     const { clipNorm } = this.config.optimizer;
     const names = Object.keys(this.owned);
-    let grads = given.length === 0 ? this.accumulator!.take() : Object.fromEntries(names.map((name, i) => [name, given[i]]));
-    if (clipNorm !== undefined) grads = clipByGlobalNorm(grads, clipNorm, norm);
-    this.optimizer.apply(grads, learningRate);
+    const plain = Object.fromEntries(names.map((name, i) => [name, given[i]]));
+    const grads = given.length === 0 ? this.accumulator!.takeEach() : plain;
+    this.optimizer.apply(clipNorm === undefined ? grads : scaledLate(grads, clipFactor(clipNorm, norm)), learningRate);
     const { cluster } = this;
     this.balance?.update(cluster && ((load) => cluster.collectives.allReduce(load)));
     for (const ema of this.emas) ema.update();
@@ -230,14 +236,39 @@ export class TrainingState {
     maxNorm = Number.POSITIVE_INFINITY,
     stop = false,
   ): Promise<StepReport> {
-    const report: StepReport = { loss: 0, balance: 0, routerLosses: {}, distillation: {}, gradNorm: 0, outcome: 'applied', stop };
+    const report: StepReport = {
+      loss: 0,
+      balance: 0,
+      routerLosses: {},
+      distillation: {},
+      gradNorm: 0,
+      outcome: 'applied',
+      stop,
+      transferMs: 0,
+      computeMs: 0,
+    };
     let sums = this.numbers.map(() => 0);
     let count = 0;
     let grads: tf.Tensor[] = [];
     let normTensor: tf.Tensor | undefined;
     const observed: [drawn: tf.Tensor, losses: tf.Tensor][] = [];
     const flag = tf.scalar(stop ? 1 : 0);
-    const run = <T>(step: () => Promise<T>): Promise<T> => this.cluster?.guard('a training step', step) ?? step();
+    // Steps take their inputs before they first wait; on a GPU their results may come after them, with the first number that is read.
+    const run = async <T>(step: () => Promise<T>): Promise<T> => {
+      const start = performance.now();
+      const running = this.cluster?.guard('a training step', step) ?? step();
+      const given = performance.now();
+      report.transferMs += given - start;
+      const result = await running;
+      report.computeMs += performance.now() - given;
+      return result;
+    };
+    const numbersOf = async (tensors: readonly (tf.Tensor | undefined)[]): Promise<number[]> => {
+      const start = performance.now();
+      const read = await Promise.all(tensors.map(numberOf));
+      report.computeMs += performance.now() - start;
+      return read;
+    };
     for await (const { x, noise, drawn, y } of batches) {
       const outputs = await run(() => this.gradientsOfBatch([x, noise, drawn, y, ...(this.cluster ? [flag] : [])]));
       const { sampleLosses, norm, stop: stops, drawn: drawnByAll, ...own } = outputs;
@@ -247,7 +278,7 @@ export class TrainingState {
       if (sampleLosses === undefined || drawnByAll !== undefined) drawn.dispose();
       grads = this.gradientsOf(own);
       normTensor = norm;
-      const [normNow, stopNow, ...now] = await Promise.all([norm, stops, ...numbers].map(numberOf));
+      const [normNow, stopNow, ...now] = await numbersOf([norm, stops, ...numbers]);
       sums = sums.map((sum, i) => sum + now[i]);
       report.gradNorm = normNow;
       report.stop ||= stopNow > 0;
@@ -260,7 +291,7 @@ export class TrainingState {
       const own = means.map((value) => tf.scalar(value));
       const { stop: stops, norm, ...ofAll } = await run(() => reduce.run(flag, ...own));
       const numbers = this.numbers.map((name) => ofAll[name]);
-      const [gradNorm, stopOfAll, ...now] = await Promise.all([norm, stops, ...numbers].map(numberOf));
+      const [gradNorm, stopOfAll, ...now] = await numbersOf([norm, stops, ...numbers]);
       Object.assign(report, { gradNorm, stop: stopOfAll > 0 });
       means = now;
       tf.dispose([stops, ...numbers, ...own]);
@@ -437,6 +468,15 @@ const ofTeacher = (name: string): string => `distillation.${name}`;
 
 /** Rows of the fullest expert of any layer, scalar. */
 const fullest = (routing: readonly Routing[]): tf.Tensor => tf.max(tf.stack(routing.map(({ load }) => load)));
+
+/** Gradients times a factor, one by one: all of them at once would be as much again as the weights. */
+function scaledLate(grads: Readonly<Record<string, tf.Tensor | LateGradient>>, factor: tf.Tensor): Record<string, LateGradient> {
+  const made = (grad: tf.Tensor | LateGradient, before?: tf.Tensor): tf.Tensor =>
+    typeof grad === 'function' ? grad(before) : before === undefined ? grad : after(grad, before);
+  return Object.fromEntries(
+    Object.entries(grads).map(([name, grad]) => [name, (before) => tf.tidy(() => tf.mul(made(grad, before), factor))]),
+  );
+}
 
 const numberOf = async (scalar: tf.Tensor | undefined): Promise<number> => (scalar === undefined ? 0 : (await scalar.data())[0]);
 

@@ -26,9 +26,11 @@ import { isDue, type Listener, tell } from './listeners/listener.js';
 import { logListeners } from './listeners/log.js';
 import { onlineMetrics } from './listeners/online-metrics.js';
 import { histograms, previews } from './listeners/pictures.js';
+import { profiling } from './listeners/profiling.js';
 import { Saving } from './listeners/saving.js';
 import { trainLoop } from './loop.js';
 import { MetricsLog } from './metrics-log.js';
+import { explained } from './out-of-memory.js';
 import { Ranks } from './ranks.js';
 import { listCheckpoints } from './retention.js';
 import { newTiming, type Run } from './run.js';
@@ -52,6 +54,8 @@ export interface TrainOptions {
   start?: () => Promise<void>;
   /** Ends the run after the current step, with a checkpoint; before the first step with an InterruptedError. */
   signal: AbortSignal;
+  /** Profile so many steps after the first; rank 0 alone does (default: none). */
+  profile?: number;
   /** The processes that train together (default: this one alone). Each gets its part of every batch; rank 0 alone writes. */
   cluster?: Cluster;
   /** Called after each step with everything that came with it, and awaited; receives the number of steps taken. */
@@ -170,22 +174,29 @@ async function trainIn(
     let loss = Number.NaN;
     const writing = ranks.leads ? await openListeners(run, saving, opened, () => loss) : undefined;
     loss = writing?.metrics.lines.at(-1)?.loss ?? loss;
+    const profiled = options.profile !== undefined && ranks.leads ? [open(profiling(run, options.profile))] : [];
     const listeners: Listener[] = [
+      ...profiled,
       { name: 'lock', every: 1, fatal: true, run: async () => lock?.check() },
       gatheredCounters(run),
       gatheredAverage(run),
       ...(writing?.listeners ?? saving.listeners),
     ];
     const slow = [config.sampling, config.evaluation, config.validation].flatMap((set) => set?.every ?? []);
-    for await (const event of trainLoop(run, async () => (await saving.restore())?.record)) {
-      if (event.kind === 'rolled back') for (const { rewind } of listeners) await rewind?.();
-      else {
-        if (event.report.outcome === 'applied') loss = event.report.loss;
-        await tell(listeners, run, { learningRate: event.learningRate, evaluation: {} });
-        // Pictures and metrics take longer than the others wait for a step.
-        if (isDue(slow, run.record.step, run.record.step === config.steps)) await ranks.barrier();
+    try {
+      for await (const event of trainLoop(run, async () => (await saving.restore())?.record)) {
+        if (event.kind === 'rolled back') for (const { rewind } of listeners) await rewind?.();
+        else {
+          if (event.report.outcome === 'applied') loss = event.report.loss;
+          await tell(listeners, run, { learningRate: event.learningRate, evaluation: {} });
+          // Pictures and metrics take longer than the others wait for a step.
+          if (isDue(slow, run.record.step, run.record.step === config.steps)) await ranks.barrier();
+        }
+        await options.onStep?.(run.record.step);
       }
-      await options.onStep?.(run.record.step);
+    } catch (error) {
+      await saving.settle();
+      throw await explained(error, run);
     }
     lock?.check();
     const last = { learningRate: 0, evaluation: {} };

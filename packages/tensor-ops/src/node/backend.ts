@@ -71,6 +71,8 @@ export class TensorFlowNodeBackend
   constructor(
     binding: TensorFlowBinding,
     readonly computes: Computes,
+    /** Where TensorFlow's libraries lie. */
+    readonly libraryDirectory: string,
   ) {
     super(binding, '@tensorflow/tfjs-node-gpu');
     this.tensorFlow = binding;

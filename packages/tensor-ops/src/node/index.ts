@@ -16,6 +16,7 @@ export { LibraryLoadError } from './library-load-error.js';
 export * from './machine-report.js';
 export { chosenGpu, type NvidiaDriver, type NvidiaGpu, nvidiaDriver } from './nvidia.js';
 export { declared, type InputSpec, type PlanOptions, plan, type StepPlan } from './planning/plan.js';
+export { type Profile, ProfilerError, startProfile } from './profiler.js';
 export { differingNodes } from './recording/differing-nodes.js';
 export { BACKEND_NAME, type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';
 export * from './start-backend.js';

@@ -168,7 +168,7 @@ async function start(context: ContextSettings, options: TensorFlowOptions): Prom
     deterministic: context.deterministic || !binding.isUsingGpuDevice(),
     ...(gpu && { gpu: gpu.name }),
   };
-  tf.registerBackend(BACKEND_NAME, () => new TensorFlowNodeBackend(binding, computes) as unknown as tf.KernelBackend, 3);
+  tf.registerBackend(BACKEND_NAME, () => new TensorFlowNodeBackend(binding, computes, library.directory) as unknown as tf.KernelBackend, 3);
   if (!tf.setBackend(BACKEND_NAME)) throw new RuntimeStartError('tfjs refused the TensorFlow backend.');
   return {
     version: binding.TF_Version,

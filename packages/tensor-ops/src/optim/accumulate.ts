@@ -1,7 +1,10 @@
 /** Gradient accumulation: the mean gradient of a large batch from micro-batches of any number and sizes. */
 import * as tf from '@tensorflow/tfjs-core';
+import { after } from '../ops/after.js';
 import { Parameter } from '../parameter.js';
 import { ParameterSet } from '../parameter-set.js';
+import { tensorFlowBackend } from '../tensorflow-backend.js';
+import type { LateGradient } from './adamw.js';
 import { globalNorm } from './clip.js';
 
 /** Sums of gradients, kept as parameters so that a compiled step adds to them in place. */
@@ -40,15 +43,32 @@ export class GradientAccumulator {
     });
   }
 
-  /** The gradients of the mean loss over everything added, and starts anew. */
+  /**
+   * The gradients of the mean loss over everything added, each made when it is asked for, so that they never exist all at once beside
+   * their sums. Each has to be asked for once, and its sum starts anew then.
+   */
+  takeEach(): Record<string, LateGradient> {
+    const factor = tf.div(1, this.samples.read());
+    this.samples.fill(0);
+    return Object.fromEntries(
+      Object.entries(this.sums.parameters).map(([name, total]) => [
+        name,
+        (before?: tf.Tensor) =>
+          tf.tidy(() => {
+            const sum = total.read();
+            const gradient = tf.mul(before === undefined ? sum : after(sum, before), factor);
+            const backend = tensorFlowBackend();
+            // Zeros of the gradient's shape by an op that waits for it; a constant would be made at once.
+            total.assign(backend === undefined ? tf.zerosLike(gradient) : backend.raw('ZerosLike', [gradient])[0]);
+            return gradient;
+          }),
+      ]),
+    );
+  }
+
+  /** {@link takeEach}, all at once. */
   take(): Record<string, tf.Tensor> {
-    return tf.tidy(() => {
-      const factor = tf.div(1, this.samples.read());
-      const means: Record<string, tf.Tensor> = {};
-      for (const [name, total] of Object.entries(this.sums.read())) means[name] = tf.mul(total, factor);
-      this.reset();
-      return means;
-    });
+    return tf.tidy(() => Object.fromEntries(Object.entries(this.takeEach()).map(([name, make]) => [name, make()])));
   }
 
   /** Drops what was added, for example after a gradient that is not finite. */

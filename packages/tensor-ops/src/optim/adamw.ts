@@ -21,6 +21,12 @@ export interface AdamWOptions {
   weightDecay?: number;
 }
 
+/**
+ * A gradient that is made when its turn has come: in a compiled step not before `before` is there, which comes with the update before it.
+ * What it makes on the way is freed by the caller's `tf.tidy`.
+ */
+export type LateGradient = (before?: tf.Tensor) => tf.Tensor;
+
 /** Optimizer of a fixed set of parameters; its state are parameters too, so that it runs inside a compiled step. */
 export class AdamW {
   /** Steps taken, float32 scalar (exact up to 2^24). */
@@ -64,7 +70,7 @@ export class AdamW {
    * @param learningRate scalar
    * @throws ArgumentError if a gradient belongs to no parameter
    */
-  apply(grads: Readonly<Record<string, tf.Tensor>>, learningRate: tf.Tensor | number): void {
+  apply(grads: Readonly<Record<string, tf.Tensor | LateGradient>>, learningRate: tf.Tensor | number): void {
     const { beta1, beta2, epsilon, weightDecay } = this.options;
     for (const name of Object.keys(grads))
       if (this.parameters[name] === undefined) throw new ArgumentError('AdamW.apply: grads', 'gradients of the parameters given', name);
@@ -79,7 +85,9 @@ export class AdamW {
       const epsilonHat = tf.mul(root, epsilon);
       const keep = weightDecay === 0 ? undefined : tf.sub(1, tf.mul(learningRate, weightDecay));
       const backend = tensorFlowBackend();
-      for (const [name, grad] of Object.entries(grads)) {
+      let before: tf.Tensor | undefined;
+      for (const [name, given] of Object.entries(grads)) {
+        const grad = typeof given === 'function' ? given(before) : given;
         const [weight, m, v] = [this.parameters[name], this.firstMoments.parameters[name], this.secondMoments.parameters[name]];
         if (keep !== undefined) tf.tidy(() => weight.assign(tf.mul(weight.read(), keep)));
         if (backend !== undefined) {
@@ -98,6 +106,11 @@ export class AdamW {
             v.assign(square);
             weight.assign(tf.sub(weight.read(), tf.div(tf.mul(mean, rate), tf.add(tf.sqrt(square), epsilonHat))));
           });
+        }
+        if (typeof given === 'function') {
+          grad.dispose();
+          // A value after the update, which the next gradient waits for.
+          if (backend?.recording === true) before = weight.read();
         }
       }
     });

@@ -20,6 +20,15 @@ export function halfSquares(tensors: readonly tf.Tensor[]): tf.Tensor {
 const EPSILON = 1e-6;
 
 /**
+ * What {@link clipByGlobalNorm} multiplies gradients of this norm by, scalar.
+ * @throws ArgumentError unless `maxNorm` is positive
+ */
+export function clipFactor(maxNorm: number, norm: tf.Tensor): tf.Tensor {
+  if (!(maxNorm > 0)) throw new ArgumentError('clipByGlobalNorm: maxNorm', 'a positive number', maxNorm);
+  return tf.minimum(1, tf.div(maxNorm, tf.add(norm, EPSILON)));
+}
+
+/**
  * Scales all gradients by `min(1, maxNorm / norm)`.
  * @param norm if it is known already
  * @returns new tensors
@@ -30,7 +39,6 @@ export function clipByGlobalNorm(
   maxNorm: number,
   norm: tf.Tensor = globalNorm(grads),
 ): Record<string, tf.Tensor> {
-  if (!(maxNorm > 0)) throw new ArgumentError('clipByGlobalNorm: maxNorm', 'a positive number', maxNorm);
-  const factor = tf.minimum(1, tf.div(maxNorm, tf.add(norm, EPSILON)));
+  const factor = clipFactor(maxNorm, norm);
   return Object.fromEntries(Object.entries(grads).map(([name, grad]) => [name, tf.mul(grad, factor)]));
 }

@@ -82,6 +82,28 @@ describe.each(['cpu', 'tensorflow'])('on %s', (backend) => {
     expect(await accumulator.take()['w'].array()).toEqual([1, 1, 1]);
   });
 
+  test('gradients that are made when their turn has come step as those that are there, and start anew', async () => {
+    await use();
+    const [a, b] = ['a', 'b'].map((name, i) => new Parameter(name, tf.fill([2], i + 1)));
+    const [late, now] = [
+      { a: a!, b: b! },
+      { a: new Parameter('a', tf.ones([2])), b: new Parameter('b', tf.fill([2], 2)) },
+    ];
+    const accumulators = [new GradientAccumulator(late), new GradientAccumulator(now)] as const;
+    const optimizers = [new AdamW(late), new AdamW(now)] as const;
+    const step = compile(() => {
+      optimizers[0].apply(accumulators[0].takeEach(), 0.1);
+      return tf.scalar(0);
+    });
+    for (const gradient of [3, -5]) {
+      for (const accumulator of accumulators) accumulator.add({ a: tf.fill([2], gradient), b: tf.fill([2], gradient / 2) }, 2);
+      (await step.run()).dispose();
+      optimizers[1].apply(accumulators[1].take(), 0.1);
+    }
+    for (const name of ['a', 'b'] as const) expect(await late[name].data()).toEqual(await now[name].data());
+    step.dispose();
+  });
+
   test('averages follow the weights at their own rates', async () => {
     await use();
     const w = new Parameter('w', tf.tensor1d([1, 2]));

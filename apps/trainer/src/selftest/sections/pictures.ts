@@ -37,7 +37,7 @@ async function features(): Promise<Numbers> {
 }
 
 /** Filters that keep the size of activations, batch norms that do nothing. */
-function randomFilters(): WeightSource {
+export function randomFilters(): WeightSource {
   const shapes = inceptionShapes();
   return {
     names: [...shapes.keys()],

@@ -7,7 +7,8 @@ import { compare, joined, type Multiplies, type Numbers, toHost } from '../compa
 import type { Finding } from '../finding.js';
 import { BATCH, normal, randomWeights, smallModel } from '../small-model.js';
 
-const routers: Readonly<Record<string, Partial<MoeConfig>>> = {
+/** Every router of the configuration. */
+export const routers: Readonly<Record<string, Partial<MoeConfig>>> = {
   'token choice': { losses: { z: 0.01, importance: 0.01, similarity: 0.01 } },
   'token choice, unmodulated': { routerInput: 'unmodulated' },
   'token choice, time': { routerInput: 'time' },
