@@ -82,7 +82,7 @@ export class TrainingState {
   readonly room: ExpertRoom | undefined;
   /** What this process's optimizer moves: the parameters, or its shards of them. */
   readonly owned: Readonly<Record<string, Parameter>>;
-  /** What is shared out of the first average, whole; it has values between `gatherAverage` and `releaseAverage`. */
+  /** What is shared out of the first average, whole, in the precision of products; it has values between `gatherAverage` and `releaseAverage`. */
   private readonly gathered: ParameterSet | undefined;
   private readonly balance: RouterBalance | undefined;
   private readonly accumulator: GradientAccumulator | undefined;
@@ -119,7 +119,7 @@ export class TrainingState {
     this.optimizer = new AdamW(this.owned, { beta1, beta2, epsilon, weightDecay });
     this.emas = config.ema.map((decay) => new Ema({ ...this.owned, ...this.biases }, decay));
     const apart = this.partsOf(this.emas[0].averages.parameters).flatMap((part) => (part.whole === undefined ? part.names : []));
-    if (apart.length > 0) this.gathered = ParameterSet.declare(pick(specs, apart), { prefix: 'average.' });
+    if (apart.length > 0) this.gathered = ParameterSet.declare(pick(specs, apart), { prefix: 'average.', precision: config.precision });
     if (this.expertRanks.size > 1) {
       const tokens = (config.batchSize / config.accumulation / cluster!.size) * ditSizes(model).tokens;
       this.room = new ExpertRoom(tokens, (tokens * model.moe!.topK) / model.moe!.numExperts, parallel.capacity);
@@ -404,7 +404,8 @@ export class TrainingState {
 
   /** Bytes that {@link gatherAverage} takes on rank 0. */
   get gatheredBytes(): number {
-    return Object.values(this.gathered?.parameters ?? {}).reduce((sum, { shape }) => sum + 4 * tf.util.sizeFromShape([...shape]), 0);
+    const parameters = Object.values(this.gathered?.parameters ?? {});
+    return parameters.reduce((sum, { shape, dtype }) => sum + (dtype === 'bfloat16' ? 2 : 4) * tf.util.sizeFromShape([...shape]), 0);
   }
 
   /** Frees what {@link gatherAverage} has put together. */
