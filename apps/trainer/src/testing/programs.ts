@@ -35,14 +35,16 @@ export interface Running {
 export async function bundle(source: string): Promise<(args: readonly string[], prefix?: readonly string[]) => Running> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'trainer-program-'));
   process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
-  const outfile = path.join(folder, 'program.mjs');
+  const program = path.join(folder, 'program.mjs');
   const entry = fileURLToPath(new URL(`../${source}`, import.meta.url));
   await build({
-    ...{ entryPoints: [entry], outfile, bundle: true, platform: 'node', format: 'esm', target: 'node20', logLevel: 'error' },
+    ...{ entryPoints: [{ in: entry, out: 'program' }], outdir: folder, outExtension: { '.js': '.mjs' }, bundle: true, logLevel: 'error' },
+    // In pieces, as it is published: in one file, modules that are also imported late are evaluated in another order.
+    ...{ platform: 'node', format: 'esm', target: 'node20', splitting: true },
     ...{ conditions: ['@dit-moe/source'], mainFields: ['main'], plugins: [foreignOutside] },
   });
   return (args, prefix = []) => {
-    const [command, ...rest] = [...prefix, process.execPath, outfile, ...args];
+    const [command, ...rest] = [...prefix, process.execPath, program, ...args];
     const child = spawn(command, rest);
     const output = { out: '', err: '' };
     child.stdout.on('data', (text) => {
