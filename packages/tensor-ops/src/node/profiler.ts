@@ -5,12 +5,11 @@
  * belong to the release that is pinned; another library is refused. Objects of C++ live in memory of ours that is larger than any of them.
  */
 import path from 'node:path';
-import koffi from 'koffi';
 import { DitMoeError } from '../errors.js';
 import { integerField, joined } from '../io/protobuf.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import type { TensorFlowNodeBackend } from './backend.js';
-import { memoryView, type Pointer } from './c-api.js';
+import type { Pointer } from './c-api.js';
 import { TENSORFLOW_VERSION } from './library/index.js';
 
 /** The library that runs has no profiler that this version knows. */
@@ -41,6 +40,8 @@ const names = {
 type Functions = Record<keyof typeof names, (...args: unknown[]) => unknown> & {
   calloc: (count: number, bytes: number) => Pointer;
   free: (at: Pointer) => void;
+  /** The eight bytes there. */
+  word: (at: Pointer) => bigint;
 };
 
 /** A profile that is being made. */
@@ -53,14 +54,14 @@ export interface Profile {
  * Starts a profile of everything that the runtime does from now on. One at a time.
  * @throws ProfilerError if another release of TensorFlow runs, or none
  */
-export function startProfile(): Profile {
+export async function startProfile(): Promise<Profile> {
   const backend = tensorFlowBackend() as unknown as TensorFlowNodeBackend | undefined;
   const version = backend?.computes.version;
   if (backend === undefined || version !== TENSORFLOW_VERSION)
     throw new ProfilerError(`Only TensorFlow ${TENSORFLOW_VERSION} can be profiled, and ${version ?? 'none'} runs.`, {
       ...{ expected: TENSORFLOW_VERSION, found: version },
     });
-  const functions = load(backend.libraryDirectory);
+  const functions = await load(backend.libraryDirectory);
   const { calloc, free } = functions;
   const made: Pointer[] = [];
   const object = (): Pointer => {
@@ -71,14 +72,15 @@ export function startProfile(): Profile {
   functions.newOptions(options, 0);
   functions.parse(options, OPTIONS, OPTIONS.length);
   functions.create(holder, options);
-  const session = Number(word(holder));
+  const session = Number(functions.word(holder));
   return {
     stop() {
       const [space, status] = [object(), object()];
       functions.newSpace(space, 0);
       functions.collect(status, session, space);
       try {
-        if (word(status) !== OK) throw new ProfilerError('TensorFlow could not end the profile; another one may run in this process.');
+        if (functions.word(status) !== OK)
+          throw new ProfilerError('TensorFlow could not end the profile; another one may run in this process.');
         return serialized(functions, space);
       } finally {
         functions.end(session);
@@ -88,8 +90,6 @@ export function startProfile(): Profile {
     },
   };
 }
-
-const word = (at: Pointer): bigint => new DataView(memoryView(at, 8).slice().buffer).getBigUint64(0, true);
 
 function serialized({ serialize }: Functions, space: Pointer): Uint8Array {
   for (let size = 2 ** 22; size <= MAX_BYTES; size *= 4) {
@@ -116,8 +116,10 @@ function messageEnd(bytes: Uint8Array): number {
 
 let loaded: Functions | undefined;
 
-function load(directory: string): Functions {
+async function load(directory: string): Promise<Functions> {
   if (loaded !== undefined) return loaded;
+  // koffi is an optional package, which whoever runs TensorFlow has.
+  const [{ default: koffi }, { memoryView }] = await Promise.all([import('koffi'), import('./c-api.js')]);
   const file = process.platform === 'darwin' ? 'libtensorflow_framework.2.dylib' : 'libtensorflow_framework.so.2';
   try {
     const library = koffi.load(path.join(directory, file), { global: true, lazy: true });
@@ -126,6 +128,7 @@ function load(directory: string): Functions {
       ...Object.fromEntries(Object.entries(names).map(([name, [symbol, result, args]]) => [name, library.func(symbol, result, [...args])])),
       calloc: system.func('calloc', P, ['size_t', 'size_t']),
       free: system.func('free', 'void', [P]),
+      word: (at: Pointer) => new DataView(memoryView(at, 8).slice().buffer).getBigUint64(0, true),
     } as unknown as Functions;
     return loaded;
   } catch (cause) {

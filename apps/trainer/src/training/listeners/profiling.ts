@@ -23,7 +23,7 @@ export function profiling(run: Run, steps: number): Listener & { dispose(): void
       const { record, out, progress } = run;
       if (until === undefined) {
         until = record.step + steps;
-        profile = startProfile();
+        profile = await startProfile();
       } else if (profile !== undefined && record.step >= Math.min(until, run.config.steps)) {
         const space = profile.stop();
         profile = undefined;
