@@ -1,7 +1,7 @@
 /** DiT-MoE models: outputs, activations, routing, guidance, losses, gradients, optimizer and average. */
 import path from 'node:path';
 import { type DitOutput, dit, ditWithGuidance, isMatrix } from '@dit-moe/dit';
-import { type RoutingRecord, recordRouting, replay, replayLayer } from '@dit-moe/moe/selectors';
+import { type RoutingRecord, recordRouting, replay } from '@dit-moe/moe/selectors';
 import { AdamW, Ema, mean, Parameter, ParameterSet, swiglu, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import type { HostTensor } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
@@ -266,7 +266,7 @@ async function* compareInBf16(
   const [x, y, target] = ['x', 'y', 'target'].map((name) => onDevice(inputs, name)) as [tf.Tensor, tf.Tensor, tf.Tensor];
   const t = tf.cast(onDevice(inputs, 't'), 'float32');
   const traced: Record<string, tf.Tensor> = {};
-  const options = { precision: 'bf16' as const, moe: (layer: number) => ({ selector: replayLayer(record, layer) }) };
+  const options = { precision: 'bf16' as const, replay: record };
   const { value, grads, extra } = valueAndGrads(
     () => {
       const { output, losses } = dit(low, config, x, t, y, {

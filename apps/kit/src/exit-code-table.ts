@@ -36,6 +36,7 @@ export const commonExitCodes: ExitCodeTable = {
   E_CHECKPOINT_DAMAGED: model,
   E_MODEL_CARD: model,
   E_MODEL_MISMATCH: model,
+  E_UNTRAINED_ROUTER: model,
   E_WEIGHTS_MISMATCH: model,
   E_AUTOENCODER_WEIGHTS: model,
   E_AUTOENCODER_MISMATCH: model,

@@ -1,5 +1,6 @@
 /** A transformer block of DiT: attention and feed-forward layer, each behind a modulated norm and before a gate (adaLN-Zero). */
 import { type MoeOptions, moe, type Routing } from '@dit-moe/moe';
+import type { RoutingRecord } from '@dit-moe/moe/selectors';
 import {
   attention,
   gatedResidual,
@@ -15,9 +16,10 @@ import {
   swiglu,
 } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
-import { type DitConfig, hasExperts } from './config.js';
+import type { DitConfig } from './config.js';
+import { expertGroups, hasExperts } from './moe/moe-config.js';
+import { type RouterTraining, routerOptions, type Sample } from './moe/router.js';
 import { type Rotation, rotate } from './rotary.js';
-import { routerOptions, type Sample } from './router.js';
 
 /** What a block is told besides its weights and tokens. */
 export interface BlockContext {
@@ -27,6 +29,10 @@ export interface BlockContext {
   condition: tf.Tensor;
   /** What routers may go by; its embedding of the time reaches them through here. */
   sample: Sample;
+  /** What routers are told of a training step (default: they choose as in sampling). */
+  training?: RouterTraining;
+  /** Choices of experts to repeat, of every block with experts in order (default: routers choose). */
+  replay?: RoutingRecord;
   /** Rotary positions, if the model has them. */
   rotation?: Rotation;
   precision?: Precision;
@@ -107,7 +113,7 @@ function gated(x: tf.Tensor): tf.Tensor {
 
 /** Each token by itself: a dense layer, or the experts that its router chooses. */
 function feedForward(w: Scope, x: tf.Tensor, unmodulated: () => tf.Tensor, context: BlockContext): Omit<BlockOutput, 'inside'> {
-  const { config, layer, precision, sample } = context;
+  const { config, layer, precision } = context;
   const dense = (output: tf.Tensor) => ({ output, losses: {}, routing: [] });
   if (config.mlp !== 'swiglu' && !hasExperts(config, layer)) {
     const hidden = affine(w, 'mlp.0', x, context); // [B, T, H], or twice as wide if one half is a gate
@@ -117,10 +123,11 @@ function feedForward(w: Scope, x: tf.Tensor, unmodulated: () => tf.Tensor, conte
   const rows = flat(x); // [B T, D]
   if (config.moe === undefined || !hasExperts(config, layer))
     return dense(tf.reshape(swiglu(rows, w('mlp.gateUp'), w('mlp.down'), { precision }), x.shape)); // [B, T, D]
-  const experts = w.within('moe');
-  const router = routerOptions(experts, { ...config, moe: config.moe }, rows, () => flat(unmodulated()), sample);
-  const { output, losses, routing } = moe(rows, experts, {
+  const place = { ...context, w: w.within('moe'), config: { ...config, moe: config.moe } };
+  const router = routerOptions(place, rows, () => flat(unmodulated()));
+  const { output, losses, routing } = moe(rows, place.w, {
     precision,
+    experts: expertGroups(place.config, layer),
     ...router,
     ...context.moe,
     losses: { ...router.losses, ...context.moe?.losses },

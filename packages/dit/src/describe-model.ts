@@ -1,5 +1,6 @@
 /** What a model costs before it is built: parameters, multiply-accumulates, memory. */
-import { type DitConfig, ditSizes, hasExperts } from './config.js';
+import { type DitConfig, ditSizes } from './config.js';
+import { expertGroups, expertsPerToken, hasExperts, type MoeConfig, routableExperts } from './moe/moe-config.js';
 import { countWeights, isMatrix, TIMESTEP_CHANNELS, weightSpecs } from './weights.js';
 
 /** What memory is estimated for. */
@@ -26,7 +27,7 @@ export interface MemoryUse {
 export interface ModelDescription {
   parameters: {
     total: number;
-    /** Those that one token uses: all but the experts that it is not sent to. */
+    /** Those that one token uses: all but the experts that it is not sent to, if experts are chosen as often as each other. */
     active: number;
   };
   tokens: number;
@@ -86,21 +87,53 @@ export function describeModel(config: DitConfig, options: DescribeOptions = {}):
 }
 
 function multiplyAccumulates(config: DitConfig): ModelDescription['gmac'] {
-  const { tokens, outChannels, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
+  const { tokens, outChannels, mlpHidden, sharedHidden } = ditSizes(config);
   const { hiddenSize: d, patchSize: p, inChannels, patchBottleneck, depth, moe } = config;
   const embedders = config.blockEmbedders === true ? depth : 1;
   const embedded = patchBottleneck === undefined ? p * p * inChannels * d : patchBottleneck * (p * p * inChannels + d);
   let linear = tokens * (embedded + d * p * p * outChannels) + embedders * (TIMESTEP_CHANNELS * d + d * d) + 2 * d * d;
   for (let layer = 0; layer < depth; layer++) {
     linear += 6 * d * d + tokens * 4 * d * d;
-    if (hasExperts(config, layer))
-      linear += tokens * d * (moe!.numExperts + (moe!.experts === 'gelu' ? 2 : 3) * moe!.topK * expertHidden + 3 * sharedHidden);
-    else linear += tokens * d * mlpHidden * (isGated(config) ? 3 : 2);
+    if (hasExperts(config, layer)) {
+      const experts = { ...config, moe: moe! };
+      linear += routerProducts(experts) * (moe!.routerInput === 'time' ? 1 : tokens);
+      linear += tokens * d * (meanExpert(experts, layer).products + 3 * sharedHidden + (moe!.sharedGate === true ? 1 : 0));
+    } else linear += tokens * d * mlpHidden * (isGated(config) ? 3 : 2);
   }
   return { linear: linear / 1e9, total: (linear + depth * 2 * tokens * tokens * d) / 1e9 };
 }
 
 const isGated = ({ mlp }: DitConfig): boolean => mlp === 'swiglu' || mlp === 'swiglu-bias';
+
+/** Multiply-accumulates of a router for one of its inputs. */
+function routerProducts({ moe, hiddenSize: d }: DitConfig & { moe: MoeConfig }): number {
+  const { router = 'token', routerInput = 'modulated' } = moe;
+  if (router === 'timestep') return 0;
+  const inputs = routerInput === 'unmodulated+time' ? 2 * d : d;
+  const predictor = router === 'threshold' ? inputs * d + d * moe.numExperts : 0;
+  return inputs * routableExperts(moe) + predictor;
+}
+
+/** What a token costs in a block's routed experts, if they are chosen as often as each other. */
+function meanExpert(config: DitConfig & { moe: MoeConfig }, layer: number): { hidden: number; products: number; perToken: number } {
+  const { expertHidden } = ditSizes(config);
+  const { numExperts, experts } = config.moe;
+  const groups = expertGroups(config, layer) ?? [
+    { kind: experts === 'gelu' ? 'gelu' : 'swiglu', count: numExperts, hidden: expertHidden } as const,
+  ];
+  const chosen = expertsPerToken(config, layer);
+  let [hidden, products, perToken] = [0, 0, 0];
+  for (const group of groups) {
+    const share = (chosen * group.count) / numExperts;
+    // A blend has two logits per expert, of every token.
+    if (group.kind === 'constant') products += share + (group.blended === true ? 2 * group.count : 0);
+    if (!('hidden' in group)) continue;
+    perToken += share;
+    hidden += share * group.hidden;
+    products += share * group.hidden * (group.kind === 'gelu' ? 2 : 3);
+  }
+  return { hidden, products, perToken };
+}
 
 const largest = (values: readonly number[]): number => values.reduce((a, b) => Math.max(a, b));
 
@@ -109,7 +142,7 @@ const largest = (values: readonly number[]): number => values.reduce((a, b) => M
  * `swigluExperts`), `working`: what exists at once while a block runs, `input`: what one block passes to the next.
  */
 function blockBytes(config: DitConfig, batch: number, low: boolean): { kept: number[]; working: number; input: number } {
-  const { tokens, mlpHidden, expertHidden, sharedHidden } = ditSizes(config);
+  const { tokens, mlpHidden, sharedHidden } = ditSizes(config);
   const { hiddenSize: d, numHeads, moe } = config;
   const rows = batch * tokens;
   const probabilities = Math.min(batch * numHeads * tokens * tokens, MAX_PROBABILITIES);
@@ -123,10 +156,10 @@ function blockBytes(config: DitConfig, batch: number, low: boolean): { kept: num
     let operands = 6 * d;
     let transient: number;
     if (hasExperts(config, layer)) {
-      const { topK } = moe!;
-      numbers += topK * (2 * expertHidden + d) + 2 * sharedHidden;
-      operands += topK * d;
-      transient = topK * (3 * expertHidden + 2 * d) + 3 * sharedHidden;
+      const { hidden, perToken } = meanExpert({ ...config, moe: moe! }, layer);
+      numbers += 2 * hidden + perToken * d + 2 * sharedHidden;
+      operands += perToken * d;
+      transient = 3 * hidden + perToken * 2 * d + 3 * sharedHidden;
     } else {
       numbers += isGated(config) ? 2 * mlpHidden : mlpHidden;
       operands += config.mlp === 'swiglu' ? 0 : mlpHidden;

@@ -6,6 +6,7 @@
  * gradient), the router is float32 always, any number of classes.
  */
 import type { MoeOptions, Routing } from '@dit-moe/moe';
+import type { RoutingRecord } from '@dit-moe/moe/selectors';
 import {
   ArgumentError,
   embedding,
@@ -23,6 +24,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { affine, type Block, ditBlock, modulatedNorm, modulation } from './block.js';
 import { type DitConfig, ditSizes } from './config.js';
 import { positionEmbedding, timestepEmbedding } from './embeddings.js';
+import type { RouterTraining } from './moe/router.js';
 import { recomputedBlock } from './recomputed-block.js';
 import { rotation } from './rotary.js';
 import { type Trace, tracedBlock } from './traced-block.js';
@@ -36,6 +38,10 @@ export interface DitOptions {
   recompute?: boolean;
   /** Precision of matrix products (default `f32`). */
   precision?: Precision;
+  /** A training step, as its routers are told of it (default: they choose as in sampling, where no sample depends on another). */
+  training?: RouterTraining;
+  /** Choices of experts to repeat, as `recordRouting` reads them from {@link DitOutput.routing} (default: routers choose). */
+  replay?: RoutingRecord;
   /** Options of a layer's experts beside those of the configuration: recorded choices, further losses, noise (default: none). */
   moe?: (layer: number) => Partial<MoeOptions>;
   /**
@@ -77,7 +83,7 @@ export function dit(
 ): DitOutput {
   const { grid, headSize, outChannels } = ditSizes(config);
   checkInput(config, x, options);
-  const { trace = () => {}, precision, moe } = options;
+  const { trace = () => {}, precision, moe, training, replay } = options;
   const w = scoped(weights);
   const block: Block = options.recompute ? recomputedBlock(ditBlock) : options.trace ? tracedBlock(ditBlock, trace) : ditBlock;
 
@@ -100,6 +106,8 @@ export function dit(
       layer,
       condition: conditionOf(layer),
       sample: { t, y, time },
+      training,
+      replay,
       rotation: tables,
       precision,
       moe: moe?.(layer),

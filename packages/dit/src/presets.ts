@@ -1,6 +1,7 @@
 /** The published sizes (DiT table 1, DiT-MoE table 1). */
 import { ArgumentError } from '@dit-moe/tensor-ops';
-import type { DitConfig, MoeConfig } from './config.js';
+import type { DitConfig } from './config.js';
+import type { MoeConfig } from './moe/moe-config.js';
 
 /** Depth, width and heads by size. */
 export const presetSizes = {

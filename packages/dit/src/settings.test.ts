@@ -1,6 +1,7 @@
 import { SettingsError } from '@dit-moe/tensor-ops/settings';
 import { expect, test } from 'vitest';
 import type { DitConfig } from './config.js';
+import type { MoeConfig } from './moe/moe-config.js';
 import { preset } from './presets.js';
 import { ditSettings, parseDitConfig } from './settings.js';
 
@@ -57,6 +58,20 @@ test.each<[object, string]>([
 test('fields that do not fit each other are refused', () => {
   expect(() => parseDitConfig({ ...whole, hiddenSize: 15 })).toThrow(/hiddenSize: expected a multiple of numHeads 2/);
   expect(() => parseDitConfig({ ...whole, moe: { ...whole.moe, topK: 5 } })).toThrow(/topK: expected at most numExperts 4/);
+});
+
+test('a router may be called by its paper, and the balance loss stand among the others', () => {
+  const moe = { numExperts: 4, topK: 1, expertRatio: 1, sharedRatio: 0 };
+  const read = (more: object): MoeConfig | undefined => parseDitConfig({ ...whole, moe: { ...moe, ...more } }).moe;
+  expect(read({ router: 'dsmoe', weightScale: 1 })).toEqual({
+    ...moe,
+    ...{ router: 'token', scoreFunction: 'sigmoid', normalizeTopK: true, weightScale: 1, loadBias: 0.001, balanceAlpha: 0 },
+  });
+  expect(read({ router: 'promoe' })).toMatchObject({ router: 'prototypes', nullExpert: true });
+  expect(read({ router: 'diffmoe' })).toMatchObject({ router: 'threshold' });
+  expect(read({ losses: { balance: 0.02, z: 0.1 } })).toEqual({ ...moe, balanceAlpha: 0.02, losses: { z: 0.1 } });
+  expect(() => read({ balanceAlpha: 0.01, losses: { balance: 0.02 } })).toThrow('moe.losses.balance: expected either this or balanceAlpha');
+  expect(() => read({ router: 'diffmo', balanceAlpha: 0 })).toThrow('Did you mean diffmoe?');
 });
 
 test('every setting has a description', () => {

@@ -4,7 +4,6 @@ import {
   type FieldsOf,
   flag,
   integer,
-  list,
   number,
   object,
   optional,
@@ -14,83 +13,8 @@ import {
   word,
 } from '@dit-moe/tensor-ops/settings';
 import type { KnownConfig } from './checkpoints/infer-config.js';
-import { type DitConfig, ditSizes, type MoeConfig } from './config.js';
-
-export const moeSettings = /* @__PURE__ */ (() =>
-  object(
-    {
-      numExperts: integer('routed experts of a block', { least: 1 }),
-      topK: integer('experts per token, at most numExperts; of expert-choice their mean', { least: 1 }),
-      scoreFunction: optional(
-        word(
-          ['softmax', 'sigmoid', 'identity'],
-          "turns the router's logits into scores (default softmax, as DiT-MoE; DeepSeek-V3: sigmoid)",
-        ),
-      ),
-      router: optional(
-        word(
-          ['token', 'expert-choice', 'prototypes', 'timestep'],
-          'who chooses: token (default, DiT-MoE), expert-choice within each image (EC-DiT), prototypes that tokens are compared with (ProMoE), or timestep, an equal part of the time for each expert',
-        ),
-      ),
-      routerInput: optional(
-        word(
-          ['modulated', 'unmodulated', 'unmodulated+time', 'time'],
-          'what the router sees: modulated tokens as the experts do (default), unmodulated ones, these beside the embedded time (Nucleus-Image), or the time alone (Switch-DiT)',
-        ),
-      ),
-      nullExpert: optional(flag('the last expert is for unconditional samples only, as in ProMoE (default false)')),
-      loadBias: optional(
-        number('balance without a loss: what a bias per expert moves by after each step (DeepSeek-V3: 0.001; default: no bias)', {
-          above: 0,
-        }),
-      ),
-      timeRange: optional(number('largest timestep that the model is told, for the router timestep; the trainer knows it', { above: 0 })),
-      losses: optional(
-        object(
-          {
-            z: optional(number('keeps logits small (ST-MoE: 0.001)', { least: 0 })),
-            importance: optional(number('evens the summed scores (V-MoE: 0.005)', { least: 0 })),
-            similarity: optional(number('keeps experts from always being used together (Expert Race)', { least: 0 })),
-            contrastive: optional(number('pulls prototypes to their own tokens and from those of others (ProMoE)', { least: 0 })),
-          },
-          'weights of further losses of the router, beside balanceAlpha (default: none)',
-        ),
-      ),
-      groups: optional(
-        object(
-          {
-            count: integer('groups of equal size that the experts are divided into', { least: 1 }),
-            keep: integer('groups that a token chooses among, the best for it', { least: 1 }),
-          },
-          'choose among the best groups of experts only, as DeepSeek-V3 (default: among all)',
-        ),
-      ),
-      normalizeTopK: optional(flag('divide the weights of a token by their sum (default false, as DiT-MoE)')),
-      weightScale: optional(number('multiplies the weights (default 1; DeepSeek-V3: 2.5)', { above: 0 })),
-      experts: optional(
-        word(
-          ['swiglu', 'gelu'],
-          'routed experts: swiglu without biases (default, DiT-MoE), or gelu with biases, as the dense layer of DiT',
-        ),
-      ),
-      expertRatio: number('hidden width of a routed expert as a multiple of hiddenSize (4 in DiT-MoE)', { above: 0 }),
-      sharedRatio: number('hidden width of the shared expert as a multiple of hiddenSize (2 in DiT-MoE); 0 for none', { least: 0 }),
-      balanceAlpha: number('weight of the balance loss (0.005 in the paper, 0.01 in its code)', { least: 0 }),
-      layers: optional(
-        either(
-          [
-            word(['all', 'deepHalf', 'shallowHalf']),
-            object({ every: integer('each block with this distance from the one before, the last of every so many', { least: 1 }) }),
-            list(integer('number of a block, from 0', { least: 0 }), undefined, { least: 1 }),
-          ],
-          'blocks with experts; the others are dense (default all)',
-        ),
-      ),
-      balanceOver: optional(word(['batch', 'image'], 'balance over the tokens of the batch (default), or within each image')),
-    } satisfies FieldsOf<MoeConfig>,
-    'experts in place of dense feed-forward layers (default: none)',
-  ))();
+import { type DitConfig, ditSizes } from './config.js';
+import { moeInFull, moeSettings } from './moe/moe-settings.js';
 
 export const ditSettings = /* @__PURE__ */ (() =>
   object(
@@ -140,7 +64,7 @@ export const ditSettings = /* @__PURE__ */ (() =>
       blockEmbedders: optional(
         flag('every block embeds timestep and label by weights of its own, as DiTs that diffusers trains (default false)'),
       ),
-      moe: optional(moeSettings),
+      moe: optional(moeInFull(moeSettings)),
     } satisfies FieldsOf<DitConfig>,
     'a diffusion transformer',
   ))();

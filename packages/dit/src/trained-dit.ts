@@ -2,12 +2,15 @@
  * A trained model on the device: what its card says of time, precision and labels is done inside, so that its users speak of the path's
  * time and of classes only. It needs no diffusion: any solver, or a loss, may ask it.
  */
-import { type CompiledStep, compile, type Parameter, type Precision } from '@dit-moe/tensor-ops';
+import type { Routing } from '@dit-moe/moe';
+import { scoresAt } from '@dit-moe/moe/selectors';
+import { type CompiledStep, compile, DitMoeError, type Parameter, type Precision, topK } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { ModelCard } from './checkpoints/model-card.js';
 import { loadParameters, type ModelFile } from './checkpoints/read-model.js';
 import { type DitConfig, nullLabelOf } from './config.js';
 import { type DitOutput, dit } from './dit.js';
+import { isThreshold } from './moe/moe-config.js';
 import { isLabelTable } from './weights.js';
 
 /** A label on the way from one class to another. */
@@ -18,7 +21,10 @@ export interface BlendedLabel {
   share: number;
 }
 
-/** Experts that the routers of one evaluation chose, per layer with experts: int32 `[tokens of the batch, k]`, best first. */
+/**
+ * Experts that the routers of one evaluation chose, per layer with experts: int32 `[tokens of the batch, m]`, those of the largest weight
+ * first; where the number of a token's experts varies, the rest of its slots hold the number of experts.
+ */
 export type ChosenExperts = tf.Tensor[];
 
 export interface TrainedDit {
@@ -52,6 +58,15 @@ function conventionOf({ objective, timeScale, convention, objectiveOptions }: Mo
   };
 }
 
+/** A token's experts, those of the largest weight first. */
+function byWeight({ indices, weights, numExperts, full }: Routing): tf.Tensor {
+  if (full) return indices;
+  const slots = indices.shape[1]!;
+  const empty = tf.cast(tf.equal(indices, tf.scalar(numExperts, 'int32')), 'float32');
+  const order = topK(tf.sub(weights, tf.mul(empty, 1e30)), slots).indices; // [N, m]
+  return tf.cast(scoresAt(tf.cast(indices, 'float32'), order), 'int32');
+}
+
 /**
  * A model of weights that are on the device, such as the averages of a training; they stay the caller's and may change between calls.
  * @param precision of matrix products (default `f32`)
@@ -75,7 +90,7 @@ export function trainedDit(card: ModelCard, parameters: Readonly<Record<string, 
   const plain = compiled('denoiser', (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => evaluate(card.config, x, t, y).output);
   const routed = compiled('denoiser with routing', (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor): tf.Tensor[] => {
     const { output, routing } = evaluate(card.config, x, t, y);
-    return [output, ...routing.map(({ indices }) => indices)];
+    return [output, ...routing.map(byWeight)];
   });
   return {
     card,
@@ -120,10 +135,11 @@ export function trainedDit(card: ModelCard, parameters: Readonly<Record<string, 
  * Brings a model's weights to the device, one tensor at a time.
  * @param card what the model is, see `cardOf`; its configuration may have another size than the file's
  * @param precision `bf16` keeps the matrices as bfloat16: half the memory, faster on machines with bfloat16 products (default `f32`)
- * @throws WeightsMismatchError naming the weights that are missing or of another shape
+ * @throws WeightsMismatchError naming the weights that are missing or of another shape; UntrainedRouterError if its routers have no thresholds
  */
 export async function loadDit(file: Pick<ModelFile, 'weights'>, card: ModelCard, precision: Precision = 'f32'): Promise<TrainedDit> {
   const parameters = await loadParameters(file, { precision });
+  await requireThresholds(parameters);
   const model = trainedDit(card, parameters, precision);
   return {
     ...model,
@@ -132,4 +148,24 @@ export async function loadDit(file: Pick<ModelFile, 'weights'>, card: ModelCard,
       for (const parameter of Object.values(parameters)) parameter.dispose();
     },
   };
+}
+
+/** A router whose tokens compete in training has no threshold to sample by. */
+export class UntrainedRouterError extends DitMoeError {
+  static override readonly code = 'E_UNTRAINED_ROUTER';
+  constructor(name: string) {
+    super(`The model's routers have no thresholds yet (${name} is 0): they are estimated in training, so train it for a step, or more.`, {
+      where: name,
+      expected: 'above 0',
+      found: 0,
+    });
+  }
+}
+
+async function requireThresholds(parameters: Readonly<Record<string, Parameter>>): Promise<void> {
+  for (const [name, parameter] of Object.entries(parameters))
+    if (isThreshold(name) && name.endsWith('.share') && !((await parameter.data())[0] > 0)) {
+      for (const one of Object.values(parameters)) one.dispose();
+      throw new UntrainedRouterError(name);
+    }
 }

@@ -5,8 +5,10 @@
  * are the reference's: Xavier-uniform for every linear layer, experts included; the router Kaiming-uniform with a = sqrt 5; label table
  * and timestep MLP N(0, 0.02); all modulations and the output zero.
  */
+import { type ExpertGroup, moeSpecs } from '@dit-moe/moe';
 import type { InitialValue, WeightSpec } from '@dit-moe/tensor-ops';
-import { type DitConfig, ditSizes, hasExperts, type MoeConfig, routableExperts } from './config.js';
+import { type DitConfig, ditSizes } from './config.js';
+import { expertGroups, expertsPerToken, hasExperts, type MoeConfig, routableExperts, samplesCompete } from './moe/moe-config.js';
 
 /** Name of a table of labels: the model's, or, behind the name of a block, that of a block with embedders of its own. */
 export const LABEL_TABLE = 'labelEmbedding.table';
@@ -69,15 +71,18 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
     }
     norm(`${block}.feedForwardNorm`);
     if (hasExperts(config, b)) {
-      const { numExperts } = moe!;
       Object.assign(specs, routerSpecs(`${block}.moe`, moe!, d));
-      if (moe!.experts === 'gelu') {
+      const groups = expertGroups({ ...config, moe: moe! }, b);
+      if (groups !== undefined) Object.assign(specs, groupSpecs(`${block}.moe`, groups, d));
+      else if (moe!.experts === 'gelu') {
+        const { numExperts } = moe!;
         specs[`${block}.moe.experts.up`] = { shape: [numExperts, d, expertHidden], initial: xavier(d, expertHidden) };
         specs[`${block}.moe.experts.upBias`] = { shape: [numExperts, expertHidden], initial: zeros };
         specs[`${block}.moe.experts.down`] = { shape: [numExperts, expertHidden, d], initial: xavier(expertHidden, d) };
         specs[`${block}.moe.experts.downBias`] = { shape: [numExperts, d], initial: zeros };
-      } else gated(`${block}.moe.experts`, expertHidden, [numExperts]);
+      } else gated(`${block}.moe.experts`, expertHidden, [moe!.numExperts]);
       if (sharedHidden > 0) gated(`${block}.moe.shared`, sharedHidden);
+      if (moe!.sharedGate === true) specs[`${block}.moe.shared.gate`] = { shape: [d, 1], initial: gate(d) };
     } else if (config.mlp === 'swiglu') gated(`${block}.mlp`, mlpHidden);
     else {
       linear(`${block}.mlp.0`, d, config.mlp === 'swiglu-bias' ? 2 * mlpHidden : mlpHidden);
@@ -91,14 +96,40 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
   return specs;
 }
 
-/** What a router learns: a gate, or prototypes (ProMoE's code starts them at N(0, 0.02)); one that goes by the time, nothing. */
+/** A gate of the reference: uniform within `1 / sqrt(inputs)`. */
+const gate = (inputs: number): InitialValue => ({ kind: 'uniform', limit: 1 / Math.sqrt(inputs) });
+
+/**
+ * What a router learns: a gate, or prototypes (ProMoE's code starts them at N(0, 0.02)); one that goes by the time, nothing. What it keeps
+ * of the batches beside that: a bias, or a threshold.
+ */
 function routerSpecs(name: string, moe: MoeConfig, width: number): Record<string, WeightSpec> {
-  const { router = 'token', routerInput = 'modulated' } = moe;
+  const { router = 'token', routerInput = 'modulated', loadBias } = moe;
   if (router === 'timestep') return {};
-  const shape = [routerInput === 'unmodulated+time' ? 2 * width : width, routableExperts(moe)];
-  const bias = moe.loadBias !== undefined && { [`${name}.bias`]: { shape: [shape[1]], initial: zeros } };
-  if (router === 'prototypes') return { [`${name}.prototypes`]: { shape, initial: small }, ...bias };
-  return { [`${name}.gate`]: { shape, initial: { kind: 'uniform', limit: 1 / Math.sqrt(shape[0]) } }, ...bias };
+  const inputs = routerInput === 'unmodulated+time' ? 2 * width : width;
+  const experts = routableExperts(moe);
+  const specs: Record<string, WeightSpec> =
+    router === 'prototypes'
+      ? { prototypes: { shape: [inputs, experts], initial: small } }
+      : { gate: { shape: [inputs, experts], initial: gate(inputs) } };
+  if (loadBias !== undefined) specs['bias'] = { shape: [experts], initial: zeros };
+  if (router === 'threshold') {
+    specs['predictor.hidden'] = { shape: [inputs, width], initial: xavier(inputs, width) };
+    specs['predictor.hiddenBias'] = { shape: [width], initial: zeros };
+    specs['predictor.output'] = { shape: [width, experts], initial: xavier(width, experts) };
+    specs['predictor.outputBias'] = { shape: [experts], initial: zeros };
+  }
+  if (samplesCompete(moe)) {
+    specs['threshold.sum'] = { shape: [experts], initial: zeros };
+    specs['threshold.share'] = { shape: [1], initial: zeros };
+  }
+  return Object.fromEntries(Object.entries(specs).map(([part, spec]) => [`${name}.${part}`, spec]));
+}
+
+/** Groups of experts, whose weights have the number of their group in their names. */
+function groupSpecs(name: string, groups: readonly ExpertGroup[], width: number): Record<string, WeightSpec> {
+  const specs = Object.entries(moeSpecs({ width, experts: groups })).filter(([part]) => part.startsWith('experts.'));
+  return Object.fromEntries(specs.map(([part, spec]) => [`${name}.${part}`, spec]));
 }
 
 /**
@@ -112,11 +143,14 @@ export function isMatrix(name: string): boolean {
 /** Whether a weight belongs to the routed experts: its first axis is theirs. */
 export const isExpertWeight = (name: string): boolean => name.includes('.moe.experts.');
 
-/** Number of trainable weights; with `active`, only those that one token uses. */
+/** Number of trainable weights; with `active`, only those that one token uses, of experts that are chosen as often as each other. */
 export function countWeights(config: DitConfig, active = false): number {
-  const share = active && config.moe !== undefined ? config.moe.topK / config.moe.numExperts : 1;
+  const share = (name: string): number => {
+    const layer = active ? /^blocks\.(\d+)\.moe\.experts\./.exec(name)?.[1] : undefined;
+    return layer === undefined ? 1 : expertsPerToken({ ...config, moe: config.moe! }, Number(layer)) / config.moe!.numExperts;
+  };
   return Object.entries(weightSpecs(config)).reduce(
-    (total, [name, { shape }]) => total + shape.reduce((a, b) => a * b, 1) * (isExpertWeight(name) ? share : 1),
+    (total, [name, { shape }]) => total + shape.reduce((a, b) => a * b, 1) * share(name),
     0,
   );
 }

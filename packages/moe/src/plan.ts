@@ -21,6 +21,8 @@ export interface RoutingPlan {
   full: boolean;
   /** Tokens that chose each expert: float32 `[E]`; tokens whose scores are not finite do not count. */
   load: tf.Tensor;
+  /** The score at which a competition over a batch ended: float32 `[E]`; see `batchCompetition`. */
+  edge?: tf.Tensor;
 }
 
 /** A plan that was carried out. */

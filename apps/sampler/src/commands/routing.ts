@@ -1,13 +1,14 @@
 /** `routing`: what the experts of a model have specialised in, as figures, a page and numbers. */
 import path from 'node:path';
 import { finish } from '@dit-moe/diffusion';
-import { ditSizes } from '@dit-moe/dit';
+import { ditSizes, expertLayers, expertsPerToken } from '@dit-moe/dit';
+import { openModel } from '@dit-moe/dit/node';
 import { createProgress, exitCodes, ModelError } from '@dit-moe/kit';
 import type { SampleSettings } from '@dit-moe/pipeline';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
-import { evenness, RoutingCounter, specialisation } from '../routing/counts.js';
-import { drawFigures } from '../routing/figures.js';
+import { evenness, meanPerToken, RoutingCounter, specialisation } from '../routing/counts.js';
+import { drawFigures, type Prototypes } from '../routing/figures.js';
 import { routingPage } from '../routing/page.js';
 import { type BackendFlags, type ModelFlags, startPipeline } from '../start-pipeline.js';
 import { parseClasses } from './sample.js';
@@ -30,9 +31,10 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
   const progress = createProgress();
   const { backend, pipeline, settings } = await startPipeline(location, flags, progress);
   const { card } = pipeline;
-  if (card.config.moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
+  const { moe } = card.config;
+  if (moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
   const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
-  const counter = new RoutingCounter(card.config.moe.numExperts, ditSizes(card.config).grid, card.classNames);
+  const counter = new RoutingCounter(moe.numExperts, ditSizes(card.config).grid, card.classNames);
   progress.update({ what: 'image', done: 0, total: labels.length });
   for (let start = 0; start < labels.length; start += flags.batch) {
     const images = labels.slice(start, start + flags.batch).map((label, i) => ({ label, index: start + i }));
@@ -43,12 +45,14 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
   progress.done();
   pipeline.dispose();
   const { counts } = counter;
-  const summary = counts.layers.map(({ load, byClass, byPosition, byTime }, layer) => ({
+  const summary = counts.layers.map(({ load, byClass, byPosition, byTime, perToken }, layer) => ({
     layer,
     evenness: evenness(load),
+    perToken: meanPerToken({ load, perToken }),
+    capacity: expertsPerToken({ ...card.config, moe }, expertLayers(card.config)[layer]),
     dependence: { class: specialisation(byClass), position: specialisation(byPosition), time: specialisation(byTime) },
   }));
-  const figures = drawFigures(counts);
+  const figures = drawFigures(counts, moe.router === 'prototypes' ? await prototypesOf(location) : []);
   const write = (name: string, content: string | Uint8Array) => writeFileAtomically(path.join(flags.out, name), content);
   for (const { name, svg } of figures) {
     await write(`${name}.svg`, svg);
@@ -61,13 +65,28 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
   }
   await write(
     'routing.json',
-    `${JSON.stringify({ model: location, step: card.step, settings, guideWith: flags.guideWith, images: labels.length, summary, ...counts })}\n`,
+    `${JSON.stringify({ model: location, step: card.step, router: moe.router ?? 'token', settings, guideWith: flags.guideWith, images: labels.length, summary, ...counts })}\n`,
   );
-  await write('routing.html', routingPage({ model: location, step: card.step, images: labels.length, settings, figures, summary }));
+  await write(
+    'routing.html',
+    routingPage({ model: location, step: card.step, images: labels.length, router: moe.router ?? 'token', settings, figures, summary }),
+  );
   if (flags.json) console.log(JSON.stringify({ out: path.resolve(flags.out), images: labels.length, backend: backend.name, summary }));
   else
     console.log(
       `${labels.length} images, ${counts.evaluations} evaluations (${backend.name}): look at ${path.join(flags.out, 'routing.html')}`,
     );
   return exitCodes.ok;
+}
+
+/** What the tokens of each layer with experts are compared with. */
+async function prototypesOf(location: string): Promise<Prototypes[]> {
+  const model = await openModel(location);
+  try {
+    const found: Prototypes[] = [];
+    for await (const [name, value] of model.weights()) if (name.endsWith('.moe.prototypes')) found.push(value);
+    return found;
+  } finally {
+    await model.close();
+  }
 }

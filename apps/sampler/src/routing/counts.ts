@@ -16,6 +16,8 @@ export interface LayerCounts {
   byTime: number[][];
   /** How many tokens chose both experts, `[E][E]`; the diagonal is the load. */
   coActivation: number[][];
+  /** Tokens by their number of experts, `[E + 1]`. */
+  perToken: number[];
 }
 
 export interface RoutingCounts {
@@ -61,30 +63,46 @@ export class RoutingCounter {
         byPosition: table(numExperts, tokens),
         byTime: table(numExperts, times.length),
         coActivation: table(numExperts, numExperts),
+        perToken: Array<number>(numExperts + 1).fill(0),
       });
     counts.evaluations += labels.filter((label) => label < classNames.length).length;
     for (const [l, chosen] of layers.entries()) {
-      const { load, byClass, byPosition, byTime, coActivation } = counts.layers[l];
+      const { load, byClass, byPosition, byTime, coActivation, perToken } = counts.layers[l];
       const slots = chosen.length / (labels.length * tokens);
       for (const [b, label] of labels.entries()) {
         if (label >= classNames.length) continue;
         for (let token = 0; token < tokens; token++) {
           const first = (b * tokens + token) * slots;
+          let number = 0;
           for (let i = first; i < first + slots; i++) {
             const expert = chosen[i];
             // Layers whose tokens have a varying number of experts mark empty slots with this.
             if (expert >= numExperts) continue;
+            number++;
             load[expert]++;
             byClass[expert][label]++;
             byPosition[expert][token]++;
             byTime[expert][column]++;
             for (let j = first; j < first + slots; j++) if (chosen[j] < numExperts) coActivation[expert][chosen[j]]++;
           }
+          perToken[number]++;
         }
       }
     }
   }
 }
+
+/** Mean number of experts of a token. */
+export const meanPerToken = ({ load, perToken }: Pick<LayerCounts, 'load' | 'perToken'>): number =>
+  load.reduce((a, b) => a + b, 0) /
+  Math.max(
+    1,
+    perToken.reduce((a, b) => a + b, 0),
+  );
+
+/** Whether tokens have different numbers of experts. */
+export const varies = ({ layers }: RoutingCounts): boolean =>
+  new Set(layers.flatMap(({ perToken }) => perToken.flatMap((n, number) => (n > 0 ? [number] : [])))).size > 1;
 
 /** Share of each column's total that each row has; 0 in an empty column. */
 export function columnShares(rows: readonly (readonly number[])[]): number[][] {

@@ -1,7 +1,7 @@
 /** The figures of the routing analysis as SVG. */
 import { drawChart } from '@dit-moe/kit/charts';
 import * as Plot from '@observablehq/plot';
-import { columnShares, evenness, type RoutingCounts, specialisation } from './counts.js';
+import { columnShares, evenness, meanPerToken, type RoutingCounts, specialisation, varies } from './counts.js';
 
 export interface Figure {
   /** Name of its files. */
@@ -25,9 +25,26 @@ interface Cell {
   share: number;
 }
 
-/** All figures. */
-export function drawFigures(counts: RoutingCounts): Figure[] {
-  return [byLayer(counts), byClass(counts), byPosition(counts), byTime(counts), coActivation(counts)];
+/** Prototypes of a layer with experts, `[C, E]`, that tokens are compared with. */
+export interface Prototypes {
+  shape: readonly number[];
+  data: Float32Array;
+}
+
+/**
+ * All figures.
+ * @param prototypes of the layers with experts, in order; none of other routers
+ */
+export function drawFigures(counts: RoutingCounts, prototypes: readonly Prototypes[] = []): Figure[] {
+  return [
+    byLayer(counts),
+    ...(varies(counts) ? [perToken(counts)] : []),
+    byClass(counts),
+    byPosition(counts),
+    byTime(counts),
+    coActivation(counts),
+    ...(prototypes.length > 0 ? [likeness(prototypes)] : []),
+  ];
 }
 
 const numExperts = (counts: RoutingCounts): number => counts.layers[0].load.length;
@@ -93,6 +110,47 @@ function byLayer(counts: RoutingCounts): Figure {
           text: (d: { share: number }) => percent(d.share),
           fill: (d: { share: number }) => (d.share * experts > 1.2 ? 'white' : '#222'),
         }),
+      ],
+    }),
+  };
+}
+
+function perToken(counts: RoutingCounts): Figure {
+  const [rows, columns] = counts.grid;
+  const images = counts.evaluations;
+  const cells = counts.layers.flatMap(({ byPosition: table }, layer) =>
+    table[0].map((_, token) => ({
+      layer,
+      row: Math.floor(token / columns),
+      column: token % columns,
+      mean: table.reduce((sum, row) => sum + row[token], 0) / images,
+    })),
+  );
+  const spread = counts.layers.map((layer) => {
+    const total = layer.perToken.reduce((a, b) => a + b, 0);
+    const shares = layer.perToken.flatMap((n, number) => (n > 0 ? [`${number}: ${percent(n / total)}`] : []));
+    return `${meanPerToken(layer).toFixed(2)} (${shares.join(', ')})`;
+  });
+  const perRow = Math.min(4, counts.layers.length);
+  const place = { fx: (d: { layer: number }) => d.layer % perRow, fy: (d: { layer: number }) => Math.floor(d.layer / perRow) };
+  return {
+    name: 'experts-per-token',
+    title: 'Experts per token',
+    caption: `Mean number of experts that a patch has, by its place; one map for each layer. Mean over all, and share of the patches by their number of experts, by layer: ${spread.join('; ')}.`,
+    svg: draw('Experts per token', {
+      width: 40 + perRow * 170,
+      height: 50 + Math.ceil(counts.layers.length / perRow) * (Math.round((150 * rows) / columns) + 30),
+      x: { axis: null, type: 'band' },
+      y: { axis: null, type: 'band' },
+      fx: { axis: null, padding: 0.1 },
+      fy: { axis: null, padding: 0.2 },
+      color: { scheme: SCHEME, domain: [0, Math.max(...cells.map(({ mean }) => mean))], legend: false },
+      marks: [
+        Plot.cell(cells, { x: 'column', y: 'row', ...place, fill: 'mean', inset: 0 }),
+        Plot.text(
+          counts.layers.map((_, layer) => ({ layer })),
+          { ...place, text: ({ layer }: { layer: number }) => `layer ${layer}`, frameAnchor: 'top', dy: -8 },
+        ),
       ],
     }),
   };
@@ -223,6 +281,43 @@ function coActivation(counts: RoutingCounts): Figure {
             frameAnchor: 'top',
             dy: -8,
           },
+        ),
+      ],
+    }),
+  };
+}
+
+function likeness(prototypes: readonly Prototypes[]): Figure {
+  const cells = prototypes.flatMap(({ shape: [channels, experts], data }, layer) => {
+    const column = (e: number): number[] => Array.from({ length: channels }, (_, c) => data[c * experts + e]);
+    const dot = (a: readonly number[], b: readonly number[]): number => a.reduce((sum, v, i) => sum + v * b[i], 0);
+    const vectors = Array.from({ length: experts }, (_, e) => column(e));
+    return vectors.flatMap((a, expert) =>
+      vectors.map((b, other) => ({ layer, expert, other, cosine: dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b)) })),
+    );
+  });
+  const experts = prototypes[0].shape[1];
+  const perRow = Math.min(4, prototypes.length);
+  const place = { fx: (d: { layer: number }) => d.layer % perRow, fy: (d: { layer: number }) => Math.floor(d.layer / perRow) };
+  return {
+    name: 'prototypes',
+    title: 'Likeness of the prototypes',
+    caption:
+      'Cosine of the prototypes of every two experts, from -1 (red) to 1 (blue); one map for each layer. Experts of like prototypes get like tokens.',
+    svg: draw('Likeness of the prototypes', {
+      width: Math.max(320, 60 + perRow * (20 * experts + 40)),
+      height: 50 + Math.ceil(prototypes.length / perRow) * (20 * experts + 40),
+      marginLeft: 40,
+      x: { label: null, type: 'band' },
+      y: { label: 'expert', type: 'band' },
+      fx: { axis: null, padding: 0.12 },
+      fy: { axis: null, padding: 0.2 },
+      color: { scheme: 'RdBu', domain: [-1, 1], legend: false },
+      marks: [
+        Plot.cell(cells, { x: 'other', y: 'expert', ...place, fill: 'cosine', inset: 0.3 }),
+        Plot.text(
+          prototypes.map((_, layer) => ({ layer })),
+          { ...place, text: ({ layer }: { layer: number }) => `layer ${layer}`, frameAnchor: 'top', dy: -8 },
         ),
       ],
     }),

@@ -10,7 +10,8 @@ import { decode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { bundleCli } from '../testing/run-cli.js';
-import { columnShares, evenness, RoutingCounter, specialisation } from './counts.js';
+import { columnShares, evenness, meanPerToken, RoutingCounter, specialisation } from './counts.js';
+import { drawFigures } from './figures.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'routing-'));
 const model = path.join(root, 'model.safetensors');
@@ -77,7 +78,22 @@ describe('numbers', () => {
         [2, 0, 4, 2],
         [0, 0, 2, 2],
       ],
+      perToken: [0, 0, 8, 0, 0],
     });
+  });
+
+  test('empty slots are no experts, and prototypes are compared by their directions', () => {
+    const counter = new RoutingCounter(3, [1, 2], ['a']);
+    counter.add({ layers: [Int32Array.of(1, 3, 3, 3, 3, 3)], labels: Int32Array.of(0), time: 1 });
+    counter.add({ layers: [Int32Array.of(2, 0, 1, 1, 3, 3)], labels: Int32Array.of(0), time: 0.5 });
+    const [layer] = counter.counts.layers;
+    expect(layer).toMatchObject({ load: [1, 3, 1], perToken: [1, 2, 0, 1] });
+    expect(meanPerToken(layer)).toBe(5 / 4);
+    const figures = drawFigures(counter.counts, [{ shape: [2, 3], data: Float32Array.of(1, 2, 0, 0, 0, 5) }]);
+    expect(figures.map(({ name }) => name)).toEqual([
+      ...['layer', 'experts-per-token', 'class', 'position', 'timestep', 'co-activation', 'prototypes'],
+    ]);
+    expect(figures[1].caption).toMatch(/1\.25 \(0: 25 %, 1: 50 %, 3: 25 %\)/);
   });
 });
 
@@ -113,7 +129,9 @@ test('the command draws every figure', async () => {
   const data = JSON.parse(fs.readFileSync(path.join(out, 'routing.json'), 'utf8'));
   // 2 images of each of 3 classes, 3 steps, 4 patches, 2 experts each.
   expect(data.layers[0].load.reduce((a: number, b: number) => a + b)).toBe(6 * 3 * 4 * 2);
+  expect(data).toMatchObject({ router: 'token', summary: [{ perToken: 2, capacity: 2 }] });
   const page = fs.readFileSync(path.join(out, 'routing.html'), 'utf8');
+  expect(page).toContain('2.00 of 2');
   expect(page).not.toMatch(/(src|href)="http/);
   for (const name of ['layer', 'class', 'position', 'timestep', 'co-activation']) {
     expect(fs.readFileSync(path.join(out, `${name}.svg`), 'utf8')).toMatch(/^<svg[^>]*xmlns=.*<rect/s);

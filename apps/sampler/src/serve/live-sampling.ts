@@ -1,7 +1,7 @@
 /** Sampling that can be watched: every step as an event. Runs in the server and in the browser. */
 import { encodePng, pictureAt } from '@dit-moe/data';
 import type { SolverName } from '@dit-moe/diffusion';
-import { ditSizes, hasExperts, type ModelCard, nullLabelOf } from '@dit-moe/dit';
+import { ditSizes, expertLayers, expertsPerToken, type ModelCard, nullLabelOf, tokensCompete } from '@dit-moe/dit';
 import { type Pipeline, type RoutedBatch, samplingDefaults } from '@dit-moe/pipeline';
 import { type ModelInfo, type SampleEvent, type SampleRequest, toBase64 } from './protocol.js';
 
@@ -19,9 +19,11 @@ export function modelInfo(id: string, name: string, card: ModelCard, scale: numb
     width: width * scale,
     channels: config.inChannels === 1 ? 1 : 3,
     grid: ditSizes(config).grid,
-    layers: Array.from({ length: config.depth }, (_, layer) => layer).filter((layer) => hasExperts(config, layer)).length,
+    layers: expertLayers(config).length,
     experts: moe?.numExperts ?? 0,
-    topK: moe?.topK ?? 0,
+    router: moe === undefined ? '' : (moe.router ?? 'token'),
+    expertsPerPatch: moe === undefined ? [] : expertLayers(config).map((layer) => expertsPerToken({ ...config, moe }, layer)),
+    expertsVary: moe !== undefined && tokensCompete(moe),
     guided: nullLabelOf(config) !== undefined,
     defaults: samplingDefaults(card),
   };
@@ -67,7 +69,7 @@ export async function sampleLive(
   emit({ type: 'done', images: pngs, height: pixels.height, width: pixels.width, seconds: (performance.now() - started) / 1000 });
 }
 
-/** Choices of the first `count` images, without those of the unconditional half: `[layers, count, patches, topK]`. */
+/** Choices of the first `count` images, without those of the unconditional half: `[layers, count, patches, slots]`. */
 function conditionalExperts({ layers, labels }: RoutedBatch, count: number): Uint8Array {
   const parts = layers.map((chosen) => Uint8Array.from(chosen.subarray(0, (chosen.length / labels.length) * count)));
   const all = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));

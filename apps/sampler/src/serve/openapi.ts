@@ -49,7 +49,9 @@ const modelSchema = z.object({
   grid: z.tuple([z.number().int(), z.number().int()]).describe('patches per column and row'),
   layers: z.number().int(),
   experts: z.number().int(),
-  topK: z.number().int(),
+  router: z.string(),
+  expertsPerPatch: z.array(z.number()),
+  expertsVary: z.boolean(),
   guided: z.boolean().describe('whether other guidance scales than 1 are possible without a second model'),
   guides: z.array(z.string()).describe('models that it can be guided with'),
   defaults: z
@@ -67,7 +69,9 @@ const eventSchema = z.discriminatedUnion('type', [
     height: z.number().int(),
     width: z.number().int(),
     channels: z.number().int(),
-    experts: bytes.optional().describe('experts of every patch, best first: bytes [layers, B, patches, topK] in base64'),
+    experts: bytes
+      .optional()
+      .describe('experts of every patch, best first: bytes [layers, B, patches, slots] in base64, empty slots with the number of experts'),
   }),
   z.object({ type: z.literal('done'), images: z.array(bytes), height: z.number().int(), width: z.number().int(), seconds: z.number() }),
   z.object({ type: z.literal('error'), code: z.string(), message: z.string() }),

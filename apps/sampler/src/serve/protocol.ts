@@ -16,10 +16,15 @@ export interface ModelInfo {
   channels: number;
   /** Patches per column and row. */
   grid: readonly [number, number];
-  /** Layers with experts, experts of each, and experts of a patch; 0 for dense models. */
+  /** Layers with experts and experts of each; 0 for dense models. */
   layers: number;
   experts: number;
-  topK: number;
+  /** Who chooses the experts, by its word; empty for dense models. */
+  router: string;
+  /** Experts of a patch in each layer with experts, on average where {@link expertsVary}. */
+  expertsPerPatch: number[];
+  /** Whether the number of a patch's experts varies. */
+  expertsVary: boolean;
   /** Whether it can be guided without another model: other scales than 1. */
   guided: boolean;
   /** Models that it can be guided with, by their ids. */
@@ -61,7 +66,10 @@ export type SampleEvent =
       height: number;
       width: number;
       channels: number;
-      /** Experts of every patch, best first: bytes `[layers, B, patches, topK]`; without experts absent. */
+      /**
+       * Experts of every patch, best first: bytes `[layers, B, patches, slots]`, empty slots with the number of experts; absent without
+       * experts.
+       */
       experts?: string;
     }
   | {

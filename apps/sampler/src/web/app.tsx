@@ -74,8 +74,7 @@ export function App({ engine, models, choices }: { engine: Engine; models: reado
         <h1>DiT-MoE sampler</h1>
         <p>
           {model.name}, step {model.step}: {model.height} x {model.width} pixels, {model.classNames.length} classes
-          {model.layers > 0 && `, ${model.layers} layers of ${model.experts} experts, ${model.topK} for each patch`}. Computed{' '}
-          {engine.place}.
+          {model.layers > 0 && `, ${model.layers} layers of ${model.experts} experts, ${perPatch(model)}`}. Computed {engine.place}.
         </p>
       </header>
       <SettingsForm models={models} choices={choices} running={running} onSample={sample} onStop={() => stop.current?.abort()} />
@@ -100,4 +99,11 @@ export function App({ engine, models, choices }: { engine: Engine; models: reado
       </main>
     </div>
   );
+}
+
+/** How many experts a patch has, and who chooses them. */
+function perPatch({ router, expertsPerPatch, expertsVary }: ModelInfo): string {
+  const [least, most] = [Math.min(...expertsPerPatch), Math.max(...expertsPerPatch)];
+  const number = least === most ? `${most}` : `${least} to ${most}`;
+  return `${number} for each patch${expertsVary ? ' on average' : ''} (router ${router})`;
 }

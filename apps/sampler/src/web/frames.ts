@@ -10,7 +10,7 @@ export interface Frame {
   channels: number;
   /** `[B, height, width, channels]` */
   pixels: Uint8Array;
-  /** `[layers, B, patches, topK]` */
+  /** `[layers, B, patches, slots]`; the number of experts marks an empty slot. */
   experts?: Uint8Array;
 }
 
@@ -41,7 +41,7 @@ export function withEvent(run: Run, event: SampleEvent): Run {
   return run;
 }
 
-/** Experts that image `b` of a frame has in a layer, best first for each patch: `[patches, topK]`. */
+/** Experts that image `b` of a frame has in a layer, best first for each patch: `[patches, slots]`; the number of experts marks an empty slot. */
 export function expertsOf({ experts }: Frame, images: number, layers: number, layer: number, b: number): Uint8Array | undefined {
   if (experts === undefined) return undefined;
   const perImage = experts.length / layers / images;
@@ -52,4 +52,19 @@ export function expertsOf({ experts }: Frame, images: number, layers: number, la
 /** A colour for each expert that also differs in lightness from its neighbours. */
 export function expertColour(expert: number, experts: number): string {
   return `hsl(${Math.round((360 * expert) / experts)} 75% ${expert % 2 === 0 ? 62 : 45}%)`;
+}
+
+/** How many experts each patch has. */
+export function numbersOf(chosen: Uint8Array, patches: number, experts: number): number[] {
+  const slots = chosen.length / patches;
+  return Array.from(
+    { length: patches },
+    (_, patch) => chosen.subarray(patch * slots, (patch + 1) * slots).filter((expert) => expert < experts).length,
+  );
+}
+
+/** A colour for a number of experts: from dark blue for none to yellow for all. */
+export function numberColour(number: number, experts: number): string {
+  const share = number / experts;
+  return `hsl(${Math.round(250 - 200 * share)} 75% ${Math.round(25 + 40 * share)}%)`;
 }

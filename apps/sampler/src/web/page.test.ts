@@ -41,7 +41,8 @@ describe.runIf(available || required)('the page', () => {
     // Eight pixels, so that there is something to see.
     const card = { ...tinyCard, config: { ...tinyCard.config, inputSize: [8, 8] as const, depth: 2 } };
     await writeTinyModel(path.join(root, 'tiny.safetensors'), card);
-    await writeTinyModel(path.join(root, 'other.safetensors'), { ...card, step: 9 });
+    const race = { ...card.config, moe: { ...card.config.moe!, router: 'race' as const, scoreFunction: 'identity' as const } };
+    await writeTinyModel(path.join(root, 'other.safetensors'), { ...card, config: race, step: 9 });
     await startBackend('cpu');
     const autoencoder = path.join(root, 'autoencoder');
     await writeTinyLatentModel(path.join(root, 'latent.safetensors'), autoencoder);
@@ -104,7 +105,7 @@ describe.runIf(available || required)('the page', () => {
   const sample = async (page: Page, images: number): Promise<void> => {
     await page.getByRole('button', { name: 'Sample', exact: true }).click();
     const done = page.getByText(`Done: ${images} images.`);
-    await done.or(page.getByRole('alert').filter({ hasText: /./ })).waitFor({ timeout: 60_000 });
+    await done.or(page.getByRole('alert').filter({ hasText: /./ })).waitFor({ timeout: 240_000 });
     expect((await page.getByRole('alert').allInnerTexts()).join('')).toBe('');
   };
   /** The finished images, as the links of the page hold them. */
@@ -138,6 +139,25 @@ describe.runIf(available || required)('the page', () => {
     expect(shares.reduce((sum, text) => sum + Number(/: ([\d.]+) %/.exec(text)![1]), 0)).toBeCloseTo(100, 0);
     await page.getByRole('combobox', { name: 'Layer' }).selectOption('1');
     expect(await page.locator('.shares li').allInnerTexts()).not.toEqual(shares);
+    await context.close();
+  });
+
+  test('shows how many experts a patch has, where that varies', async () => {
+    const { page, context } = await open(address);
+    await page.getByLabel('Checkpoint').selectOption('other (step 9)');
+    await page.getByLabel('Steps').fill('3');
+    await sample(page, 3);
+    await page.getByText('2 layers of 3 experts, 2 for each patch on average (router race)').waitFor();
+    await page.getByLabel('Show which experts handle which patch').check();
+    const canvas = page.getByRole('img', { name: 'Guidance 2: class bee, image 2, step 3' });
+    const which = (await canvas.screenshot()).toString('base64');
+    await page.getByRole('combobox', { name: 'Patches show' }).selectOption('their number of experts');
+    expect((await canvas.screenshot()).toString('base64')).not.toBe(which);
+    const list = page.getByRole('list', { name: /^Patches by their number of experts: [\d.]+ on average here, 2 in training/ });
+    const shares = await list.getByRole('listitem').allInnerTexts();
+    expect(shares.length).toBeGreaterThan(1);
+    expect(shares.reduce((sum, text) => sum + Number(/: ([\d.]+) %/.exec(text)![1]), 0)).toBeCloseTo(100, 0);
+    if (screenshots !== undefined) await page.screenshot({ path: path.join(screenshots, 'experts-per-patch.png'), fullPage: true });
     await context.close();
   });
 

@@ -1,9 +1,9 @@
 /** The images: a row for each guidance scale, a timeline over all steps, and the experts. */
 import { useEffect, useMemo, useState } from 'preact/hooks';
 import type { ModelInfo, SampleRequest } from '../serve/protocol.js';
-import { expertColour, expertsOf, type Frame, type Run } from './frames.js';
+import { expertColour, expertsOf, type Frame, numberColour, numbersOf, type Run } from './frames.js';
 import { Lightbox } from './lightbox.js';
-import { SampleCanvas } from './sample-canvas.js';
+import { type Overlay, SampleCanvas } from './sample-canvas.js';
 import { downloadSheet } from './sheet.js';
 
 /** Milliseconds between steps when they are played. */
@@ -21,6 +21,7 @@ export function Results({ runs, model, running }: ResultsProps) {
   const [playing, setPlaying] = useState(false);
   const [showExperts, setShowExperts] = useState(false);
   const [layer, setLayer] = useState(0);
+  const [show, setShow] = useState<Overlay['show']>('which');
   const most = Math.max(...runs.map(({ frames }) => frames.length));
   useEffect(() => {
     if (running) setChosen(undefined);
@@ -43,7 +44,7 @@ export function Results({ runs, model, running }: ResultsProps) {
           run={run}
           model={model}
           frame={run.frames[Math.min(at, run.frames.length) - 1]}
-          {...(showExperts && { layer })}
+          {...(showExperts && { layer, show })}
         />
       ))}
       <section class="card" aria-labelledby="timeline-title">
@@ -87,27 +88,38 @@ export function Results({ runs, model, running }: ResultsProps) {
                 </select>
               </label>
             )}
+            {showExperts && model.expertsVary && (
+              <label>
+                Patches show
+                <select value={show} onChange={(event) => setShow(event.currentTarget.value as Overlay['show'])}>
+                  <option value="which">their experts</option>
+                  <option value="number">their number of experts</option>
+                </select>
+              </label>
+            )}
           </div>
         )}
-        {showExperts && <ExpertShares frame={current} model={model} layer={layer} images={shown[0].request.labels.length} />}
+        {showExperts && <ExpertShares frame={current} model={model} layer={layer} show={show} images={shown[0].request.labels.length} />}
       </section>
     </>
   );
 }
 
 /** Share of the patches of all images that have each expert. */
-function ExpertShares({ frame, model, layer, images }: { frame: Frame; model: ModelInfo; layer: number; images: number }) {
+function ExpertShares(props: { frame: Frame; model: ModelInfo; layer: number; show: Overlay['show']; images: number }) {
+  const { frame, model, layer, show, images } = props;
   const shares = useMemo(() => {
     const counts = Array<number>(model.experts).fill(0);
-    for (let b = 0; b < images; b++) for (const expert of expertsOf(frame, images, model.layers, layer, b) ?? []) counts[expert]++;
+    for (let b = 0; b < images; b++)
+      for (const expert of expertsOf(frame, images, model.layers, layer, b) ?? []) if (expert < model.experts) counts[expert]++;
     const total = counts.reduce((a, b) => a + b, 0);
     return counts.map((n) => (total === 0 ? 0 : n / total));
   }, [frame, layer, images]);
   return (
     <>
       <p class="hint" id="shares-title">
-        Share of the assignments in layer {layer} that each expert gets. Patches have the colour and number of their first expert and the
-        frame of their second.
+        Share of the assignments in layer {layer} that each expert gets.
+        {show === 'which' && ' Patches have the colour and number of their first expert and the frame of their second.'}
       </p>
       <ul class="shares" aria-labelledby="shares-title">
         {shares.map((share, expert) => (
@@ -121,6 +133,7 @@ function ExpertShares({ frame, model, layer, images }: { frame: Frame; model: Mo
           </li>
         ))}
       </ul>
+      {model.expertsVary && <ExpertNumbers frame={frame} model={model} layer={layer} images={images} />}
     </>
   );
 }
@@ -131,7 +144,59 @@ function guidanceTitle({ guidance, guidanceRule, guideWith }: SampleRequest): st
   return `Guidance ${guidance}${how.length === 0 ? '' : ` (${how.join(', ')})`}`;
 }
 
-function RunImages({ run, model, frame, layer }: { run: Run; model: ModelInfo; frame: Frame; layer?: number }) {
+/** Share of the patches of all images by their number of experts. */
+function ExpertNumbers({ frame, model, layer, images }: { frame: Frame; model: ModelInfo; layer: number; images: number }) {
+  const { experts, layers, grid, expertsPerPatch } = model;
+  const patches = grid[0] * grid[1];
+  const numbers = useMemo(
+    () =>
+      Array.from({ length: images }, (_, b) => expertsOf(frame, images, layers, layer, b)).flatMap((chosen) =>
+        chosen === undefined ? [] : numbersOf(chosen, patches, experts),
+      ),
+    [frame, layer, images],
+  );
+  const mean = numbers.reduce((a, b) => a + b, 0) / Math.max(1, numbers.length);
+  const shares = Array.from(
+    { length: experts + 1 },
+    (_, number) => numbers.filter((n) => n === number).length / Math.max(1, numbers.length),
+  );
+  return (
+    <>
+      <p class="hint" id="numbers-title">
+        Patches by their number of experts: {mean.toFixed(2)} on average here, {expertsPerPatch[layer]} in training.
+      </p>
+      <ul class="shares" aria-labelledby="numbers-title">
+        {shares.map(
+          (share, number) =>
+            share > 0 && (
+              <li key={number}>
+                <svg width="14" height="14" aria-hidden="true">
+                  <rect width="14" height="14" rx="3" fill={numberColour(number, experts)} />
+                </svg>
+                <span>
+                  {number}: {(100 * share).toFixed(1)} %
+                </span>
+              </li>
+            ),
+        )}
+      </ul>
+    </>
+  );
+}
+
+function RunImages({
+  run,
+  model,
+  frame,
+  layer,
+  show = 'which',
+}: {
+  run: Run;
+  model: ModelInfo;
+  frame: Frame;
+  layer?: number;
+  show?: Overlay['show'];
+}) {
   const { request, images, seconds } = run;
   /** Image that is shown alone. */
   const [enlarged, setEnlarged] = useState<number | undefined>();
@@ -140,9 +205,9 @@ function RunImages({ run, model, frame, layer }: { run: Run; model: ModelInfo; f
     () =>
       request.labels.map((_, i) => {
         const experts = layer === undefined ? undefined : expertsOf(frame, request.labels.length, model.layers, layer, i);
-        return experts === undefined ? undefined : { chosen: experts, grid: model.grid, experts: model.experts };
+        return experts === undefined ? undefined : { chosen: experts, grid: model.grid, experts: model.experts, show };
       }),
-    [frame, layer],
+    [frame, layer, show],
   );
   const labelOf = (i: number): string => `${title}: class ${model.classNames[request.labels[i]]}, image ${i + 1}, step ${frame.step}`;
   return (

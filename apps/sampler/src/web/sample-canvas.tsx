@@ -1,6 +1,6 @@
 /** One image at one step, with the experts of its patches on request. */
 import { useEffect, useRef } from 'preact/hooks';
-import { expertColour, type Frame } from './frames.js';
+import { expertColour, type Frame, numberColour, numbersOf } from './frames.js';
 
 /** Pixels of the canvas that an image has at least, so that patches can carry numbers. */
 const EDGE = 256;
@@ -11,7 +11,15 @@ export interface SampleCanvasProps {
   /** Which image of the frame. */
   index: number;
   label: string;
-  overlay?: { chosen: Uint8Array; grid: readonly [number, number]; experts: number };
+  overlay?: Overlay;
+}
+
+/** Experts of the patches of an image, best first: which ones, or how many. */
+export interface Overlay {
+  chosen: Uint8Array;
+  grid: readonly [number, number];
+  experts: number;
+  show: 'which' | 'number';
 }
 
 export function SampleCanvas({ frame, index, label, overlay }: SampleCanvasProps) {
@@ -33,42 +41,43 @@ export function SampleCanvas({ frame, index, label, overlay }: SampleCanvasProps
   return <canvas ref={canvas} width={width * zoom} height={height * zoom} role="img" aria-label={label} />;
 }
 
-/** Fills each patch with the colour of its first expert and frames it with that of the second. */
+/** Fills each patch with the colour of its first expert and frames it with that of the second; or with that of its number of experts. */
 function drawExperts(
   context: CanvasRenderingContext2D,
   width: number,
   height: number,
-  { chosen, grid: [rows, columns], experts }: NonNullable<SampleCanvasProps['overlay']>,
+  { chosen, grid: [rows, columns], experts, show }: Overlay,
 ): void {
+  const patches = rows * columns;
   const [cellWidth, cellHeight] = [width / columns, height / rows];
-  const slots = chosen.length / (rows * columns);
+  const slots = chosen.length / patches;
   const frame = Math.max(1, Math.round(cellWidth / 16));
+  const numbers = numbersOf(chosen, patches, experts);
   context.textAlign = 'center';
   context.textBaseline = 'middle';
   context.font = `600 ${Math.round(Math.min(cellHeight * 0.45, 26))}px system-ui, sans-serif`;
-  for (let token = 0; token < rows * columns; token++) {
+  for (let token = 0; token < patches; token++) {
     const [x, y] = [(token % columns) * cellWidth, Math.floor(token / columns) * cellHeight];
-    // Where a patch has any number of experts, empty slots hold the number of experts.
-    const [first, second] = chosen.subarray(token * slots, (token + 1) * slots).filter((expert) => expert < experts) as
-      | Uint8Array
-      | number[];
-    if (first === undefined) continue;
-    context.globalAlpha = 0.4;
-    context.fillStyle = expertColour(first, experts);
+    const number = numbers[token];
+    if (number === 0 && show === 'which') continue;
+    const first = chosen[token * slots];
+    context.globalAlpha = show === 'which' ? 0.4 : 0.6;
+    context.fillStyle = show === 'which' ? expertColour(first, experts) : numberColour(number, experts);
     context.fillRect(x, y, cellWidth, cellHeight);
     context.globalAlpha = 0.9;
-    if (second !== undefined) {
-      context.strokeStyle = expertColour(second, experts);
+    if (show === 'which' && number > 1) {
+      context.strokeStyle = expertColour(chosen[token * slots + 1], experts);
       context.lineWidth = frame;
       context.strokeRect(x + frame, y + frame, cellWidth - 2 * frame, cellHeight - 2 * frame);
     }
     if (cellWidth >= MIN_LABEL_CELL) {
+      const text = String(show === 'which' ? first : number);
       context.globalAlpha = 1;
       context.lineWidth = 3;
       context.strokeStyle = '#000';
       context.fillStyle = '#fff';
-      context.strokeText(String(first), x + cellWidth / 2, y + cellHeight / 2);
-      context.fillText(String(first), x + cellWidth / 2, y + cellHeight / 2);
+      context.strokeText(text, x + cellWidth / 2, y + cellHeight / 2);
+      context.fillText(text, x + cellWidth / 2, y + cellHeight / 2);
     }
   }
   context.globalAlpha = 1;

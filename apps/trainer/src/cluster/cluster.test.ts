@@ -29,10 +29,10 @@ const closeTo = (found: number, expected: number, tolerance: number) =>
   expect(Math.abs(found - expected)).toBeLessThanOrEqual(tolerance * Math.max(1, Math.abs(expected)));
 
 test.each([
-  ['at once', []],
+  ['at once', ['validation={share: 0.3, every: 10, samples: 20}']],
   [
-    'in micro-batches, balanced within each image',
-    ['accumulation=2', 'model.moe.balanceOver=image', 'validation={share: 0.3, every: 10, samples: 20}'],
+    'in micro-batches, a race balanced within each image and over the step',
+    ['accumulation=2', 'model.moe={router: race, scoreFunction: identity, balanceOver: image, losses: {global: 0.1}}'],
   ],
 ])('two and three processes train as one does, %s', async (_, overrides) => {
   const [one, two, three] = [newRun(), newRun(), newRun()];

@@ -28,4 +28,8 @@ export function refuseUnevenExperts({ moe }: DitConfig, { experts }: TrainConfig
   if (moe === undefined) throw new UsageError(`parallel.experts ${experts}: the model has no experts.`);
   if (moe.numExperts % experts !== 0)
     throw new UsageError(`parallel.experts ${experts} must divide the experts of a layer, which are ${moe.numExperts}.`);
+  if (typeof moe.experts === 'object' || moe.layerExperts !== undefined)
+    throw new UsageError(
+      `parallel.experts ${experts}: experts of different kinds cannot be shared out; give every process all of them (1).`,
+    );
 }

@@ -1,7 +1,7 @@
 /** Everything that determines a run, as one validated object; the descriptions reach editors through the JSON schema. */
 import { labelSources } from '@dit-moe/data/node';
 import { ddpmFields, flowFields, type SolverName, solvers } from '@dit-moe/diffusion';
-import { ditSettings, moeSettings } from '@dit-moe/dit';
+import { ditSettings, moeInFull, moeSettings } from '@dit-moe/dit';
 import {
   flag,
   integer,
@@ -68,15 +68,17 @@ const model = object(
       ),
     ),
     moe: optional(
-      object(
-        {
-          ...moeFields,
-          expertRatio: withDefault(expertRatio, 4),
-          sharedRatio: withDefault(sharedRatio, 2),
-          balanceAlpha: withDefault(balanceAlpha, 0.01),
-          balanceOver: withDefault(balanceOver, 'batch'),
-        },
-        'experts in place of dense feed-forward layers (default: none, or those of the preset)',
+      moeInFull(
+        object(
+          {
+            ...moeFields,
+            expertRatio: withDefault(expertRatio, 4),
+            sharedRatio: withDefault(sharedRatio, 2),
+            balanceAlpha: withDefault(balanceAlpha, 0.01),
+            balanceOver: withDefault(balanceOver, 'batch'),
+          },
+          'experts in place of dense feed-forward layers (default: none, or those of the preset)',
+        ),
       ),
     ),
   },

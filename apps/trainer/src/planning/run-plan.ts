@@ -1,5 +1,5 @@
 /** What a training step needs, from recordings of its two halves: no weight is made, nothing is computed. */
-import type { DitConfig } from '@dit-moe/dit';
+import { type DitConfig, expertLayers, routerNoiseShapes } from '@dit-moe/dit';
 import { type Parameter, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { declared, plan, type StepPlan } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
@@ -80,12 +80,14 @@ function planState(state: TrainingState, config: Omit<TrainConfig, 'distillation
   const drawn = { shape: draws.shape, dtype: draws.dtype as 'float32' | 'int32' };
   draws.dispose();
   const labels = { shape: [microBatch], dtype: 'int32' as const };
+  const rows = (of: readonly [number, number]) => ({ shape: [microBatch * of[0], of[1]] });
+  const noise = expertLayers(model).flatMap(() => Object.values(routerNoiseShapes(model)).map(rows));
   const scalar = { shape: [] };
   const accumulates = config.accumulation > 1;
   cluster?.takeSent();
   const gradients = plan(
     (...xs: tf.Tensor[]) => state.gradientStep(...xs),
-    [images, images, drawn, labels, ...(cluster === undefined ? [] : [scalar])],
+    [images, images, drawn, labels, ...noise, ...(cluster === undefined ? [] : [scalar])],
   );
   const sent = timesEach(cluster?.takeSent() ?? {}, config.accumulation);
   const reduce =

@@ -4,7 +4,7 @@
  * Times that are drawn by the losses so far depend on these, too; checkpoints hold them.
  */
 import type { Objective } from '@dit-moe/diffusion';
-import { type DitConfig, dropLabels } from '@dit-moe/dit';
+import { type DitConfig, drawRouterNoise, dropLabels } from '@dit-moe/dit';
 import { normalRows, type PermutationKey, permutation, uniformRows } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { DataSource } from '../data/source.js';
@@ -28,6 +28,8 @@ export interface Batch {
   /** What the objective makes times of, `[B]`, or `[B, 2]` if it draws them by their losses. */
   drawn: tf.Tensor;
   y: tf.Tensor;
+  /** Noise of the routers, of each block with experts its parts (default: none). */
+  routerNoise?: tf.Tensor[];
 }
 
 export interface BatchOptions {
@@ -78,11 +80,11 @@ export class BatchMaker {
   }
 }
 
-/** Copies a batch to the device and draws its times. */
+/** Copies a batch to the device and draws its times and the noise of the model's routers. */
 export function upload(
   batch: HostBatch,
   source: Pick<DataSource, 'channels' | 'height' | 'width'>,
-  objective: Objective,
+  { objective, model }: { objective: Objective; model: DitConfig },
   seed: number,
 ): Batch {
   const shape = [batch.size, source.channels, source.height, source.width];
@@ -92,5 +94,6 @@ export function upload(
     noise: tf.tensor(batch.noise, shape),
     drawn: objective.draw({ seed, purpose: 'time', indices }),
     y: tf.tensor1d(batch.y, 'int32'),
+    routerNoise: drawRouterNoise(model, { seed, indices }).flatMap((noise) => Object.values(noise) as tf.Tensor[]),
   };
 }

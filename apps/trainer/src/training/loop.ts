@@ -28,7 +28,7 @@ export async function* trainLoop(run: Run, restore: () => Promise<RunRecord | un
     new Prefetch((i) => batches.make(position + i * micro + rank * part, part), data.prefetch, 0, (config.steps - step) * accumulation);
   let prefetch = prepare(run.record);
   const micros = async function* () {
-    for (let m = 0; m < accumulation; m++) yield upload(await prefetch.take(), source, state.objective, seed);
+    for (let m = 0; m < accumulation; m++) yield upload(await prefetch.take(), source, state, seed);
   };
   try {
     // In a cluster all stop after the same step, when some rank has been asked to.
@@ -36,6 +36,7 @@ export async function* trainLoop(run: Run, restore: () => Promise<RunRecord | un
     while (run.record.step < config.steps && !(run.ranks.cluster === undefined ? run.signal.aborted : stop)) {
       const start = performance.now();
       const learningRate = learningRateAt(config, run.record.step);
+      state.scheduleCapacity(run.record.step);
       const report = await state.step(micros(), learningRate, spikeLimit(run.record, faults.spikeFactor), run.signal.aborted);
       stop = report.stop;
       const { record, verdict } = afterStep(run.record, report, config);

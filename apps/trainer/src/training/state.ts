@@ -1,11 +1,23 @@
 /** What training changes (weights, optimizer, averages) and the compiled steps that change it. */
 import { type Objective, objective } from '@dit-moe/diffusion';
 
-import { type DitConfig, dit, ditSizes, isExpertWeight, isMatrix, isRouterState, routerLossWeights, weightSpecs } from '@dit-moe/dit';
+import {
+  capacityScale,
+  type DitConfig,
+  dit,
+  ditSizes,
+  expertLayers,
+  expertsPerToken,
+  isExpertWeight,
+  isMatrix,
+  isRouterState,
+  type RouterTraining,
+  routerLossWeights,
+  routerNoiseShapes,
+  weightSpecs,
+} from '@dit-moe/dit';
 import type { Routing } from '@dit-moe/moe';
 import { capacity } from '@dit-moe/moe/dispatch';
-import { clusterBalanceLoss } from '@dit-moe/moe/losses';
-
 import type { RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import {
   AdamW,
@@ -31,7 +43,7 @@ import { objectiveOptions } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import type { Batch } from './batches.js';
 import { ExpertRoom } from './expert-room.js';
-import { RouterBalance } from './router-balance.js';
+import { type RouterMemories, routerMemories } from './router-memory.js';
 import { openTelemetry } from './routing.js';
 import { expertRanksOf, pick, type SharedPart, Sharing } from './sharing.js';
 import { StateFile } from './state-file.js';
@@ -70,10 +82,10 @@ export class TrainingState {
   readonly telemetry: RoutingTelemetry | undefined;
   /** Names of the numbers that a step reports. */
   readonly numbers: readonly string[];
-  /** The parameters that gradients move: all but the routers' biases. */
+  /** The parameters that gradients move: all but the routers' biases and thresholds. */
   private readonly trained: Readonly<Record<string, Parameter>>;
-  /** The routers' biases. */
-  private readonly biases: Readonly<Record<string, Parameter>>;
+  /** What routers keep beside: biases and thresholds. */
+  private readonly routerState: Readonly<Record<string, Parameter>>;
   /** How the state is shared out over the ranks; undefined alone. */
   private readonly sharing: Sharing | undefined;
   /** The ranks that share this one's experts out. */
@@ -84,7 +96,8 @@ export class TrainingState {
   readonly owned: Readonly<Record<string, Parameter>>;
   /** What is shared out of the first average, whole, in the precision of products; it has values between `gatherAverage` and `releaseAverage`. */
   private readonly gathered: ParameterSet | undefined;
-  private readonly balance: RouterBalance | undefined;
+  private readonly routers: RouterMemories;
+  private capacityScale: number;
   private readonly accumulator: GradientAccumulator | undefined;
   /** By the room of experts that are shared out. */
   private readonly gradients = new Map<number | undefined, CompiledStep<tf.Tensor[], Record<string, tf.Tensor>>>();
@@ -105,24 +118,27 @@ export class TrainingState {
     this.expertRanks = expertRanksOf(cluster, parallel);
     const partOf = (name: string) => (isExpertWeight(name) ? this.expertRanks : undefined);
     this.parameters = ParameterSet.create(specs, config.seed, { partOf }).parameters;
-    this.numbers = ['loss', 'balance', ...Object.keys(model.moe?.losses ?? {}), ...(teacher?.terms ?? []).map(ofTeacher)];
+    this.numbers = [
+      'loss',
+      ...Object.keys(model.moe === undefined ? { balance: 0 } : routerLossWeights(model.moe)),
+      ...(teacher?.terms ?? []).map(ofTeacher),
+    ];
     const { beta1, beta2, epsilon, weightDecay } = config.optimizer;
     this.objective = objective(objectiveOptions(config.objective));
     const trained = Object.entries(this.parameters).filter(([name]) => !isRouterState(name));
     this.trained = Object.fromEntries(trained);
-    this.biases = Object.fromEntries(Object.entries(this.parameters).filter(([name]) => isRouterState(name)));
-    const { loadBias } = model.moe ?? {};
-    const biases = Object.values(this.biases);
-    if (loadBias !== undefined && biases.length > 0) this.balance = new RouterBalance(biases, loadBias);
+    this.routerState = Object.fromEntries(Object.entries(this.parameters).filter(([name]) => isRouterState(name)));
+    this.routers = routerMemories(model, this.parameters, cluster?.collectives);
+    this.capacityScale = capacityScaleAt(model, 0);
     this.sharing = cluster && new Sharing(cluster, this.trained, isExpertWeight, parallel.zero, this.expertRanks);
     this.owned = this.sharing?.owned ?? this.trained;
     this.optimizer = new AdamW(this.owned, { beta1, beta2, epsilon, weightDecay });
-    this.emas = config.ema.map((decay) => new Ema({ ...this.owned, ...this.biases }, decay));
+    this.emas = config.ema.map((decay) => new Ema({ ...this.owned, ...this.routerState }, decay));
     const apart = this.partsOf(this.emas[0].averages.parameters).flatMap((part) => (part.whole === undefined ? part.names : []));
     if (apart.length > 0) this.gathered = ParameterSet.declare(pick(specs, apart), { prefix: 'average.', precision: config.precision });
     if (this.expertRanks.size > 1) {
       const tokens = (config.batchSize / config.accumulation / cluster!.size) * ditSizes(model).tokens;
-      this.room = new ExpertRoom(tokens, (tokens * model.moe!.topK) / model.moe!.numExperts, parallel.capacity);
+      this.room = new ExpertRoom(tokens, (tokens * mostPerToken(model)) / model.moe!.numExperts, parallel.capacity);
     }
     this.telemetry = openTelemetry(model, config.objective);
     if (config.accumulation > 1) this.accumulator = new GradientAccumulator(parallel.zero === 2 ? this.owned : this.trained);
@@ -131,13 +147,23 @@ export class TrainingState {
     this.update = compile((...given) => this.updateStep(...given), { name: 'update' });
   }
 
+  /** Gives the routers the capacity of a step; where it changes, what follows is compiled anew. */
+  scheduleCapacity(step: number): void {
+    const scale = capacityScaleAt(this.model, step);
+    if (scale === this.capacityScale) return;
+    this.capacityScale = scale;
+    for (const compiled of this.gradients.values()) compiled.dispose();
+    this.gradients.clear();
+  }
+
   /**
    * First part of a step, over a micro-batch: losses and, unless they are accumulated, the gradient's norm and the gradients, of all ranks.
    * Alone the norm so far comes with every micro-batch.
    */
-  gradientStep(...[x, noise, drawn, y, stop]: tf.Tensor[]): Record<string, tf.Tensor> {
+  gradientStep(...[x, noise, drawn, y, ...rest]: tf.Tensor[]): Record<string, tf.Tensor> {
     const { sharing, accumulator } = this;
-    const { value, grads, extra } = this.lossAndGradients(x, noise, drawn, y);
+    const [stop, routerNoise] = this.cluster === undefined ? [undefined, rest] : [rest.at(-1)!, rest.slice(0, -1)];
+    const { value, grads, extra } = this.lossAndGradients(x, noise, drawn, y, routerNoise);
     value.dispose();
     const { sampleLosses, most, ...numbers } = extra;
     // What is done again with more room must not be added up.
@@ -147,7 +173,9 @@ export class TrainingState {
       return accumulator ? { ...extra, norm: accumulator.norm() } : { ...extra, norm: globalNorm(grads), ...grads };
     const rows = sampleLosses && everyRanks(this.cluster!.collectives, { sampleLosses, drawn });
     const own = { ...rows, ...(most && { most }) };
-    return accumulator ? { ...numbers, ...own } : { ...sharing.numbers({ ...numbers, stop }), ...sharing.reduce(grads, false), ...own };
+    return accumulator
+      ? { ...numbers, ...own }
+      : { ...sharing.numbers({ ...numbers, stop: stop! }), ...sharing.reduce(grads, false), ...own };
   }
 
   /** Between the two, with accumulation in a cluster: what all ranks accumulated. */
@@ -163,8 +191,7 @@ export class TrainingState {
     const plain = Object.fromEntries(names.map((name, i) => [name, given[i]]));
     const grads = given.length === 0 ? this.accumulator!.takeEach() : plain;
     this.optimizer.apply(clipNorm === undefined ? grads : scaledLate(grads, clipFactor(clipNorm, norm)), learningRate);
-    const { cluster } = this;
-    this.balance?.update(cluster && ((load) => cluster.collectives.allReduce(load)));
+    for (const memory of this.routers.all) memory.update();
     for (const ema of this.emas) ema.update();
     this.sharing?.update();
     return tf.scalar(0);
@@ -175,7 +202,7 @@ export class TrainingState {
     return this.sharing !== undefined && this.config.parallel.zero === 2;
   }
 
-  private lossAndGradients(x: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor, y: tf.Tensor) {
+  private lossAndGradients(x: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor, y: tf.Tensor, routerNoise: readonly tf.Tensor[]) {
     const { model, config, teacher, cluster, room, expertRanks } = this;
     const backend = tensorFlowBackend();
     const weights = Object.fromEntries(
@@ -188,17 +215,16 @@ export class TrainingState {
     );
     const { x: noisy, t } = this.objective.noisy(x, noise, drawn);
     const modelTime = config.objective.kind === 'flow' ? tf.mul(t, config.objective.timeScale) : t;
-    // Balance over the batch means the whole batch, however many processes share it.
-    const acrossRanks =
-      cluster && model.moe?.balanceOver !== 'image' ? { losses: { balance: clusterBalanceLoss(cluster.collectives) } } : {};
     const sharedOut = room && { dispatcher: capacity({ perExpert: room.rows }), expertRanks };
+    const training = this.routerTraining(routerNoise);
     const lesson = teacher?.lesson(noisy, t, y);
     return valueAndGrads(
       () => {
         const { output, hidden, losses, routing } = dit(weights, model, noisy, modelTime, y, {
           precision: config.precision,
           recompute: config.recompute,
-          moe: () => ({ ...acrossRanks, ...sharedOut }),
+          training,
+          ...(sharedOut && { moe: () => sharedOut }),
         });
         const sampleLosses = this.objective.losses(output, x, noise, drawn).loss;
         const loss = mean(sampleLosses, 0);
@@ -212,7 +238,7 @@ export class TrainingState {
         if (routing.length > 0) {
           for (const [name, weight] of Object.entries(routerLossWeights(model.moe!))) total = tf.add(total, tf.mul(losses[name], weight));
           Object.assign(extra, losses);
-          this.balance?.count(routing);
+          for (const memory of this.routers.all) memory.count(routing);
           this.telemetry!.update(routing, { timesteps: modelTime, labels: y });
           if (room?.exact) extra['most'] = cluster!.collectives.allReduce(fullest(routing), 'max');
         }
@@ -222,6 +248,21 @@ export class TrainingState {
       // The variance half of a flow model with learned sigma has no influence.
       { allowZeros: true },
     );
+  }
+
+  private routerTraining(noise: readonly tf.Tensor[]): RouterTraining {
+    const { model, cluster, routers } = this;
+    const parts = Object.keys(routerNoiseShapes(model));
+    return {
+      ...(cluster && { collectives: cluster.collectives }),
+      capacityScale: this.capacityScale,
+      ...(noise.length > 0 && {
+        noise: Array.from({ length: noise.length / parts.length }, (_, layer) =>
+          Object.fromEntries(parts.map((part, i) => [part, noise[layer * parts.length + i]])),
+        ),
+      }),
+      ...(routers.stepLoad && { earlierLoad: routers.stepLoad.read() }),
+    };
   }
 
   /**
@@ -269,11 +310,11 @@ export class TrainingState {
       report.computeMs += performance.now() - start;
       return read;
     };
-    for await (const { x, noise, drawn, y } of batches) {
-      const outputs = await run(() => this.gradientsOfBatch([x, noise, drawn, y, ...(this.cluster ? [flag] : [])]));
+    for await (const { x, noise, drawn, y, routerNoise = [] } of batches) {
+      const outputs = await run(() => this.gradientsOfBatch([x, noise, drawn, y, ...routerNoise, ...(this.cluster ? [flag] : [])]));
       const { sampleLosses, norm, stop: stops, drawn: drawnByAll, ...own } = outputs;
       const numbers = this.numbers.map((name) => own[name]);
-      tf.dispose([x, noise, y, ...(normTensor === undefined ? [] : [normTensor])]);
+      tf.dispose([x, noise, y, ...routerNoise, ...(normTensor === undefined ? [] : [normTensor])]);
       if (sampleLosses !== undefined) observed.push([drawnByAll ?? drawn, sampleLosses]);
       if (sampleLosses === undefined || drawnByAll !== undefined) drawn.dispose();
       grads = this.gradientsOf(own);
@@ -311,7 +352,7 @@ export class TrainingState {
       for (const [drawn, losses] of observed) await this.objective.observe!(drawn, losses);
     } else {
       this.accumulator?.reset();
-      this.balance?.reset();
+      for (const memory of this.routers.all) memory.reset();
     }
     tf.dispose([flag, normTensor!, ...grads, ...observed.flat()]);
     return report;
@@ -328,7 +369,7 @@ export class TrainingState {
           compile((...batch) => this.gradientStep(...batch), { name: 'gradients' }),
         );
       const counters = room?.exact
-        ? [...Object.values(this.telemetry?.parameters ?? {}), ...(this.balance ? [this.balance.load] : [])]
+        ? [...Object.values(this.telemetry?.parameters ?? {}), ...this.routers.all.flatMap(({ counters }) => counters)]
         : [];
       const before = counters.map((counter) => tf.keep(counter.read()));
       try {
@@ -420,7 +461,7 @@ export class TrainingState {
 
   /** The files that the state is saved in: `ema` is the first average, `ema-0.999` a further one. */
   get files(): Record<string, StateFile> {
-    const { parameters, optimizer, telemetry, cluster, biases } = this;
+    const { parameters, optimizer, telemetry, cluster, routerState } = this;
     const { step, firstMoments, secondMoments } = optimizer;
     /** A file of tensors for the trained parameters, by what stands before the names, and of others. */
     const file = (
@@ -440,10 +481,10 @@ export class TrainingState {
     const momentNames = Object.keys(moments).flatMap((prefix) => Object.keys(this.trained).map((name) => prefix + name));
     const averages = this.emas.map(({ decay, averages: { parameters: own } }, i) => [
       i === 0 ? 'ema' : `ema-${decay}`,
-      file(weightNames, { '': own }, pick(own, Object.keys(biases))),
+      file(weightNames, { '': own }, pick(own, Object.keys(routerState))),
     ]);
     return {
-      weights: file(weightNames, { '': this.trained }, biases),
+      weights: file(weightNames, { '': this.trained }, routerState),
       ...Object.fromEntries(averages),
       optimizer: file([step.name, ...momentNames], moments, { [step.name]: step }),
       ...(telemetry && { telemetry: new StateFile(Object.keys(telemetry.parameters), telemetry.parameters) }),
@@ -458,8 +499,8 @@ export class TrainingState {
   /** Frees everything on the device. */
   dispose(): void {
     for (const step of [...this.gradients.values(), this.reduce, this.update, this.counters]) step?.dispose();
-    const { optimizer, emas, accumulator, balance, telemetry, gathered, sharing } = this;
-    for (const part of [optimizer, ...emas, accumulator, balance, telemetry, gathered, sharing]) part?.dispose();
+    const { optimizer, emas, accumulator, routers, telemetry, gathered, sharing } = this;
+    for (const part of [optimizer, ...emas, accumulator, ...routers.all, telemetry, gathered, sharing]) part?.dispose();
     for (const parameter of Object.values(this.parameters)) parameter.dispose();
   }
 }
@@ -478,6 +519,12 @@ function scaledLate(grads: Readonly<Record<string, tf.Tensor | LateGradient>>, f
     Object.entries(grads).map(([name, grad]) => [name, (before) => tf.tidy(() => tf.mul(made(grad, before), factor))]),
   );
 }
+
+const capacityScaleAt = ({ moe }: DitConfig, step: number): number => (moe === undefined ? 1 : capacityScale(moe, step));
+
+/** Experts per token of the layer where a token has most. */
+const mostPerToken = (model: DitConfig): number =>
+  Math.max(...expertLayers(model).map((layer) => expertsPerToken({ ...model, moe: model.moe! }, layer)));
 
 const numberOf = async (scalar: tf.Tensor | undefined): Promise<number> => (scalar === undefined ? 0 : (await scalar.data())[0]);
 

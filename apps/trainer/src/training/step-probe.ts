@@ -1,5 +1,5 @@
 /** How long a training step takes here, from a few timed ones of the model itself or, where it is large, of one of its blocks. */
-import { type DitConfig, describeModel } from '@dit-moe/dit';
+import { type DitConfig, describeModel, type MoeConfig } from '@dit-moe/dit';
 import * as tf from '@tensorflow/tfjs-core';
 import type { TrainConfig } from '../config/schema.js';
 import type { Batch } from './batches.js';
@@ -26,12 +26,8 @@ export interface StepTime {
 export async function timeStep(config: TrainConfig, model: DitConfig): Promise<StepTime> {
   const whole = describeModel(model);
   const measured = whole.parameters.total <= WHOLE ? 'model' : 'block';
-  const { layers: _, ...moe } = model.moe ?? {};
-  const block = {
-    ...model,
-    depth: 1,
-    ...(model.moe !== undefined && { moe: { ...moe, numExperts: model.moe.topK } }),
-  } as DitConfig;
+  const { moe, ...dense } = model;
+  const block: DitConfig = { ...dense, depth: 1, ...(moe !== undefined && { moe: expertsOfAToken(moe) }) };
   const probe = measured === 'model' ? model : block;
   const part = describeModel(probe);
   const { distillation: _teacher, ...rest } = config;
@@ -48,6 +44,23 @@ export async function timeStep(config: TrainConfig, model: DitConfig): Promise<S
   } finally {
     state.dispose();
   }
+}
+
+/** As many experts as a token uses, equal ones; who chooses them matters little to the time. */
+function expertsOfAToken({ capacity, topK, expertRatio, sharedRatio, balanceAlpha, experts, ...moe }: MoeConfig): MoeConfig {
+  const all = typeof capacity === 'object' ? capacity : [capacity ?? topK];
+  const used = Math.max(1, Math.round(all.reduce((sum, one) => sum + one, 0) / all.length));
+  const { scoreFunction, sharedGate } = moe;
+  return {
+    numExperts: used,
+    topK: used,
+    expertRatio,
+    sharedRatio,
+    balanceAlpha,
+    scoreFunction,
+    sharedGate,
+    experts: experts === 'gelu' ? 'gelu' : 'swiglu',
+  };
 }
 
 /** Seconds of a step, the best of a few after one that compiles. */

@@ -246,11 +246,17 @@ test('every image is seen once per epoch, and a sample is the same in any batch'
       start,
       size,
     );
-  const flow = objective({ kind: 'flow' });
-  const [whole, part] = [upload(await make(6, 6), data, flow, 3), upload(await make(8, 2), data, flow, 3)];
+  const noisy = config('model.moe.noise={jitter: 0.1, gate: 0.1}');
+  const run = { objective: objective({ kind: 'flow' }), model: modelConfig(noisy, data) };
+  const [whole, part] = [upload(await make(6, 6), data, run, 3), upload(await make(8, 2), data, run, 3)];
   for (const key of ['x', 'noise', 'drawn', 'y'] as const) {
     const rows = (await whole[key].array()) as unknown[];
     expect(await part[key].array()).toEqual(rows.slice(2, 4));
+  }
+  expect(whole.routerNoise!.length).toBe(2);
+  for (const [i, noise] of whole.routerNoise!.entries()) {
+    const [rows, of] = [(await noise.array()) as unknown[], (await part.routerNoise![i].array()) as unknown[]];
+    expect(of).toEqual(rows.slice(rows.length / 3, (2 * rows.length) / 3));
   }
   tf.dispose([...Object.values(whole), ...Object.values(part)]);
   const { x } = await make(6, 6, { flip: false });
@@ -270,7 +276,7 @@ test('a step changes every weight only if loss and gradient are finite and the n
         Array.from({ length: accumulation }, async (_, m) => {
           const batch = await maker.make(m * 2, 2);
           if (m === nanIn) batch.x[0] = Number.NaN;
-          return upload(batch, data, state.objective, 0);
+          return upload(batch, data, state, 0);
         }),
       );
     const values = async () =>

@@ -1,6 +1,7 @@
 /** The configuration behind a state dictionary: shapes tell most of it, the rest is recorded beside it, asked for, or assumed. */
 import { ArgumentError } from '@dit-moe/tensor-ops';
-import type { DitConfig, MoeConfig } from '../config.js';
+import type { DitConfig } from '../config.js';
+import type { MoeConfig } from '../moe/moe-config.js';
 import { presetSizes } from '../presets.js';
 import type { TensorFile } from './convert.js';
 import { type Layout, POSITIONS, ROTATION } from './layouts.js';

@@ -5,7 +5,8 @@
  * every weight of ours is a stack of slices, and every slice is some of their tensors on top of each other, transposed.
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
-import { type DitConfig, ditSizes, hasExperts } from '../config.js';
+import { type DitConfig, ditSizes } from '../config.js';
+import { hasExperts } from '../moe/moe-config.js';
 import { LABEL_TABLE, weightSpecs } from '../weights.js';
 
 /**
@@ -107,7 +108,10 @@ export function inexpressible(config: DitConfig, layout: Layout): string | undef
   if (config.positionGrid !== undefined) return 'interpolated positions';
   if (config.mlp === 'swiglu' && layers(config).some((layer) => !hasExperts(config, layer))) return 'dense SwiGLU layers';
   if (config.moe?.experts === 'gelu') return 'GELU experts';
-  if (config.moe?.normalizeTopK === true || (config.moe?.weightScale ?? 1) !== 1) return 'renormalised or scaled expert weights';
+  if (typeof config.moe?.experts === 'object' || config.moe?.layerExperts !== undefined) return 'groups of different experts';
+  if (config.moe?.sharedGate === true) return 'a gate of the shared expert';
+  if ((config.moe?.normalizeTopK ?? false) !== false || (config.moe?.weightScale ?? 1) !== 1)
+    return 'renormalised or scaled expert weights';
   if ((config.moe?.scoreFunction ?? 'softmax') !== 'softmax' || config.moe?.groups !== undefined) return 'another router than softmax';
   if ((config.moe?.router ?? 'token') !== 'token') return `the router ${config.moe?.router}`;
   if ((config.moe?.routerInput ?? 'modulated') !== 'modulated') return "another input of the router than the experts'";

@@ -7,7 +7,8 @@
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import type { NamedArray } from '../checkpoints/convert.js';
-import { type DitConfig, ditSizes, hasExperts } from '../config.js';
+import { type DitConfig, ditSizes } from '../config.js';
+import { hasExperts } from '../moe/moe-config.js';
 import { blockOf, takeColumns, takeSlices, type WeightStream } from './model-weights.js';
 
 export interface ReduceOptions {
@@ -32,13 +33,15 @@ interface Reduction {
 export function reduceExperts(source: WeightStream, { keep, load, method = 'prune' }: ReduceOptions): WeightStream {
   const { moe } = source.config;
   if (moe === undefined) throw new ArgumentError('reduceExperts', 'a model with experts', 'a dense one');
-  const { router = 'token', nullExpert = false, loadBias } = moe;
-  if (router === 'timestep' || router === 'prototypes' || nullExpert || loadBias !== undefined)
+  const { router = 'token', nullExpert = false, loadBias, experts, layerExperts } = moe;
+  if ((router !== 'token' && router !== 'expert-choice') || nullExpert || loadBias !== undefined)
     throw new ArgumentError(
       'reduceExperts',
       'experts chosen by a gate alone, none of the null class',
       nullExpert ? 'nullExpert' : loadBias !== undefined ? 'loadBias' : router,
     );
+  if (typeof experts === 'object' || layerExperts !== undefined)
+    throw new ArgumentError('reduceExperts', 'equal experts', 'groups of different ones');
   if (!Number.isInteger(keep) || keep < moe.topK || keep > moe.numExperts)
     throw new ArgumentError('reduceExperts: keep', `${moe.topK} (experts per token) to ${moe.numExperts}`, keep);
   const layers = Array.from({ length: source.config.depth }, (_, layer) => layer).filter((layer) => hasExperts(source.config, layer));

@@ -9,7 +9,8 @@
  */
 import { ArgumentError, initialWeight, randomNormal } from '@dit-moe/tensor-ops';
 import type { NamedArray } from '../checkpoints/convert.js';
-import { type DitConfig, ditSizes, hasExperts, type MoeConfig, type MoeLayers } from '../config.js';
+import { type DitConfig, ditSizes } from '../config.js';
+import { hasExperts, type MoeConfig, type MoeLayers } from '../moe/moe-config.js';
 import { weightSpecs } from '../weights.js';
 import { blockOf, type WeightStream } from './model-weights.js';
 

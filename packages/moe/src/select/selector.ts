@@ -1,5 +1,5 @@
 /** What a selector is, and what several of them need. */
-import { customGradient, oneHot, sum } from '@dit-moe/tensor-ops';
+import { customGradient, oneHot, sum, toFloat } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Scores to choose by. */
@@ -17,6 +17,8 @@ export interface Selection {
   /** `[N, m]`, differentiable; 0 in empty slots. */
   weights: tf.Tensor;
   full: boolean;
+  /** The score at which a competition over a batch ended: `[E]`; see `batchCompetition`. */
+  edge?: tf.Tensor;
 }
 
 /** Chooses experts by their scores. */
@@ -48,3 +50,20 @@ const SMALLEST_SUM = 1e-18;
 export function normalized(weights: tf.Tensor): tf.Tensor {
   return tf.div(weights, tf.maximum(sum(weights, -1, true), SMALLEST_SUM));
 }
+
+/**
+ * `selector`, whose weights are divided by the mean of those of an expert's tokens, in each sequence alone.
+ *
+ * @param selector one with a slot for each expert, such as `expertChoice`
+ * @param sequences number of sequences of equal length in the batch
+ */
+export const normalizedByExpert =
+  (selector: Selector, sequences: number): Selector =>
+  (candidates) => {
+    const { weights, indices, ...rest } = selector(candidates);
+    const shape = [sequences, -1, candidates.numExperts];
+    const chosen = tf.reshape(toFloat(tf.less(indices, candidates.numExperts)), shape); // [B, T, E]
+    const bySequence = tf.reshape(weights, shape);
+    const mean = tf.div(sum(bySequence, 1, true), tf.maximum(tf.sum(chosen, 1, true), 1));
+    return { ...rest, indices, weights: tf.reshape(tf.div(bySequence, tf.add(mean, 1e-20)), weights.shape) };
+  };

@@ -11,11 +11,12 @@ import type { Selector } from './selector.js';
  * Every expert whose score is above its threshold.
  *
  * @param thresholds `[E]`, or `[1]` for all alike
+ * @param predicted what is compared with them instead of the scores, `[N, E]`: a predictor's estimate of being chosen
  */
 export const threshold =
-  (thresholds: tf.Tensor): Selector =>
+  (thresholds: tf.Tensor, predicted?: tf.Tensor): Selector =>
   ({ scores }) =>
-    maskedSelection(scores, tf.cast(tf.greater(stopGradient(scores), thresholds), 'float32'));
+    maskedSelection(scores, tf.cast(tf.greater(stopGradient(predicted ?? scores), thresholds), 'float32'));
 
 /** Running thresholds of all layers; keep `parameters` in checkpoints. */
 export class ThresholdEstimate {
@@ -68,8 +69,13 @@ export class ThresholdEstimate {
   }
 }
 
-/** The middle between the last score that is chosen and the first that is not: `[E]`. */
-function batchThreshold(scores: tf.Tensor, expertsPerToken: number, by: 'expert' | 'all'): tf.Tensor {
+/**
+ * The middle between the last score that is chosen and the first that is not, `[E]`.
+ *
+ * @param scores `[N, E]`
+ * @param by `expert`: of each expert's own scores; `all`: one for all pairs of token and expert
+ */
+export function batchThreshold(scores: tf.Tensor, expertsPerToken: number, by: 'expert' | 'all'): tf.Tensor {
   const [tokens, numExperts] = scores.shape as [number, number];
   const rows = by === 'expert' ? tf.transpose(scores) : tf.reshape(scores, [1, tokens * numExperts]);
   const length = rows.shape[1]!;

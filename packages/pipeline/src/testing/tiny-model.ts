@@ -1,7 +1,7 @@
 /** A model of a few thousand weights, for tests. */
 import fs from 'node:fs';
 import path from 'node:path';
-import { cardToMetadata, type ModelCard, weightSpecs } from '@dit-moe/dit';
+import { cardToMetadata, isThreshold, type ModelCard, weightSpecs } from '@dit-moe/dit';
 import { randomNormal } from '@dit-moe/tensor-ops';
 import { hashFile, MANIFEST, sealManifest, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import { autoencoderConfig, initialAutoencoderWeights } from '@dit-moe/vae';
@@ -38,7 +38,10 @@ export async function writeTinyModel(file: string, card = tinyCard, prefix = '',
     .filter(([name]) => name !== without)
     .map(([name, { shape }]) => {
       const length = shape.reduce((a, b) => a * b, 1);
-      const values = randomNormal({ seed: 3, purpose: name, index: 0 }, length).map((v) => v * 0.3);
+      // A threshold that has been estimated, wherever it is.
+      const values = randomNormal({ seed: 3, purpose: name, index: 0 }, length).map((v) =>
+        isThreshold(name) && length === 1 ? 1 : v * 0.3,
+      );
       return { name: prefix + name, dtype: 'F32' as const, shape, bytes: () => new Uint8Array(values.buffer) };
     });
   await writeSafetensors(file, tensors, cardToMetadata(card));
