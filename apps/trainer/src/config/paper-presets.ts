@@ -126,6 +126,46 @@ const papers: Readonly<Record<string, Paper>> = {
     small: { numExperts: 9, expertRatio: 2, sharedRatio: 1 },
     batchSize: 256, // total_train_batch_size: 256
   },
+
+  // "DiffMoE: Dynamic Token Selection for Scalable Diffusion Transformers", arXiv 2503.14487. The numbers are those of DiffMoE-S-E16 as
+  // yhlleo/EfficientMoE at 49f47d2 runs it, DSMoE/config/000_DiffMoE_S_E16_Flow.yaml.
+  diffmoe: {
+    size: 'S', // depth: 12, hidden_size: 384
+    model: {},
+    moe: {
+      router: 'threshold', // each expert its best tokens of the batch; a capacity predictor with thresholds for sampling
+      numExperts: 16, // num_experts: 16
+      topK: 1, // capacity: 1
+      experts: 'gelu', // use_swiglu: false
+      expertRatio: 4, // mlp_ratio: 4
+      sharedRatio: 0, // n_shared_experts: 0
+      balanceAlpha: 0, // balanced by construction
+      losses: { capacity: 1 }, // CapacityPred_loss_weight: 1
+      layers: { every: 2 }, // interleave: true
+    },
+    small: { numExperts: 8 },
+    batchSize: 512, // global_batch_size: 512
+  },
+
+  // "Expert Race: A Flexible Routing Strategy for Scaling Diffusion Transformer with Mixture of Experts", arXiv 2503.16057; its router at the
+  // size of DiT-S/2. Its regularisation of each layer (section 6) is not here.
+  race: {
+    size: 'S', // not its own
+    model: {},
+    moe: {
+      router: 'race', // section 4: the best pairs of token and expert of the whole batch; thresholds for sampling
+      scoreFunction: 'identity', // section 4: the logits themselves
+      numExperts: 32, // ours: eight experts cut into four parts each
+      topK: 4, // ours, on average
+      experts: 'gelu', // ours: parts of the dense layer of DiT
+      expertRatio: 1, // the same: a quarter of 4 D
+      sharedRatio: 0, // none
+      balanceAlpha: 0, // in its place:
+      losses: { similarity: 1e-4 }, // section 5, the router similarity loss; the weight is ours
+    },
+    small: { numExperts: 16, topK: 4, expertRatio: 0.5 },
+    batchSize: 256,
+  },
 };
 
 /** Widths on the digits: the dense layers and experts of 2 D of the preset `digits`. */
