@@ -23,7 +23,8 @@ export default defineConfig({
     // Native libraries want one process each; TensorFlow already uses every core, so more workers only fight.
     pool: 'forks',
     maxWorkers: 2,
-    testTimeout: 120_000,
+    // Far beyond what any test takes alone: other programs may be using the machine.
+    testTimeout: 300_000,
     hookTimeout: 600_000,
   },
 });

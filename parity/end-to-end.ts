@@ -2,10 +2,10 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { type BetaSchedule, ddim, ddpm, GaussianDiffusion, type SolverRun, type VarianceType } from '@dit-moe/diffusion';
-import { ditWithGuidance } from '@dit-moe/dit';
 import type { HostTensor } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Comparison, check, compare, json, tensors } from './golden.js';
+import { ditWithGuidance } from './guidance.js';
 import { stated } from './readme.js';
 import { onDevice, readModel } from './reference-model.js';
 

@@ -1,11 +1,12 @@
 /** DiT-MoE models: outputs, activations, routing, guidance, losses, gradients, optimizer and average. */
 import path from 'node:path';
-import { type DitOutput, dit, ditWithGuidance, isMatrix } from '@dit-moe/dit';
+import { type DitOutput, dit, isMatrix } from '@dit-moe/dit';
 import { type RoutingRecord, recordRouting, replay } from '@dit-moe/moe/selectors';
 import { AdamW, Ema, mean, Parameter, ParameterSet, swiglu, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import type { HostTensor } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Comparison, check, compare, instances, json, tensors } from './golden.js';
+import { ditWithGuidance } from './guidance.js';
 import { stated } from './readme.js';
 import { asReference, onDevice, type ReferenceModel, readModel } from './reference-model.js';
 

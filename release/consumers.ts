@@ -86,7 +86,7 @@ async function npmInstall(cwd: string, names: readonly string[]): Promise<number
     packages: Record<string, { hasInstallScript?: boolean }>;
   };
   const scripts = Object.keys(packages).filter(
-    (name) => packages[name]!.hasInstallScript && !scriptsAllowed.some((x) => name.endsWith(`/${x}`)),
+    (name) => packages[name].hasInstallScript && !scriptsAllowed.some((x) => name.endsWith(`/${x}`)),
   );
   if (scripts.length > 0) throw new Error(`These packages have install scripts: ${scripts.join(', ')}`);
   return Number(execFileSync('du', ['-sm', path.join(cwd, 'node_modules')], { encoding: 'utf8' }).split('\t')[0]);
@@ -186,7 +186,7 @@ async function everything(staged: readonly Staged[]): Promise<void> {
   });
   // The sampler's first line samples what the trainer's has trained.
   for (const name of ['trainer', 'sampler']) {
-    const command = readmes[staged.findIndex((one) => one.name === name)]!.firstCommand!;
+    const command = readmes[staged.findIndex((one) => one.name === name)].firstCommand!;
     await check(`first line of its README: ${command}`, async () => {
       // The demo trains for a minute or two on two free cores.
       const output = await run('npx', ['--no', ...command.split(' ')], { cwd, timeout: 1_800_000 });
@@ -222,7 +222,7 @@ try {
       const tarballs = await Promise.all(
         rehearsed.map(async ({ manifest }) => fetch(`${registry.url}${manifest.name}/-/${manifest.version}.tgz`).then((x) => x.bytes())),
       );
-      const problems = (await Promise.all(rehearsed.map((one, i) => lintPackage(one, tarballs[i]!)))).flat();
+      const problems = (await Promise.all(rehearsed.map((one, i) => lintPackage(one, tarballs[i])))).flat();
       if (problems.length > 0) throw new Error(problems.join('\n'));
     });
     if (wanted('everything')) await everything(rehearsed);

@@ -37,7 +37,7 @@ export async function loopbackRegistry(): Promise<LoopbackRegistry> {
     for (const [version, manifest] of Object.entries(document.versions)) {
       if (version in one.versions) return { status: 403, answer: { error: `${name}@${version} is already published` } };
       const [attachment] = Object.values(document._attachments);
-      const tarball = Buffer.from(attachment!.data, 'base64');
+      const tarball = Buffer.from(attachment.data, 'base64');
       const dist = {
         tarball: `${url}${name}/-/${version}.tgz`,
         shasum: createHash('sha1').update(tarball).digest('hex'),
@@ -53,16 +53,16 @@ export async function loopbackRegistry(): Promise<LoopbackRegistry> {
   }
 
   const server = http.createServer(async (request, response) => {
-    const path = decodeURIComponent(request.url!.split('?')[0]!.slice(1));
+    const path = decodeURIComponent(request.url!.split('?')[0].slice(1));
     const [name, file] = path.split('/-/');
-    const one = packages.get(name!);
+    const one = packages.get(name);
     const send = (status: number, answer: unknown) => {
       response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(answer));
     };
     if (request.method === 'PUT') {
       const chunks: Buffer[] = [];
       for await (const chunk of request) chunks.push(chunk as Buffer);
-      const { status, answer } = publish(name!, Buffer.concat(chunks).toString());
+      const { status, answer } = publish(name, Buffer.concat(chunks).toString());
       send(status, answer);
     } else if (one === undefined) {
       send(404, { error: `${name} is not published here` });

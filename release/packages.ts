@@ -49,7 +49,7 @@ export interface Entry {
 
 export function entries({ manifest }: Package): Entry[] {
   return Object.entries(manifest.exports).flatMap(([key, target]) =>
-    typeof target === 'string' ? [] : [{ specifier: manifest.name + key.slice(1), source: target['@dit-moe/source']! }],
+    typeof target === 'string' ? [] : [{ specifier: manifest.name + key.slice(1), source: target['@dit-moe/source'] }],
   );
 }
 

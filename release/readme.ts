@@ -16,13 +16,13 @@ export interface Readme {
 export function readReadme(directory: string): Readme {
   const text = fs.readFileSync(path.join(directory, 'README.md'), 'utf8');
   const installs = [...text.matchAll(/npm install ([^`\n#]+)/g)].map(([, args]) =>
-    args!.split(' ').filter((x) => x !== '' && !x.startsWith('-')),
+    args.split(' ').filter((x) => x !== '' && !x.startsWith('-')),
   );
   const size = /Installed size: (\d+) MB/.exec(text);
-  const commands = [...text.matchAll(/```sh\n([\s\S]+?)```/g)].flatMap(([, block]) => block!.split('\n'));
+  const commands = [...text.matchAll(/```sh\n([\s\S]+?)```/g)].flatMap(([, block]) => block.split('\n'));
   return {
     installs,
-    programs: programsOf([...text.matchAll(/```ts\n([\s\S]+?)```/g)].map(([, block]) => block!)),
+    programs: programsOf([...text.matchAll(/```ts\n([\s\S]+?)```/g)].map(([, block]) => block)),
     megabytes: size === null ? undefined : Number(size[1]),
     firstCommand: commands.find((line) => line !== '' && !line.startsWith('npm '))?.replace(/\s+#.*/, ''),
   };

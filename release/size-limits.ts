@@ -48,7 +48,7 @@ export function bundleSizes(folder: string): Promise<BundleSize[]> {
         write: false,
         logLevel: 'silent',
       });
-      const code = outputFiles[0]!.contents;
+      const code = outputFiles[0].contents;
       return { what: `${names} of ${entry}`, minified: code.length / 1000, compressed: gzipSync(code).length / 1000, limit };
     }),
   );

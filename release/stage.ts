@@ -63,7 +63,7 @@ function published(manifest: Manifest, folder: string, repository: string, regis
 export function withAbsoluteLinks(readme: string, folder: string, repository: string): string {
   return readme.replace(/(!?)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)]+)\)/g, (_, picture: string, text: string, link: string) => {
     const [file, anchor] = link.split('#');
-    const target = path.posix.join(folder, file!) + (anchor === undefined ? '' : `#${anchor}`);
+    const target = path.posix.join(folder, file) + (anchor === undefined ? '' : `#${anchor}`);
     return `${picture}[${text}](${repository}/${picture === '!' ? 'raw' : 'blob'}/main/${target})`;
   });
 }

@@ -6,6 +6,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
 import { entries, packages, root } from './packages.js';
+import { publicApiProblems } from './public-api.js';
 
 /** The command lines' shared code, which nobody installs: its declarations travel with each application, as its code does. */
 const KIT = 'apps/kit';
@@ -58,6 +59,11 @@ const problems = [...ts.getPreEmitDiagnostics(program), ...diagnostics];
 if (problems.length > 0) {
   const host = { getCanonicalFileName: (x: string) => x, getCurrentDirectory: () => root, getNewLine: () => '\n' };
   console.error(ts.formatDiagnostics(problems, host));
+  process.exit(1);
+}
+const owed = publicApiProblems(program);
+if (owed.length > 0) {
+  console.error(`Public exports:\n${owed.join('\n')}`);
   process.exit(1);
 }
 // A path out of the package would not exist for whoever installs it.

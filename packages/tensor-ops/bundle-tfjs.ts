@@ -24,12 +24,12 @@ export const bundled = [/^@tensorflow\/tfjs(-core)?$/, /^@tensorflow\/tfjs-node-
 /** Names that an ES module of tfjs-core exports. */
 function namesIn(file: string): string[] {
   const source = fs.readFileSync(file, 'utf8');
-  const declared = [...source.matchAll(/^export (?:async )?(?:const|let|var|class|function\*?) (\w+)/gm)].map(([, name]) => name!);
+  const declared = [...source.matchAll(/^export (?:async )?(?:const|let|var|class|function\*?) (\w+)/gm)].map(([, name]) => name);
   const listed = [...source.matchAll(/^export \{([^}]+)\}/gm)].flatMap(([, list]) =>
-    list!.split(',').map((x) => x.trim().split(' as ').at(-1)!),
+    list.split(',').map((x) => x.trim().split(' as ').at(-1)!),
   );
   const passedOn = [...source.matchAll(/^export \* from '(.+)'/gm)].flatMap(([, from]) =>
-    namesIn(`${path.resolve(path.dirname(file), from!)}.js`),
+    namesIn(`${path.resolve(path.dirname(file), from)}.js`),
   );
   return [...declared, ...listed, ...passedOn];
 }
@@ -79,7 +79,7 @@ export const bundleTfjs: Plugin = {
       importer.includes('/tfjs-node-gpu/') ? undefined : { path: path.join(coreFolder, 'register_all_gradients.js') },
     );
     build.onResolve({ filter: /^(@tensorflow\/tfjs(-core)?|util|os|\.\/proto\/api_pb)$/ }, ({ path: name, importer }) => {
-      if (importer.includes('/tfjs-node-gpu/')) return virtual(name, importsOfKernels[name]!);
+      if (importer.includes('/tfjs-node-gpu/')) return virtual(name, importsOfKernels[name]);
       return name === CORE ? { path: CORE, external: true } : undefined;
     });
     build.onResolve({ filter: /^\.\.?\// }, ({ path: name, importer }) =>

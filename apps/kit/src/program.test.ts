@@ -1,41 +1,12 @@
 /** The whole frame, in processes of its own: help, mistakes, exit codes, signals and closed pipes. */
-import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import fs from 'node:fs';
-import path from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { build } from 'esbuild';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
+import { bundleProgram, type Outcome, type Running } from './testing/bundle-program.js';
 
-// Beside the sources, so that packages that stay outside are found.
-const folder = fs.mkdtempSync(path.join(path.dirname(fileURLToPath(import.meta.url)), '.test-'));
-const program = path.join(folder, 'program.mjs');
-beforeAll(() =>
-  build({
-    ...{ entryPoints: [fileURLToPath(new URL('./testing/program.ts', import.meta.url))], outfile: program },
-    ...{ bundle: true, platform: 'node', format: 'esm', target: 'node20', conditions: ['@dit-moe/source'] },
-    external: ['commander', '@huggingface/*', 'koffi', '@tensorflow/*'],
-  }),
-);
-afterAll(() => fs.rmSync(folder, { recursive: true }));
-
-interface Outcome {
-  code: number | null;
-  signal: NodeJS.Signals | null;
-  out: string;
-  err: string;
-}
-
-function start(...args: string[]): { child: ChildProcessWithoutNullStreams; ended: Promise<Outcome>; seen(text: string): Promise<void> } {
-  const child = spawn(process.execPath, [program, ...args]);
-  const text = { out: '', err: '' };
-  child.stdout.on('data', (part) => (text.out += part));
-  child.stderr.on('data', (part) => (text.err += part));
-  const ended = new Promise<Outcome>((resolve) => child.on('close', (code, signal) => resolve({ code, signal, ...text })));
-  const seen = async (wanted: string): Promise<void> => {
-    while (!`${text.out}${text.err}`.includes(wanted) && child.exitCode === null) await new Promise((go) => setTimeout(go, 10));
-  };
-  return { child, ended, seen };
-}
+let startProgram: Awaited<ReturnType<typeof bundleProgram>>;
+beforeAll(async () => {
+  startProgram = await bundleProgram(new URL('./testing/program.ts', import.meta.url));
+});
+const start = (...args: string[]): Running => startProgram(args);
 const run = (...args: string[]): Promise<Outcome> => start(...args).ended;
 
 test('help is grouped, shows examples and exit codes, and loads notes of the command asked for', async () => {

@@ -46,7 +46,7 @@ const BAR_WIDTH = 24;
  * @param since what was done when the counting began
  * @param seconds passed since then
  */
-export function progressLine({ what, done, total, details = [] }: ProgressState, since: number, seconds: number): string {
+function progressLine({ what, done, total, details = [] }: ProgressState, since: number, seconds: number): string {
   const rate = seconds > 0 ? (done - since) / seconds : 0;
   const time =
     rate > 0 && total !== undefined

@@ -1,8 +1,6 @@
 /** Errors of the sampler, and the exit code that each error means. */
 import { commonExitCodes, type ExitCodeTable, exitCodes } from '@dit-moe/kit';
 
-export { exitCodes, ModelError, OutputError, UsageError } from '@dit-moe/kit';
-
 /** Which exit code each error means; one that is not in it is a defect. */
 export const exitCodeTable: ExitCodeTable = {
   ...commonExitCodes,

@@ -7,16 +7,16 @@ import os from 'node:os';
 import path from 'node:path';
 import { cardToMetadata, type ModelCard, weightSpecs } from '@dit-moe/dit';
 import { openModel as openReference } from '@dit-moe/dit/node';
+import { bundleProgram } from '@dit-moe/kit/testing';
 import { SafetensorsFile, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { bundleCli, type Running } from './testing/run-cli.js';
 
 const golden = path.join(import.meta.dirname, '../../../golden/dit-moe');
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'golden-'));
 const model = path.join(root, 'model.safetensors');
 const noise = path.join(root, 'noise.safetensors');
 const json = (file: string) => JSON.parse(fs.readFileSync(path.join(golden, file), 'utf8'));
-let start: (args: readonly string[]) => Running;
+let start: Awaited<ReturnType<typeof bundleProgram>>;
 let labels: number[];
 let outputs: SafetensorsFile;
 
@@ -62,7 +62,7 @@ beforeAll(async () => {
   ]);
   labels = Array.from(y.data as Int32Array).slice(0, count);
   outputs = await SafetensorsFile.open(path.join(golden, 'end-to-end/outputs.safetensors'));
-  start = await bundleCli(root);
+  start = await bundleProgram(new URL('./cli.ts', import.meta.url));
 });
 afterAll(async () => {
   await outputs.close();

@@ -10,26 +10,26 @@ const solvers = words<SolverName>({
 });
 
 /** Two times, the earlier one first. */
-export const interval = (text: string): [number, number] => {
+const interval = (text: string): [number, number] => {
   const [from, to, ...rest] = list(number())(text);
   if (to === undefined || rest.length > 0 || from > to) throw new InvalidArgumentError('Expected two times such as 0.1,0.8.');
   return [from, to];
 };
 
 /** Height and width in pixels: one number for squares, or `H x W`. */
-export const size = (text: string): [number, number] => {
+const size = (text: string): [number, number] => {
   const [height, width, ...rest] = text.split('x').map(integer(1));
   if (rest.length > 0) throw new InvalidArgumentError('Expected a number of pixels such as 256, or 256x512 (height x width).');
   return [height, width ?? height];
 };
 
 /** `true` or `false`. */
-export const boolean = (text: string): boolean => {
+const boolean = (text: string): boolean => {
   if (text !== 'true' && text !== 'false') throw new InvalidArgumentError('Expected true or false.');
   return text === 'true';
 };
 /** JSON, or a file of it; what it says is looked at where the model is opened. */
-export const jsonText = (text: string): unknown => {
+const jsonText = (text: string): unknown => {
   try {
     return JSON.parse(text.trimStart().startsWith('{') ? text : readFileSync(text, 'utf8'));
   } catch (error) {

@@ -1,9 +1,10 @@
 /** Noise from a file and samples to one, for comparisons with other programs, number by number. */
+
 import type { StepNoise } from '@dit-moe/diffusion';
 import type { ModelCard } from '@dit-moe/dit';
+import { UsageError } from '@dit-moe/kit';
 import { SafetensorsFile, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
-import { UsageError } from './errors.js';
 
 /**
  * Noise of `start` `[N, C, h, w]` and, if it is there, `steps` `[S, N, C, h, w]`; the caller disposes of the start.

@@ -8,6 +8,7 @@ import type net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { weightSpecs } from '@dit-moe/dit';
+import { bundleProgram, type Running } from '@dit-moe/kit/testing';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { autoencoderConfig, initialAutoencoderWeights } from '@dit-moe/vae';
 import { saveAutoencoder } from '@dit-moe/vae/node';
@@ -18,11 +19,10 @@ import { tinyCard, writeTinyModel } from '../../../packages/pipeline/src/testing
 import { ModelStore } from './serve/model-store.js';
 import { fromBase64, type SampleEvent } from './serve/protocol.js';
 import { createServer } from './serve/server.js';
-import { bundleCli, type Running } from './testing/run-cli.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'same-'));
 const [images, latents, vae] = ['images', 'latents', 'vae'].map((name) => path.join(root, name));
-const trainer = path.join(import.meta.dirname, '../../trainer/src/cli.ts');
+const trainer = new URL('../../trainer/src/cli.ts', import.meta.url);
 const settings = { seed: 3, steps: 3, guidance: 4 };
 let train: (args: readonly string[]) => Running;
 let sample: (args: readonly string[]) => Running;
@@ -46,7 +46,7 @@ beforeAll(async () => {
   const weights = initialAutoencoderWeights(config, 1);
   await saveAutoencoder(vae, weights, config);
   tf.dispose(weights);
-  [train, sample] = await Promise.all([bundleCli(root, trainer), bundleCli(root)]);
+  [train, sample] = await Promise.all([bundleProgram(trainer), bundleProgram(new URL('./cli.ts', import.meta.url))]);
   await succeed(train(['encode', images, '--vae', vae, '--size', '8', '--out', latents, '--offline']));
 });
 afterAll(() => {

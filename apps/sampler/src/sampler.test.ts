@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { bundleProgram } from '@dit-moe/kit/testing';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode } from 'fast-png';
 import sharp from 'sharp';
@@ -8,18 +9,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyRun } from '../../../packages/pipeline/src/testing/tiny-model.js';
 import { classFolders, interpolation, parseClasses } from './commands/sample.js';
 import { terminalPreview } from './pictures/terminal-preview.js';
-import { bundleCli, type Running } from './testing/run-cli.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'sampler-'));
 const run = path.join(root, 'run');
 const newest = path.join(run, 'checkpoints', 'step-7');
 
-let start: (args: readonly string[]) => Running;
+let start: Awaited<ReturnType<typeof bundleProgram>>;
 
 beforeAll(async () => {
   await startBackend('tensorflow');
   await writeTinyRun(run);
-  start = await bundleCli(root);
+  start = await bundleProgram(new URL('./cli.ts', import.meta.url));
 });
 afterAll(() => fs.rmSync(root, { recursive: true }));
 

@@ -2,21 +2,18 @@ import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundleProgram } from '@dit-moe/kit/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import YAML from 'yaml';
-import { bundle } from './testing/programs.js';
 import { makeRoot } from './testing/tiny-run.js';
 
 const { root } = makeRoot();
-let startCli: Awaited<ReturnType<typeof bundle>>;
+let startCli: Awaited<ReturnType<typeof bundleProgram>>;
 beforeAll(async () => {
-  startCli = await bundle('cli.ts');
+  startCli = await bundleProgram(new URL('./cli.ts', import.meta.url));
 });
 afterAll(() => fs.rmSync(root, { recursive: true }));
-const run = async (...args: string[]) => {
-  const { output, ended } = startCli(args);
-  return { code: await ended, ...output };
-};
+const run = (...args: string[]) => startCli(args).ended;
 
 test('mistakes end with their exit codes', { timeout: 120_000 }, async () => {
   const cases: [string[], number, RegExp][] = [

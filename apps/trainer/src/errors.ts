@@ -2,8 +2,6 @@
 import { commonExitCodes, type ExitCodeTable, exitCodes, ModelError } from '@dit-moe/kit';
 import { DitMoeError } from '@dit-moe/tensor-ops/errors';
 
-export { DataError, exitCodes, OutputError, UsageError } from '@dit-moe/kit';
-
 /** A checkpoint cannot be used. */
 export class CheckpointError extends ModelError {
   static override readonly code = 'E_CHECKPOINT';

@@ -20,6 +20,7 @@ export interface DiffusionModel {
   gaussian?: GaussianDiffusionOptions;
 }
 
+/** What a model of a flow predicts, along which path. */
 export interface FlowOptions {
   /** Default `linear`, a rectified flow. */
   path?: PathName;

@@ -21,6 +21,7 @@ export interface FlowLosses {
   contrast?: tf.Tensor;
 }
 
+/** The loss of a flow model. */
 export interface FlowLossOptions extends FlowOptions {
   /**
    * Weight of the error over time: `velocity` makes it that of the velocity which follows (SiT for noise and score; for the clean sample

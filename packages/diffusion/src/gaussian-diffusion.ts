@@ -25,6 +25,7 @@ const VARIANCE_TYPES = ['learned-range', 'learned', 'fixed-large', 'fixed-small'
 /** Whether a model gives its variance in the second half of its channels. */
 export const learnsVariance = (type: VarianceType): boolean => type === 'learned' || type === 'learned-range';
 
+/** A Gaussian process and what its model predicts; the defaults are those of DiT. */
 export interface GaussianDiffusionOptions {
   /** Named schedule (default `linear`), or the betas themselves. */
   schedule?: BetaSchedule | ArrayLike<number>;
@@ -58,6 +59,7 @@ export interface ReverseStep {
   clean: tf.Tensor;
 }
 
+/** The Gaussian process with all its numbers: noising, posterior, the variational bound, and the meaning of a model's output. */
 export class GaussianDiffusion {
   readonly tables: DiffusionTables;
   /** Steps of this process. */

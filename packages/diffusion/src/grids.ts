@@ -11,6 +11,7 @@ import { checkWord } from './words.js';
  */
 export type GridName = 'uniform' | 'karras' | 'exponential';
 
+/** Where the steps of a solver lie. */
 export interface GridOptions {
   /** Number of steps; one more level, clean data at the end. */
   steps: number;

@@ -21,8 +21,9 @@ import { LossSecondMomentSampler } from './timestep-samplers.js';
 import { checkWord } from './words.js';
 
 /** Terms of a loss by name, each `[B]`; `loss` is what is minimised, the others are for people. */
-export type LossTerms = { loss: tf.Tensor } & Record<string, tf.Tensor>;
+export type SampleLosses = { loss: tf.Tensor } & Record<string, tf.Tensor>;
 
+/** What a model is trained for: noising of a batch, and its losses. */
 export interface Objective {
   /** Whether the model needs twice the channels, for its variance. */
   learnsVariance: boolean;
@@ -31,7 +32,7 @@ export interface Objective {
   /** The noisy samples `x` and what the model is told, `t` `[B]`. */
   noisy(clean: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor): { x: tf.Tensor; t: tf.Tensor };
   /** Losses of the model's output for them. */
-  losses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor): LossTerms;
+  losses(output: tf.Tensor, clean: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor): SampleLosses;
   /** Mean loss of a model: `noisy`, the model, `losses` and their mean in one. */
   loss(model: (x: tf.Tensor, t: tf.Tensor) => tf.Tensor, clean: tf.Tensor, noise: tf.Tensor, drawn: tf.Tensor): tf.Tensor;
   /** Present if the times to come depend on the losses `[B]` so far (`timesteps: 'loss-second-moment'`): tell them after each step. */
@@ -42,11 +43,13 @@ export interface Objective {
   model(denoiser: Denoiser): DiffusionModel;
 }
 
+/** Flow matching: path, prediction, loss and times. */
 export interface FlowObjectiveOptions extends FlowLossOptions {
   /** Default: logit-normal. */
   times?: TimeSampling;
 }
 
+/** Gaussian diffusion: process, prediction, loss and timesteps. */
 export interface DdpmObjectiveOptions extends Omit<GaussianDiffusionOptions, 'spacing'> {
   /** Default `learned-range`, as in DiT: the model needs twice the channels. */
   varianceType?: VarianceType;
@@ -110,7 +113,7 @@ function ddpm(options: DdpmObjectiveOptions): Parts {
     draw: (batch) => randomIntegersBatch(batch, [], diffusion.steps),
     noisy: (clean, noise, drawn) => ({ x: diffusion.addNoise(clean, drawn, noise), t: diffusion.modelTimes(drawn, clean.shape[0]) }),
     losses(output, clean, noise, drawn) {
-      const terms = diffusionLosses(diffusion, output, clean, drawn, noise, type) as LossTerms;
+      const terms = diffusionLosses(diffusion, output, clean, drawn, noise, type) as SampleLosses;
       if (weights === undefined) return { ...terms };
       const mse = tf.mul(terms['mse'], diffusion.lookup(weights, drawn, terms['mse']));
       return { ...terms, mse, loss: terms['vb'] === undefined ? mse : tf.add(mse, terms['vb']) };

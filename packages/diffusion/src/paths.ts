@@ -21,6 +21,7 @@ export interface NoiseLevel {
   dSigma: number;
 }
 
+/** A way from data to noise. */
 export interface Path {
   /** @throws ArgumentError if `t` is outside [0, 1] */
   level(t: number): NoiseLevel;

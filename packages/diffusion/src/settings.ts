@@ -27,6 +27,7 @@ const times = /* @__PURE__ */ (() =>
     'how times are drawn (default: logit-normal)',
   ))();
 
+/** Settings of {@link FlowObjectiveOptions}. */
 export const flowFields = /* @__PURE__ */ (() =>
   ({
     path: optional(word(['linear', 'gvp', 'vp'], 'from data to noise: linear (default, a rectified flow), or the curved ones of SiT')),
@@ -47,6 +48,7 @@ export const flowFields = /* @__PURE__ */ (() =>
     times: optional(times),
   }) satisfies FieldsOf<FlowObjectiveOptions>)();
 
+/** Settings of {@link DdpmObjectiveOptions}. */
 export const ddpmFields = /* @__PURE__ */ (() =>
   ({
     schedule: optional(
@@ -83,6 +85,7 @@ export const ddpmFields = /* @__PURE__ */ (() =>
     ),
   }) satisfies FieldsOf<DdpmObjectiveOptions>)();
 
+/** Settings of {@link ObjectiveOptions}; `kind` tells them apart. */
 export const objectiveSettings = /* @__PURE__ */ variants('kind', { flow: flowFields, ddpm: ddpmFields }, 'what the model is trained for');
 
 /**

@@ -24,6 +24,7 @@ export interface MemoryUse {
   total: number;
 }
 
+/** What a model costs: parameters, operations and memory. */
 export interface ModelDescription {
   parameters: {
     total: number;

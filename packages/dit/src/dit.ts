@@ -30,6 +30,7 @@ import { rotation } from './rotary.js';
 import { type Trace, tracedBlock } from './traced-block.js';
 import { LABEL_TABLE, TIMESTEP_CHANNELS } from './weights.js';
 
+/** How a pass through the model is computed and observed. */
 export interface DitOptions {
   /**
    * Compute each block again in the backward pass instead of keeping its activations (default false): training memory then grows by
@@ -52,6 +53,7 @@ export interface DitOptions {
   trace?: Trace;
 }
 
+/** What a pass through the model gives. */
 export interface DitOutput {
   /** `[B, C, H, W]`, or `[B, 2C, H, W]` with learned sigma. */
   output: tf.Tensor;
@@ -167,32 +169,4 @@ function embedLabels(w: Scope, { numClasses }: DitConfig, y: tf.Tensor | undefin
   if (numClasses === 0) return undefined;
   if (y === undefined) throw new ArgumentError('dit: y', `labels, as the model has ${numClasses} classes`, y);
   return embedding(w(LABEL_TABLE), y); // [B, D]
-}
-
-/**
- * Classifier-free guidance inside one forward pass, as the reference's `forward_with_cfg`: the first half of `x` is used for
- * both halves, `y` holds the labels, then the null labels; the first `channels` channels of both halves become the guided value
- * `uncond + scale (cond - uncond)`, the others stay those of their half.
- *
- * @param x `[2B, C, H, W]`, whose second half is ignored
- * @param channels 3 in the reference
- * @returns `[2B, C or 2C, H, W]`
- */
-export function ditWithGuidance(
-  weights: Weights,
-  config: DitConfig,
-  x: tf.Tensor,
-  t: tf.Tensor,
-  y: tf.Tensor,
-  scale: number,
-  channels = 3,
-  options: DitOptions = {},
-): tf.Tensor {
-  const half = tf.split(x, 2, 0)[0];
-  const { output } = dit(weights, config, tf.concat([half, half]), t, y, options);
-  const rest = output.shape[1]! - channels;
-  const [guided, others] = tf.split(output, [channels, rest], 1) as [tf.Tensor, tf.Tensor];
-  const [conditional, unconditional] = tf.split(guided, 2, 0) as [tf.Tensor, tf.Tensor];
-  const mix = tf.add(unconditional, tf.mul(scale, tf.sub(conditional, unconditional)));
-  return tf.concat([tf.concat([mix, mix]), others], 1);
 }

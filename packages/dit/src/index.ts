@@ -27,7 +27,7 @@ export { type DitConfig, type DitSizes, ditSizes, nullLabelOf, withInputSize } f
 export { type DenseKind, denseOf } from './dense.js';
 export { type DescribeOptions, describeModel, type MemoryUse, type ModelDescription } from './describe-model.js';
 export { distillationLoss, hiddenDistance } from './distillation.js';
-export { type DitOptions, type DitOutput, dit, ditWithGuidance } from './dit.js';
+export { type DitOptions, type DitOutput, dit } from './dit.js';
 export { positionEmbedding, timestepEmbedding } from './embeddings.js';
 export { dropLabels } from './labels.js';
 export {

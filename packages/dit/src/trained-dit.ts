@@ -27,6 +27,7 @@ export interface BlendedLabel {
  */
 export type ChosenExperts = tf.Tensor[];
 
+/** A model with its weights, ready to predict. */
 export interface TrainedDit {
   readonly card: ModelCard;
   /**

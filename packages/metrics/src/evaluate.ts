@@ -25,6 +25,7 @@ export const metrics = {
   'fd-infinity': 'Frechet distance extrapolated to infinitely many samples',
   'fd-interval': '95 % bootstrap interval of the Frechet distance',
 } as const;
+/** Name of a metric. */
 export type MetricName = keyof typeof metrics;
 
 /** Rows of a split of the Inception Score as ADM's evaluator cuts them, and number of splits as torch-fidelity does. */
@@ -54,6 +55,7 @@ export interface MetricValues {
   'fd-interval'?: Interval;
 }
 
+/** The metrics that could be computed, and why others could not. */
 export interface EvaluationResult {
   values: MetricValues;
   /** Why a metric has no value. */
@@ -61,6 +63,7 @@ export interface EvaluationResult {
   warnings: string[];
 }
 
+/** What is compared, and with which sample sizes. */
 export interface EvaluateOptions {
   /** Class of each sample, if known: tells whether they are sorted, which ruins the Inception Score in file order. */
   labels?: readonly number[];

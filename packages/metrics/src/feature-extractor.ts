@@ -22,6 +22,7 @@ export interface FeatureExtractor<Name extends string = string> {
   dispose(): void;
 }
 
+/** Which features of how many images are kept. */
 export interface CollectOptions<Name extends string> {
   /** Images at once (default 32). */
   batch?: number;

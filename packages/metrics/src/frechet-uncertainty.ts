@@ -34,6 +34,7 @@ function distanceTo(reference: Reference): (samples: Features) => number {
       : frechetDistance(momentsOf(samples), moments).distance;
 }
 
+/** Sample sizes of the extrapolation. */
 export interface FrechetInfinityOptions {
   /** Number of subset sizes (default 15, as the paper). */
   sizes?: number;
@@ -80,6 +81,7 @@ export interface Interval {
   level: number;
 }
 
+/** How an interval is resampled. */
 export interface BootstrapOptions {
   /** Resamples (default 100). */
   resamples?: number;

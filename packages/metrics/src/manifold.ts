@@ -27,6 +27,7 @@ export function squaredRadii(set: Features, k: number, options: TileOptions = {}
   return Float64Array.from({ length: set.count }, (_, i) => nearest[i * (k + 1) + k]);
 }
 
+/** Precision and recall of generated samples. */
 export interface PrecisionRecall {
   precision: number;
   recall: number;
@@ -60,6 +61,7 @@ export function precisionRecall(reference: Features, sample: Features, k = 3, op
 
 const share = (inside: Uint8Array): number => inside.reduce((a, b) => a + b, 0) / inside.length;
 
+/** Density and coverage of generated samples. */
 export interface DensityCoverage {
   precision: number;
   recall: number;

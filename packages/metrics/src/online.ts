@@ -14,6 +14,7 @@ import { frechetDistanceOf } from './frechet.js';
 import { kernelDistance, randomSubsets } from './kernel-distance.js';
 import { randomRows } from './random-rows.js';
 
+/** What is evaluated during training. */
 export interface OnlineEvaluationOptions<Name extends string> {
   /** Steps between evaluations. */
   every: number;

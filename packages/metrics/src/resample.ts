@@ -20,10 +20,11 @@ const kernels = {
     support: 2,
   },
 } as const satisfies Record<string, Kernel>;
+/** Name of a filter of resampling. */
 export type ResampleKernel = keyof typeof kernels;
 
 /** Weights `[to, from]`; the filter is widened when the image shrinks, and weights outside of the image are left out. */
-export function resampleWeights(from: number, to: number, kernel: ResampleKernel): Float32Array {
+function resampleWeights(from: number, to: number, kernel: ResampleKernel): Float32Array {
   const { weight, support } = kernels[kernel];
   const scale = from / to;
   const width = Math.max(1, scale);

@@ -16,6 +16,7 @@ export type DistancePrecision = 'exact' | 'float16-first';
 /** Rows and columns of a tile: for `exact` so that a tile has 32 MiB, for `float16-first` what ADM's evaluator takes. */
 const TILE: Record<DistancePrecision, number> = { exact: 2048, 'float16-first': 10_000 };
 
+/** How a large matrix of distances is computed in parts. */
 export interface TileOptions {
   /** Default `exact`. */
   precision?: DistancePrecision;

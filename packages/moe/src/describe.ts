@@ -16,6 +16,7 @@ export interface LayerShape {
   sharedHidden?: number;
 }
 
+/** What a layer is described for. */
 export interface DescribeLayerOptions {
   /** Forward and backward, not only forward (default false). */
   training?: boolean;
@@ -25,8 +26,10 @@ export interface DescribeLayerOptions {
   capacityFactor?: number;
 }
 
+/** Name of a dispatcher. */
 export type DispatcherName = 'slices' | 'padded' | 'capacity' | 'dense';
 
+/** What a dispatcher costs. */
 export interface DispatchCost {
   /** Floating-point operations of the routed experts' products. */
   flops: number;
@@ -39,6 +42,7 @@ export interface DispatchCost {
   ops: number;
 }
 
+/** What a layer costs, in parameters, operations and memory, by dispatcher. */
 export interface LayerDescription {
   parameters: { router: number; routed: number; shared: number; total: number /** Used by one token. */; active: number };
   /** FLOPs of router and shared expert, whatever the dispatcher. */

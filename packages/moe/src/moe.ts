@@ -16,6 +16,7 @@ import { linearScorer, type Scorer } from './score.js';
 /** Losses by name. */
 export type LossTerms = Readonly<Record<string, LossTerm>>;
 
+/** Everything about a layer but its weights; each number stands where it is used. */
 export interface MoeOptions<L extends LossTerms = LossTerms> extends RouteOptions, RoutedExpertsOptions {
   /** Gives the logits (default: a linear scorer with the weight `gate`). */
   scorer?: Scorer;
@@ -25,6 +26,7 @@ export interface MoeOptions<L extends LossTerms = LossTerms> extends RouteOption
   losses?: L;
 }
 
+/** What a layer gives. */
 export interface MoeOutput<L extends LossTerms = LossTerms> {
   /** `[N, D]` */
   output: tf.Tensor;

@@ -7,6 +7,7 @@
 import { bincount, oneHot, toFloat } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
+/** Which experts each token goes to, with which weights: the one form of every method's result. */
 export interface RoutingPlan {
   numExperts: number;
   /** Experts of each token: int32 `[N, m]`; `numExperts` marks an empty slot. */

@@ -11,6 +11,7 @@ import { expertLoad, type RoutingPlan } from './plan.js';
 import { expandLogits, type ScoreFunction, type Scorer, scoreOf } from './score.js';
 import { normalized, type Selector } from './select/selector.js';
 
+/** How tokens are scored and experts selected. */
 export interface RouteOptions {
   /** Chooses the experts: `tokenChoice(2)`, `expertChoice(2)`, ... */
   selector: Selector;

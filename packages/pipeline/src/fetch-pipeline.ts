@@ -7,6 +7,7 @@ import { checkGuide, type DescribedModel, loadWithGuide } from './guide.js';
 import { type ImageSpace, isOfPixels, latentSpace, pixelSpace, roughSpace } from './image-space.js';
 import { Pipeline } from './pipeline.js';
 
+/** What belongs to a model that is fetched, and how it is computed. */
 export interface FetchPipelineOptions {
   /** Of a model of latents: the file of its autoencoder's decoder, and what it is made of (default: rough pictures in the latents' size). */
   decoder?: { file: string; config: AutoencoderConfig };

@@ -7,5 +7,4 @@ export type { ImageRequest } from './images.js';
 export { Pipeline, pipelineOf, type SampleRequest } from './pipeline.js';
 export { type StartPicture, strengthOf } from './reference.js';
 export { type SampleProgress, Sampling } from './sampling.js';
-export { checkGuidance, type SampleSettings, settingsFor } from './settings.js';
-export type { RoutedBatch } from './solve.js';
+export { checkGuidance, parseSampleSettings, type SampleSettings, sampleSettings, settingsFor } from './settings.js';

@@ -1,5 +1,5 @@
 /** A picture to start sampling from (SDEdit, Meng et al. 2022), or to complete where a mask says so. */
-import type { Pixels } from '@dit-moe/data';
+import { imagesOfPixels, type Pixels, toGrey } from '@dit-moe/data';
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import type { ImageSpace } from './image-space.js';
@@ -54,7 +54,7 @@ export async function encodeReference(
     strength: strengthOf({ strength, mask }),
     ...(mask !== undefined && {
       mask: tf.tidy(() => {
-        const white = tf.cast(tf.greater(tf.mean(planes(mask), 1, true), 127.5), 'float32');
+        const white = tf.cast(tf.greater(planes(toGrey(mask)), 127.5), 'float32');
         // A latent is new if any of its pixels is.
         const cells = tf.reshape(white, [1, height, space.scale, width, space.scale]);
         return tf.reshape(tf.max(cells, [2, 4]), [1, 1, height, width]);
@@ -69,9 +69,9 @@ const planes = ({ data, height, width, channels }: Pixels): tf.Tensor =>
 
 async function encode(space: ImageSpace, picture: Pixels): Promise<tf.Tensor> {
   const image = tf.tidy(() => {
-    const scaled = tf.sub(tf.div(planes(picture), 127.5), 1);
-    if (space.channels === picture.channels) return tf.clone(scaled);
-    return space.channels === 1 ? tf.mean(scaled, 1, true) : tf.tile(scaled, [1, space.channels, 1, 1]);
+    const own = space.channels === 1 ? toGrey(picture) : picture;
+    const scaled = imagesOfPixels(planes(own));
+    return space.channels === own.channels ? scaled : tf.tile(scaled, [1, space.channels, 1, 1]);
   });
   return space.encode(image).finally(() => image.dispose());
 }

@@ -2,6 +2,7 @@
 import { checkGuidanceRule, type GridName, type Solver, type SolverName, solvers } from '@dit-moe/diffusion';
 import type { ModelCard } from '@dit-moe/dit';
 import { ArgumentError } from '@dit-moe/tensor-ops';
+import { type FieldsOf, flag, integer, number, object, pair, parseSettings, partial, text, word } from '@dit-moe/tensor-ops/settings';
 import { canBeGuided, samplingDefaults } from './conventions.js';
 
 /** Settings of the sampling; with the model, a label and an image's number they determine its picture. */
@@ -29,6 +30,37 @@ export interface SampleSettings {
   interval?: readonly [number, number];
   seed: number;
 }
+
+/** Settings of a sampling in files and requests; applications compose theirs of these. All may be left out, see {@link settingsFor}. */
+export const sampleSettings = /* @__PURE__ */ (() =>
+  object(
+    partial({
+      solver: word(Object.keys(solvers) as SolverName[], "default: the model's"),
+      steps: integer("solver steps (default: the solver's own)", { least: 1 }),
+      grid: word(['uniform', 'karras', 'exponential'], "where the steps lie (default: the solver's own)"),
+      shift: number('above 1: more steps of the uniform grid near noise (default 1)', { above: 0 }),
+      eta: number('fresh noise of ddim and the DPM-Solver++ SDEs', { least: 0 }),
+      spacing: text('timesteps of ddpm and ddim for Gaussian models, such as ddim50 or 250 (default: evenly spaced)'),
+      clip: flag('clip predicted clean images to [-1, 1] (default false)'),
+      guidance: number("classifier-free guidance scale; 1 for none (default: the model's)"),
+      guidanceRule: text("rule of guidance and its numbers, such as rescale or apg:momentum=-0.5 (default: the model's, else cfg)"),
+      guidedChannels: integer("leading channels that guidance changes (default: the model's)", { least: 1 }),
+      interval: pair(
+        number('a place', { least: 0, most: 1 }),
+        'places [from, to] between clean data (0) and noise (1) at which guidance applies (default: all)',
+      ),
+      seed: integer('an image depends on it and its number (default 0)', { least: 0 }),
+    } satisfies FieldsOf<SampleSettings>),
+    'how images are sampled',
+  ))();
+
+/**
+ * Settings of a sampling from JSON.
+ * @param what they are called in errors
+ * @throws SettingsError on unknown fields, wrong words, numbers out of range
+ */
+export const parseSampleSettings = (json: unknown, what = 'The settings'): Partial<SampleSettings> =>
+  parseSettings(sampleSettings, json, what);
 
 /**
  * Complete settings for a model: what is left out is the model's default, a solver's own number of steps, and seed 0.

@@ -12,22 +12,13 @@ import {
   stepNoise,
 } from '@dit-moe/diffusion';
 import { nullLabelOf, type TrainedDit } from '@dit-moe/dit';
+import type { RoutedBatch } from '@dit-moe/moe/telemetry';
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { diffusionModel, guidedChannels } from './conventions.js';
 import { type ImageRequest, modelLabels, startNoise } from './images.js';
 import type { Reference } from './reference.js';
 import type { SampleSettings } from './settings.js';
-
-/** What the routers of one evaluation chose. */
-export interface RoutedBatch {
-  /** Experts of every token, image by image, best first, per layer with experts: `[B * tokens * k]`. */
-  layers: Int32Array[];
-  /** Labels of the images, `[B]`; the null label for unconditional ones. */
-  labels: Int32Array;
-  /** Time of the evaluation. */
-  time: number;
-}
 
 export interface SolveOptions {
   /** A weaker model to lead away from, instead of the model without its label. */

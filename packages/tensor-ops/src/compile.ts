@@ -11,6 +11,7 @@ import { type BackendStep, tensorFlowBackend } from './tensorflow-backend.js';
 /** Tensors that a step may return: one, a list, or a record of them. */
 export type StepResult = tf.Tensor | tf.Tensor[] | { [name: string]: tf.Tensor };
 
+/** Name and compiler of a step. */
 export interface CompileOptions {
   /** Name in error messages and profiles (default: the function's name, else `step`). */
   name?: string;

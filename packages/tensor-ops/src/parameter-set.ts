@@ -26,6 +26,7 @@ export type WeightValues =
   | AsyncIterable<readonly [name: string, value: WeightValue]>
   | Iterable<readonly [name: string, value: WeightValue]>;
 
+/** How a set of parameters is stored and named. */
 export interface ParameterSetOptions {
   /** Of the storage: `bf16` keeps matrices (`WeightSpec.matrix`) in bfloat16, half the memory (default `f32`). */
   precision?: Precision;

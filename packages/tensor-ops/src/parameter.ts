@@ -8,6 +8,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError, ShapeError } from './errors.js';
 import { DataType, type TensorFlowBackend, tensorFlowBackend } from './tensorflow-backend.js';
 
+/** How the values of a parameter are stored. */
 export type ParameterDtype = 'float32' | 'int32' | 'bfloat16';
 
 let nextVariable = 0;

@@ -15,6 +15,7 @@ import { phaseFilters } from './upsampling.js';
 import type { AutoencoderWeights } from './weights.js';
 import { winogradFilters, winogradPays } from './winograd.js';
 
+/** Precision and memory of a compiled autoencoder. */
 export interface AutoencoderOptions {
   /** Precision of convolutions and linear maps (default `f32`). `bf16` is used where the processor multiplies faster in it, else float32. */
   precision?: Precision;

@@ -4,6 +4,7 @@ import { ArgumentError } from '@dit-moe/tensor-ops';
 /** One number for all channels of the latents, or one for each. */
 export type PerChannel = number | readonly number[];
 
+/** An autoencoder, in the terms of diffusers. */
 export interface AutoencoderConfig {
   /** Channels of the images (3). */
   inChannels: number;

@@ -9,6 +9,7 @@ import { convolveWinograd } from './winograd.js';
 /** Receives the output of every module, channels-last, under its name in the weights. */
 export type Trace = (module: string, value: tf.Tensor) => void;
 
+/** Precision of a pass. */
 export interface PassOptions {
   /** Of convolutions and linear maps (default `f32`); group norms and the softmax are float32 always. */
   precision?: Precision;

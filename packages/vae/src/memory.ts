@@ -2,6 +2,7 @@
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import { type AutoencoderConfig, downscale } from './config.js';
 
+/** What is to be encoded or decoded at once. */
 export interface Workload {
   part: 'encode' | 'decode';
   /** Of the pictures, in pixels. */

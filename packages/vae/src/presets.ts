@@ -1,6 +1,7 @@
 /** Published autoencoders by name. */
 import { type AutoencoderConfig, stableDiffusionConfig } from './config.js';
 
+/** A published autoencoder. */
 export interface AutoencoderPreset {
   /** Where the files are on the Hugging Face hub. */
   repository: string;

@@ -7,6 +7,7 @@ import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AutoencoderConfig, downscale } from './config.js';
 
+/** Size and overlap of tiles. */
 export interface TilingOptions {
   /** Edge of a tile in pixels, a multiple of the downscale (default: the configuration's sample size). */
   tileSize?: number;

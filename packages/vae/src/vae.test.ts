@@ -21,6 +21,7 @@ import {
   posteriorNll,
   posteriorOf,
   samplePosterior,
+  samplePosteriorOnHost,
   scaleLatents,
   stableDiffusionConfig,
   unscaleLatents,
@@ -162,6 +163,14 @@ describe('encoding and decoding', () => {
     const [ours, theirs] = results as [number[], number[]];
     const scale = Math.max(...theirs.map(Math.abs));
     for (const [i, v] of ours.entries()) expect(Math.abs(v - theirs[i])).toBeLessThan(2e-5 * scale);
+  });
+
+  test('a sample on the host is that on the device, also where the variance is bounded', async () => {
+    const [moments, noise] = [Float32Array.of(0.5, -2, 1, 0.3, -99, 99), Float32Array.of(1.5, 0.25, -0.5)];
+    const onDevice = tf.tidy(() => samplePosterior(posteriorOf(tf.tensor(moments, [1, 6, 1, 1])), tf.tensor(noise, [1, 3, 1, 1])));
+    const found = samplePosteriorOnHost(moments, noise);
+    for (const [i, wanted] of (await onDevice.data()).entries()) expect(Math.abs(found[i] / wanted - 1)).toBeLessThan(1e-6); // float32
+    onDevice.dispose();
   });
 
   test('sizes that do not divide are refused, or padded on request', async () => {

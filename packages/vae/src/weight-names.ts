@@ -4,6 +4,7 @@
  */
 import type { AutoencoderConfig } from './config.js';
 
+/** Names of the weights: those of diffusers today, of its older files, or of CompVis. */
 export type Dialect = 'current' | 'older' | 'compvis';
 
 /** Which half of the autoencoder. */

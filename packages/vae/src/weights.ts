@@ -16,6 +16,7 @@ export class AutoencoderWeightsError extends DitMoeError {
   }
 }
 
+/** Weights as this project names them, and how the file named them. */
 export interface LoadedAutoencoder {
   /** The caller disposes of them. */
   weights: AutoencoderWeights;

@@ -1,6 +1,7 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { bundleProgram } from '@dit-moe/kit/testing';
 import { classifierSpecs } from '@dit-moe/metrics';
 import { saveClassifier } from '@dit-moe/metrics/node';
 import { ParameterSet } from '@dit-moe/tensor-ops';
@@ -11,7 +12,6 @@ import { encode } from 'fast-png';
 import sharp from 'sharp';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { Manifest } from '../generate/manifest.js';
-import { bundleCli } from '../testing/run-cli.js';
 import { compareCommand } from './compare.js';
 import { type EvaluateFlags, type EvaluationRecord, evaluateCommand } from './evaluate.js';
 
@@ -80,7 +80,7 @@ const record = async (samples: string, reference?: string, flags: Partial<Evalua
 
 describe('evaluate', () => {
   test('on the command line: values as JSON, progress beside it, exit codes', async () => {
-    const run = await bundleCli(folder);
+    const run = await bundleProgram(new URL('../cli.ts', import.meta.url));
     const options = ['--backend', 'cpu', '--network', 'pixels'];
     const [done, usage, missing] = await Promise.all(
       [

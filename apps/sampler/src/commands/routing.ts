@@ -4,11 +4,11 @@ import { finish } from '@dit-moe/diffusion';
 import { ditSizes, expertLayers, expertsPerToken } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
 import { createProgress, exitCodes, ModelError } from '@dit-moe/kit';
+import { evenness, meanPerToken, RoutingCounter, specialisation } from '@dit-moe/moe/telemetry';
 import type { SampleSettings } from '@dit-moe/pipeline';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
-import { evenness, meanPerToken, RoutingCounter, specialisation } from '../routing/counts.js';
-import { drawFigures, type Prototypes } from '../routing/figures.js';
+import { drawFigures, type Prototypes, type RoutingCounts } from '../routing/figures.js';
 import { routingPage } from '../routing/page.js';
 import { type BackendFlags, type ModelFlags, startPipeline } from '../start-pipeline.js';
 import { parseClasses } from './sample.js';
@@ -34,7 +34,9 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
   const { moe } = card.config;
   if (moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
   const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
-  const counter = new RoutingCounter(moe.numExperts, ditSizes(card.config).grid, card.classNames);
+  const { grid, tokens } = ditSizes(card.config);
+  const { classNames } = card;
+  const counter = new RoutingCounter({ numExperts: moe.numExperts, tokens, classes: classNames.length });
   progress.update({ what: 'image', done: 0, total: labels.length });
   for (let start = 0; start < labels.length; start += flags.batch) {
     const images = labels.slice(start, start + flags.batch).map((label, i) => ({ label, index: start + i }));
@@ -44,13 +46,18 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
   }
   progress.done();
   pipeline.dispose();
-  const { counts } = counter;
-  const summary = counts.layers.map(({ load, byClass, byPosition, byTime, perToken }, layer) => ({
+  const { times, evaluations, layers } = counter;
+  const counts: RoutingCounts = { grid, classNames, times, evaluations, layers };
+  const summary = layers.map((counted, layer) => ({
     layer,
-    evenness: evenness(load),
-    perToken: meanPerToken({ load, perToken }),
+    evenness: evenness(counted.load),
+    perToken: meanPerToken(counted),
     capacity: expertsPerToken({ ...card.config, moe }, expertLayers(card.config)[layer]),
-    dependence: { class: specialisation(byClass), position: specialisation(byPosition), time: specialisation(byTime) },
+    dependence: {
+      class: specialisation(counted.byClass),
+      position: specialisation(counted.byPosition),
+      time: specialisation(counted.byTimestep),
+    },
   }));
   const figures = drawFigures(counts, moe.router === 'prototypes' ? await prototypesOf(location) : []);
   const write = (name: string, content: string | Uint8Array) => writeFileAtomically(path.join(flags.out, name), content);

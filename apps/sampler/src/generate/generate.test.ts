@@ -1,11 +1,11 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { UsageError } from '@dit-moe/kit';
+import { bundleProgram } from '@dit-moe/kit/testing';
 import { hashFile, openNpz, takeLock } from '@dit-moe/tensor-ops/io/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
-import { UsageError } from '../errors.js';
-import { bundleCli, type Running } from '../testing/run-cli.js';
 import { labelsOf, parseLabelList } from './labels.js';
 import { workerShare } from './share.js';
 
@@ -48,7 +48,7 @@ describe('a generated set', () => {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), 'generate-'));
   const model = path.join(root, 'model.safetensors');
   const settings = ['--images', '48', '--shard-size', '4', '--batch', '3', '--steps', '12', '--backend', 'cpu', '--labels', 'balanced'];
-  let start: (args: readonly string[], env?: NodeJS.ProcessEnv) => Running;
+  let start: Awaited<ReturnType<typeof bundleProgram>>;
   const generate = (out: string, ...more: string[]) => start(['generate', model, '--out', path.join(root, out), ...settings, ...more]);
   const shards = (out: string) => path.join(root, out, 'shards');
   const bytesOf = (out: string) =>
@@ -61,7 +61,7 @@ describe('a generated set', () => {
 
   beforeAll(async () => {
     await writeTinyModel(model);
-    start = await bundleCli(root);
+    start = await bundleProgram(new URL('../cli.ts', import.meta.url));
     const { code, err } = await generate('alone').ended;
     expect(err).toMatch(/48 images in 12 shards/);
     expect(code).toBe(0);
@@ -75,9 +75,7 @@ describe('a generated set', () => {
       [0, 1].map(
         (k) =>
           start(['generate', model, '--out', path.join(root, 'two'), ...settings], {
-            SLURM_ARRAY_TASK_ID: String(k),
-            SLURM_ARRAY_TASK_COUNT: '2',
-            SLURM_ARRAY_TASK_MIN: '0',
+            env: { SLURM_ARRAY_TASK_ID: String(k), SLURM_ARRAY_TASK_COUNT: '2', SLURM_ARRAY_TASK_MIN: '0' },
           }).ended,
       ),
     );

@@ -1,6 +1,6 @@
 /** Which class each image of a generated set has: a function of the policy and the image's number, never of the worker. */
+import { UsageError } from '@dit-moe/kit';
 import { randomIntegers } from '@dit-moe/tensor-ops';
-import { UsageError } from '../errors.js';
 
 /** How labels are chosen; `list` takes them from a file. */
 export type LabelPolicy = 'uniform' | 'balanced' | 'list';

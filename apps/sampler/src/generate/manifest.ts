@@ -2,43 +2,44 @@
  * The manifest of a generated set: everything that determines its bytes, cut into shards. Each worker derives it from its own
  * command line and refuses to work on a set that was begun with another one.
  */
+
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { UsageError } from '@dit-moe/kit';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { z } from 'zod';
-import { UsageError } from '../errors.js';
+import { integer, object, optional, parseSettings, record, text, type ValueOf, word } from '@dit-moe/tensor-ops/settings';
 
-const natural = z.number().int().nonnegative();
-const positive = z.number().int().positive();
-const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
+const natural = (description: string) => integer(description, { least: 0 });
+const positive = (description: string) => integer(description, { least: 1 });
 
-const manifestSchema = z.strictObject({
-  format: z.literal(1),
-  images: positive,
-  /** Images per shard; the last one may be shorter. */
-  shardSize: positive,
-  /** Images computed together. Batches begin at the start of a shard, so that who computes what never changes an image. */
-  batch: positive,
-  height: positive,
-  width: positive,
-  channels: positive,
-  numClasses: positive,
-  labels: z.strictObject({ policy: z.enum(['uniform', 'balanced', 'list']), sha256: sha256.optional() }),
-  seed: natural,
-  /** Settings of the sampler that are not listed here by name. */
-  settings: z.record(z.string(), z.unknown()),
-  precision: z.enum(['f32', 'bf16']),
-  /** The model's weights by content. */
-  model: z.strictObject({ sha256, step: natural }),
-  /** The same of the weaker model that guidance leads away from, if there is one. */
-  guide: z.strictObject({ sha256, step: natural }).optional(),
-  /** Rounding differs between backends and their versions, so a set is made by one. */
-  backend: z.string(),
+const byContent = { sha256: text('of the weights'), step: natural('of training') };
+
+const manifestSettings = object({
+  format: word([1], 'version of the manifest'),
+  images: positive('images of the set'),
+  shardSize: positive('images per shard; the last one may be shorter'),
+  // Batches begin at the start of a shard, so that who computes what never changes an image.
+  batch: positive('images computed together'),
+  height: positive('in pixels'),
+  width: positive('in pixels'),
+  channels: positive('1 or 3'),
+  numClasses: positive('of the model'),
+  labels: object(
+    { policy: word(['uniform', 'balanced', 'list'], 'where labels come from'), sha256: optional(text('of a list')) },
+    'of the images',
+  ),
+  seed: natural('of the noise'),
+  settings: record('of the sampler that are not listed here by name'),
+  precision: word(['f32', 'bf16'], 'of matrix products'),
+  model: object(byContent, 'the model by content'),
+  guide: optional(object(byContent, 'the weaker model that guidance leads away from, if there is one')),
+  // Rounding differs between backends and their versions, so a set is made by one.
+  backend: text('what computed'),
 });
 
 /** Description of a generated set. */
-export type Manifest = z.infer<typeof manifestSchema>;
+export type Manifest = ValueOf<typeof manifestSettings>;
 
 export const MANIFEST = 'manifest.json';
 /** The labels of a set with the policy `list`. */
@@ -57,11 +58,11 @@ export const manifestHash = (manifest: Manifest): string => hashOf(encode(manife
  */
 export async function readManifest(folder: string): Promise<Manifest> {
   const file = path.join(folder, MANIFEST);
-  const text = await fs.readFile(file, 'utf8').catch(() => {
+  const json = await fs.readFile(file, 'utf8').catch(() => {
     throw new UsageError(`There is no ${file}. Is ${folder} a folder that "generate --out" has begun?`);
   });
   try {
-    return manifestSchema.parse(JSON.parse(text));
+    return parseSettings(manifestSettings, JSON.parse(json), 'The manifest');
   } catch (cause) {
     throw new UsageError(`${file} is damaged or of another version: ${(cause as Error).message}`);
   }

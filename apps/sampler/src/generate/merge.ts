@@ -1,8 +1,9 @@
 /** The finished set as one .npz in the layout of ADM's evaluator: `arr_0` uint8 `[N, H, W, 3]`, `arr_1` the labels as int64. */
+
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
+import { OutputError } from '@dit-moe/kit';
 import { writeNpz } from '@dit-moe/tensor-ops/io/node';
-import { OutputError } from '../errors.js';
 import { type Manifest, shardCount, shardRange } from './manifest.js';
 import { readMarker, shardFile, shardHeader } from './shards.js';
 

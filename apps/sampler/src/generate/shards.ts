@@ -7,19 +7,18 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { encodeNpyHeader } from '@dit-moe/tensor-ops/io';
 import { hashFile, TEMPORARY_PREFIX, writeAtomically, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { z } from 'zod';
+import { integer, object, parseSettings, text, type ValueOf } from '@dit-moe/tensor-ops/settings';
 import { type Manifest, manifestHash, shardCount, shardFolder, shardRange } from './manifest.js';
 
-const markerSchema = z.strictObject({
-  images: z.number().int().positive(),
-  bytes: z.number().int().positive(),
-  sha256: z.string(),
-  /** Hash of the manifest that the shard belongs to. */
-  manifest: z.string(),
+const markerSettings = object({
+  images: integer('of the shard', { least: 1 }),
+  bytes: integer('of its file', { least: 1 }),
+  sha256: text('of its file'),
+  manifest: text('hash of the manifest that the shard belongs to'),
 });
 
 /** What the done-marker says of its shard. */
-export type ShardMarker = z.infer<typeof markerSchema>;
+export type ShardMarker = ValueOf<typeof markerSettings>;
 
 const shardName = (shard: number): string => String(shard).padStart(5, '0');
 export const shardFile = (folder: string, shard: number): string => path.join(shardFolder(folder), `${shardName(shard)}.npy`);
@@ -51,10 +50,10 @@ export async function writeShard(folder: string, manifest: Manifest, shard: numb
 
 /** The marker of a finished shard of this manifest; `undefined` without one, or if it is unreadable or of another manifest. */
 export async function readMarker(folder: string, manifest: Manifest, shard: number): Promise<ShardMarker | undefined> {
-  const text = await fs.readFile(markerFile(folder, shard), 'utf8').catch(() => undefined);
-  if (text === undefined) return undefined;
+  const json = await fs.readFile(markerFile(folder, shard), 'utf8').catch(() => undefined);
+  if (json === undefined) return undefined;
   try {
-    const marker = markerSchema.parse(JSON.parse(text));
+    const marker = parseSettings(markerSettings, JSON.parse(json), 'The marker');
     return marker.manifest === manifestHash(manifest) ? marker : undefined;
   } catch {
     return undefined;

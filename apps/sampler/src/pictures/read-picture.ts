@@ -1,8 +1,9 @@
 /** Pictures from files for `--init` and `--mask`. */
+
 import fs from 'node:fs/promises';
 import type { Pixels } from '@dit-moe/data';
 import { preprocessImage } from '@dit-moe/data/node';
-import { UsageError } from '../errors.js';
+import { UsageError } from '@dit-moe/kit';
 
 /**
  * A file's picture in RGB, cropped to a square.

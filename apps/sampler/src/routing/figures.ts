@@ -1,7 +1,27 @@
-/** The figures of the routing analysis as SVG. */
+/**
+ * How often each expert is chosen: by class, by place in the image, by time, and together with which others, per layer, as SVG. This is
+ * the analysis of DiT-MoE (Fei et al. 2024, section 3.4), whose experts specialise by place and time, hardly by class.
+ */
 import { drawChart } from '@dit-moe/kit/charts';
+import { columnShares, evenness, type HostRoutingTables, meanPerToken, specialisation } from '@dit-moe/moe/telemetry';
 import * as Plot from '@observablehq/plot';
-import { columnShares, evenness, meanPerToken, type RoutingCounts, specialisation, varies } from './counts.js';
+
+/** Whether tokens have different numbers of experts. */
+const varies = ({ layers }: RoutingCounts): boolean =>
+  new Set(layers.flatMap(({ perToken }) => perToken.flatMap((n, number) => (n > 0 ? [number] : [])))).size > 1;
+
+/** What was counted, and of what. */
+export interface RoutingCounts {
+  /** Patches per column and row. */
+  grid: readonly [number, number];
+  /** Names of the columns of `byClass`. */
+  classNames: readonly string[];
+  /** Times of the evaluations, falling from 1 (noise). */
+  times: readonly number[];
+  /** Evaluations times images. */
+  evaluations: number;
+  layers: readonly HostRoutingTables[];
+}
 
 export interface Figure {
   /** Name of its files. */
@@ -227,13 +247,13 @@ function byTime(counts: RoutingCounts): Figure {
   const size = Math.ceil(order.length / MAX_TIMES);
   const groups = Array.from({ length: Math.ceil(order.length / size) }, (_, g) => order.slice(g * size, (g + 1) * size));
   const names = groups.map((group) => Number(counts.times[group[0]].toPrecision(3)));
-  const joined = counts.layers.map(({ byTime: table }) =>
+  const joined = counts.layers.map(({ byTimestep: table }) =>
     columnShares(table.map((row) => groups.map((group) => group.reduce((sum, i) => sum + row[i], 0)))),
   );
   const cells = joined.flatMap((rows, layer) =>
     rows.flatMap((row, expert) => row.map((share, g) => ({ layer, expert, column: String(names[g]), share }))),
   );
-  const strength = counts.layers.map((layer) => specialisation(layer.byTime).toFixed(3)).join(', ');
+  const strength = counts.layers.map((layer) => specialisation(layer.byTimestep).toFixed(3)).join(', ');
   return {
     name: 'timestep',
     title: 'Experts by time',

@@ -2,15 +2,14 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { finish } from '@dit-moe/diffusion';
-import type { RoutedBatch } from '@dit-moe/pipeline';
+import { bundleProgram } from '@dit-moe/kit/testing';
+import { meanPerToken, type RoutedBatch, RoutingCounter } from '@dit-moe/moe/telemetry';
 import { openPipeline } from '@dit-moe/pipeline/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { decode } from 'fast-png';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test } from 'vitest';
 import { tinyCard, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
-import { bundleCli } from '../testing/run-cli.js';
-import { columnShares, evenness, meanPerToken, RoutingCounter, specialisation } from './counts.js';
 import { drawFigures } from './figures.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'routing-'));
@@ -21,80 +20,19 @@ beforeAll(async () => {
 });
 afterAll(() => fs.rmSync(root, { recursive: true }));
 
-describe('numbers', () => {
-  test('specialisation is 1 where the column decides, 0 where it does not matter', () => {
-    const decides = [
-      [5, 0, 0],
-      [0, 7, 2],
-    ];
-    const indifferent = [
-      [2, 4, 6],
-      [1, 2, 3],
-    ];
-    expect(specialisation(decides)).toBeCloseTo(1, 12);
-    expect(specialisation(indifferent)).toBeCloseTo(0, 12);
-    expect(columnShares(indifferent)).toEqual([
-      [2 / 3, 2 / 3, 2 / 3],
-      [1 / 3, 1 / 3, 1 / 3],
-    ]);
-    expect([evenness([3, 3, 3]), evenness([9, 0, 0])]).toEqual([1, 0]);
-  });
-
-  test('count every conditional token once per choice, as a plain loop does', () => {
-    const counter = new RoutingCounter(4, [1, 2], ['a', 'b']);
-    // Three images of two tokens with two choices each; the last image is unconditional.
-    const batch: RoutedBatch = {
-      layers: [Int32Array.of(0, 1, 2, 3, 1, 0, 0, 2, 3, 3, 3, 3)],
-      labels: Int32Array.of(0, 1, 2),
-      time: 1,
-    };
-    counter.add(batch);
-    counter.add({ ...batch, time: 0.5 });
-    const { layers, times, evaluations } = counter.counts;
-    expect([times, evaluations]).toEqual([[1, 0.5], 4]);
-    expect(layers[0]).toEqual({
-      load: [6, 4, 4, 2],
-      byClass: [
-        [2, 4],
-        [2, 2],
-        [2, 2],
-        [2, 0],
-      ],
-      byPosition: [
-        [4, 2],
-        [4, 0],
-        [0, 4],
-        [0, 2],
-      ],
-      byTime: [
-        [3, 3],
-        [2, 2],
-        [2, 2],
-        [1, 1],
-      ],
-      coActivation: [
-        [6, 4, 2, 0],
-        [4, 4, 0, 0],
-        [2, 0, 4, 2],
-        [0, 0, 2, 2],
-      ],
-      perToken: [0, 0, 8, 0, 0],
-    });
-  });
-
-  test('empty slots are no experts, and prototypes are compared by their directions', () => {
-    const counter = new RoutingCounter(3, [1, 2], ['a']);
-    counter.add({ layers: [Int32Array.of(1, 3, 3, 3, 3, 3)], labels: Int32Array.of(0), time: 1 });
-    counter.add({ layers: [Int32Array.of(2, 0, 1, 1, 3, 3)], labels: Int32Array.of(0), time: 0.5 });
-    const [layer] = counter.counts.layers;
-    expect(layer).toMatchObject({ load: [1, 3, 1], perToken: [1, 2, 0, 1] });
-    expect(meanPerToken(layer)).toBe(5 / 4);
-    const figures = drawFigures(counter.counts, [{ shape: [2, 3], data: Float32Array.of(1, 2, 0, 0, 0, 5) }]);
-    expect(figures.map(({ name }) => name)).toEqual([
-      ...['layer', 'experts-per-token', 'class', 'position', 'timestep', 'co-activation', 'prototypes'],
-    ]);
-    expect(figures[1].caption).toMatch(/1\.25 \(0: 25 %, 1: 50 %, 3: 25 %\)/);
-  });
+test('empty slots are no experts, and prototypes are compared by their directions', () => {
+  const counter = new RoutingCounter({ numExperts: 3, tokens: 2, classes: 1 });
+  counter.add({ layers: [Int32Array.of(1, 3, 3, 3, 3, 3)], labels: Int32Array.of(0), time: 1 });
+  counter.add({ layers: [Int32Array.of(2, 0, 1, 1, 3, 3)], labels: Int32Array.of(0), time: 0.5 });
+  const { layers, times, evaluations } = counter;
+  expect(layers[0]).toMatchObject({ load: [1, 3, 1], perToken: [1, 2, 0, 1] });
+  expect(meanPerToken(layers[0])).toBe(5 / 4);
+  const counts = { grid: [1, 2], classNames: ['a'], times, evaluations, layers } as const;
+  const figures = drawFigures(counts, [{ shape: [2, 3], data: Float32Array.of(1, 2, 0, 0, 0, 5) }]);
+  expect(figures.map(({ name }) => name)).toEqual([
+    ...['layer', 'experts-per-token', 'class', 'position', 'timestep', 'co-activation', 'prototypes'],
+  ]);
+  expect(figures[1].caption).toMatch(/1\.25 \(0: 25 %, 1: 50 %, 3: 25 %\)/);
 });
 
 test('watching the routers changes no image and leaves no tensor', async () => {
@@ -121,7 +59,7 @@ test('watching the routers changes no image and leaves no tensor', async () => {
 });
 
 test('the command draws every figure', async () => {
-  const start = await bundleCli(root);
+  const start = await bundleProgram(new URL('../cli.ts', import.meta.url));
   const out = path.join(root, 'figures');
   const { code, err } = await start(['routing', model, '--out', out, '--count', '2', '--steps', '3', '--backend', 'cpu']).ended;
   expect(err).not.toMatch(/error/i);

@@ -2,10 +2,11 @@
  * Who may ask: the right host name (against DNS rebinding), the page's own origin (against other sites in the same browser), and
  * the token, if there is one.
  */
+
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIP } from 'node:net';
-import { UsageError } from '../errors.js';
+import { UsageError } from '@dit-moe/kit';
 import { HttpError } from './http-error.js';
 
 export interface AccessRules {

@@ -1,7 +1,7 @@
 /** What the page's form offers: solvers, and rules of guidance. */
 import { type GuidanceRuleRow, guidanceRules, type Solver, solvers } from '@dit-moe/diffusion';
 
-export interface SolverChoice {
+interface SolverChoice {
   name: string;
   title: string;
   /** Default number of steps; absent where the solver chooses. */

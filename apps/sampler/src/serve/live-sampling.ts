@@ -2,7 +2,8 @@
 import { encodePng, pictureAt } from '@dit-moe/data';
 import type { SolverName } from '@dit-moe/diffusion';
 import { ditSizes, expertLayers, expertsPerToken, type ModelCard, nullLabelOf, tokensCompete } from '@dit-moe/dit';
-import { type Pipeline, type RoutedBatch, samplingDefaults } from '@dit-moe/pipeline';
+import type { RoutedBatch } from '@dit-moe/moe/telemetry';
+import { type Pipeline, samplingDefaults } from '@dit-moe/pipeline';
 import { type ModelInfo, type SampleEvent, type SampleRequest, toBase64 } from './protocol.js';
 
 /** What there is to say of a model before it is opened; which others can guide it is not known here. */

@@ -3,9 +3,9 @@ import fs from 'node:fs';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { bundleProgram, type Running } from '@dit-moe/kit/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
-import { bundleCli, type Running } from '../testing/run-cli.js';
 import { buildWeb } from '../web/build.js';
 
 /** Clients at once, all from one address: fewer than one may have connections. */
@@ -23,10 +23,10 @@ const residentBytes = (): number => 1024 * Number(/VmRSS:\s+(\d+)/.exec(fs.readF
 beforeAll(async () => {
   await writeTinyModel(path.join(root, 'tiny.safetensors'));
   await buildWeb(path.join(root, 'web'));
-  const start = await bundleCli(root);
+  const start = await bundleProgram(new URL('../cli.ts', import.meta.url));
   running = start(['serve', path.join(root, 'tiny.safetensors'), '--port', '0', '--json', '--backend', 'tensorflow']);
   url = await new Promise<string>((resolve, reject) => {
-    running.child.stdout!.on('data', (text) => resolve(JSON.parse(String(text)).address));
+    running.child.stdout.on('data', (text) => resolve(JSON.parse(String(text)).address));
     void running.ended.then(({ err }) => reject(new Error(err)));
   });
   port = Number(new URL(url).port);

@@ -1,87 +1,92 @@
 /** Schemas of the API, which check requests and make its OpenAPI description. */
-import { guidanceRules, solvers } from '@dit-moe/diffusion';
-import { z } from 'zod';
+import { sampleSettings } from '@dit-moe/pipeline';
+import {
+  flag,
+  integer,
+  list,
+  number,
+  object,
+  optional,
+  pair,
+  type Setting,
+  text,
+  variants,
+  withDefault,
+  within,
+} from '@dit-moe/tensor-ops/settings';
 import { limits } from './protocol.js';
 
-/** Body of `POST /api/samples`. Classes and models are checked against what is there. */
-export const sampleRequestSchema = z.strictObject({
-  model: z.string().min(1).max(200).describe('`id` of one of the models of `/api/models`'),
-  labels: z
-    .array(z.number().int().nonnegative())
-    .min(1)
-    .max(limits.images)
-    .describe('class of each image; image `i` has the noise of (seed, i)'),
-  seed: z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER).default(0),
-  solver: z
-    .enum(Object.keys(solvers) as [string, ...string[]])
-    .optional()
-    .describe("default: the model's"),
-  steps: z.number().int().min(1).max(limits.steps).optional().describe("default: the solver's own"),
-  guidance: z.number().min(-limits.guidance).max(limits.guidance).optional().describe("guidance scale; 1 for none (default: the model's)"),
-  guidanceRule: z
-    .string()
-    .max(200)
-    .optional()
-    .describe(
-      `rule of guidance: ${Object.keys(guidanceRules).join(', ')}, with numbers as apg:momentum=-0.5 (default: the model's, else cfg)`,
-    ),
-  guideWith: z
-    .string()
-    .max(200)
-    .optional()
-    .describe('a weaker model to guide with, one of the `guides` of the model (default: the model without its label)'),
-  interval: z
-    .tuple([z.number().min(0).max(1), z.number().min(0).max(1)])
-    .refine(([from, to]) => from <= to, 'expected [from, to] with from <= to')
-    .optional()
-    .describe('times in which guidance applies, 1 is noise'),
-});
+const { seed, solver, steps, guidance, guidanceRule, interval } = sampleSettings.fields;
 
-const bytes = z.string().describe('base64');
-const modelSchema = z.object({
-  id: z.string(),
-  name: z.string(),
-  step: z.number().int(),
-  classNames: z.array(z.string()),
-  height: z.number().int(),
-  width: z.number().int(),
-  channels: z.number().int(),
-  grid: z.tuple([z.number().int(), z.number().int()]).describe('patches per column and row'),
-  layers: z.number().int(),
-  experts: z.number().int(),
-  router: z.string(),
-  expertsPerPatch: z.array(z.number()),
-  expertsVary: z.boolean(),
-  guided: z.boolean().describe('whether other guidance scales than 1 are possible without a second model'),
-  guides: z.array(z.string()).describe('models that it can be guided with'),
-  defaults: z
-    .object({ solver: z.string(), steps: z.number().int(), guidance: z.number(), guidanceRule: z.string().optional() })
-    .describe('unless a request says otherwise'),
-});
-const eventSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('queued'), position: z.number().int() }),
-  z.object({
-    type: z.literal('step'),
-    step: z.number().int(),
-    steps: z.number().int(),
-    time: z.number(),
-    pixels: bytes.describe('the clean images as predicted now: bytes [B, height, width, channels] in base64'),
-    height: z.number().int(),
-    width: z.number().int(),
-    channels: z.number().int(),
-    experts: bytes
-      .optional()
-      .describe('experts of every patch, best first: bytes [layers, B, patches, slots] in base64, empty slots with the number of experts'),
+/** Body of `POST /api/samples`: settings of a sampling, within limits. Classes and models are checked against what is there. */
+export const requestSettings = object({
+  model: text('`id` of one of the models of `/api/models`'),
+  labels: list(integer('a class', { least: 0 }), 'class of each image; image `i` has the noise of (seed, i)', {
+    least: 1,
+    most: limits.images,
   }),
-  z.object({ type: z.literal('done'), images: z.array(bytes), height: z.number().int(), width: z.number().int(), seconds: z.number() }),
-  z.object({ type: z.literal('error'), code: z.string(), message: z.string() }),
-]);
-const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.string() }) });
+  seed: withDefault(seed as Setting<number>, 0),
+  solver,
+  steps: optional(within(steps as Setting<number>, { most: limits.steps })),
+  guidance: optional(within(guidance as Setting<number>, { least: -limits.guidance, most: limits.guidance })),
+  guidanceRule,
+  guideWith: optional(text('a weaker model to guide with, one of the `guides` of the model (default: the model without its label)')),
+  interval,
+});
 
-const schemaOf = (schema: z.ZodType, io: 'input' | 'output' = 'output'): object => {
-  const { $schema: _, ...rest } = z.toJSONSchema(schema, { io });
-  return rest;
-};
+const whole = (description: string) => integer(description, { least: 0 });
+const bytes = (description: string) => text(`${description} in base64`);
+const modelSchema = object({
+  id: text('for requests'),
+  name: text('for people'),
+  step: whole('training steps'),
+  classNames: list(text('name of a class'), 'in the order of the labels'),
+  height: whole('of the pictures in pixels'),
+  width: whole('of the pictures in pixels'),
+  channels: whole('of the pictures'),
+  grid: pair(whole('patches'), 'patches per column and row'),
+  layers: whole('layers with experts'),
+  experts: whole('of each of these layers; 0 for dense models'),
+  router: text('who chooses the experts of a patch'),
+  expertsPerPatch: list(number('a mean'), 'experts of a patch, by layer with experts'),
+  expertsVary: flag('whether patches have different numbers of experts'),
+  guided: flag('whether other guidance scales than 1 are possible without a second model'),
+  guides: list(text('a model'), 'models that it can be guided with'),
+  defaults: object(
+    {
+      solver: text('name of a solver'),
+      steps: whole('solver steps'),
+      guidance: number('scale of guidance'),
+      guidanceRule: optional(text('of the two predictions')),
+    },
+    'unless a request says otherwise',
+  ),
+}).schema;
+const eventSchema = variants(
+  'type',
+  {
+    queued: { position: whole('requests before this one') },
+    step: {
+      step: whole('number of the step, from 1'),
+      steps: whole('of the whole sampling'),
+      time: number('time reached, as the model is told it'),
+      pixels: bytes('the clean images as predicted now: bytes [B, height, width, channels]'),
+      height: whole('in pixels'),
+      width: whole('in pixels'),
+      channels: whole('1 or 3'),
+      experts: optional(bytes('experts of every patch, best first: bytes [layers, B, patches, slots], empty slots with the number of experts,')),
+    },
+    done: {
+      images: list(bytes('a PNG'), 'the images, with their settings in the `Comment` text'),
+      height: whole('in pixels'),
+      width: whole('in pixels'),
+      seconds: number('time that it took'),
+    },
+    error: { code: text('for programs'), message: text('for people') },
+  },
+  'a line of the answer',
+).schema;
+const errorSchema = object({ error: object({ code: text('for programs'), message: text('for people') }, 'what is wrong') }).schema;
 
 /** The OpenAPI 3.1 description. */
 export function openApi(version: string): object {
@@ -146,10 +151,10 @@ export function openApi(version: string): object {
     },
     components: {
       schemas: {
-        Model: schemaOf(modelSchema),
-        SampleRequest: schemaOf(sampleRequestSchema, 'input'),
-        SampleEvent: schemaOf(eventSchema),
-        Error: schemaOf(errorSchema),
+        Model: modelSchema,
+        SampleRequest: requestSettings.schema,
+        SampleEvent: eventSchema,
+        Error: errorSchema,
       },
       securitySchemes: { token: { type: 'http', scheme: 'bearer' } },
     },

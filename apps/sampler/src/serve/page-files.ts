@@ -1,8 +1,9 @@
 /** The built page. */
+
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { OutputError } from '../errors.js';
+import { OutputError } from '@dit-moe/kit';
 
 const types: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',

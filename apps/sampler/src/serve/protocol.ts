@@ -49,7 +49,7 @@ export interface SampleRequest {
   /** A weaker model to guide with: the id of one of the model's `guides` (default: the model itself without its label). */
   guideWith?: string;
   /** Times in which guidance applies, 1 is noise (default: all). */
-  interval?: [number, number];
+  interval?: readonly [number, number];
 }
 
 /** One line of the answer. Bytes are in base64. */

@@ -9,6 +9,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { decode } from 'fast-png';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
+import { undescribed } from '../../../../testing/undescribed.js';
 import { checkBinding } from './access.js';
 import { ModelStore } from './model-store.js';
 import { fromBase64, limits, type SampleEvent } from './protocol.js';
@@ -277,6 +278,7 @@ describe('the page and the description', () => {
     expect(required).toEqual(['model', 'labels']);
     expect(properties.steps.maximum).toBe(limits.steps);
     expect(properties.labels.maxItems).toBe(limits.images);
+    for (const schema of Object.values(description.components.schemas)) expect(undescribed(schema)).toEqual([]);
     const references = JSON.stringify(description).match(/#\/components\/schemas\/\w+/g)!;
     for (const reference of references) expect(description.components.schemas[reference.split('/').at(-1)!]).toBeDefined();
     const [model] = JSON.parse((await ask(port, '/api/models')).body.toString());

@@ -2,16 +2,16 @@
 import http, { type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { contactSheet, encodePng, joinPixels, pictureOf } from '@dit-moe/data';
-import type { SolverName } from '@dit-moe/diffusion';
 import { settingsFor } from '@dit-moe/pipeline';
 import { ArgumentError } from '@dit-moe/tensor-ops';
+import { parseSettings, SettingsError } from '@dit-moe/tensor-ops/settings';
 import { decode } from 'fast-png';
 import { type AccessRules, checkBinding, checkOrigin, checkToken } from './access.js';
 import { limitConnections } from './connection-limits.js';
 import { HttpError } from './http-error.js';
 import { sampleLive } from './live-sampling.js';
 import type { ModelStore } from './model-store.js';
-import { openApi, sampleRequestSchema } from './openapi.js';
+import { openApi, requestSettings } from './openapi.js';
 import { fromBase64, type SampleEvent, type SampleRequest } from './protocol.js';
 import { InferenceQueue, QueueFullError } from './queue.js';
 
@@ -36,6 +36,8 @@ const IDLE_TIMEOUT_MS = 120_000;
 /** Answers that a client has not taken may hold this much memory; then steps are left out. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
 const RETRY_AFTER_S = 2;
+/** A body may have thousands of mistakes. */
+const MAX_MESSAGE_LINES = 6;
 
 const securityHeaders = {
   'Content-Security-Policy':
@@ -167,16 +169,12 @@ async function readRequest(request: IncomingMessage, store: ModelStore): Promise
   } catch {
     throw new HttpError(400, 'E_JSON', 'The body is not JSON.');
   }
-  const result = sampleRequestSchema.safeParse(body);
-  if (!result.success) {
-    const problems = result.error.issues.slice(0, 5).map(({ path, message }) => `${path.join('.') || 'body'}: ${message}`);
-    throw new HttpError(400, 'E_REQUEST', problems.join('; '));
-  }
-  const model = store.info(result.data.model);
+  const wanted = parseSettings(requestSettings, body, 'The request');
+  const model = store.info(wanted.model);
   if (model === undefined) throw new HttpError(400, 'E_REQUEST', 'model: there is no such model; see /api/models');
-  if (result.data.labels.some((label) => label >= model.classNames.length))
+  if (wanted.labels.some((label) => label >= model.classNames.length))
     throw new HttpError(400, 'E_REQUEST', `labels: expected 0 to ${model.classNames.length - 1} for this model`);
-  const { guideWith, solver, ...settings } = result.data;
+  const { guideWith, ...settings } = wanted;
   if (guideWith !== undefined && !model.guides.includes(guideWith))
     throw new HttpError(
       400,
@@ -184,12 +182,8 @@ async function readRequest(request: IncomingMessage, store: ModelStore): Promise
       `guideWith: expected one of the guides of this model: ${model.guides.join(', ') || 'it has none'}`,
     );
   // An answer may have begun before the sampling does.
-  settingsFor(
-    store.card(model.id)!,
-    { ...settings, solver: solver as SolverName },
-    guideWith === undefined ? undefined : store.card(guideWith),
-  );
-  return result.data;
+  settingsFor(store.card(model.id)!, settings, guideWith === undefined ? undefined : store.card(guideWith));
+  return wanted;
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {
@@ -222,8 +216,8 @@ function refuse(response: ServerResponse, error: unknown, { onFailure }: ServerO
       ? new HttpError(429, error.code, error.message, { 'Retry-After': String(RETRY_AFTER_S) })
       : error instanceof HttpError
         ? error
-        : error instanceof ArgumentError
-          ? new HttpError(400, 'E_REQUEST', error.message)
+        : error instanceof ArgumentError || error instanceof SettingsError
+          ? new HttpError(400, 'E_REQUEST', error.message.split('\n', MAX_MESSAGE_LINES).join('\n'))
           : new HttpError(500, 'E_FAILED', 'The sampler failed; its log says why.');
   if (known.status === 500) onFailure?.(error);
   sendJson(response, known.status, { error: { code: known.code, message: known.message } }, known.headers);

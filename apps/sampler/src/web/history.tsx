@@ -12,7 +12,7 @@ export interface Session {
 }
 
 /** What was asked for, in a few words. */
-export const describe = ({ labels, seed, solver }: SampleRequest, runs: readonly Run[], { classNames }: ModelInfo): string => {
+const describe = ({ labels, seed, solver }: SampleRequest, runs: readonly Run[], { classNames }: ModelInfo): string => {
   const names = [...new Set(labels)].map((label) => classNames[label]);
   const shown = names.slice(0, 3).join(', ') + (names.length > 3 ? ` and ${names.length - 3} more` : '');
   return `${shown}; seed ${seed}, ${solver}, guidance ${runs.map(({ request }) => request.guidance).join(', ')}`;

@@ -9,12 +9,12 @@ import http from 'node:http';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
+import { bundleProgram, type Running } from '@dit-moe/kit/testing';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode } from 'fast-png';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyLatentModel, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
-import { bundleCli, type Running } from '../testing/run-cli.js';
 import { buildWeb } from './build.js';
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
@@ -47,11 +47,11 @@ describe.runIf(available || required)('the page', () => {
     const autoencoder = path.join(root, 'autoencoder');
     await writeTinyLatentModel(path.join(root, 'latent.safetensors'), autoencoder);
     await buildWeb(path.join(root, 'web'));
-    const start = await bundleCli(root);
+    const start = await bundleProgram(new URL('../cli.ts', import.meta.url));
     const models = ['tiny', 'other', 'latent'].map((name) => path.join(root, `${name}.safetensors`));
     running = start(['serve', ...models, '--vae', autoencoder, '--port', '0', '--json', '--backend', 'tensorflow']);
     address = await new Promise<string>((resolve, reject) => {
-      running.child.stdout!.on('data', (text) => resolve(JSON.parse(String(text)).address));
+      running.child.stdout.on('data', (text) => resolve(JSON.parse(String(text)).address));
       void running.ended.then(({ err }) => reject(new Error(err)));
     });
     const folder = path.join(root, 'static');

@@ -50,7 +50,7 @@ function decimal(field: keyof Fields, name: string, text: string, least: number,
 }
 
 /** Labels of names or numbers, separated by commas. */
-export function parseClassText(text: string, classNames: readonly string[]): number[] {
+function parseClassText(text: string, classNames: readonly string[]): number[] {
   return text
     .split(',')
     .map((part) => part.trim())
@@ -64,7 +64,7 @@ export function parseClassText(text: string, classNames: readonly string[]): num
 }
 
 /** The requests of a filled form, one for each guidance scale. */
-export function toRequests(fields: Fields, model: ModelInfo): SampleRequest[] {
+function toRequests(fields: Fields, model: ModelInfo): SampleRequest[] {
   const classes = parseClassText(fields.classes, model.classNames);
   if (classes.length === 0) throw new FieldError('classes', 'Classes: choose at least one.');
   const count = whole('count', 'Images of each', fields.count, 1, limits.images);

@@ -1,16 +1,16 @@
 /** Training by several processes of this machine: the same as by one, and nothing is lost when one dies. */
 import fs from 'node:fs';
+import { bundleProgram, type Running } from '@dit-moe/kit/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { bundle, type Running } from '../testing/programs.js';
 import { checkpointBytes, checkpointFolder, makeRoot, metricsLines, tinyOverrides } from '../testing/tiny-run.js';
 
 /** Whether there is time for many processes: `pnpm test:nightly`. */
 const nightly = process.env['DIT_MOE_NIGHTLY'] === '1';
 
 const { root, images, newRun } = makeRoot();
-let start: Awaited<ReturnType<typeof bundle>>;
+let start: Awaited<ReturnType<typeof bundleProgram>>;
 beforeAll(async () => {
-  start = await bundle('cli.ts');
+  start = await bundleProgram(new URL('../cli.ts', import.meta.url));
 });
 afterAll(() => fs.rmSync(root, { recursive: true, force: true }));
 
@@ -20,7 +20,7 @@ const train = (out: string, flags: string[], ...overrides: string[]): Running =>
   return start(['train', '--data', images, '--out', out, '--threads', '1', '--accept-open-port', ...set, ...flags]);
 };
 const done = async (running: Running): Promise<void> => {
-  const code = await running.ended;
+  const { code } = await running.ended;
   if (code !== 0) throw new Error(`ended with ${code}: ${running.output.err}`);
 };
 type Routing = { load: number[]; dropRate: number };
@@ -67,7 +67,7 @@ test('a rank that is killed ends all; started again, with the optimizer shared o
   const ranks = fs.readFileSync(`/proc/${running.child.pid}/task/${running.child.pid}/children`, 'utf8').trim().split(' ').map(Number);
   expect(ranks).toHaveLength(2);
   process.kill(ranks[1], 'SIGKILL');
-  expect(await running.ended).toBe(0);
+  expect((await running.ended).code).toBe(0);
   expect(running.output.err).toMatch(/rank [01] ended with code \d+; starting all 2 again \(1 of 2\)/);
   expect(running.output.err).toMatch(/resumed at step/);
   for (const file of stateFiles) expect(checkpointBytes(harmed, 40, file).equals(checkpointBytes(calm, 40, file)), file).toBe(true);
@@ -142,7 +142,7 @@ test('a stop asked of one rank stops all after the same step, saved, and one pro
   const running = train(out, ['--processes', '2'], 'steps=100000', 'checkpoints.every=100000');
   await running.seen('step 3');
   running.child.kill('SIGTERM');
-  expect(await running.ended).toBe(75);
+  expect((await running.ended).code).toBe(75);
   const [folder] = fs.readdirSync(`${out}/checkpoints`).filter((name) => name.startsWith('step-'));
   const step = Number(folder.slice('step-'.length));
   await done(train(out, ['--resume'], `steps=${step + 2}`));
@@ -155,7 +155,7 @@ test('what cannot be shared out is refused before anything starts', async () => 
     ['parallel.experts=2', /parallel.experts 2 must divide the experts of a layer, which are 3/],
   ] as const) {
     const uneven = train(newRun(), ['--processes', '2'], override);
-    expect(await uneven.ended).toBe(2);
+    expect((await uneven.ended).code).toBe(2);
     expect(uneven.output.err).toMatch(message);
   }
 });

@@ -1,7 +1,8 @@
 /** What cannot be shared out among processes. */
+
 import type { DitConfig } from '@dit-moe/dit';
+import { UsageError } from '@dit-moe/kit';
 import type { TrainConfig } from '../config/schema.js';
-import { UsageError } from '../errors.js';
 
 /**
  * Every rank takes an equal part of every micro-batch, and every group of ranks all experts.

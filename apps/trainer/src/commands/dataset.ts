@@ -2,12 +2,11 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { describeImages, openImages } from '@dit-moe/data/node';
-import { createProgress } from '@dit-moe/kit';
+import { createProgress, exitCodes, OutputError, UsageError } from '@dit-moe/kit';
 import { createFolderAtomically } from '@dit-moe/tensor-ops/io/node';
 import { writeEmoji } from '../datasets/emoji.js';
 import { writeFashionMnist } from '../datasets/fashion-mnist.js';
 import { writeShapes } from '../datasets/shapes.js';
-import { exitCodes, OutputError, UsageError } from '../errors.js';
 
 export interface DatasetFlags {
   from?: string;

@@ -2,10 +2,11 @@ import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { LatentCache } from '@dit-moe/data/node';
+import { exitCodes } from '@dit-moe/kit';
 import type { DitMoeError } from '@dit-moe/tensor-ops';
 import sharp from 'sharp';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { exitCodes, exitCodeTable } from '../errors.js';
+import { exitCodeTable } from '../errors.js';
 import { type EncodeFlags, encodeCommand } from './encode.js';
 
 const vae = path.join(import.meta.dirname, '../../../../golden/vae/no_quant_conv');

@@ -4,9 +4,9 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { ModelCard, ModelFile } from '@dit-moe/dit';
 import { openModel, type WriteModelOptions, writeModel } from '@dit-moe/dit/node';
-import { untilInterrupted } from '@dit-moe/kit';
+import { exitCodes, OutputError, UsageError, untilInterrupted } from '@dit-moe/kit';
 import { createFolderAtomically, makeFolder } from '@dit-moe/tensor-ops/io/node';
-import { CheckpointError, exitCodes, OutputError, UsageError } from '../errors.js';
+import { CheckpointError } from '../errors.js';
 import { exportBundle } from '../export/bundle.js';
 
 export type ExportFormat = 'bundle' | 'safetensors' | 'reference' | 'diffusers';

@@ -1,10 +1,11 @@
 /** `inspect`: what a checkpoint or run holds: format, model, tensors, and how its experts are used. */
+
 import path from 'node:path';
 import { type DitConfig, describeModel, layoutOf, type ModelCard, type ModelFile } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
+import { exitCodes } from '@dit-moe/kit';
 import type { Checkpoint } from '@dit-moe/tensor-ops/io';
 import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
-import { exitCodes } from '../errors.js';
 import { runOf } from '../run/run-of.js';
 import { type Manifest, verifyCheckpoint } from '../training/checkpoints.js';
 import { readMetrics } from '../training/metrics-log.js';

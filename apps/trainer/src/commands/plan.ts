@@ -1,9 +1,10 @@
 /** `plan`: what a training step needs, and on which devices it fits. Nothing is allocated or downloaded for it. */
+
 import { describeModel } from '@dit-moe/dit';
+import { exitCodes } from '@dit-moe/kit';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { refuseUnevenExperts, refuseUnevenParts } from '../cluster/uneven-parts.js';
 import { modelConfig, resolveConfig } from '../config/resolve.js';
-import { exitCodes } from '../errors.js';
 import { plannedData } from '../planning/data-shape.js';
 import { planRows, table, verdictRows } from '../planning/format.js';
 import { planRun } from '../planning/run-plan.js';

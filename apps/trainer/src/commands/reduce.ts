@@ -1,12 +1,12 @@
 /** `reduce`: a model with fewer experts from one with many, to train on with the larger one as its teacher. */
+
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { cardOf, countWeights, type ModelCard, reduceExperts } from '@dit-moe/dit';
 import { openModel, writeModel } from '@dit-moe/dit/node';
-import { untilInterrupted } from '@dit-moe/kit';
+import { exitCodes, UsageError, untilInterrupted } from '@dit-moe/kit';
 import { makeFolder } from '@dit-moe/tensor-ops/io/node';
 import { continuationOf, writeContinuation } from '../config/continuation.js';
-import { exitCodes, UsageError } from '../errors.js';
 import { runOf } from '../run/run-of.js';
 import { ROUTING_FILE } from '../training/routing.js';
 import { refuseExisting } from './upcycle.js';

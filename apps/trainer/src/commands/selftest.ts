@@ -1,11 +1,10 @@
 /** `selftest`: whether this machine computes what it should, within which memory and how fast; a page to read, and JSON to send. */
 import os from 'node:os';
-import { createProgress } from '@dit-moe/kit';
+import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
 import { asWriteError, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type ChosenBackend, joinCluster, type Launch, launchInfo, startBackend } from '@dit-moe/tensor-ops/node';
 import packageJson from '../../package.json' with { type: 'json' };
 import { threadsIn } from '../cluster/join.js';
-import { exitCodes, UsageError } from '../errors.js';
 import type { SectionResult } from '../selftest/finding.js';
 import { machineOf } from '../selftest/machine.js';
 import { formatSelftest, type SelftestResult } from '../selftest/report.js';

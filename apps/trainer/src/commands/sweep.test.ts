@@ -1,17 +1,17 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { exitCodes } from '@dit-moe/kit';
+import { bundleProgram } from '@dit-moe/kit/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import YAML from 'yaml';
-import { exitCodes } from '../errors.js';
 import type { StudyResults } from '../study/results.js';
-import { bundle } from '../testing/programs.js';
 import { makeRoot, tinyOverrides } from '../testing/tiny-run.js';
 
 const { root, images } = makeRoot();
 afterAll(() => fs.rmSync(root, { recursive: true }));
-let start: Awaited<ReturnType<typeof bundle>>;
+let start: Awaited<ReturnType<typeof bundleProgram>>;
 beforeAll(async () => {
-  start = await bundle('cli.ts');
+  start = await bundleProgram(new URL('../cli.ts', import.meta.url));
 });
 
 test('pairs of equal arms differ by nothing; what is done is not trained again, and a failing arm is named', async () => {
@@ -24,8 +24,7 @@ test('pairs of equal arms differ by nothing; what is done is not trained again, 
   };
   fs.writeFileSync(file, YAML.stringify(study));
   const sweep = async () => {
-    const { ended, output } = start(['sweep', file, '--out', out, '--json', '--set', `data.path=${images}`, ...tinyOverrides]);
-    return { code: await ended, ...output };
+    return start(['sweep', file, '--out', out, '--json', '--set', `data.path=${images}`, ...tinyOverrides]).ended;
   };
   const first = await sweep();
   expect(first.code, first.err).toBe(exitCodes.ok);

@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
+import { exitCodes } from '@dit-moe/kit';
 import { openClassifier } from '@dit-moe/metrics/node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { exitCodes } from '../errors.js';
 import { makeRoot, writeImages } from '../testing/tiny-run.js';
 import { trainClassifierCommand } from './train-classifier.js';
 

@@ -1,11 +1,12 @@
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { exitCodes } from '@dit-moe/kit';
 import type { DitMoeError } from '@dit-moe/tensor-ops';
 import { openAutoencoder } from '@dit-moe/vae/node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { writeShapes } from '../datasets/shapes.js';
-import { exitCodes, exitCodeTable } from '../errors.js';
+import { exitCodeTable } from '../errors.js';
 import { type TrainVaeFlags, trainVaeCommand } from './train-vae.js';
 
 let root: string;

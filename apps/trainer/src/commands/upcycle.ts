@@ -1,12 +1,12 @@
 /** `upcycle`: a model with experts from a trained dense one, to train on from (Komatsuzaki et al. 2022). */
+
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { cardOf, countWeights, type ModelCard, upcycle } from '@dit-moe/dit';
 import { openModel, writeModel } from '@dit-moe/dit/node';
-import { untilInterrupted } from '@dit-moe/kit';
+import { exitCodes, OutputError, untilInterrupted } from '@dit-moe/kit';
 import { makeFolder } from '@dit-moe/tensor-ops/io/node';
 import { continuationOf, writeContinuation } from '../config/continuation.js';
-import { exitCodes, OutputError } from '../errors.js';
 
 export interface UpcycleFlags {
   weights?: string;

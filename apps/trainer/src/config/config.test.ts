@@ -4,6 +4,7 @@ import path from 'node:path';
 import { countWeights, preset as ditPreset } from '@dit-moe/dit';
 import { afterAll, expect, test } from 'vitest';
 import YAML from 'yaml';
+import { countSettings, undescribed } from '../../../../testing/undescribed.js';
 import { learningRateAt } from './learning-rate.js';
 import { presets } from './presets.js';
 import { modelConfig, resolveConfig } from './resolve.js';
@@ -95,21 +96,8 @@ test('the schema for editors accepts what the presets say and names every settin
 });
 
 test('every setting has a description, however deep', () => {
-  type Node = { description?: string; properties?: Record<string, Node>; oneOf?: Node[]; anyOf?: Node[] };
-  const found: string[] = [];
-  let count = 0;
-  const visit = ({ properties = {}, oneOf = [], anyOf = [] }: Node, at: string): void => {
-    for (const [name, node] of Object.entries(properties)) {
-      count++;
-      // The word that tells the variants apart is described with them.
-      if (!/\w/.test(node.description ?? '') && `${at}.${name}` !== '.objective.kind') found.push(`${at}.${name}`);
-      visit(node, `${at}.${name}`);
-    }
-    for (const variant of [...oneOf, ...anyOf]) visit(variant, at);
-  };
-  visit(jsonSchema() as Node, '');
-  expect(found).toEqual([]);
-  expect(count).toBeGreaterThan(100);
+  expect(undescribed(jsonSchema())).toEqual([]);
+  expect(countSettings(jsonSchema())).toBeGreaterThan(100);
 });
 
 test('the learning rate warms up, then stays or falls', () => {

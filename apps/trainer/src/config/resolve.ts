@@ -1,12 +1,13 @@
 /** How preset, file and command-line overrides become one configuration. */
+
 import fs from 'node:fs';
 import path from 'node:path';
 import type { ImageSourceOptions } from '@dit-moe/data/node';
 import { checkGuidanceRule, currentObjective, type ObjectiveOptions, presets as samplers, solvers } from '@dit-moe/diffusion';
 import { type DitConfig, denseOf, preset as ditPreset } from '@dit-moe/dit';
+import { UsageError } from '@dit-moe/kit';
 import { nearest, parseSettings, SettingsError } from '@dit-moe/tensor-ops/settings';
 import YAML from 'yaml';
-import { UsageError } from '../errors.js';
 import { presets } from './presets.js';
 import { type TrainConfig, trainSettings } from './schema.js';
 

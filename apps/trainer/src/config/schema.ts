@@ -1,5 +1,5 @@
 /** Everything that determines a run, as one validated object; the descriptions reach editors through the JSON schema. */
-import { labelSources } from '@dit-moe/data/node';
+import { imageSettings } from '@dit-moe/data/node';
 import { ddpmFields, flowFields, type SolverName, solvers } from '@dit-moe/diffusion';
 import { ditSettings, moeInFull, moeSettings } from '@dit-moe/dit';
 import {
@@ -23,6 +23,7 @@ const positive = (description: string) => integer(description, { least: 1 });
 const nonnegative = (description: string) => integer(description, { least: 0 });
 const share = (description: string) => number(description, { least: 0, most: 1 });
 
+const { labels, applyOrientation } = imageSettings.fields;
 const data = section(
   {
     kind: withDefault(
@@ -33,17 +34,9 @@ const data = section(
       'images',
     ),
     path: optional(text('file or folder; --data sets it')),
-    split: optional(text('which one where names of folders or files tell several, such as train; none: those names are no splits')),
-    labels: withDefault(
-      word(
-        labelSources,
-        "auto: dataset.json, labels.csv or metadata.csv if there is one, else the folders' names; names: file names without their numbers; none: one class",
-      ),
-      'auto',
-    ),
-    imageColumn: optional(text('of parquet files, or the array of images in an .npz file (default: the only one of images)')),
-    labelColumn: optional(text('of parquet or CSV files, key of JSON in tar files, or the array of labels (default: the usual names)')),
-    applyOrientation: withDefault(flag('turn images as their EXIF orientation says; the reference ignores it'), false),
+    ...imageSettings.fields,
+    labels: withDefault(labels, 'auto'),
+    applyOrientation: withDefault(applyOrientation, false),
     size: optional(positive('height and width in pixels (default: those of the first image); latents have their own')),
     channels: withDefault(word([1, 3], '1 (grey) or 3 (RGB); latents have their own'), 3),
     flip: withDefault(flag('mirror half of the images'), false),
@@ -281,6 +274,7 @@ export const trainSettings = object({
   parallel,
   distillation: optional(distillation),
 });
+/** The configuration of a run with all defaults filled in. */
 export type TrainConfig = ValueOf<typeof trainSettings>;
 
 /** The schema for editors (JSON Schema, draft 2020-12). */

@@ -1,6 +1,7 @@
 /** Classes of a data set, whatever its format tells of them. */
+
 import { MAX_CLASSES } from '@dit-moe/data/node';
-import { DataError } from '../errors.js';
+import { DataError } from '@dit-moe/kit';
 
 export interface Classes {
   readonly names: readonly string[];

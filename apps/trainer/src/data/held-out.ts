@@ -1,6 +1,6 @@
 /** Images that training never sees: a part of its data, or a data set of their own. */
+import { DataError } from '@dit-moe/kit';
 import type { TrainConfig } from '../config/schema.js';
-import { DataError } from '../errors.js';
 import { openHeldOutImages } from './images.js';
 import { openLatents } from './latents.js';
 import { partsOf } from './part.js';

@@ -4,10 +4,11 @@
  * An image that cannot be decoded is skipped, counted and named; the record after it takes its place. That is a function of the data alone:
  * a resumed run skips the same ones, and however images are held, the same are trained on in the same order.
  */
+
 import path from 'node:path';
-import { centerCrop } from '@dit-moe/data';
+import { centerCrop, toGrey } from '@dit-moe/data';
 import { DECODE_AT_ONCE, describeImages, fingerprintOf, type ImageSource, type ImageSourceOptions, openImages } from '@dit-moe/data/node';
-import { DataError } from '../errors.js';
+import { DataError } from '@dit-moe/kit';
 import { type Classes, classesOf } from './classes.js';
 import type { Part } from './part.js';
 import type { DataSource, SampleRequest } from './source.js';
@@ -282,20 +283,11 @@ const unreadableSet = (source: { location: string }, reason: string): DataError 
 /** Planar pixels `[channels, size, size]` of ADM's centre crop. */
 async function decode(source: Images, i: number, options: ImageOptions & { size: number }): Promise<Uint8Array> {
   const { size, channels } = options;
-  const { data } = centerCrop(await source.picture(i, decodingOf(options)), size);
+  const cropped = centerCrop(await source.picture(i, decodingOf(options)), size);
+  const { data } = channels === 1 ? toGrey(cropped) : cropped;
   const plane = size * size;
   const planar = new Uint8Array(channels * plane);
-  for (let p = 0; p < plane; p++) {
-    const [r, g, b] = [data[3 * p], data[3 * p + 1], data[3 * p + 2]];
-    if (channels === 1) {
-      // Rec. 601, which leaves grey as it is.
-      planar[p] = Math.round(0.299 * r + 0.587 * g + 0.114 * b);
-      continue;
-    }
-    planar[p] = r;
-    planar[plane + p] = g;
-    planar[2 * plane + p] = b;
-  }
+  for (let p = 0; p < plane; p++) for (let c = 0; c < channels; c++) planar[c * plane + p] = data[channels * p + c];
   return planar;
 }
 

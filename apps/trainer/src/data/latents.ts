@@ -4,16 +4,13 @@
  */
 import { createHash } from 'node:crypto';
 import { LatentCache, LatentCacheError } from '@dit-moe/data/node';
+import { DataError } from '@dit-moe/kit';
 import { placeOf } from '@dit-moe/pipeline/node';
 import { randomNormal } from '@dit-moe/tensor-ops';
-import { ofChannels } from '@dit-moe/vae';
-import { DataError } from '../errors.js';
+import { ofChannels, samplePosteriorOnHost } from '@dit-moe/vae';
 import { classesOf } from './classes.js';
 import type { Part } from './part.js';
 import type { DataSource } from './source.js';
-
-/** Bounds of the log variance, as AutoencoderKL has them. */
-const [LEAST_LOG_VARIANCE, MOST_LOG_VARIANCE] = [-30, 20];
 
 /**
  * Opens a latent cache for training.
@@ -61,11 +58,10 @@ async function sourceOf(cache: LatentCache, folder: string, options: { flip: boo
       );
       for (const [b, { index }] of requests.entries()) {
         const noise = randomNormal({ seed: options.seed, purpose: 'posterior', index }, length);
-        const at = 2 * b * length;
+        const sample = samplePosteriorOnHost(moments.subarray(2 * b * length, 2 * (b + 1) * length), noise);
         for (let i = 0; i < length; i++) {
-          const logVariance = Math.min(MOST_LOG_VARIANCE, Math.max(LEAST_LOG_VARIANCE, moments[at + length + i]));
           const channel = Math.floor(i / (height * width));
-          out[b * length + i] = (moments[at + i] + Math.exp(0.5 * logVariance) * noise[i] - shifts[channel]) * scales[channel];
+          out[b * length + i] = (sample[i] - shifts[channel]) * scales[channel];
         }
       }
       return Int32Array.from(requests, ({ record }) => labelOf(labels[recordOf(record)]));

@@ -1,12 +1,13 @@
 /** Opens the data set that a configuration names, without what it holds out. */
+import { UsageError } from '@dit-moe/kit';
 import type { TrainConfig } from '../config/schema.js';
-import { UsageError } from '../errors.js';
 import { openImageData } from './images.js';
 import { openLatents } from './latents.js';
 import { trainingPart } from './part.js';
 import type { DataSource } from './source.js';
 
 /**
+ * Opens the data set that a configuration names.
  * @throws UsageError if the configuration names none
  * @throws DataError if it cannot be used
  */

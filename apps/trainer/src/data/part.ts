@@ -1,7 +1,7 @@
 /** A data set in two parts: what is trained on, and what is held out. */
+import { DataError } from '@dit-moe/kit';
 import { permutation } from '@dit-moe/tensor-ops';
 import type { TrainConfig } from '../config/schema.js';
-import { DataError } from '../errors.js';
 
 /** A share of a data set that is kept from training. */
 export interface HoldOut {

@@ -1,10 +1,11 @@
 /** Packages that hold data, fetched with the system's own package clients: nothing is installed, and no address stands here. */
+
 import { execFile } from 'node:child_process';
 import fs from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { DataError } from '../errors.js';
+import { DataError } from '@dit-moe/kit';
 
 const run = promisify(execFile);
 /** A package client of a machine without network tries again for minutes. */

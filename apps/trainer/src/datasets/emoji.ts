@@ -1,11 +1,12 @@
 /** Google's Noto Emoji at 64 x 64 pixels in colour, by category, from the npm package `emoji-datasource-google`. */
+
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { encodePng, pictureOf } from '@dit-moe/data';
+import { DataError } from '@dit-moe/kit';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
-import { DataError } from '../errors.js';
 import { type DataPackage, withPackage } from './clients.js';
 
 /** The version that the digest is of; another one has other pictures. */
@@ -14,7 +15,7 @@ const ARCHIVE = 'emoji-datasource-google-16.0.0.tgz';
 const IMAGES = 'img/google/64';
 const EDGE = 64;
 /** SHA-256 over the table and the images of 64 pixels: name and content of each, in the order of their names. */
-export const emojiDigest = '0bc2be0faf4b4a89ef866d51549c8616288a7a297dbccb1b66fa696b08c30c40';
+const emojiDigest = '0bc2be0faf4b4a89ef866d51549c8616288a7a297dbccb1b66fa696b08c30c40';
 
 /** Class by category. Five swatches of skin colour ("Component") are no emoji. */
 const classOf: Readonly<Record<string, string>> = {

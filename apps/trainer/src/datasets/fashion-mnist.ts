@@ -1,12 +1,13 @@
 /** Fashion-MNIST: 60,000 + 10,000 grey images of clothes, 28 x 28, ten classes (Xiao, Rasul, Vollgraf, arXiv 1708.07747; MIT, Zalando SE). */
+
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { DataError } from '@dit-moe/kit';
 import { hashFile, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { DataError } from '../errors.js';
 import { type DataPackage, withPackage } from './clients.js';
 
 /** SHA-256 of the files as their authors published them. */
-export const fashionFiles: Readonly<Record<string, string>> = {
+const fashionFiles: Readonly<Record<string, string>> = {
   'train-images-idx3-ubyte.gz': 'b0564c3eedabfbf835052cff8503ea422014ce006caf5b757f851416ee8300c7',
   'train-labels-idx1-ubyte.gz': '0ae29f65d86684f32d1b9c85147786c547b9c6aebcaf235f0400a0cce308b056',
   't10k-images-idx3-ubyte.gz': 'cc1d090a38ace84dfa1aa66e3ada7c336ef481a96936906477e6dd344da56eaa',

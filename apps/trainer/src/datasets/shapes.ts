@@ -30,13 +30,13 @@ const shapes: Readonly<Record<string, Inside>> = {
 };
 
 /** Names of the classes, in the order of their labels. */
-export const shapeNames: readonly string[] = Object.keys(shapes);
+const shapeNames: readonly string[] = Object.keys(shapes);
 
 /** Points per pixel and side that are tested. */
 const SUPERSAMPLING = 4;
 
 /** RGB pixels `[size, size, 3]` of one picture; place, radius, angle and colours follow from seed and number. */
-export function drawShape(name: string, size: number, seed: number, index: number): Uint8Array {
+function drawShape(name: string, size: number, seed: number, index: number): Uint8Array {
   const u = randomUniform({ seed, purpose: `shapes.${name}`, index }, 7);
   const inside = shapes[name];
   const radius = size * (0.25 + 0.17 * u[0]);

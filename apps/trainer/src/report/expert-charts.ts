@@ -1,5 +1,5 @@
 /** Charts of what the routers do: over the steps, and in the last line of metrics. */
-import { heatmap, type RoutingSnapshot } from '@dit-moe/moe/telemetry';
+import { columnShares, type RoutingSnapshot } from '@dit-moe/moe/telemetry';
 import * as Plot from '@observablehq/plot';
 import type { MetricsLine } from '../training/metrics-log.js';
 import { type LayerMeasure, layerMeasures, measureOf } from '../training/routing.js';
@@ -97,11 +97,12 @@ function perLayer(
 
 /** Which expert is chosen at which time: share of the assignments of each part of the timesteps. */
 export function timestepMap(snapshot: RoutingSnapshot): string {
-  const { rows, values } = heatmap(snapshot, 'timestep');
-  const cells = rows.flatMap(({ layer, expert }, i) => values[i].map((share, column) => ({ layer, row: expert, column, share })));
+  const cells = snapshot.layers.flatMap(({ byTimestep }, layer) =>
+    columnShares(byTimestep).flatMap((shares, row) => shares.map((share, column) => ({ layer, row, column, share }))),
+  );
   const experts = snapshot.layers[0].load.length;
   return perLayer(cells, {
-    ...{ layers: snapshot.layers.length, rows: experts, columns: values[0].length, even: 1 / experts },
+    ...{ layers: snapshot.layers.length, rows: experts, columns: snapshot.layers[0].byTimestep[0].length, even: 1 / experts },
     ...{ xLabel: 'tenth of the timesteps', label: 'share of the assignments at a time' },
   });
 }

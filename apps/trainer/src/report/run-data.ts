@@ -1,14 +1,15 @@
 /** What a report shows of a run, read from its folder. */
+
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
+import { OutputError } from '@dit-moe/kit';
 import type { TrainConfig } from '../config/schema.js';
-import { OutputError } from '../errors.js';
 import { type MetricsLine, readMetrics } from '../training/metrics-log.js';
 import { ROUTING_FILE, type RoutingFile } from '../training/routing.js';
 
 /** A preview of a run. */
-export interface Preview {
+interface Preview {
   step: number;
   /** Address of the picture: the PNG itself as a data URL, or its path relative to the run folder. */
   source: string;

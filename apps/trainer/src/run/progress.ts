@@ -1,7 +1,7 @@
 /** The progress of a training. */
 import { createProgress } from '@dit-moe/kit';
 
-export interface ProgressState {
+interface ProgressState {
   step: number;
   steps: number;
   loss: number;

@@ -1,10 +1,12 @@
 /** The run folder: made, locked, and checked against the configuration that it was made with. */
+
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { OutputError } from '@dit-moe/kit';
 import { asWriteError, fileSystemReason, type Lock, makeFolder, takeLock, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { parseConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
-import { CheckpointError, OutputError } from '../errors.js';
+import { CheckpointError } from '../errors.js';
 import { listCheckpoints } from '../training/retention.js';
 
 /** Settings that a run keeps for life: with others the checkpoint does not fit, or the samples of the rest would repeat or be missed. */

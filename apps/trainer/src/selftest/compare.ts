@@ -12,7 +12,7 @@ export type Reference = 'cpu' | 'wasm';
  * Largest relative differences by what multiplies: of float32 from the order of sums, of TF32 with its 10 bits and bfloat16 with its 7
  * through a few layers, of which every one rounds once or twice.
  */
-export const tolerances = { f32: 2e-5, tf32: 5e-3, bf16: 7e-2 } as const;
+const tolerances = { f32: 2e-5, tf32: 5e-3, bf16: 7e-2 } as const;
 export type Multiplies = keyof typeof tolerances;
 
 /** Root mean square of the difference over that of the reference; NaN where lengths differ or something is not finite. */

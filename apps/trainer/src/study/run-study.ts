@@ -1,4 +1,5 @@
 /** Runs a study: each training is a process of its own, so that one that dies takes nothing with it and is gone on with. */
+
 import { spawn } from 'node:child_process';
 import fs from 'node:fs/promises';
 import os from 'node:os';
@@ -6,8 +7,9 @@ import path from 'node:path';
 import readline from 'node:readline';
 import { describeModel } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
+import { OutputError } from '@dit-moe/kit';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { OutputError, TrainingFailedError } from '../errors.js';
+import { TrainingFailedError } from '../errors.js';
 import { differingKeys } from '../run/run-folder.js';
 import { type MetricsLine, readMetrics } from '../training/metrics-log.js';
 import { listCheckpoints } from '../training/retention.js';

@@ -1,6 +1,8 @@
 /** A study: one configuration in several arms, each trained from several seeds, compared by the loss on the same held-out images. */
+
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { UsageError } from '@dit-moe/kit';
 import {
   integer,
   list,
@@ -15,7 +17,6 @@ import {
 import YAML from 'yaml';
 import { merged, resolveConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
-import { UsageError } from '../errors.js';
 
 const studySettings = object({
   name: optional(text('what is studied, for the head of the table')),

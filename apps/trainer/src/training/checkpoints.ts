@@ -13,6 +13,7 @@ import {
   createFolderAtomically,
   DamagedCheckpointError,
   MANIFEST,
+  makeFolder,
   readManifest,
   SafetensorsFile,
   type SealedManifest,
@@ -101,7 +102,7 @@ export class CheckpointWriter {
 
   private async write(files: readonly SavedFile[], record: RunRecord, data: string): Promise<void> {
     const root = path.join(this.run, 'checkpoints');
-    await fs.mkdir(root, { recursive: true });
+    await makeFolder(root);
     const target = path.join(root, folderName(record.step));
     await createFolderAtomically(target, async (folder) => {
       const written: Record<string, WrittenFile> = {};

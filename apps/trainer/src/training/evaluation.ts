@@ -1,6 +1,7 @@
 /** Online metrics: a few samples with fixed seeds against real images, comparable within a run only. */
 
 import type { Pixels } from '@dit-moe/data';
+import { UsageError } from '@dit-moe/kit';
 import {
   classifierExtractor,
   disposeInception,
@@ -17,7 +18,6 @@ import { openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
 import type { TrainConfig } from '../config/schema.js';
 import type { DataSource } from '../data/source.js';
-import { UsageError } from '../errors.js';
 
 /** Real images that are compared with; more make the reference steadier and the start slower. */
 const REAL_IMAGES = 5_000;

@@ -1,10 +1,10 @@
 /** Faults, each caused: what is on disk stays usable, and a run that goes on equals one without the fault. */
 import fs from 'node:fs';
 import path from 'node:path';
+import { bundleProgram } from '@dit-moe/kit/testing';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import type { TrainConfig } from '../config/schema.js';
-import { bundle } from '../testing/programs.js';
 import {
   checkpointBytes,
   checkpointFolder,
@@ -21,10 +21,10 @@ import { listCheckpoints, stepOf } from './retention.js';
 
 const { root, images, newRun } = makeRoot();
 const config = (...overrides: string[]): TrainConfig => tinyConfig(images, ...overrides);
-let startCli: Awaited<ReturnType<typeof bundle>>;
+let startCli: Awaited<ReturnType<typeof bundleProgram>>;
 beforeAll(async () => {
   await startBackend('tensorflow');
-  startCli = await bundle('cli.ts');
+  startCli = await bundleProgram(new URL('../cli.ts', import.meta.url));
 });
 afterAll(() => fs.rmSync(root, { recursive: true }));
 afterEach(() => void vi.restoreAllMocks());
@@ -74,7 +74,7 @@ describe('a process that dies', () => {
       const { child, output, ended, seen } = startCli(trainArgs(out, 'steps=1000000', 'checkpoints.every=1000000'));
       await seen('step 1/');
       child.kill(signal);
-      expect(await ended).toBe(75);
+      expect((await ended).code).toBe(75);
       const { step, interrupted } = JSON.parse(output.out);
       expect(interrupted).toBe(true);
       const whole = newRun();
@@ -89,7 +89,7 @@ describe('a process that dies', () => {
     await seen('step 1/');
     child.stderr.destroy();
     child.stdout.destroy();
-    expect(await ended).toBe(75);
+    expect((await ended).code).toBe(75);
     expect(await listCheckpoints(out)).toHaveLength(1);
   });
 
@@ -106,7 +106,7 @@ describe('a process that dies', () => {
     const saved = startCli(trainArgs(once, ...long));
     await saved.seen('step 3/');
     saved.child.kill('SIGTERM');
-    expect(await saved.ended).toBe(75);
+    expect((await saved.ended).code).toBe(75);
     expect(saved.output.err).toContain('no samples for step 3: interrupted');
     expect((await listCheckpoints(once)).map(stepOf)).toEqual([3]);
     // Saved where the previews would have been drawn, it goes on as if nothing had been.
@@ -119,7 +119,7 @@ describe('a process that dies', () => {
     await killed.seen('step 3/');
     killed.child.kill('SIGSTOP');
     for (const signal of ['SIGINT', 'SIGHUP', 'SIGCONT'] as const) killed.child.kill(signal);
-    expect([129, 130]).toContain(await killed.ended);
+    expect([129, 130]).toContain((await killed.ended).code);
     expect(await listCheckpoints(twice)).toEqual([]);
   });
 
@@ -128,14 +128,14 @@ describe('a process that dies', () => {
     const first = startCli(trainArgs(out, 'steps=1000000'));
     await first.seen('starting the backend');
     first.child.kill('SIGTERM');
-    expect(await first.ended).toBe(143);
+    expect((await first.ended).code).toBe(143);
     expect(first.output.err).toMatch(/before the first step: nothing is saved yet/);
     expect(await listCheckpoints(out)).toEqual([]);
     await runTiny(config(), out, { resume: true });
     const second = startCli([...trainArgs(out, 'steps=1000000'), '--resume']);
     await second.seen('starting the backend');
     second.child.kill('SIGTERM');
-    expect(await second.ended).toBe(75);
+    expect((await second.ended).code).toBe(75);
     expect((await listCheckpoints(out)).map(stepOf)).toEqual([4, 2]);
   });
 });
@@ -309,8 +309,10 @@ describe('a disk', () => {
 
   test('with a limit on the size of files, set by the system: code 4, nothing torn', { timeout: 60_000 }, async () => {
     const out = newRun();
-    const { output, ended } = startCli(trainArgs(out, 'model.hiddenSize=256', 'steps=8'), ['bash', '-c', 'ulimit -f 600; exec "$0" "$@"']);
-    expect(await ended).toBe(4);
+    const { output, ended } = startCli(trainArgs(out, 'model.hiddenSize=256', 'steps=8'), {
+      prefix: ['bash', '-c', 'ulimit -f 600; exec "$0" "$@"'],
+    });
+    expect((await ended).code).toBe(4);
     expect(output.err).toMatch(/exceeds the size limit/);
     expect(await listCheckpoints(out)).toEqual([]);
     expect(fs.readdirSync(path.join(out, 'checkpoints'))).toEqual([]);
@@ -486,13 +488,13 @@ describe('a run', () => {
   test('started twice at once: one trains, the other is refused', { timeout: 60_000 }, async () => {
     const out = newRun();
     const both = [0, 1].map(() => startCli(trainArgs(out, 'steps=200000')));
-    const first = await Promise.race(both.map(async ({ ended }, i) => ({ i, code: await ended })));
+    const first = await Promise.race(both.map(async ({ ended }, i) => ({ i, code: (await ended).code })));
     expect(first.code).toBe(4);
     expect(both[first.i].output.err).toMatch(/in use by process|holds a run already/);
     const other = both[1 - first.i];
     await other.seen('step 1/');
     other.child.kill('SIGTERM');
-    expect(await other.ended).toBe(75);
+    expect((await other.ended).code).toBe(75);
   });
 
   test('into a path that cannot be written is refused', async () => {

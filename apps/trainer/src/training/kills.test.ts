@@ -1,10 +1,10 @@
 /** Kills at random moments of saving. `KILLS` says how many, `KILL_SEED` repeats those of a seed that a failure has named. */
 import fs from 'node:fs';
 import path from 'node:path';
+import { bundleProgram } from '@dit-moe/kit/testing';
 import { uniformRows } from '@dit-moe/tensor-ops';
 import { SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
 import { afterAll, expect, test } from 'vitest';
-import { bundle } from '../testing/programs.js';
 import { makeRoot } from '../testing/tiny-run.js';
 import { sweepTemporaries, verifyCheckpoint } from './checkpoints.js';
 import { listCheckpoints } from './retention.js';
@@ -26,7 +26,7 @@ async function readWeight(folder: string): Promise<Float32Array> {
 }
 
 test(`kill -9 at ${kills} random moments of saving (seed ${seed}) leaves no torn checkpoint`, { timeout: 6000 * kills }, async () => {
-  const start = await bundle('testing/save-loop.ts');
+  const start = await bundleProgram(new URL('../testing/save-loop.ts', import.meta.url));
   let verified = 0;
   let stale = 0;
   const kill = async (i: number) => {
@@ -37,7 +37,7 @@ test(`kill -9 at ${kills} random moments of saving (seed ${seed}) leaves no torn
     await seen(which < 0.5 ? 'saving' : 'saved 1');
     await new Promise((resolve) => setTimeout(resolve, when * LATEST));
     child.kill('SIGKILL');
-    expect(await ended).toBe('SIGKILL');
+    expect((await ended).code).toBe('SIGKILL');
     const at = `seed ${seed}, kill ${i}`;
     for (const folder of await listCheckpoints(out)) {
       const { record } = await verifyCheckpoint(folder);

@@ -1,9 +1,8 @@
 /** Samples of a running training with fixed seeds, so that pictures of different steps can be compared. */
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import { contactSheet, encodePng, zoomTo } from '@dit-moe/data';
 import type { Pipeline } from '@dit-moe/pipeline';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type { TrainConfig } from '../config/schema.js';
 
 /** Small pictures are enlarged to about this edge. */
@@ -23,7 +22,7 @@ export async function previewSamples(
   const pixels = await pipeline.sample({ labels, seed: config.seed, solver, steps, guidance, signal });
   const sheet = contactSheet(pixels, classes, zoomTo(SHOWN_EDGE, pixels));
   const png = encodePng(sheet);
-  await fs.mkdir(path.join(out, 'samples'), { recursive: true });
+  await makeFolder(path.join(out, 'samples'));
   await writeFileAtomically(path.join(out, 'samples', `step-${String(step).padStart(8, '0')}.png`), png);
   return { png, width: sheet.width, height: sheet.height };
 }

@@ -1,8 +1,9 @@
 /** What a run does together with the other processes of a cluster. Alone it leads, and waits for nobody. */
+
 import { createHash } from 'node:crypto';
+import { DataError } from '@dit-moe/kit';
 import type { Cluster } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
-import { DataError } from '../errors.js';
 
 /** Rank 0 may evaluate or write for hours while the others wait; whether it lives is seen by its signs of life. */
 const PATIENCE_MS = 24 * 3600 * 1000;

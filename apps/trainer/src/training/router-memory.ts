@@ -1,8 +1,8 @@
 /** What routers keep of the batches, beside what gradients teach them. */
 import { type DitConfig, expertLayers, isLoadBias, isThreshold } from '@dit-moe/dit';
 import type { Routing } from '@dit-moe/moe';
+import { LoadBias } from '@dit-moe/moe/selectors';
 import type { Collectives, Parameter } from '@dit-moe/tensor-ops';
-import { RouterBalance } from './router-balance.js';
 import { RouterThresholds } from './router-thresholds.js';
 import { StepLoad } from './step-load.js';
 
@@ -44,10 +44,21 @@ export function routerMemories(
   const stepLoad = losses.global === undefined || layers === 0 ? undefined : new StepLoad(layers, numExperts, collectives);
   return {
     all: [
-      ...(biases.length > 0 ? [new RouterBalance(biases, loadBias!, collectives)] : []),
+      ...(biases.length > 0 ? [balancing(new LoadBias(biases, loadBias), collectives)] : []),
       ...(sums.length > 0 ? [new RouterThresholds(sums, shares)] : []),
       ...(stepLoad === undefined ? [] : [stepLoad]),
     ],
     stepLoad,
+  };
+}
+
+/** Load biases, moved by the loads of all processes. */
+function balancing(bias: LoadBias, collectives: Collectives | undefined): RouterMemory {
+  return {
+    counters: [bias.load],
+    count: (routing) => bias.count(routing),
+    update: () => bias.update(collectives && ((load) => collectives.allReduce(load))),
+    reset: () => bias.reset(),
+    dispose: () => bias.dispose(),
   };
 }

@@ -42,6 +42,7 @@ import { validationOf } from './validation.js';
 /** File of the run's model card. */
 const CARD = 'model.json';
 
+/** Where and how a run trains, beside its configuration. */
 export interface TrainOptions {
   /** Run folder. */
   out: string;

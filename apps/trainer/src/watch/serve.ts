@@ -1,10 +1,11 @@
 /** A small web server that shows the report of a run and keeps it current. */
+
 import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import path from 'node:path';
-import { UsageError } from '../errors.js';
+import { UsageError } from '@dit-moe/kit';
 import { renderReport } from '../report/report.js';
 import { readRun } from '../report/run-data.js';
 

@@ -1,9 +1,4 @@
-export {
-  LatentCacheError,
-  type LatentsHeader,
-  numShards as numLatentShards,
-  readHeader as readLatentsHeader,
-} from './cache/header.js';
+export { LatentCacheError, type LatentsHeader, numShards as numLatentShards } from './cache/header.js';
 export * from './cache/latent-cache.js';
 export type { SkippedImage } from './cache/shard.js';
 export * from './cache/worker-shards.js';
@@ -27,4 +22,5 @@ export {
 export { MAX_CLASSES } from './sources/labels.js';
 export { openImages } from './sources/open.js';
 export { openParquet } from './sources/parquet.js';
+export { imageSettings, parseImageSettings } from './sources/settings.js';
 export { openWebDataset } from './sources/webdataset.js';

@@ -11,6 +11,7 @@ import {
   pictureAt,
   pixelRoundings,
   slicePixels,
+  toGrey,
   toPixels,
 } from '../index.js';
 
@@ -40,6 +41,15 @@ describe('pixels', () => {
         expect(row(flipped(all), i).slice(x * channels, (x + 1) * channels)).toEqual(
           row(all, i).slice((3 - x) * channels, (4 - x) * channels),
         );
+  });
+
+  test('grey is the luma of Rec. 601: every level without hue stays, green is lighter than red and blue', () => {
+    const levels = Uint8Array.from({ length: 3 * 256 }, (_, i) => Math.floor(i / 3));
+    const grey = toGrey({ data: levels, count: 2, height: 8, width: 16, channels: 3 });
+    expect(grey).toEqual({ data: Uint8Array.from({ length: 256 }, (_, i) => i), count: 2, height: 8, width: 16, channels: 1 });
+    expect(toGrey(grey)).toBe(grey);
+    const pure = Uint8Array.of(255, 0, 0, 0, 255, 0, 0, 0, 255);
+    expect(toGrey({ data: pure, count: 1, height: 1, width: 3, channels: 3 }).data).toEqual(Uint8Array.of(76, 150, 29));
   });
 
   test('every level survives the way to numbers and back, and what lies outside is clipped', async () => {

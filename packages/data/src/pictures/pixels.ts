@@ -77,3 +77,13 @@ export function flipped(pixels: Pixels): Pixels {
   }
   return { ...pixels, data: out };
 }
+
+/** The pictures in grey: luma of Rec. 601, `0.299 R + 0.587 G + 0.114 B`, rounded, which leaves a colour without hue as it is. */
+export function toGrey(pixels: Pixels): Pixels {
+  if (pixels.channels === 1) return pixels;
+  const { data } = pixels;
+  const grey = Uint8Array.from({ length: data.length / 3 }, (_, p) =>
+    Math.round(0.299 * data[3 * p] + 0.587 * data[3 * p + 1] + 0.114 * data[3 * p + 2]),
+  );
+  return { ...pixels, channels: 1, data: grey };
+}

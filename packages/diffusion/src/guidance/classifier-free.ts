@@ -4,6 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import type { ConditionalDenoiser, Denoiser } from '../denoiser.js';
 import { type GuidanceOptions, guided } from './guided.js';
 
+/** What classifier-free guidance guides by. */
 export interface ClassifierFreeOptions extends GuidanceOptions {
   /** Labels of the samples, int32 `[B]`. */
   labels: tf.Tensor;

@@ -8,6 +8,7 @@ import type { Denoiser } from '../denoiser.js';
 import type { NoiseLevel } from '../paths.js';
 import { extrapolate, type GuidanceRule } from './rules.js';
 
+/** How far a prediction is moved away from a worse one, and where. */
 export interface GuidanceOptions {
   /** 1: no guidance; larger: further from the worse prediction. */
   scale: number;

@@ -42,6 +42,7 @@ export const guidanceRules = {
     make: (numbers, prediction) => adaptiveProjection({ ...numbers, prediction }),
   },
 } as const satisfies Record<string, GuidanceRuleRow>;
+/** Name of a rule of `guidanceRules`. */
 export type GuidanceRuleName = keyof typeof guidanceRules;
 
 /**

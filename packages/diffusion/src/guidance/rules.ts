@@ -59,6 +59,7 @@ export function rescaled(share = 0.7, rule: GuidanceRule = extrapolate): Guidanc
   };
 }
 
+/** Adaptive projected guidance: what is kept of the difference. */
 export interface ProjectionOptions {
   /** What the model predicts (default `velocity`): the rule works on the clean samples that follow from it. */
   prediction?: Prediction;

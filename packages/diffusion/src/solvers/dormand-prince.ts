@@ -22,6 +22,7 @@ const ERROR = [71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525,
 /** Limits of the change of the step size, and the share of the ideal one that is taken. */
 const [SHRINK, GROW, SAFETY] = [0.2, 5, 0.9];
 
+/** Tolerances of an adaptive solver. */
 export interface AdaptiveOptions extends SolverOptions, PredictionOptions {
   /** Error allowed per step, relative to the samples (default 1e-3). */
   relativeTolerance?: number;

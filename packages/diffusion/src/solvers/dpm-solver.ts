@@ -8,6 +8,7 @@ import { logRatio, type NoiseLevel } from '../paths.js';
 import { checkWord } from '../words.js';
 import { type LinearStep, pairs } from './linear-steps.js';
 
+/** Order and noise of DPM-Solver++. */
 export interface DpmSolverOptions {
   /** Predictions used, 1, 2 or 3 (default 2); the first steps and those next to noise and clean data use fewer. */
   order?: 1 | 2 | 3;

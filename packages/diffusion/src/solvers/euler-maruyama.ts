@@ -18,6 +18,7 @@ export const diffusionForms = {
   decreasing: ({ t }: NoiseLevel, norm: number) => 0.25 * (1 - norm * Math.cos(Math.PI * t)) ** 2,
   'increasing-decreasing': ({ t }: NoiseLevel, norm: number) => norm * Math.sin(Math.PI * t) ** 2,
 } as const;
+/** A word of `diffusionForms`: how much noise the SDE has over time. */
 export type DiffusionForm = keyof typeof diffusionForms;
 
 const DEFAULT_FORM: DiffusionForm = 'sigma';
@@ -28,6 +29,7 @@ const DEFAULT_FORM: DiffusionForm = 'sigma';
  */
 export type LastStep = 'mean' | 'euler' | 'tweedie' | 'none';
 
+/** The stochastic differential equation of a flow. */
 export interface SdeOptions {
   /** Default `sigma`, SiT's choice for its linear path. */
   form?: DiffusionForm;

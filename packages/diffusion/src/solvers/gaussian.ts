@@ -9,6 +9,7 @@ import type { PredictionOptions } from '../diffusion-model.js';
 import type { GaussianDiffusion } from '../gaussian-diffusion.js';
 import { drawNoise, evaluate, type SolverOptions, type SolverRun, type StepNoise } from './solver.js';
 
+/** Noise of the ancestral and implicit samplers. */
 export interface GaussianSamplingOptions extends SolverOptions, PredictionOptions {
   /** Of every step but the last; `ddpm` needs it, and `ddim` with a positive `eta`. */
   noise?: StepNoise;
@@ -31,6 +32,7 @@ export function ddpm(diffusion: GaussianDiffusion, model: Denoiser, start: tf.Te
   });
 }
 
+/** How random DDIM is. */
 export interface DdimOptions extends GaussianSamplingOptions {
   /** 0 (default): deterministic; 1: as random as ancestral sampling. */
   eta?: number;

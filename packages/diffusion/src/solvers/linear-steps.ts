@@ -30,6 +30,7 @@ export interface LinearStep {
   reuse?: boolean;
 }
 
+/** How a list of steps is run. */
 export interface RunOptions extends SolverOptions, PredictionOptions {
   /** Needed by steps with noise. */
   noise?: StepNoise;

@@ -21,6 +21,7 @@ export interface SolverState {
   clean: tf.Tensor;
 }
 
+/** What every solver can be told. */
 export interface SolverOptions {
   /** Ends the loop with the signal's reason before the next step. */
   signal?: AbortSignal;

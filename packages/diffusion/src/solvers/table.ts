@@ -196,6 +196,7 @@ export const solvers = {
     levels: sdeLevels,
   },
 } as const satisfies Record<string, Solver>;
+/** Name of a solver of `solvers`. */
 export type SolverName = keyof typeof solvers;
 
 /**

@@ -8,6 +8,7 @@ import { checkWord } from '../words.js';
 import { stepWidths, usableOrder } from './dpm-solver.js';
 import { type LinearStep, pairs } from './linear-steps.js';
 
+/** Order and variant of UniPC. */
 export interface UniPcOptions {
   /** Predictions used by UniP, 1, 2 or 3 (default 2, advised for guided sampling; 3 for unconditional). */
   order?: 1 | 2 | 3;

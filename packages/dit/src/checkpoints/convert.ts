@@ -74,6 +74,7 @@ export class WeightsMismatchError extends DitMoeError {
   }
 }
 
+/** How the tensors of a foreign file are taken. */
 export interface ImportOptions {
   /** `false` leaves out tensors that the model does not have (default: refuse them). Missing ones are always refused. */
   strict?: boolean;

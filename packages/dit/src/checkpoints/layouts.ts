@@ -96,7 +96,7 @@ export function layoutOf(tensors: Iterable<string>): Layout | undefined {
 }
 
 /** What a configuration has that a layout cannot say; undefined if nothing. */
-export function inexpressible(config: DitConfig, layout: Layout): string | undefined {
+function inexpressible(config: DitConfig, layout: Layout): string | undefined {
   const lightning = layout === 'lightning';
   if (lightning && config.moe !== undefined) return 'experts';
   if (config.norm === 'rms' && !lightning) return 'RMSNorm';

@@ -12,6 +12,7 @@ import { type Layout, layoutOf, POSITIONS, ROTATION } from './layouts.js';
 import { cardFromMetadata, hasCard, type ModelCard } from './model-card.js';
 import { type RecordedTraining, recordedTraining } from './recorded-training.js';
 
+/** What the caller knows of a file, and how its weights are kept. */
 export interface ReadModelOptions {
   /** What the caller knows of the configuration of a foreign file; it wins over what the file says. */
   config?: KnownConfig;

@@ -13,6 +13,7 @@ import {
 } from '@dit-moe/tensor-ops/io/node';
 import { type ModelFile, type ReadModelOptions, readModel } from '../checkpoints/read-model.js';
 
+/** Which weights to open of which file. */
 export interface OpenModelOptions extends ReadModelOptions {
   /**
    * Which weights: of a run folder or checkpoint folder, the file of this name without `.safetensors`; of a PyTorch file, the entry.

@@ -1,9 +1,15 @@
 /** Writing models: in this project's format, or in the layouts of the reference and of diffusers, so that PyTorch loads them. */
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import { encodeTensor, TorchTensorSource } from '@dit-moe/tensor-ops/io';
-import { type TensorSource, writeFileAtomically, writeSafetensors, writeShardedSafetensors, writeTorch } from '@dit-moe/tensor-ops/io/node';
+import {
+  makeFolder,
+  type TensorSource,
+  writeFileAtomically,
+  writeSafetensors,
+  writeShardedSafetensors,
+  writeTorch,
+} from '@dit-moe/tensor-ops/io/node';
 import { exportedShapes, exportWeights, type NamedArray } from '../checkpoints/convert.js';
 import { type Layout, recipes } from '../checkpoints/layouts.js';
 import { cardToMetadata, type ModelCard } from '../checkpoints/model-card.js';
@@ -11,6 +17,7 @@ import { type DitConfig, ditSizes } from '../config.js';
 import type { WeightStream } from '../upcycle/model-weights.js';
 import { isMatrix, weightSpecs } from '../weights.js';
 
+/** Layout and precision of a file. */
 export interface WriteModelOptions {
   /** Names and form of the tensors (default `dit-moe`, this project's; it needs a card). */
   layout?: 'dit-moe' | Layout;
@@ -50,7 +57,7 @@ export async function writeModel(target: string, model: WeightStream, options: W
     await writeTorch(target, { ema: state, args: referenceArgs(config, card) });
     return target;
   }
-  await fs.mkdir(target, { recursive: true });
+  await makeFolder(target);
   if (layout !== 'diffusers') return writeShardedSafetensors(target, 'model', tensors, metadata);
   const file = await writeShardedSafetensors(target, 'diffusion_pytorch_model', tensors, metadata);
   await writeFileAtomically(path.join(target, 'config.json'), `${JSON.stringify(diffusersConfig(config), null, 2)}\n`);

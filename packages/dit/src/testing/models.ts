@@ -17,7 +17,8 @@ export const tiny: DitConfig = {
   moe: { numExperts: 4, topK: 2, expertRatio: 2, sharedRatio: 1, balanceAlpha: 0.01 },
 };
 
-export const { moe: _, ...tinyDense } = tiny;
+const { moe: _, ...dense } = tiny;
+export const tinyDense = dense;
 
 /** Normal numbers everywhere (around 1 for scales), so that no zero-initialised gate hides a mistake. */
 export function randomNumbers(config: DitConfig, std = 0.2): Record<string, { shape: number[]; data: Float32Array }> {

@@ -11,6 +11,7 @@ import { type DitConfig, ditSizes } from '../config.js';
 import { hasExperts } from '../moe/moe-config.js';
 import { blockOf, takeColumns, takeSlices, type WeightStream } from './model-weights.js';
 
+/** Which experts of a model to keep. */
 export interface ReduceOptions {
   /** Experts to keep in each layer. */
   keep: number;

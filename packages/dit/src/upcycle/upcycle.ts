@@ -14,6 +14,7 @@ import { hasExperts, type MoeConfig, type MoeLayers } from '../moe/moe-config.js
 import { weightSpecs } from '../weights.js';
 import { blockOf, type WeightStream } from './model-weights.js';
 
+/** How a dense model becomes one of experts. */
 export interface UpcycleOptions {
   /** Routed experts in all, a multiple of `granularity`. */
   numExperts: number;

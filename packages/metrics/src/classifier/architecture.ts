@@ -3,6 +3,7 @@ import { conv2d, linear, type WeightSpec } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { MetricError } from '../errors.js';
 
+/** Size and classes of a classifier. */
 export interface ClassifierConfig {
   /** Edge of the pictures, 4 to 128 pixels. */
   size: number;

@@ -5,6 +5,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { MetricError } from '../errors.js';
 import { type ClassifierConfig, classifierSpecs, classify } from './architecture.js';
 
+/** How a classifier is trained. */
 export interface ClassifierTrainingOptions {
   /** Of weights, order and shifts (default 0). */
   seed?: number;

@@ -22,6 +22,7 @@ export interface FoldedConvolution {
   bias: tf.Tensor1D;
 }
 
+/** Weights of FID's Inception network, batch norms folded into convolutions. */
 export interface InceptionWeights {
   convolutions: Readonly<Record<string, FoldedConvolution>>;
   /** `[2048, 1008]` */

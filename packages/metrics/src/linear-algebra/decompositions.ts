@@ -32,7 +32,7 @@ export function factorize(a: Matrix, singular: boolean): { factor: Matrix; defin
   const lower = singular ? undefined : (runtimeFor(a.rows ** 3)?.cholesky ?? cholesky)(a);
   const floor = pivotFloor(a);
   const definite = lower?.data.every((value, at) => at % (a.rows + 1) !== 0 || value * value > floor) === true;
-  return { factor: definite ? transpose(lower!) : pivotedCholesky(a), definite };
+  return { factor: definite ? transpose(lower) : pivotedCholesky(a), definite };
 }
 
 /** Sum of the singular values of `a`. */

@@ -24,6 +24,7 @@ interface Network {
   origin: string;
 }
 
+/** Networks whose features are compared: what for, and where their weights are. */
 export const networks = {
   inception: {
     use: 'FID, sFID, Inception Score, KID, precision and recall',
@@ -49,6 +50,7 @@ export const networks = {
   },
   pixels: { use: 'pixels averaged to 8 x 8, without weights: colours and layout only', files: [], origin: '' },
 } as const satisfies Record<string, Network>;
+/** Name of a network of {@link networks}. */
 export type NetworkName = keyof typeof networks;
 
 /** SHA-256 of the weights that published numbers were made with. */
@@ -67,6 +69,7 @@ export interface OpenNetwork {
   dispose(): void;
 }
 
+/** Where the weights of a network are. */
 export interface OpenNetworkOptions {
   /** File of the weights (default: looked for in the folder `weights` of the cache folder). */
   weights?: string;

@@ -50,6 +50,7 @@ const network: VisionNetwork = {
   normalised: false,
 };
 
+/** Size of DINOv2's input. */
 export interface Dinov2Options {
   /** Side of the input in pixels, a multiple of the patch (default 224, as published). */
   side?: number;

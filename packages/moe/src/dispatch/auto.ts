@@ -16,6 +16,7 @@ export interface DispatchSpeed {
 /** A rough estimate for a CPU of two cores and eager ops; plain products there are faster than batched ones. */
 export const REFERENCE_SPEED: DispatchSpeed = { secondsPerOp: 1e-5, sliceFlops: 1.5e11, batchFlops: 1e11 };
 
+/** What the choice of a dispatcher is made by. */
 export interface AutoOptions extends Pick<DescribeLayerOptions, 'training' | 'maxOverMean'> {
   /** From `measureDispatch` (default {@link REFERENCE_SPEED}, so that two runs choose alike without it). */
   speed?: DispatchSpeed;

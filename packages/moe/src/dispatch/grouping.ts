@@ -133,6 +133,7 @@ export const padded: Dispatcher = (plan) => {
   return batch(plan, { counts, ...rest }, tf.maximum(tf.max(toFloat(counts)), 1));
 };
 
+/** Room of each expert. */
 export interface CapacityOptions {
   /** Room of each expert as a multiple of an even share of the assignments (default 1.25); plans without empty slots only. */
   factor?: number;

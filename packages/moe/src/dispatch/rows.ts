@@ -21,10 +21,10 @@ export function rowsOf(grouping: Grouping, tokens: number, slots: number): Rows 
 const indexNames = ['slotOfRow', 'rowOfSlot', 'counts', 'tokenOfRow'] as const;
 
 /** The tensors of `rows`: what a gradient uses has to be saved with it, or it is freed after the forward pass. */
-export const rowTensors = (rows: Rows): tf.Tensor[] => indexNames.map((name) => rows[name]);
+const rowTensors = (rows: Rows): tf.Tensor[] => indexNames.map((name) => rows[name]);
 
 /** `rows` with its tensors replaced by saved ones. */
-export const withRowTensors = (rows: Rows, tensors: readonly tf.Tensor[]): Rows => ({
+const withRowTensors = (rows: Rows, tensors: readonly tf.Tensor[]): Rows => ({
   ...rows,
   ...Object.fromEntries(indexNames.map((name, i) => [name, tensors[i]])),
 });

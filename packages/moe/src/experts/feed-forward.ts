@@ -96,7 +96,7 @@ const swiglu: Activation = { parts: 2, value: swigluActivation, gradients: swigl
 const gelu: Activation = { parts: 1, value: geluActivation, gradients: geluActivationGradients };
 
 /** Results of the experts and what the way back needs, in the type of products or float32. */
-export interface ExpertPass {
+interface ExpertPass {
   /** Parts of the rows' results in order, each `[., D]`. */
   outputs: tf.Tensor[];
   hidden: tf.Tensor[];

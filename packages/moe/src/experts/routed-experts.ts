@@ -23,6 +23,7 @@ import { expertExchange } from './expert-ranks.js';
 import { type ExpertTensors, expertRunner, expertTensors, type FeedForwardExperts } from './feed-forward.js';
 import type { ExpertModulation } from './modulation.js';
 
+/** How routed experts are computed. */
 export interface RoutedExpertsOptions {
   /** Precision of products (default `f32`; `bf16` needs the TensorFlow runtime, other backends compute in float32). */
   precision?: Precision;

@@ -4,6 +4,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { maskedSelection, topMask } from './mask.js';
 import type { Selector } from './selector.js';
 
+/** Among which tokens experts choose. */
 export interface CompetitionOptions {
   /** Sequences of equal length in the batch among whose tokens the choice is made, each alone (default 1: over the whole batch). */
   sequences?: number;

@@ -3,6 +3,7 @@ import { ArgumentError, ShapeError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Selector, scoresAt } from './selector.js';
 
+/** Where forced tokens go. */
 export interface ForcedOptions {
   /** The last experts that only forced tokens may use (default 0). */
   reserved?: number;

@@ -3,7 +3,7 @@
 export { type BatchCompetitionOptions, batchCompetition } from './batch-competition.js';
 export { type CompetitionOptions, expertChoice, globalTopK } from './expert-choice.js';
 export { assignNullClass, assignTimesteps, type ForcedOptions, forced } from './forced.js';
-export { LoadBias, loadBiasStep } from './load-bias.js';
+export { LoadBias } from './load-bias.js';
 export { maskedSelection, topMask } from './mask.js';
 export { replay } from './replay.js';
 export { type RoutingRecord, recordRouting, replayLayer } from './routing-record.js';

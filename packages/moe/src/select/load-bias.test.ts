@@ -1,3 +1,4 @@
+import { Parameter } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
@@ -13,7 +14,8 @@ beforeAll(async () => void (await useTensorFlow()));
 
 test.each(['cpu', 'tensorflow'])('the bias evens the load and leaves the weights alone on %s', async (backend) => {
   await tf.setBackend(backend);
-  const bias = new LoadBias(1, numExperts);
+  const bias = Parameter.create('bias', () => tf.zeros([numExperts]));
+  const balance = new LoadBias([bias], 0.01);
   const x = tf.randomNormal([tokens, width], 0, 0.7, 'float32', 1);
   const spread = (load: number[]) => Math.max(...load) - Math.min(...load);
   const before = tf.memory().numTensors;
@@ -21,9 +23,10 @@ test.each(['cpu', 'tensorflow'])('the bias evens the load and leaves the weights
     tf.tidy(() => {
       const { load, indices, weights, scores } = route(x, scorer(), {
         scoreFunction: 'sigmoid',
-        selector: tokenChoice(2, { bias: bias.read()[0] }),
+        selector: tokenChoice(2, { bias: bias.read() }),
       });
-      bias.update(tf.expandDims(load, 0), 0.01);
+      balance.count([{ load }]);
+      balance.update();
       const rows = scores.arraySync() as number[][];
       const picked = (indices.arraySync() as number[][]).map((row, n) => row.map((e) => rows[n][e]));
       expect(weights.arraySync()).toEqual(picked);
@@ -33,8 +36,9 @@ test.each(['cpu', 'tensorflow'])('the bias evens the load and leaves the weights
   expect(tf.memory().numTensors).toBe(before);
   expect(spread(history[0])).toBeGreaterThan(30);
   expect(spread(history.at(-1)!)).toBeLessThan(spread(history[0]) / 5);
-  const final = (await bias.parameter.data()) as Float32Array;
+  const final = (await bias.data()) as Float32Array;
   expect(final.reduce((a, b) => a + b)).toBeCloseTo(0, 5);
+  balance.dispose();
   bias.dispose();
   x.dispose();
 });

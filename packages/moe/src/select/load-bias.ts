@@ -4,46 +4,53 @@
  */
 import { Parameter } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
+import type { RoutingPlan } from '../plan.js';
 
-/**
- * What biases move by: `rate * sign(mean load - load)`, centred so that they do not drift (as torchtitan does; the choice is the same).
- * @param load tokens per layer and expert, `[layers, E]`
- */
-export function loadBiasStep(load: tf.Tensor, rate: number): tf.Tensor {
-  const step = tf.mul(tf.sign(tf.sub(tf.mean(load, 1, true), load)), rate);
-  return tf.sub(step, tf.mean(step, 1, true));
-}
-
-/** The biases of all layers; keep `parameter` in checkpoints. */
+/** Moves the biases of all layers. They are the caller's: read by the selectors, saved with the weights, moved by no optimizer. */
 export class LoadBias {
-  /** `[layers, E]` */
-  readonly parameter: Parameter;
+  /** Tokens per layer and expert since the last step, `[layers, E]`; need not be saved if checkpoints fall between steps. */
+  readonly load: Parameter;
 
   /**
-   * @param layers layers with experts
-   * @param numExperts routed experts of each
-   * @param name of the parameter (default `routing.bias`)
+   * @param biases of the layers in order, `[E]` each, zeros at first
+   * @param rate what a bias moves by in a step (default 0.001 as in both papers, for scores of a sigmoid or softmax)
    */
-  constructor(layers: number, numExperts: number, name = 'routing.bias') {
-    this.parameter = Parameter.create(name, () => tf.zeros([layers, numExperts]));
+  constructor(
+    private readonly biases: readonly Parameter[],
+    private readonly rate = 0.001,
+  ) {
+    this.load = Parameter.create('routers.load', () => tf.zeros([biases.length, biases[0].shape[0]]));
   }
 
-  /** The bias of each layer, `[E]`, to be given to `moe` or `route`. The caller disposes them. */
-  read(): tf.Tensor[] {
-    return tf.tidy(() => tf.unstack(this.parameter.read()));
+  /** Counts a micro-batch, the plans of its layers in order. May be called inside a compiled step. */
+  count(routing: readonly Pick<RoutingPlan, 'load'>[]): void {
+    const experts = this.load.shape[1];
+    // An expert that is forced upon tokens, behind the others, is not the router's to balance.
+    tf.tidy(() => this.load.add(tf.stack(routing.map(({ load }) => tf.slice(load, [0], [experts])))));
   }
 
   /**
-   * Adds {@link loadBiasStep}. May be called inside a compiled step; under accumulation once per optimizer step, with the load of all micro-batches.
-   *
-   * @param load tokens per layer and expert, `[layers, E]`
-   * @param rate 0.001 in both papers (for scores of a sigmoid or softmax)
+   * Moves each bias by `rate * sign(mean load - load)`, centred so that they do not drift (as torchtitan does; the choice is the same),
+   * and counts anew. May be called inside a compiled step.
+   * @param total adds up the loads `[layers, E]` of all processes (default: there is one)
    */
-  update(load: tf.Tensor, rate = 0.001): void {
-    tf.tidy(() => this.parameter.add(loadBiasStep(load, rate)));
+  update(total: (load: tf.Tensor) => tf.Tensor = (load) => load): void {
+    tf.tidy(() => {
+      const load = total(this.load.read());
+      const step = tf.mul(tf.sign(tf.sub(tf.mean(load, 1, true), load)), this.rate);
+      const steps = tf.unstack(tf.sub(step, tf.mean(step, 1, true)));
+      for (const [layer, bias] of this.biases.entries()) bias.add(steps[layer]);
+      this.load.assign(tf.zeros(this.load.shape as number[]));
+    });
   }
 
+  /** Forgets what was counted, for a step that is not applied. */
+  reset(): void {
+    this.load.fill(0);
+  }
+
+  /** Frees the counts; the biases stay. */
   dispose(): void {
-    this.parameter.dispose();
+    this.load.dispose();
   }
 }

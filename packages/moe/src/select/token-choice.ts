@@ -3,6 +3,7 @@ import { ArgumentError, stopGradient, topK } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Selector, scoresAt } from './selector.js';
 
+/** Token choice beyond its number of experts. */
 export interface TokenChoiceOptions {
   /** Added to the scores for the choice only, never to the weights: `[E]`, see `LoadBias` (default: none). */
   bias?: tf.Tensor;

@@ -3,10 +3,10 @@ import '@tensorflow/tfjs-backend-wasm';
 import { compile, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
-import { beforeAll, expect, test } from 'vitest';
+import { beforeAll, describe, expect, test } from 'vitest';
 import { fill } from '../../../../testing/fill.js';
 import { linearScorer, type Routing, route, tokenChoice } from '../index.js';
-import { heatmap, RoutingTelemetry, snapshotLines } from './index.js';
+import { columnShares, evenness, type RoutedBatch, RoutingCounter, RoutingTelemetry, specialisation } from './index.js';
 
 const [layers, numExperts, tokens, batch, width] = [2, 4, 6, 3, 5];
 const config = { layers, numExperts, tokens, timestepBuckets: 5, nullLabel: 9 };
@@ -65,14 +65,6 @@ test.each(['cpu', 'wasm', 'tensorflow'])('counts what the plans say on %s, witho
     expect(layer.dropRate).toBeCloseTo((2 * l) / (2 * 2 * batch * tokens), 6);
   }
 
-  const lines = snapshotLines(snapshot, { step: 7 }).trimEnd().split('\n');
-  expect(lines.map((line) => JSON.parse(line)).map(({ step, layer }) => [step, layer])).toEqual([
-    [7, 0],
-    [7, 1],
-  ]);
-  const map = heatmap(snapshot, 'position');
-  expect(map.values.length).toBe(layers * numExperts);
-  expect([0, 1, 2, 3].reduce((sum, e) => sum + map.values[e][2], 0)).toBeCloseTo(1, 10);
   telemetry.reset();
   expect(await telemetry.read()).toMatchObject({ steps: 0, tokens: 0, layers: [{ load: [0, 0, 0, 0], deadExperts: [0, 1, 2, 3] }, {}] });
   telemetry.dispose();
@@ -132,4 +124,65 @@ test('a table that is too large, or another model, is refused', () => {
   expect(() => telemetry.update(plans(1))).toThrow(/layers/);
   expect(() => telemetry.update(plans(1).slice(1))).toThrow(/3 experts/);
   telemetry.dispose();
+});
+
+describe('on the host', () => {
+  test('specialisation is 1 where the column decides, 0 where it does not matter', () => {
+    const decides = [
+      [5, 0, 0],
+      [0, 7, 2],
+    ];
+    const indifferent = [
+      [2, 4, 6],
+      [1, 2, 3],
+    ];
+    expect(specialisation(decides)).toBeCloseTo(1, 12);
+    expect(specialisation(indifferent)).toBeCloseTo(0, 12);
+    expect(columnShares(indifferent)).toEqual([
+      [2 / 3, 2 / 3, 2 / 3],
+      [1 / 3, 1 / 3, 1 / 3],
+    ]);
+    expect([evenness([3, 3, 3]), evenness([9, 0, 0])]).toEqual([1, 0]);
+  });
+
+  test('count every conditional token once per choice, as a plain loop does', () => {
+    const counter = new RoutingCounter({ numExperts: 4, tokens: 2, classes: 2 });
+    // Three images of two tokens with two choices each; the last image is unconditional.
+    const batch: RoutedBatch = {
+      layers: [Int32Array.of(0, 1, 2, 3, 1, 0, 0, 2, 3, 3, 3, 3)],
+      labels: Int32Array.of(0, 1, 2),
+      time: 1,
+    };
+    counter.add(batch);
+    counter.add({ ...batch, time: 0.5 });
+    const { layers, times, evaluations } = counter;
+    expect([times, evaluations]).toEqual([[1, 0.5], 4]);
+    expect(layers[0]).toEqual({
+      load: [6, 4, 4, 2],
+      byClass: [
+        [2, 4],
+        [2, 2],
+        [2, 2],
+        [2, 0],
+      ],
+      byPosition: [
+        [4, 2],
+        [4, 0],
+        [0, 4],
+        [0, 2],
+      ],
+      byTimestep: [
+        [3, 3],
+        [2, 2],
+        [2, 2],
+        [1, 1],
+      ],
+      coActivation: [
+        [6, 4, 2, 0],
+        [4, 4, 0, 0],
+        [2, 0, 4, 2],
+        [0, 0, 2, 2],
+      ],
+    });
+  });
 });

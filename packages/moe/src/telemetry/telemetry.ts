@@ -10,6 +10,7 @@ import * as tf from '@tensorflow/tfjs-core';
 import { countedIndices, finiteTokens, type Routing } from '../plan.js';
 import { type RoutingSnapshot, snapshotOf } from './snapshot.js';
 
+/** Sizes of the counters. */
 export interface TelemetryConfig {
   /** Layers with experts. */
   layers: number;
@@ -33,11 +34,12 @@ export interface TelemetryBatch {
 }
 
 /** Columns of the sums per layer. */
-export const SUMS = ['tokens', 'assignments', 'dropped', 'nonFiniteTokens', 'entropy'] as const;
+const SUMS = ['tokens', 'assignments', 'dropped', 'nonFiniteTokens', 'entropy'] as const;
 
 /** Largest table: indices are computed in float32, which is exact up to here and faster than int32 on a GPU. */
 const MAX_CELLS = 2 ** 24;
 
+/** Counters of what the routers of a model do. */
 export class RoutingTelemetry {
   readonly config: Required<Omit<TelemetryConfig, 'nullLabel'>> & Pick<TelemetryConfig, 'nullLabel'>;
   /** The whole state by name, to be saved in a checkpoint: counts, co-activation, sums, steps. */

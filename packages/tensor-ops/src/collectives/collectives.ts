@@ -6,8 +6,10 @@
  */
 import * as tf from '@tensorflow/tfjs-core';
 
+/** What is made of the values of all ranks. */
 export type Reduction = 'sum' | 'max' | 'min';
 
+/** What the processes of a cluster compute together; inside compiled steps, too. */
 export interface Collectives {
   /** This process, from 0. */
   readonly rank: number;

@@ -15,6 +15,7 @@ export interface Bucket {
   readonly paddedLength: number;
 }
 
+/** Sizes of the buckets. */
 export interface GradientBucketsOptions {
   /** Size at which a bucket is closed (default 4 MiB, where the ring on CPUs was fastest; NCCL likes 16 to 32). */
   bytes?: number;

@@ -7,11 +7,13 @@ import { halfSquares } from '../optim/clip.js';
 import type { Collectives } from './collectives.js';
 import { GradientBuckets, type GradientBucketsOptions } from './gradient-buckets.js';
 
+/** How means over the ranks are made. */
 export interface RankMeanOptions extends Omit<GradientBucketsOptions, 'multipleOf'> {
   /** What sums over the ranks are multiplied by (default 1 / their number). */
   share?: number;
 }
 
+/** Means over the ranks of a cluster, of numbers and of gradients. */
 export class RankMean {
   readonly buckets: GradientBuckets;
   private readonly share: number;

@@ -18,6 +18,7 @@ const descriptions = {
   U8: '|u1',
   BOOL: '|b1',
 } as const satisfies Partial<Record<SafetensorsDtype, string>>;
+/** Type of the numbers of a .npy file. */
 export type NpyDtype = keyof typeof descriptions;
 const dtypes = new Map(Object.entries(descriptions).map(([dtype, description]) => [description.slice(1), dtype as NpyDtype]));
 
@@ -28,6 +29,7 @@ const PREFIX_BYTES = 12;
 /** First bytes that {@link parseNpyHeader} may need. */
 export const NPY_PROBE_BYTES = PREFIX_BYTES + MAX_NPY_HEADER_BYTES;
 
+/** What the header of a .npy file says. */
 export interface NpyHeader {
   dtype: NpyDtype;
   shape: number[];

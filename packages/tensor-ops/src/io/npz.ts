@@ -114,6 +114,7 @@ export interface NpzArray {
   chunks(): AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 }
 
+/** How arrays are packed. */
 export interface NpzOptions {
   /** Whether to deflate the arrays, as `numpy.savez_compressed` does; default false, as images and weights hardly shrink. */
   compress?: boolean;

@@ -26,6 +26,7 @@ export const safetensorsDtypes = {
   F8_E5M2: 1,
   C64: 8,
 } as const;
+/** Type of the numbers of a safetensors file. */
 export type SafetensorsDtype = keyof typeof safetensorsDtypes;
 
 /** Longest header that is read: that of the format's own library. */
@@ -63,6 +64,7 @@ export interface TensorEntry {
   end: number;
 }
 
+/** What the header of a safetensors file says. */
 export interface SafetensorsHeader {
   tensors: Map<string, TensorEntry>;
   metadata: Record<string, string>;

@@ -117,7 +117,7 @@ type Argument<T extends string> = T extends 'str'
 type Arguments<A extends readonly string[]> = { -readonly [I in keyof A]: A[I] extends string ? Argument<A[I]> : never };
 
 /** A C function: callable, and on a thread of the libuv pool by `async(...args, callback)`. */
-export type CFunction<R extends string, A extends readonly string[]> = ((...args: Arguments<A>) => Result<R>) & {
+type CFunction<R extends string, A extends readonly string[]> = ((...args: Arguments<A>) => Result<R>) & {
   async(...args: [...Arguments<A>, (error: Error | null, result: Result<R>) => void]): void;
 };
 

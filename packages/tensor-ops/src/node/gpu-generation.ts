@@ -23,6 +23,7 @@ const generations: readonly (readonly [number, string])[] = [
 ];
 
 /**
+ * The generation of a GPU by its compute capability.
  * @param computeCapability such as 8.0
  * @param tensorFloat32 whether TensorFloat-32 may be used where there is any (TensorFlow's default, and that of the PyTorch reference)
  */

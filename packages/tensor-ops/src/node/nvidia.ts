@@ -14,6 +14,7 @@ export interface NvidiaGpu {
   usedBytes: number;
 }
 
+/** What the loaded NVIDIA driver says of itself. */
 export interface NvidiaDriver {
   /** Such as `550.54.15`. */
   version: string;

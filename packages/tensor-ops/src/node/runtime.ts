@@ -17,6 +17,7 @@ import { type FoundLibrary, findLibtensorflow } from './library/index.js';
 import { chosenGpu, type NvidiaDriver, type NvidiaGpu, nvidiaDriver, visibleGpus } from './nvidia.js';
 import { RuntimeStartError } from './tensorflow-error.js';
 
+/** Device, threads and precision of the runtime. */
 export interface TensorFlowOptions {
   /** Threads inside one op (default: every core). */
   threads?: number;

@@ -19,6 +19,7 @@ const MAX_PROBABILITIES = 1 << 26;
  */
 const MIN_SINGLE_PRODUCT = 1 << 16;
 
+/** Precision of an attention. */
 export interface AttentionOptions {
   /** Multiplies `q k^T` (default `1 / sqrt(d)`). */
   scale?: number;

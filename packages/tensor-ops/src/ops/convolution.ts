@@ -15,6 +15,7 @@ export type Padding = 'same' | 'valid' | Zeros;
 /** Zeros above and below, and left and right. */
 type Zeros = readonly [readonly [number, number], readonly [number, number]];
 
+/** Geometry and precision of a convolution. */
 export interface ConvolutionOptions {
   /** Step in both directions (default 1). */
   stride?: number;

@@ -7,6 +7,7 @@ import { widen } from './products.js';
 import { batchMatMul } from './raw-math.js';
 import { isRounded, roundMaps } from './rounded-maps.js';
 
+/** Scale, shift and activation of a group norm. */
 export interface GroupNormOptions {
   /** `[C]` (default: none). */
   scale?: tf.Tensor;

@@ -10,6 +10,7 @@ import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { customGradient } from './custom-gradient.js';
 import { matMul, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
 
+/** Bias, activation and precision of a linear layer. */
 export interface LinearOptions {
   /** Precision of the products (default `f32`). */
   precision?: Precision;

@@ -8,6 +8,7 @@ import { customGradient } from './custom-gradient.js';
 /** Variance floor of DiT's layer norms. */
 const EPSILON = 1e-6;
 
+/** Scale and shift of a norm. */
 export interface NormOptions {
   /** Multiplies the normalised value, `[D]` (default: none, as DiT's blocks). */
   scale?: tf.Tensor;

@@ -30,11 +30,6 @@ export function reshape(backend: TensorFlowBackend, x: tf.Tensor, shape: readonl
   return backend.raw('Reshape', [x, tf.tensor1d(shape as number[], 'int32')])[0];
 }
 
-/** Sum or mean over `axes`. */
-export function reduce(backend: TensorFlowBackend, op: 'Sum' | 'Mean', x: tf.Tensor, axes: readonly number[], keepDims = false): tf.Tensor {
-  return backend.raw(op, [x, tf.tensor1d(axes as number[], 'int32')], { keep_dims: { bool: keepDims } })[0];
-}
-
 /** Rows of `x` at `indices` (int32), without reading the indices to the host. */
 export function gather(backend: TensorFlowBackend, x: tf.Tensor, indices: tf.Tensor): tf.Tensor {
   return backend.raw('GatherV2', [x, indices, tf.scalar(0, 'int32')])[0];

@@ -17,6 +17,7 @@ import { customGradient } from './custom-gradient.js';
  */
 export type PixelCentres = 'half-pixel' | 'align-corners' | 'tf1';
 
+/** How pixels are resampled. */
 export interface ResizeOptions {
   /** Default `bilinear`. */
   method?: 'nearest' | 'bilinear';

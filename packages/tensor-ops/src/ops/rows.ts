@@ -9,7 +9,7 @@ import { takeRows } from './dynamic-rows.js';
 import { oneHot } from './one-hot.js';
 
 /** Sums rows of `dy` into `count` rows by `indices`: the gradient of a gather. */
-export function segmentSum(dy: tf.Tensor, indices: tf.Tensor, count: number): tf.Tensor {
+function segmentSum(dy: tf.Tensor, indices: tf.Tensor, count: number): tf.Tensor {
   const backend = tensorFlowBackend();
   if (backend !== undefined) return backend.raw('UnsortedSegmentSum', [dy, indices, tf.scalar(count, 'int32')])[0];
   // Products over nothing are not zero on the wasm backend.

@@ -10,6 +10,7 @@ import { Parameter } from '../parameter.js';
 import { ParameterSet } from '../parameter-set.js';
 import { DataType, tensorFlowBackend } from '../tensorflow-backend.js';
 
+/** Rates of AdamW. */
 export interface AdamWOptions {
   /** Decay of the mean of gradients (default 0.9). */
   beta1?: number;

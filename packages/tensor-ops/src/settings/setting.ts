@@ -20,6 +20,7 @@ export interface Problem {
   hint?: string;
 }
 
+/** A value in a file: how it is read, what is wrong with it, and its schema. */
 export interface Setting<T> {
   readonly schema: JsonSchema;
   /** The value as the program takes it; what is wrong with it is added to `problems`, and the result is then of no use. */
@@ -101,12 +102,28 @@ export const integer = (description: string, range: Range = {}): Setting<number>
     (value) => Number.isSafeInteger(value) && inRange(value as number, range),
   );
 
+/** True or false. */
 export const flag = (description: string): Setting<boolean> =>
   setting({ type: 'boolean' }, description, 'true or false', (value) => typeof value === 'boolean');
 
-/** @param what it is, in an error */
+/**
+ * A text.
+ * @param what it is, in an error
+ */
 export const text = (description: string, what = 'a text'): Setting<string> =>
   setting({ type: 'string' }, description, what, (value) => typeof value === 'string');
+
+/** A number of narrower limits: what a program takes from strangers of what the library can do. */
+export const within = (inner: Setting<number>, range: Range): Setting<number> => ({
+  expected: `a number${rangeText(range)}`,
+  schema: { ...inner.schema, ...rangeSchema(range) },
+  read(value, at, problems) {
+    const before = problems.length;
+    const read = inner.read(value, at, problems);
+    if (problems.length === before && !inRange(read, range)) problems.push({ at, expected: this.expected, found: value });
+    return read;
+  },
+});
 
 /** One of the values. */
 export const word = <const W extends string | number | boolean>(words: readonly W[], description?: string): Setting<W> =>
@@ -119,18 +136,25 @@ export const word = <const W extends string | number | boolean>(words: readonly 
   );
 
 /** Elements that are all alike. */
-export function list<T>(items: Setting<T>, description?: string, { least = 0 }: { least?: number } = {}): Setting<T[]> {
-  const expected = least === 0 ? 'a list' : `a list of at least ${least}`;
+export function list<T>(
+  items: Setting<T>,
+  description?: string,
+  { least = 0, most = Number.POSITIVE_INFINITY }: Pick<Range, 'least' | 'most'> = {},
+): Setting<T[]> {
+  const expected =
+    most < Number.POSITIVE_INFINITY ? `a list of ${least} to ${most}` : least === 0 ? 'a list' : `a list of at least ${least}`;
   return {
     schema: {
       type: 'array',
       items: items.schema,
       ...(least > 0 && { minItems: least }),
+      ...(most < Number.POSITIVE_INFINITY && { maxItems: most }),
       ...(description !== undefined && { description }),
     },
     expected,
     read(value, at, problems) {
-      if (Array.isArray(value) && value.length >= least) return value.map((item, i) => items.read(item, `${at}[${i}]`, problems));
+      if (Array.isArray(value) && value.length >= least && value.length <= most)
+        return value.map((item, i) => items.read(item, `${at}[${i}]`, problems));
       problems.push({ at, expected, found: value });
       return [];
     },
@@ -176,6 +200,7 @@ type Flat<T> = { [K in keyof T]: T[K] };
 /** What an object of these fields reads. */
 export type ValuesOf<F> = Flat<{ [K in Exclude<keyof F, OptionalKeys<F>>]: ValueOf<F[K]> } & { [K in OptionalKeys<F>]?: ValueOf<F[K]> }>;
 
+/** A setting with fields. */
 export interface ObjectSetting<F extends Fields> extends Setting<ValuesOf<F>> {
   readonly fields: F;
 }

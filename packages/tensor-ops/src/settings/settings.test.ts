@@ -16,6 +16,7 @@ import {
   type ValueOf,
   variants,
   withDefault,
+  within,
   word,
 } from './setting.js';
 
@@ -133,6 +134,20 @@ describe('what is wrong is said with its path, what was expected and found', () 
     expect(() => parse({ learningRate: 1, router: { topk: 3 } })).toThrow(
       expect.objectContaining({ code: 'E_SETTINGS', where: 'router.topk', expected: 'no such setting', found: 3 }),
     );
+  });
+});
+
+test('narrower limits of a setting: of a number and of a list', () => {
+  const steps = within(integer('of the solver', { least: 1 }), { most: 250 });
+  const request = object({ steps: optional(steps), labels: list(integer('a class'), 'of the images', { least: 1, most: 2 }) });
+  const read = (json: unknown) => parseSettings(request, json, 'The request');
+  expect(read({ steps: 250, labels: [3, 4] })).toEqual({ steps: 250, labels: [3, 4] });
+  expect(read({ labels: [3] })).toEqual({ labels: [3] });
+  expect(() => read({ steps: 251, labels: [3] })).toThrow('steps: expected a number of at most 250, found 251.');
+  expect(() => read({ steps: 0, labels: [3] })).toThrow('steps: expected an integer of at least 1, found 0.');
+  for (const labels of [[], [1, 2, 3]]) expect(() => read({ labels })).toThrow('labels: expected a list of 1 to 2');
+  expect(request.schema).toMatchObject({
+    properties: { steps: { type: 'integer', minimum: 1, maximum: 250 }, labels: { minItems: 1, maxItems: 2 } },
   });
 });
 

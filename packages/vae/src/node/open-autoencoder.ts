@@ -14,6 +14,7 @@ import { type AutoencoderWeights, AutoencoderWeightsError, loadAutoencoder } fro
 const CONFIG = 'config.json';
 const WEIGHTS = 'diffusion_pytorch_model.safetensors';
 
+/** Which half is read, and from where. */
 export interface ReadAutoencoderOptions {
   /** Halves to load (default both); names of the other half are not read. */
   parts?: readonly Part[];
@@ -21,6 +22,7 @@ export interface ReadAutoencoderOptions {
   hub?: HubOptions;
 }
 
+/** Which autoencoder is opened, and how it is computed. */
 export type OpenAutoencoderOptions = ReadAutoencoderOptions & AutoencoderOptions;
 
 /** What there is to know of an autoencoder that was read. */
@@ -34,6 +36,7 @@ export interface AutoencoderSource {
   encoderHash: string | undefined;
 }
 
+/** An autoencoder ready to encode and decode, and where it came from. */
 export interface OpenedAutoencoder extends AutoencoderSource {
   autoencoder: Autoencoder;
 }

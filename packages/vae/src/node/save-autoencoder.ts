@@ -1,8 +1,7 @@
 /** Writing an autoencoder as diffusers does: a folder with `config.json` and safetensors of current names. */
-import fs from 'node:fs/promises';
 import path from 'node:path';
 import { encodeTensor } from '@dit-moe/tensor-ops/io';
-import { type WrittenFile, writeFileAtomically, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
+import { makeFolder, type WrittenFile, writeFileAtomically, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { type AutoencoderConfig, configJson } from '../config.js';
 import { type Part, weightShapes } from '../weight-names.js';
@@ -10,7 +9,7 @@ import type { AutoencoderWeights } from '../weights.js';
 
 /** Writes float32 weights and configuration into `folder`, which is made; `openAutoencoder` and diffusers read it. */
 export async function saveAutoencoder(folder: string, weights: AutoencoderWeights, config: AutoencoderConfig): Promise<void> {
-  await fs.mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   await saveWeights(path.join(folder, 'diffusion_pytorch_model.safetensors'), weights, config);
   await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(configJson(config), null, 2)}\n`);
 }

@@ -17,6 +17,7 @@ import { RowStrips } from './row-strips.js';
 /** Largest strip of the larger map of a layer, in bytes: enough to keep every core busy; a layer works on some eight copies. */
 const STRIP_BYTES = 2 ** 23;
 
+/** Height of the strips, and how they are computed. */
 export interface StripOptions extends PassOptions {
   /** Largest strip of a feature map in bytes (default 8 MiB); at least one row. */
   stripBytes?: number;

@@ -6,6 +6,7 @@ import type { AutoencoderConfig } from '../config.js';
 import { posteriorKl, posteriorOf, samplePosterior } from '../posterior.js';
 import type { AutoencoderWeights } from '../weights.js';
 
+/** Weights of the terms of the loss. */
 export interface AutoencoderLossOptions {
   /** Distance of pixels: `l1` (default, as latent diffusion: sharper edges) or `l2`. */
   reconstruction?: 'l1' | 'l2';
@@ -20,6 +21,7 @@ export interface AutoencoderLossOptions {
   perceptualWeight?: number;
 }
 
+/** The loss and its terms. */
 export interface AutoencoderLoss {
   /** The weighted sum. */
   total: tf.Scalar;

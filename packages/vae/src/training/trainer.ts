@@ -19,6 +19,7 @@ import type { AutoencoderWeights } from '../weights.js';
 import { initialAutoencoderWeights } from './initial-weights.js';
 import { type AutoencoderLossOptions, autoencoderLoss } from './loss.js';
 
+/** How an autoencoder is trained. */
 export interface AutoencoderTrainingOptions extends AutoencoderLossOptions {
   /** Of weights and noise (default 0). */
   seed?: number;

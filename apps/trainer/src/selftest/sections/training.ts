@@ -10,7 +10,7 @@ import type { Finding } from '../finding.js';
 import { BATCH, normal, randomWeights, smallModel } from '../small-model.js';
 
 /** Gaussian diffusion as published, with everything on that a step may do. The large epsilon makes steps proportional to the gradients. */
-export const smallRun = (precision: Precision): TrainConfig =>
+const smallRun = (precision: Precision): TrainConfig =>
   resolveConfig({
     overrides: [
       'model={patchSize: 2, hiddenSize: 32, depth: 2, numHeads: 4}',

@@ -3,11 +3,11 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { DitMoeError, type Precision } from '@dit-moe/tensor-ops';
-import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type { Preprocessing } from '../pictures/preprocess.js';
 import type { ImageSource } from '../sources/image-source.js';
 
-export const LATENTS_HEADER = 'latents.json';
+const LATENTS_HEADER = 'latents.json';
 
 /** `latents.json`. */
 export interface LatentsHeader {
@@ -50,6 +50,7 @@ export class LatentCacheError extends DitMoeError {
   }
 }
 
+/** Number of shards of a cache. */
 export const numShards = ({ source, shardSize }: LatentsHeader): number => Math.ceil(source.count / shardSize);
 
 export const shardName = (index: number, count: number): string => {
@@ -92,7 +93,7 @@ export async function readHeader(folder: string): Promise<LatentsHeader> {
  * @throws LatentCacheError naming the settings that differ
  */
 export async function agreeOnHeader(folder: string, header: LatentsHeader): Promise<void> {
-  await fs.mkdir(folder, { recursive: true });
+  await makeFolder(folder);
   const there = await readHeader(folder).catch((error: LatentCacheError) => {
     if ((error.cause as NodeJS.ErrnoException | undefined)?.code === 'ENOENT') return undefined;
     throw error;

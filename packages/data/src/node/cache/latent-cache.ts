@@ -7,6 +7,7 @@ import { LatentShard, type SkippedImage } from './shard.js';
 /** Records read at once: more than Node has threads for files, so that none of them waits. */
 const READS_AT_ONCE = 8;
 
+/** How a cache is opened. */
 export interface LatentCacheOptions {
   /** Leave out shards that are not there yet instead of refusing (default false). */
   allowMissing?: boolean;

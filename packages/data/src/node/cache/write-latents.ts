@@ -19,6 +19,7 @@ import { LatentShard, type ShardContent, type SkippedImage, writeShard } from '.
 /** Share of unusable images above which a run is given up: more are a wrong folder rather than a few bad files. */
 export const DEFAULT_MAX_SKIPPED = 0.01;
 
+/** What is encoded, where to, and how the work is shared. */
 export interface WriteLatentsOptions {
   source: ImageSource;
   /** Made if it is missing. */
@@ -37,6 +38,7 @@ export interface WriteLatentsOptions {
   onProgress?(progress: LatentsProgress): void;
 }
 
+/** How far a worker is. */
 export interface LatentsProgress {
   /** Images of this worker's shards: done in this run or found done, and all. */
   done: number;
@@ -46,6 +48,7 @@ export interface LatentsProgress {
   encoded: number;
 }
 
+/** What a worker did. */
 export interface LatentsResult extends LatentsProgress {
   skippedImages: readonly SkippedImage[];
   /** Whether the signal stopped it. */

@@ -18,6 +18,7 @@ export const MAX_IMAGE_BYTES = 2 ** 28;
 /** Pixels that are decoded at the same time: photographs eight at a time, pictures near the limit one by one. */
 const inFlight = new PixelBudget(2 ** 25);
 
+/** How an image file is decoded. */
 export interface DecodeOptions {
   /** Whether to turn the picture as its EXIF orientation says (default false: the reference ignores it). */
   applyOrientation?: boolean;

@@ -6,7 +6,7 @@ import { ImageSourceError } from './image-source.js';
 import { MAX_CLASSES } from './labels.js';
 
 /** The file that is looked for beside arrays and shards: a name a line, in the order of the labels. */
-export const CLASS_NAMES_FILE = 'classes.txt';
+const CLASS_NAMES_FILE = 'classes.txt';
 
 /**
  * Names of the classes, if a `classes.txt` is in the folder.

@@ -9,7 +9,7 @@ import { ImageSourceError } from './image-source.js';
 import { unreadable } from './locate.js';
 
 /** Bytes up to which everything is read: a second or two. Of larger sets sizes and samples are taken. */
-export const FULLY_READ_BYTES = 2 ** 30;
+const FULLY_READ_BYTES = 2 ** 30;
 /** Bytes of a sample. A PNG's last ones hold checksums of all its pixels, a JPEG's those of the last row. */
 const SAMPLE_BYTES = 64;
 /** Files read at once. */

@@ -61,7 +61,9 @@ export interface ImageSourceOptions {
   labelColumn?: string;
 }
 
+/** Where labels come from; `auto` takes the first that is there. */
 export const labelSources = ['auto', 'folders', 'dataset.json', 'labels.csv', 'names', 'none'] as const;
+/** A word of {@link labelSources}. */
 export type LabelSource = (typeof labelSources)[number];
 
 /** A source that cannot be used at all: missing, of no known kind, ambiguous, or without a single image. */

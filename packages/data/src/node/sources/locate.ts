@@ -9,7 +9,7 @@ const MAX_BRACES = 100_000;
 /** Levels of folders below a location in which shards are looked for: `data/` of a hub's data set, `<configuration>/<split>/`. */
 const DEPTH = 2;
 
-export type ShardKind = 'tar' | 'parquet' | 'npz' | 'idx';
+type ShardKind = 'tar' | 'parquet' | 'npz' | 'idx';
 
 /** A folder of images, or the files of a source in their order. */
 export type Located = { split: string | undefined; leftOut: readonly LeftOut[] } & (

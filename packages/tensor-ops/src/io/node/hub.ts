@@ -25,6 +25,7 @@ export interface HubProgress {
   total: number;
 }
 
+/** Which revision of a repository, and where it is kept. */
 export interface HubOptions {
   /** Branch, tag or commit (default `main`). A commit that is in the cache is not asked for again. */
   revision?: string;

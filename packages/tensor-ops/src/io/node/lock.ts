@@ -32,6 +32,7 @@ interface Holder {
   where: string;
 }
 
+/** When the holder of a lock counts as dead. */
 export interface LockTimes {
   /** Milliseconds between two signs of life. */
   heartbeat: number;

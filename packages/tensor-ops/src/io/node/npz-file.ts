@@ -8,7 +8,10 @@ export interface NpzFile {
   close(): Promise<void>;
 }
 
-/** @throws FormatError if it is no .npz file or damaged, or the file system's error */
+/**
+ * Opens an .npz file; nothing but its directory is read.
+ * @throws FormatError if it is no .npz file or damaged, or the file system's error
+ */
 export function openNpz(path: string): Promise<NpzFile> {
   return openWith(path, async (source) => ({ arrays: await Npz.open(source), close: () => source.close() }));
 }

@@ -9,6 +9,7 @@ import { DitMoeError } from '../../errors.js';
 import { hashFile } from './hash-file.js';
 import type { WrittenFile } from './safetensors-file.js';
 
+/** Name of the file that says what a checkpoint consists of. */
 export const MANIFEST = 'manifest.json';
 
 /** A checkpoint is not what was written. */

@@ -6,6 +6,7 @@ import { findStateDict, type TorchStateDict, torchObjects, torchPlain } from '..
 import type { TorchTensor } from '../torch-tensor.js';
 import { type FileSource, openWith } from './file-source.js';
 
+/** Which part of a PyTorch file is opened. */
 export interface TorchCheckpointOptions {
   /** Entry of the file that holds the weights, for example `model`; default: the averaged ones, see `findStateDict`. */
   entry?: string;

@@ -27,6 +27,7 @@ export interface ClusterRuntime {
   barrier(name: string, timeoutMs: number): Promise<void>;
 }
 
+/** How a process joins its cluster. */
 export interface JoinOptions extends Omit<RendezvousOptions, 'port'> {
   /** Open TensorFlow's server although the internet may reach this machine (default false). */
   acceptOpenPort?: boolean;

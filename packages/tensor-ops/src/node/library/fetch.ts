@@ -22,7 +22,7 @@ const run = promisify(execFile);
 const clients: readonly (readonly [string, ...string[]])[] = [['python3', '-m', 'pip'], ['python', '-m', 'pip'], ['pip3'], ['pip']];
 
 /** pip's arguments that download `wheel` whatever the Python on this machine is. */
-export function downloadArguments(wheel: Wheel, folder: string): string[] {
+function downloadArguments(wheel: Wheel, folder: string): string[] {
   return [
     'download',
     '--no-deps',

@@ -28,6 +28,7 @@ export interface FoundLibrary {
   tried: LibrarySearch[];
 }
 
+/** Where libtensorflow is looked for. */
 export interface FindOptions {
   /** Folder for downloaded libraries (default: {@link cacheDirectory}). */
   cacheDir?: string;
@@ -51,7 +52,7 @@ export function cacheDirectory(): string {
 }
 
 /** Whether this machine has a loaded NVIDIA driver. */
-export function hasNvidiaDriver(): boolean {
+function hasNvidiaDriver(): boolean {
   return fs.existsSync('/proc/driver/nvidia/version') || fs.existsSync('/dev/nvidiactl');
 }
 

@@ -15,11 +15,13 @@ export interface InputSpec {
   dtype?: 'float32' | 'int32' | 'bool';
 }
 
+/** What a plan assumes of the routers. */
 export interface PlanOptions {
   /** Load of the fullest expert over the mean (default 1, even): what follows from it, such as padding, grows with it. */
   maxOverMean?: number;
 }
 
+/** What a compiled step will cost, without running it. */
 export interface StepPlan {
   /** Ops recorded. */
   ops: number;

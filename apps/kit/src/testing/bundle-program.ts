@@ -1,4 +1,4 @@
-/** For tests: programs of this package in processes of their own, bundled once so that starting is quick. */
+/** For tests: programs in processes of their own, bundled once so that starting is quick. */
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -18,34 +18,48 @@ const foreignOutside: Plugin = {
   },
 };
 
+/** What a process had said when it ended. */
+export interface Outcome {
+  /** Exit code, or the signal that ended it. */
+  code: number | NodeJS.Signals | null;
+  out: string;
+  err: string;
+}
+
 export interface Running {
   child: ChildProcessWithoutNullStreams;
+  /** What it has said so far. */
   output: { out: string; err: string };
-  /** Exit code, or the signal that ended it. */
-  ended: Promise<number | NodeJS.Signals | null>;
+  ended: Promise<Outcome>;
   /** Resolves when the text has appeared or the process has ended. */
   seen(text: string): Promise<void>;
 }
 
+export interface StartOptions {
+  /** Variables beside those of this process. */
+  env?: NodeJS.ProcessEnv;
+  /** Put before the command, such as a shell that sets limits. */
+  prefix?: readonly string[];
+}
+
 /**
- * Bundles a program of this package.
- * @param source relative to `src`
- * @returns starts it; `prefix` is put before the command, such as a shell that sets limits
+ * Bundles a program.
+ * @param source its entry, such as `new URL('./cli.ts', import.meta.url)`
+ * @returns starts it
  */
-export async function bundle(source: string): Promise<(args: readonly string[], prefix?: readonly string[]) => Running> {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'trainer-program-'));
+export async function bundleProgram(source: URL): Promise<(args: readonly string[], options?: StartOptions) => Running> {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'program-'));
   process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
   const program = path.join(folder, 'program.mjs');
-  const entry = fileURLToPath(new URL(`../${source}`, import.meta.url));
   await build({
-    ...{ entryPoints: [{ in: entry, out: 'program' }], outdir: folder, outExtension: { '.js': '.mjs' }, bundle: true, logLevel: 'error' },
+    ...{ entryPoints: [{ in: fileURLToPath(source), out: 'program' }], outdir: folder, outExtension: { '.js': '.mjs' } },
     // In pieces, as it is published: in one file, modules that are also imported late are evaluated in another order.
-    ...{ platform: 'node', format: 'esm', target: 'node20', splitting: true },
+    ...{ bundle: true, splitting: true, platform: 'node', format: 'esm', target: 'node20', logLevel: 'error' },
     ...{ conditions: ['@dit-moe/source'], mainFields: ['main'], plugins: [foreignOutside] },
   });
-  return (args, prefix = []) => {
+  return (args, { env, prefix = [] } = {}) => {
     const [command, ...rest] = [...prefix, process.execPath, program, ...args];
-    const child = spawn(command, rest);
+    const child = spawn(command, rest, { env: { ...process.env, ...env } });
     const output = { out: '', err: '' };
     child.stdout.on('data', (text) => {
       output.out += text;
@@ -53,7 +67,7 @@ export async function bundle(source: string): Promise<(args: readonly string[], 
     child.stderr.on('data', (text) => {
       output.err += text;
     });
-    const ended = new Promise<number | NodeJS.Signals | null>((resolve) => child.on('close', (code, signal) => resolve(code ?? signal)));
+    const ended = new Promise<Outcome>((resolve) => child.on('close', (code, signal) => resolve({ code: code ?? signal, ...output })));
     const seen = async (text: string) => {
       while (!`${output.out}${output.err}`.includes(text) && child.exitCode === null)
         await new Promise((resolve) => setTimeout(resolve, 25));
