@@ -8,7 +8,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { uniformRows } from '@dit-moe/tensor-ops';
-import { bundle } from '../../apps/trainer/src/testing/programs.js';
+import { bundleProgram } from '../../apps/kit/src/testing/bundle-program.js';
 import { checkpointBytes, curveOf, makeRoot, tinyOverrides } from '../../apps/trainer/src/testing/tiny-run.js';
 
 const kills = Number(process.argv[2] ?? 20);
@@ -21,7 +21,7 @@ const LATEST_MS = 4000;
 const FILES = ['weights', 'ema', 'optimizer', 'telemetry'];
 
 const { root, images, newRun } = makeRoot();
-const start = await bundle('cli.ts');
+const start = await bundleProgram(new URL('../../apps/trainer/src/cli.ts', import.meta.url));
 const settings = [...tinyOverrides, `steps=${STEPS}`, 'checkpoints.every=20', 'checkpoints.keep=3', 'logEvery=7', 'sampling.every=400'];
 const train = (out: string, resume: boolean) =>
   start([
@@ -38,7 +38,7 @@ const train = (out: string, resume: boolean) =>
 
 const whole = newRun();
 const undisturbed = train(whole, false);
-if ((await undisturbed.ended) !== 0) throw new Error(undisturbed.output.err);
+if ((await undisturbed.ended).code !== 0) throw new Error(undisturbed.output.err);
 const equal = (out: string): boolean =>
   FILES.every((file) => checkpointBytes(out, STEPS, file).equals(checkpointBytes(whole, STEPS, file))) &&
   JSON.stringify(curveOf(out)) === JSON.stringify(curveOf(whole));
@@ -55,7 +55,7 @@ while (counts.kills < kills && inTime()) {
       const [which, when] = uniformRows({ seed, purpose: 'kill', indices: [counts.kills] }, 2);
       if (which < 0.7) await running.seen('step 1');
       const timer = setTimeout(() => running.child.kill('SIGKILL'), when * LATEST_MS);
-      const code = await running.ended;
+      const { code } = await running.ended;
       clearTimeout(timer);
       if (code === 0) break;
       if (code !== 'SIGKILL') {
@@ -64,7 +64,7 @@ while (counts.kills < kills && inTime()) {
       }
       counts.kills++;
     } else {
-      const code = await running.ended;
+      const { code } = await running.ended;
       if (code !== 0) failures.push(`after kill ${counts.kills}: ended with ${code}: ${running.output.err.slice(-400)}`);
       break;
     }

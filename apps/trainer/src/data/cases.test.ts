@@ -1,7 +1,8 @@
 /** Data as people have it, as `train` answers it: the exit code and the sentence, or what is trained on. */
-import { exitCodes } from '@dit-moe/kit';
+
 import fs from 'node:fs';
 import path from 'node:path';
+import { exitCodes } from '@dit-moe/kit';
 import { afterAll, afterEach, expect, test, vi } from 'vitest';
 import { bmp, png, tar } from '../../../../packages/data/src/testing/make-files.js';
 import { exitCodeOf } from '../../../kit/src/exit-code-of.js';
