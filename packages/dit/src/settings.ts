@@ -16,7 +16,6 @@ import type { KnownConfig } from './checkpoints/infer-config.js';
 import { type DitConfig, ditSizes } from './config.js';
 import { moeInFull, moeSettings } from './moe/moe-settings.js';
 
-
 /** Settings of {@link DitConfig}. */
 export const ditSettings = /* @__PURE__ */ (() =>
   object(

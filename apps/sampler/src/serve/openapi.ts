@@ -74,7 +74,9 @@ const eventSchema = variants(
       height: whole('in pixels'),
       width: whole('in pixels'),
       channels: whole('1 or 3'),
-      experts: optional(bytes('experts of every patch, best first: bytes [layers, B, patches, slots], empty slots with the number of experts,')),
+      experts: optional(
+        bytes('experts of every patch, best first: bytes [layers, B, patches, slots], empty slots with the number of experts,'),
+      ),
     },
     done: {
       images: list(bytes('a PNG'), 'the images, with their settings in the `Comment` text'),

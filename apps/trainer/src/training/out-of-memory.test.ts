@@ -1,8 +1,9 @@
 /** A device without memory, stood in for by a step that fails as TensorFlow does. */
 import fs from 'node:fs';
+import { exitCodes } from '@dit-moe/kit';
 import { TensorFlowError, type TensorFlowRuntime, useTensorFlow } from '@dit-moe/tensor-ops/node';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { exitCodes, exitCodeTable } from '../errors.js';
+import { exitCodeTable } from '../errors.js';
 import { makeRoot, runTiny, tinyConfig } from '../testing/tiny-run.js';
 import { TrainingState } from './state.js';
 

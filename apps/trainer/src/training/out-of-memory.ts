@@ -8,14 +8,14 @@ import { listCheckpoints } from './retention.js';
 import type { Run } from './run.js';
 
 /** The device has no memory left for a step. */
-export class OutOfMemoryError extends DitMoeError {
+class OutOfMemoryError extends DitMoeError {
   static override readonly code = 'E_OUT_OF_MEMORY';
 }
 
 /** What is planned must be so much less than what did not fit, for settings to be worth trying. */
 const LESS = 0.9;
 
-/** The error that the run ends with: an {@link OutOfMemoryError} if that is what it is, else the error itself. */
+/** The error that the run ends with: an `OutOfMemoryError` if that is what it is, else the error itself. */
 export async function explained(error: unknown, run: Run): Promise<unknown> {
   if (!TensorFlowError.isInstance(error) || error.status !== 'RESOURCE_EXHAUSTED') return error;
   const { config, card, record, out } = run;

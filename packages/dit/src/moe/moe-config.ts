@@ -120,7 +120,9 @@ export const routableExperts = ({ numExperts, nullExpert = false }: MoeConfig): 
 
 /** Whether a weight is moved by what the routers did instead of by a gradient: a load bias or a threshold. */
 export const isRouterState = (name: string): boolean => isLoadBias(name) || isThreshold(name);
+/** Whether a weight is a bias that evens the load of the experts. */
 export const isLoadBias = (name: string): boolean => name.endsWith('.moe.bias');
+/** Whether a weight is part of a threshold from which tokens choose when sampling. */
 export const isThreshold = (name: string): boolean => name.includes('.moe.threshold.');
 
 /** Weight of each loss of the routers, by the names under which `dit` returns them. */

@@ -58,6 +58,7 @@ const expertSettings = /* @__PURE__ */ (() => {
   return list(groups, undefined, { least: 1 });
 })();
 
+/** Settings of {@link MoeConfig}. */
 export const moeSettings = /* @__PURE__ */ (() =>
   object(
     {

@@ -58,7 +58,7 @@ export function classify(weights: Readonly<Record<string, tf.Tensor>>, config: C
     const bias = weights[`conv${i}.bias`];
     x = tf.relu(conv2d(x, weights[`conv${i}.weight`], { bias, stride: i === 0 ? 1 : 2 })); // [B, H / 2^i, W / 2^i, channels]
   }
-  const flat = tf.reshape(x, [x.shape[0]!, -1]);
+  const flat = tf.reshape(x, [x.shape[0], -1]);
   const pool = tf.relu(linear(flat, weights['features.weight'], weights['features.bias'])); // [B, 128]
   const logits = linear(pool, weights['logits.weight'], weights['logits.bias']); // [B, C]
   return { pool: pool as tf.Tensor2D, logits: logits as tf.Tensor2D };

@@ -18,8 +18,19 @@ function balance(load: tf.Tensor, importance: tf.Tensor): tf.Scalar {
 export const balanceLoss: LossTerm = (routing) => balance(routing.load, mean(routing.scores, 0));
 
 /**
- * The same loss over the batches of all ranks of a cluster (global-batch balance, arXiv 2501.11873): the mean of the ranks' losses is that
- * of the whole batch on one process, value and gradient. One small all-reduce per layer.
+ * The same loss with the load of a whole batch that is split over micro-batches or processes (global-batch balance, arXiv 2501.11873).
+ * If every part gets the load of all others, the mean of the losses is that of the whole batch, value and gradient.
+ *
+ * @param others what the other parts sent to each expert, `[E]`; see `GlobalLoad`
+ */
+export const globalBalanceLoss =
+  (others: tf.Tensor): LossTerm =>
+  (routing) =>
+    balance(tf.add(routing.load, others), mean(routing.scores, 0));
+
+/**
+ * The same loss over the batches of all ranks of a cluster: the mean of the ranks' losses is that of the whole batch on one process, value
+ * and gradient. One small all-reduce per layer.
  */
 export const clusterBalanceLoss =
   (collectives: Collectives): LossTerm =>

@@ -1,5 +1,4 @@
 /** Losses of the router: closed forms, central differences, accumulation and loss scaling. */
-import { alone, type Collectives } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -8,7 +7,7 @@ import { balanceLoss, cosineScorer, type LossTerm, linearScorer, route, tokenCho
 import { expertChoice } from '../select/index.js';
 import { expectGradients } from '../testing/gradients.js';
 import {
-  clusterBalanceLoss,
+  globalBalanceLoss,
   importanceLoss,
   loadLoss,
   routerSimilarityLoss,
@@ -20,11 +19,9 @@ import {
 const [tokens, width, numExperts] = [12, 5, 4];
 const config = { selector: tokenChoice(2) };
 const noise = () => tf.mul(fill([tokens, numExperts], 5), 0.3);
-/** A cluster of whose other ranks the sums are known. */
-const ranksWith = (others: tf.Tensor): Collectives => ({ ...alone, allReduce: (x) => tf.add(x, others) });
 const terms: Record<string, () => LossTerm> = {
   balance: () => balanceLoss,
-  'cluster balance': () => clusterBalanceLoss(ranksWith(tf.tensor1d([3, 0, 5, 1]))),
+  'global balance': () => globalBalanceLoss(tf.tensor1d([3, 0, 5, 1])),
   'sequence balance': () => sequenceBalanceLoss(3),
   'router z': () => routerZLoss,
   importance: () => importanceLoss,
@@ -74,7 +71,7 @@ describe.each(Object.keys(terms))('%s', (name) => {
   });
 });
 
-test('with the load of the other ranks, the mean over their losses is the loss of the whole batch', () => {
+test('with the load of the others, the mean over micro-batches is the loss of the whole batch', () => {
   void tf.setBackend('cpu');
   tf.tidy(() => {
     const [x, gate] = [fill([tokens, width], 1), fill([width, numExperts], 2)];
@@ -83,7 +80,7 @@ test('with the load of the other ranks, the mean over their losses is the loss o
     const total = plan(x, gate).load;
     const parts = tf.split(x, 3).map((part) => {
       const others = tf.sub(total, plan(part, gate).load);
-      return tf.valueAndGrad((g) => clusterBalanceLoss(ranksWith(others))(plan(part, g)))(gate);
+      return tf.valueAndGrad((g) => globalBalanceLoss(others)(plan(part, g)))(gate);
     });
     const mean = (pick: (p: (typeof parts)[number]) => tf.Tensor) => tf.mean(tf.stack(parts.map(pick)), 0);
     expect(mean((p) => p.value).dataSync()[0]).toBeCloseTo(whole.value.dataSync()[0], 6);

@@ -5,6 +5,7 @@ import { expertChoice, globalTopK } from './expert-choice.js';
 import type { Selector } from './selector.js';
 import { batchThreshold } from './threshold.js';
 
+/** How tokens of a batch compete for experts. */
 export interface BatchCompetitionOptions {
   /** `expert`: each expert takes its best tokens (DiffMoE); `all`: the best pairs of token and expert (Expert Race). */
   by: 'expert' | 'all';

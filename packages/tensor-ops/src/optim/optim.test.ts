@@ -86,7 +86,7 @@ describe.each(['cpu', 'tensorflow'])('on %s', (backend) => {
     await use();
     const [a, b] = ['a', 'b'].map((name, i) => new Parameter(name, tf.fill([2], i + 1)));
     const [late, now] = [
-      { a: a!, b: b! },
+      { a, b },
       { a: new Parameter('a', tf.ones([2])), b: new Parameter('b', tf.fill([2], 2)) },
     ];
     const accumulators = [new GradientAccumulator(late), new GradientAccumulator(now)] as const;
