@@ -104,7 +104,7 @@ describe('a process that dies', () => {
     ];
     const [once, twice] = [newRun(), newRun()];
     const saved = startCli(trainArgs(once, ...long));
-    await saved.seen('step 3/');
+    await saved.seen('samples of step 3');
     saved.child.kill('SIGTERM');
     expect((await saved.ended).code).toBe(75);
     expect(saved.output.err).toContain('no samples for step 3: interrupted');
@@ -116,7 +116,7 @@ describe('a process that dies', () => {
     for (const [i, state] of states(once, 4).entries()) expect(state.equals(states(whole, 4)[i])).toBe(true);
 
     const killed = startCli(trainArgs(twice, ...long));
-    await killed.seen('step 3/');
+    await killed.seen('samples of step 3');
     killed.child.kill('SIGSTOP');
     for (const signal of ['SIGINT', 'SIGHUP', 'SIGCONT'] as const) killed.child.kill(signal);
     expect([129, 130]).toContain((await killed.ended).code);

@@ -55,7 +55,7 @@ const expertSettings = /* @__PURE__ */ (() => {
     },
     'experts of one kind: swiglu or gelu; or zero, which give nothing, copy, their input, constant, a learned vector (MoE++)',
   );
-  return list(groups, undefined, { least: 1 });
+  return list(groups, 'the experts by kind, in their order', { least: 1 });
 })();
 
 /** Settings of {@link MoeConfig}. */

@@ -48,13 +48,17 @@ async function twoSteps(model: DitConfig, precision: Precision): Promise<Numbers
     const numbers: Record<string, ArrayLike<number>> = {
       reports: reports.flatMap(({ loss, balance, gradNorm }) => [loss, balance, gradNorm]),
     };
-    for (const [file, parameters] of Object.entries(state.files))
-      numbers[file] = joined(await Promise.all(Object.values(parameters).map((parameter) => parameter.data())));
+    for (const [file, content] of Object.entries(state.files)) {
+      const tensors = await content.snapshot();
+      numbers[file] = joined(await Promise.all(tensors.map(async ({ bytes }) => floats(await bytes()))));
+    }
     return numbers;
   } finally {
     state.dispose();
   }
 }
+
+const floats = (bytes: Uint8Array): Float32Array => new Float32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
 
 const batch = ({ objective }: TrainingState, name: string) => ({
   x: normal(`x.${name}`, [BATCH, 4, 8, 8]),
