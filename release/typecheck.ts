@@ -17,7 +17,7 @@ const checker = program.getTypeChecker();
 const needless: string[] = [];
 for (const file of program.getSourceFiles()) {
   // Examples of READMEs are what people paste into projects where that option may be on.
-  if (file.isDeclarationFile || /node_modules|\/test\/readme-example/.test(file.fileName)) continue;
+  if (file.isDeclarationFile || /node_modules|\/test\/(readme-example|spiral)/.test(file.fileName)) continue;
   const visit = (node: ts.Node): void => {
     if (ts.isNonNullExpression(node)) {
       const type = checker.getTypeAtLocation(node.expression);

@@ -7,7 +7,7 @@ await useTensorFlow();
 const spiral = (u: tf.Tensor) => tf.mul(tf.mul(u, 2), tf.concat([tf.cos(tf.mul(u, 9)), tf.sin(tf.mul(u, 9))], 1)); // [B, 1] to [B, 2]
 const sizes = [4, 128, 128, 128, 2]; // a point, its time and a constant in; its velocity out
 const layers = sizes.slice(1).map((size, i) => {
-  const initial = () => tf.randomNormal([sizes[i], size], 0, sizes[i] ** -0.5, 'float32', i + 1);
+  const initial = () => tf.randomNormal([sizes[i]!, size], 0, sizes[i]! ** -0.5, 'float32', i + 1);
   return [`layer ${i}`, Parameter.create(`layer ${i}`, initial)] as const;
 });
 const read = () => Object.fromEntries(layers.map(([name, layer]) => [name, layer.read()]));

@@ -15,6 +15,9 @@ const exceptions: Record<string, string> = {
     "tfjs-node's Round kernel asks for float32 whatever the input; TensorFlow 2.9 converted, 2.21 reads the bits as float.",
 };
 
+/** Specs that fail on some processors: where TensorFlow's own kernel has no dilation, its words come before those of tfjs' gradient. */
+const onSomeProcessors: readonly string[] = ['depthwiseConv2d gradients test-tensorflow {} throws error on dilations > 1'];
+
 /** The ignore list of the installed tfjs-node, read from its own test runner. */
 function publishedIgnoreList(): string[] {
   const source = fs.readFileSync(require.resolve('@tensorflow/tfjs-node-gpu/dist/run_tests.js'), 'utf8');
@@ -33,7 +36,9 @@ test("tfjs-core's own suite fails only what tfjs-node's published ignore list na
   const ignored = publishedIgnoreList();
   expect(ignored.length).toBeGreaterThan(80);
   expect(specs).toBeGreaterThan(4000);
-  const unexpected = failed.filter(({ name }) => !(name in exceptions) && !ignored.some((i) => name.includes(i)));
+  const unexpected = failed.filter(
+    ({ name }) => !(name in exceptions) && !onSomeProcessors.includes(name) && !ignored.some((i) => name.includes(i)),
+  );
   expect(unexpected).toEqual([]);
   // An exception that no longer fails must leave the list.
   const failedNames = new Set(failed.map(({ name }) => name));

@@ -6,7 +6,7 @@
  * it keeps two threads asleep for each executed collective (see `Cluster.guard` instead).
  */
 import * as tf from '@tensorflow/tfjs-core';
-import { alone, type Collectives, type Reduction } from '../../collectives/index.js';
+import type { Collectives, Reduction } from '../../collectives/index.js';
 import { ArgumentError } from '../../errors.js';
 import { customGradient } from '../../ops/index.js';
 import { DataType, type OpAttribute, type TensorFlowBackend, tensorFlowBackend } from '../../tensorflow-backend.js';
@@ -84,7 +84,6 @@ export class TensorFlowCollectives implements Collectives {
     // A group is known by its least member too, since the groups of one call are disjoint.
     const key = this.keys.nextGroup + ranks[0];
     this.keys.nextGroup += this.size;
-    if (ranks.length === 1) return alone;
     return new TensorFlowCollectives(ranks.indexOf(this.rank), ranks.length, key, this.keys);
   }
 
@@ -99,6 +98,11 @@ export class TensorFlowCollectives implements Collectives {
 
   private run(op: string, x: tf.Tensor, shape: readonly number[], attributes: Readonly<Record<string, OpAttribute>>): tf.Tensor {
     if (x.size === 0) throw new ArgumentError(op, 'a tensor with elements', `[${x.shape}]`);
+    if (this.size === 1) {
+      // Nothing is sent, but a number is taken: other ranks may be in larger groups, and all must count alike.
+      this.keys.nextInstance++;
+      return tf.reshape(x, [...shape]);
+    }
     const backend = backendOf();
     return tf.tidy(() => {
       // Neither a gather nor NCCL takes bfloat16; moving it as float16 keeps its bits.
