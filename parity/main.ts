@@ -47,7 +47,7 @@ const number = (x: number) => (Number.isInteger(x) ? String(x) : x.toExponential
 const results: Comparison[] = [];
 const files = fs
   .readdirSync(here)
-  .filter((file) => file.endsWith('.ts') && !['main.ts', 'golden.ts', 'readme.ts', 'reference-model.ts'].includes(file));
+  .filter((file) => file.endsWith('.ts') && !['main.ts', 'golden.ts', 'readme.ts', 'reference-model.ts', 'guidance.ts'].includes(file));
 for (const file of files.sort()) {
   const { area, run } = (await import(pathToFileURL(path.join(here, file)).href)) as Area;
   const folder = locate(root, area);

@@ -19,6 +19,8 @@ export async function* run(folder: string, root: string): AsyncGenerator<Compari
 
 /** Largest error of bfloat16 outputs, relative to the largest value expected: 8 bits of mantissa, through a few blocks. */
 const BF16_TOLERANCE = 2e-2;
+/** The same of gradients, which go through the blocks twice; 2.04e-2 was seen where TensorFlow rounds the sums as well, with AVX2 alone. */
+const BF16_GRADIENT_TOLERANCE = 3e-2;
 
 type Numbers = ArrayLike<number>;
 
@@ -299,7 +301,7 @@ async function* compareInBf16(
     theirs.push(norm(expected));
   }
   yield compare(`${id}/grads/norm of the error in bf16`, [norm(ours)], [0], {
-    atol: BF16_TOLERANCE * norm(theirs),
+    atol: BF16_GRADIENT_TOLERANCE * norm(theirs),
     rtol: 0,
   });
   backend.bf16Products = chosen;
