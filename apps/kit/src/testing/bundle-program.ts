@@ -42,14 +42,22 @@ export interface StartOptions {
   prefix?: readonly string[];
 }
 
+function temporaryFolder(): string {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'program-'));
+  process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
+  return folder;
+}
+
 /**
  * Bundles a program.
  * @param source its entry, such as `new URL('./cli.ts', import.meta.url)`
+ * @param folder where it lies, beside the files that it looks for there (default: one of its own)
  * @returns starts it
  */
-export async function bundleProgram(source: URL): Promise<(args: readonly string[], options?: StartOptions) => Running> {
-  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'program-'));
-  process.on('exit', () => fs.rmSync(folder, { recursive: true, force: true }));
+export async function bundleProgram(
+  source: URL,
+  folder = temporaryFolder(),
+): Promise<(args: readonly string[], options?: StartOptions) => Running> {
   const program = path.join(folder, 'program.mjs');
   await build({
     ...{ entryPoints: [{ in: fileURLToPath(source), out: 'program' }], outdir: folder, outExtension: { '.js': '.mjs' } },

@@ -23,7 +23,7 @@ const residentBytes = (): number => 1024 * Number(/VmRSS:\s+(\d+)/.exec(fs.readF
 beforeAll(async () => {
   await writeTinyModel(path.join(root, 'tiny.safetensors'));
   await buildWeb(path.join(root, 'web'));
-  const start = await bundleProgram(new URL('../cli.ts', import.meta.url));
+  const start = await bundleProgram(new URL('../cli.ts', import.meta.url), root);
   running = start(['serve', path.join(root, 'tiny.safetensors'), '--port', '0', '--json', '--backend', 'tensorflow']);
   url = await new Promise<string>((resolve, reject) => {
     running.child.stdout.on('data', (text) => resolve(JSON.parse(String(text)).address));

@@ -47,7 +47,7 @@ describe.runIf(available || required)('the page', () => {
     const autoencoder = path.join(root, 'autoencoder');
     await writeTinyLatentModel(path.join(root, 'latent.safetensors'), autoencoder);
     await buildWeb(path.join(root, 'web'));
-    const start = await bundleProgram(new URL('../cli.ts', import.meta.url));
+    const start = await bundleProgram(new URL('../cli.ts', import.meta.url), root);
     const models = ['tiny', 'other', 'latent'].map((name) => path.join(root, `${name}.safetensors`));
     running = start(['serve', ...models, '--vae', autoencoder, '--port', '0', '--json', '--backend', 'tensorflow']);
     address = await new Promise<string>((resolve, reject) => {
