@@ -30,8 +30,8 @@ async function growth(work: () => Promise<tf.Tensor>): Promise<number> {
 }
 
 /**
- * Working memory of convolutions as a multiple of the budget. It is within the budget where TensorFlow multiplies with AVX-512; on a
- * processor with AVX2 alone its own convolution was measured to take 4.1 times as much for the strips below, which the budget does not know.
+ * What strips take at most, as a multiple of their budget. It was within the budget on other processors; on one with AVX2 alone 4.1 times
+ * as much was measured, and why is not known.
  */
 const working = /\bavx512f\b/.test(fs.existsSync('/proc/cpuinfo') ? fs.readFileSync('/proc/cpuinfo', 'utf8') : '') ? 1 : 5;
 
