@@ -1,4 +1,4 @@
-/** The layering of docs/architecture.md: a package imports only what stands before it; apps never import each other, but their kit. */
+/** The layering of docs/contributing/architecture.md: a package imports only what stands before it; apps never import each other, but their kit. */
 const layers = {
   'packages/tensor-ops': [],
   'packages/moe': ['packages/tensor-ops'],

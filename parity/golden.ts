@@ -1,4 +1,4 @@
-/** How golden folders are found, read and compared; see docs/parity.md for the layout. */
+/** How golden folders are found, read and compared; see docs/contributing/parity.md for the layout. */
 import fs from 'node:fs';
 import path from 'node:path';
 import { decodeSafetensors, type HostTensor } from '@dit-moe/tensor-ops/io';

@@ -1,7 +1,7 @@
 /**
  * `pnpm parity [folder] [--json] [--area name] [--backend name]`: compares this code with golden reference numbers.
  *
- * The folder has the layout described in docs/parity.md, as a whole or one of its subfolders; every file beside this one
+ * The folder has the layout described in docs/contributing/parity.md, as a whole or one of its subfolders; every file beside this one
  * checks one part of it. Exit code 0: all within tolerance; 1: a deviation, or nothing was compared; 2: wrong usage.
  */
 import fs from 'node:fs';

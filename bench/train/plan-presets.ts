@@ -1,4 +1,4 @@
-/** The table of presets and devices in docs/training.md: `tsx --conditions=@dit-moe/source bench/train/plan-presets.ts [preset ...]`. */
+/** The table of presets and devices in docs/concepts/memory.md: `tsx --conditions=@dit-moe/source bench/train/plan-presets.ts [preset ...]`. */
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import { presets } from '../../apps/trainer/src/config/presets.js';
 import { modelConfig, resolveConfig } from '../../apps/trainer/src/config/resolve.js';

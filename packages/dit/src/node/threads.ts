@@ -12,7 +12,7 @@ const SPLIT_FROM_WIDTH = 256;
 
 /**
  * Threads for `startBackend` of `@dit-moe/tensor-ops/node` that suit a model: one for each op and as many ops at once as there are cores if it
- * is narrower than 256, else `undefined`, those that the runtime takes by itself. Measured, see docs/engine.md.
+ * is narrower than 256, else `undefined`, those that the runtime takes by itself. Measured, see docs/measurements/engine.md.
  *
  * @param config `hiddenSize` is the width in channels
  */

@@ -13,7 +13,7 @@ import type { SelftestMachine } from '../machine.js';
 
 /** Blocks and images: four of twelve on a processor, so that the whole takes less than a minute. */
 const SIZE = { cpu: { depth: 4, batch: 4 }, gpu: { depth: 12, batch: 64 } } as const;
-/** Measured over planned: 1.2, as docs/training.md has it for whole models, and what a process takes beside so small a one. */
+/** Measured over planned: 1.2, as docs/concepts/memory.md has it for whole models, and what a process takes beside so small a one. */
 const LIMIT = 1.4;
 const TIMED = 3;
 
