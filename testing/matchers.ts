@@ -1,29 +1,32 @@
-/** Matchers of all tests. */
+/** The matcher of all tests for tensors and other rows of numbers. */
 import { expect } from 'vitest';
 
-/** What the matcher needs of a tensor. */
+/** What the matcher needs of a tensor; arrays have no shape but their length. */
 interface TensorLike {
   readonly shape: readonly number[];
   dataSync(): ArrayLike<number>;
 }
+type Numbers = TensorLike | ArrayLike<number>;
 
 declare module 'vitest' {
   interface Matchers<T> {
     /**
-     * Of equal shape, no difference above `tolerance` (default 1e-6) times the largest number wanted, which counts as 1 at least.
-     * Equal infinities and NaN in the same places are equal.
+     * Of equal shape, no difference above `tolerance` (default 1e-6) times the largest number wanted, which counts as `atLeast` (default 1) or more:
+     * 0 for numbers that are small on the whole. Equal infinities and NaN in the same places are equal.
      */
-    toBeCloseTensor(wanted: TensorLike, tolerance?: number): T;
+    toBeCloseTensor(wanted: Numbers, tolerance?: number, atLeast?: number): T;
   }
 }
 
+const isTensor = (x: Numbers): x is TensorLike => 'dataSync' in x;
+
 expect.extend({
-  toBeCloseTensor(actual: TensorLike, wanted: TensorLike, tolerance = 1e-6) {
+  toBeCloseTensor(actual: Numbers, wanted: Numbers, tolerance = 1e-6, atLeast = 1) {
     const { isNot } = this;
-    if (actual.shape.join() !== wanted.shape.join())
-      return { pass: false, message: () => `shape [${actual.shape}], expected [${wanted.shape}]` };
-    const [a, w] = [actual.dataSync(), wanted.dataSync()];
-    let [scale, worst, at] = [1, 0, 0];
+    const [a, w] = [actual, wanted].map((x) => (isTensor(x) ? x.dataSync() : x));
+    const [found, expected] = isTensor(actual) && isTensor(wanted) ? [actual.shape, wanted.shape] : [[a.length], [w.length]];
+    if (found.join() !== expected.join()) return { pass: false, message: () => `shape [${found}], expected [${expected}]` };
+    let [scale, worst, at] = [atLeast, 0, 0];
     for (let i = 0; i < w.length; i++) {
       if (Number.isFinite(w[i])) scale = Math.max(scale, Math.abs(w[i]));
       const difference = Object.is(a[i], w[i]) || a[i] === w[i] ? 0 : Math.abs(a[i] - w[i]);
@@ -32,6 +35,6 @@ expect.extend({
     }
     const message = () =>
       `differs ${isNot ? 'nowhere' : `at entry ${at}: ${a[at]}, expected ${w[at]}`} (${worst / scale} of the largest number, allowed ${tolerance})`;
-    return { pass: worst / scale <= tolerance, message };
+    return { pass: worst <= tolerance * scale, message };
   },
 });

@@ -61,7 +61,6 @@ function evaluate(f: (...xs: tf.Tensor[]) => tf.Scalar) {
     return { value: value.dataSync()[0], grads: grads.map((g) => g.dataSync() as Float32Array) };
   });
 }
-const worst = (a: Float32Array, b: Float32Array) => a.reduce((m, v, i) => Math.max(m, Math.abs(v - b[i])), 0);
 
 let expected: ReturnType<typeof evaluate>;
 beforeAll(async () => {
@@ -77,7 +76,7 @@ test.each(['cpu', 'wasm', 'tensorflow'])('values and gradients equal the mask or
   expect(tf.memory().numTensors).toBe(before);
   expect(Math.abs(actual.value - expected.value)).toBeLessThan(2e-5);
   actual.grads.forEach((g, i) => {
-    expect(worst(g, expected.grads[i])).toBeLessThan(2e-5);
+    expect(g).toBeCloseTensor(expected.grads[i], 2e-5);
   });
 });
 
@@ -103,10 +102,7 @@ describe('on the TensorFlow runtime', () => {
       // The router's gradient is a difference of larger terms, the products of the experts' outputs, whose rounding shows in it.
       const ROUTER = 2;
       [eager.value, ...eager.grads].forEach((t, i) => {
-        const scale = Math.max(1, tf.max(tf.abs(t)).dataSync()[0]);
-        expect(worst(compiled[i].dataSync() as Float32Array, t.dataSync() as Float32Array) / scale).toBeLessThan(
-          i === ROUTER ? 2e-6 : 1e-6,
-        );
+        expect(compiled[i]).toBeCloseTensor(t, i === ROUTER ? 2e-6 : 1e-6);
       });
     }
     expect(step.traces).toBe(1);
@@ -125,7 +121,7 @@ describe('on the TensorFlow runtime', () => {
     );
     // 8 bits per rounded operand in sums of about ten terms.
     low.grads.forEach((g, i) => {
-      expect(worst(g, expected.grads[i]) / Math.max(1, ...expected.grads[i].map(Math.abs))).toBeLessThan(0.05);
+      expect(g).toBeCloseTensor(expected.grads[i], 0.05);
     });
   });
 });
@@ -178,6 +174,6 @@ test('the balance loss per sequence is the mean of that of its parts, values and
     return tf.mean(tf.stack(each));
   })(gate);
   expect(joint.value.dataSync()[0]).toBeCloseTo(parts.value.dataSync()[0], 6);
-  expect(worst(joint.grad.dataSync() as Float32Array, parts.grad.dataSync() as Float32Array)).toBeLessThan(1e-6);
+  expect(joint.grad).toBeCloseTensor(parts.grad, 1e-6);
   expect(() => sequenceBalanceLoss(5)(linearRoute(x, gate))).toThrow(/sequences/);
 });

@@ -73,15 +73,13 @@ const pixelsOf = (count: number, height: number, width: number) => ({
   width,
   channels: 3,
 });
-const difference = (a: tf.Tensor, b: tf.Tensor): number =>
-  tf.tidy(() => tf.div(tf.max(tf.abs(tf.sub(a, b))), tf.max(tf.abs(b))).dataSync()[0]);
 
 describe('a compiled autoencoder', () => {
   test('computes what the plain functions do, with packed and summed filters', async () => {
     const [images, latents] = [noise('x', [2, 3, 16, 24]), noise('z', [2, 4, 8, 12])];
     await using({}, async (autoencoder) => {
-      expect(difference(await autoencoder.encode(images), encodeMoments(weights, config, images))).toBeLessThan(ROUNDING);
-      expect(difference(await autoencoder.decode(latents), decodeLatents(weights, config, latents))).toBeLessThan(ROUNDING);
+      expect(await autoencoder.encode(images)).toBeCloseTensor(encodeMoments(weights, config, images), ROUNDING, 0);
+      expect(await autoencoder.decode(latents)).toBeCloseTensor(decodeLatents(weights, config, latents), ROUNDING, 0);
     });
   });
 
@@ -94,14 +92,12 @@ describe('a compiled autoencoder', () => {
       await using({ precision: 'bf16' }, async (autoencoder) => {
         expect(autoencoder.precision).toBe(bf16Products ? 'bf16' : 'f32');
         // Eight bits of mantissa, and errors of a few layers that add up.
-        const [least, most] = bf16Products ? [1e-5, 0.04] : [0, ROUNDING];
         for (const [found, exact] of [
           [await autoencoder.encode(images), encodeMoments(weights, config, images)],
           [await autoencoder.decode(latents), decodeLatents(weights, config, latents)],
         ] as const) {
-          const error = difference(found, exact);
-          expect(error).toBeGreaterThanOrEqual(least);
-          expect(error).toBeLessThan(most);
+          if (bf16Products) expect(found).not.toBeCloseTensor(exact, 1e-5, 0);
+          expect(found).toBeCloseTensor(exact, bf16Products ? 0.04 : ROUNDING, 0);
         }
       });
     } finally {
@@ -115,7 +111,7 @@ describe('a compiled autoencoder', () => {
     const latents = noise('z', [2, 4, 8, 12]);
     for (const rounding of ['dit', 'diffusers'] as const)
       await using({ rounding }, async (autoencoder) => {
-        expect(difference(await autoencoder.encodePixels(pixels), encodeMoments(weights, config, images))).toBeLessThan(ROUNDING);
+        expect(await autoencoder.encodePixels(pixels)).toBeCloseTensor(encodeMoments(weights, config, images), ROUNDING, 0);
         const found = await autoencoder.decodeToPixels(latents);
         expect(found).toMatchObject({ count: 2, height: 16, width: 24, channels: 3 });
         const decoded = decodeLatents(weights, config, unscaleLatents(latents, config));
@@ -131,8 +127,8 @@ describe('a compiled autoencoder', () => {
     const memoryBudget = 2.5 * activationBytes(config, { part: 'decode', height: 16, width: 16 });
     expect(batchSizeFor(config, { part: 'decode', height: 16, width: 16, memoryBudget })).toBe(2);
     await using({ memoryBudget }, async (autoencoder) => {
-      expect(difference(await autoencoder.encode(images), encodeMoments(weights, config, images))).toBeLessThan(ROUNDING);
-      expect(difference(await autoencoder.decode(latents), decodeLatents(weights, config, latents))).toBeLessThan(ROUNDING);
+      expect(await autoencoder.encode(images)).toBeCloseTensor(encodeMoments(weights, config, images), ROUNDING, 0);
+      expect(await autoencoder.decode(latents)).toBeCloseTensor(decodeLatents(weights, config, latents), ROUNDING, 0);
     });
     expect(() => batchSizeFor(config, { part: 'encode', height: 15, width: 16, memoryBudget })).toThrow(/multiples of 2/);
   });

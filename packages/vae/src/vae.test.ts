@@ -161,8 +161,7 @@ describe('encoding and decoding', () => {
         ),
       );
     const [ours, theirs] = results as [number[], number[]];
-    const scale = Math.max(...theirs.map(Math.abs));
-    for (const [i, v] of ours.entries()) expect(Math.abs(v - theirs[i])).toBeLessThan(2e-5 * scale);
+    expect(ours).toBeCloseTensor(theirs, 2e-5, 0);
   });
 
   test('a sample on the host is that on the device, also where the variance is bounded', async () => {
@@ -207,7 +206,7 @@ describe('tiles', () => {
     const tiled = await decodeTiled(config, z, enlarge, { tileSize, overlap });
     const whole = enlarge(z);
     expect(tiled.shape).toEqual(whole.shape);
-    expect(tf.tidy(() => tf.max(tf.abs(tf.sub(tiled, whole))).dataSync()[0])).toBeLessThan(1e-6);
+    expect(tiled).toBeCloseTensor(whole);
     tf.dispose([tiled, whole]);
     expect(tf.memory().numTensors).toBe(before);
   });

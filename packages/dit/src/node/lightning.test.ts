@@ -29,12 +29,6 @@ async function fileOf(state: State, more: object = { config }): Promise<string> 
   return file;
 }
 
-const close = (found: ArrayLike<number>, expected: readonly number[], tolerance: number) => {
-  const largest = Math.max(...expected.map(Math.abs));
-  expect(found).toHaveLength(expected.length);
-  for (const [i, value] of expected.entries()) expect(Math.abs(found[i] - value)).toBeLessThan(tolerance * largest);
-};
-
 describe.each<[string, LightningOptions, string, object]>([
   ['LightningDiT', released, 'lightning', { config }],
   ['LightningDiT with GELU', { ...released, swiglu: false }, 'lightning', { config }],
@@ -65,7 +59,7 @@ describe.each<[string, LightningOptions, string, object]>([
     const output = dit.apply(x, tf.tensor1d(times.map((t) => 1 - t)), tf.tensor1d(labels, 'int32')).output;
     const expected = times.flatMap((t, b) => lightningForward(state, options, image(b), t, labels[b]).map((v) => -v));
     // float32 against float64: some hundred operations of 6e-8 each.
-    close(output.dataSync(), expected, 2e-5);
+    expect(output.dataSync()).toBeCloseTensor(expected, 2e-5, 0);
     dit.dispose();
   });
 });

@@ -249,8 +249,7 @@ describe('openModel', () => {
     const output = dit(weights, model.config, await tensor('x'), await tensor('t'), await tensor('y', 'int32')).output.dataSync();
     // Its block norm has epsilon 1e-5, ours 1e-6 as DiT; at unit variance that is 5e-6 relative per norm.
     const wanted = (await tensor('out')).dataSync();
-    const scale = Math.max(...wanted.map(Math.abs));
-    wanted.forEach((v, i) => void expect(Math.abs(output[i] - v)).toBeLessThan(1e-4 * scale));
+    expect(output).toBeCloseTensor(wanted, 1e-4, 0);
     for await (const [name, { shape, data }] of exportWeights(
       model.config,
       'diffusers',

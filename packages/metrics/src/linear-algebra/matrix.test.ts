@@ -19,8 +19,7 @@ const byDefinition = (a: Matrix, b: Matrix): Matrix =>
 
 const expectSame = (actual: Matrix, expected: Matrix): void => {
   expect([actual.rows, actual.columns]).toEqual([expected.rows, expected.columns]);
-  const worst = actual.data.reduce((most, value, i) => Math.max(most, Math.abs(value - expected.data[i])), 0);
-  expect(worst).toBeLessThan(1e-11);
+  expect(actual.data).toBeCloseTensor(expected.data, 1e-11);
 };
 
 // One tile, parts of tiles, and more than one part of the inner dimension and of the columns.

@@ -13,9 +13,6 @@ import { Parameter } from '../parameter.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import * as ops from './index.js';
 
-const difference = (a: Float32Array, b: Float32Array): number =>
-  a.reduce((worst, x, i) => Math.max(worst, Math.abs(x - b[i])), a.length === b.length ? 0 : Number.POSITIVE_INFINITY);
-
 beforeAll(async () => {
   await useTensorFlow();
 });
@@ -49,9 +46,9 @@ describe.each(Object.entries(opCases))('%s', (_, c) => {
     const before = tf.memory().numTensors;
     const actual = evaluate(c, inputs);
     expect(tf.memory().numTensors).toBe(before);
-    expect(difference(actual.output, expected.output)).toBeLessThan(1e-5);
+    expect(actual.output).toBeCloseTensor(expected.output, 1e-5);
     actual.grads.forEach((g, i) => {
-      expect(difference(g, expected.grads[i])).toBeLessThan(2e-5);
+      expect(g).toBeCloseTensor(expected.grads[i], 2e-5);
     });
   });
 });
@@ -64,8 +61,8 @@ test.each(['wasm', 'tensorflow'])('attention of long sequences on %s agrees with
   const expected = evaluate(c, inputs);
   await tf.setBackend(backend);
   const actual = evaluate(c, inputs);
-  expect(difference(actual.output, expected.output)).toBeLessThan(1e-5);
-  for (const [i, grad] of actual.grads.entries()) expect(difference(grad, expected.grads[i])).toBeLessThan(2e-5);
+  expect(actual.output).toBeCloseTensor(expected.output, 1e-5);
+  for (const [i, grad] of actual.grads.entries()) expect(grad).toBeCloseTensor(expected.grads[i], 2e-5);
 });
 
 describe('attention keeps no probabilities', () => {
@@ -171,12 +168,12 @@ describe('on the TensorFlow runtime', () => {
     const actual = evaluate(c, inputs);
     backend.bf16Products = chosen;
     // A processor without fast bfloat16 computes in float32.
-    expect(difference(exact.output, expected.output)).toBeLessThan(1e-5);
+    expect(exact.output).toBeCloseTensor(expected.output, 1e-5);
     // bfloat16 keeps 8 bits: 2^-8 relative per rounded operand of sums of up to 16 terms.
-    expect(difference(actual.output, expected.output)).toBeLessThan(0.06);
-    expect(difference(actual.output, expected.output)).toBeGreaterThan(0);
+    expect(actual.output).toBeCloseTensor(expected.output, 0.06);
+    expect(actual.output).not.toBeCloseTensor(expected.output, 0);
     actual.grads.forEach((g, i) => {
-      expect(difference(g, expected.grads[i])).toBeLessThan(0.2);
+      expect(g).toBeCloseTensor(expected.grads[i], 0.2);
     });
   });
 });
@@ -247,7 +244,7 @@ describe.each(['cpu', 'wasm', 'tensorflow'])('without gradients on %s', (backend
     await tf.setBackend(backend);
     const resized = ops.resizeImages(tf.tensor4d([1, 4, 2, 8, 5, 7], [1, 2, 3, 1]), [3, 5], options);
     expect(resized.shape).toEqual([1, 3, 5, 1]);
-    expect(difference(resized.dataSync() as Float32Array, Float32Array.from(expected))).toBeLessThan(1e-5);
+    expect(resized).toBeCloseTensor(Float32Array.from(expected), 1e-5);
     expect(() => ops.resizeImages(tf.zeros([2, 2]), [3, 5])).toThrow(/\[B, H, W, C\]/);
     expect(() => ops.resizeImages(tf.zeros([1, 2, 2, 1]), [3, 0])).toThrow(/positive integers/);
   });

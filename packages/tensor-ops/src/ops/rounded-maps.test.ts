@@ -6,9 +6,6 @@ import { conv2d, groupNorm, isRounded, type Padding, roundMaps, silu, stackMaps,
 
 beforeAll(() => useTensorFlow());
 
-const distance = (found: tf.Tensor, wanted: tf.Tensor): number =>
-  tf.tidy(() => tf.div(tf.max(tf.abs(tf.sub(found, wanted))), tf.max(tf.abs(wanted))).dataSync()[0]);
-
 describe('feature maps in bfloat16', () => {
   const filter = () => tf.randomNormal([3, 3, 8, 6], 0, 0.1, 'float32', 1);
   const vector = (seed: number, size = 8) => tf.randomNormal([size], 1, 0.5, 'float32', seed);
@@ -33,10 +30,10 @@ describe('feature maps in bfloat16', () => {
       const found = layer(rounded);
       expect([isRounded(x), isRounded(found), isRounded(exact)]).toEqual([false, true, false]);
       expect(found.shape).toEqual(exact.shape);
-      expect(distance(widen(found), exact)).toBeLessThan(0.01);
+      expect(widen(found)).toBeCloseTensor(exact, 0.01, 0);
       const step = compile((y: tf.Tensor) => widen(layer(roundMaps(y))), { rewrite: true });
-      expect(distance(await step.run(x), exact)).toBeLessThan(0.01);
-      expect(distance(step.runSync(x), exact)).toBeLessThan(0.01);
+      expect(await step.run(x)).toBeCloseTensor(exact, 0.01, 0);
+      expect(step.runSync(x)).toBeCloseTensor(exact, 0.01, 0);
       step.dispose();
     });
 

@@ -35,10 +35,6 @@ beforeAll(async () => {
   latents = tf.tidy(() => tf.add(noise('z', [2, 4, 15, 5]), trend(15)));
 });
 
-/** Largest difference relative to the largest value. */
-const difference = (found: tf.Tensor, wanted: tf.Tensor): number =>
-  tf.tidy(() => tf.div(tf.max(tf.abs(tf.sub(found, wanted))), tf.max(tf.abs(wanted))).dataSync()[0]);
-
 // One row; strips that end within a pair of rows; a strip larger than the map.
 test.each([1, 3 * 4 * 2 * 20 * 8, 7 * 4 * 2 * 20 * 16, 2 ** 30])('strips of %i bytes give the numbers of one piece', async (stripBytes) => {
   const before = tf.memory().numTensors;
@@ -46,8 +42,8 @@ test.each([1, 3 * 4 * 2 * 20 * 8, 7 * 4 * 2 * 20 * 16, 2 ** 30])('strips of %i b
   const moments = await encodeInStrips(weights, config, input, { stripBytes });
   const decoded = await decodeInStrips(weights, config, latents, { stripBytes });
   tf.tidy(() => {
-    expect(difference(tf.transpose(moments, [0, 3, 1, 2]), encodeMoments(weights, config, images))).toBeLessThan(2e-5);
-    expect(difference(tf.transpose(decoded, [0, 3, 1, 2]), decodeLatents(weights, config, latents))).toBeLessThan(2e-5);
+    expect(tf.transpose(moments, [0, 3, 1, 2])).toBeCloseTensor(encodeMoments(weights, config, images), 2e-5, 0);
+    expect(tf.transpose(decoded, [0, 3, 1, 2])).toBeCloseTensor(decodeLatents(weights, config, latents), 2e-5, 0);
   });
   tf.dispose([moments, decoded]);
   expect(tf.memory().numTensors).toBe(before);
@@ -61,8 +57,8 @@ test('pictures too large for the memory budget are computed in strips, batches a
   const before = tf.memory().numTensors;
   const [moments, decoded] = [await autoencoder.encode(images), await autoencoder.decode(latents)];
   tf.tidy(() => {
-    expect(difference(moments, encodeMoments(weights, config, images))).toBeLessThan(2e-5);
-    expect(difference(decoded, decodeLatents(weights, config, latents))).toBeLessThan(2e-5);
+    expect(moments).toBeCloseTensor(encodeMoments(weights, config, images), 2e-5, 0);
+    expect(decoded).toBeCloseTensor(decodeLatents(weights, config, latents), 2e-5, 0);
   });
   tf.dispose([moments, decoded]);
   const pixels = {
@@ -73,7 +69,7 @@ test('pictures too large for the memory budget are computed in strips, batches a
     channels: 3,
   };
   const [strips, whole] = [await autoencoder.encodePixels(pixels), await roomy.encodePixels(pixels)];
-  expect(difference(strips, whole)).toBeLessThan(2e-5);
+  expect(strips).toBeCloseTensor(whole, 2e-5, 0);
   tf.dispose([strips, whole]);
   const [a, b] = [await autoencoder.decodeToPixels(latents), await roomy.decodeToPixels(latents)];
   expect(a).toMatchObject({ count: 2, height: 60, width: 20 });
