@@ -1,10 +1,13 @@
 /**
  * Writes the type declarations of all packages from one TypeScript program: `packages/x/src/a.ts` to `packages/x/dist/a.d.ts`, with maps into
  * the shipped sources. One program per package (or per entry, as tsup does it) would check the lowest packages again for every other.
+ *
+ * The committed report of each package's interface must be that of its declarations; `--accept` writes it.
  */
 import fs from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
+import { apiReport } from './api-report.js';
 import { entries, packages, root } from './packages.js';
 import { publicApiProblems } from './public-api.js';
 
@@ -27,7 +30,10 @@ const program = ts.createProgram({
 });
 
 const written: string[] = [];
-const { diagnostics } = program.emit(undefined, (file, text) => {
+/** Declarations by their source. */
+const declared = new Map<string, string>();
+const { diagnostics } = program.emit(undefined, (file, text, _mark, _error, sources) => {
+  if (file.endsWith('.d.ts') && sources?.[0] !== undefined) declared.set(sources[0].fileName, text);
   const folders = file.startsWith(path.join(root, KIT, 'src')) ? ['trainer', 'sampler'].map((app) => `apps/${app}/dist/kit`) : undefined;
   for (const target of folders?.map((folder) => file.replace(`${KIT}/src`, folder)) ?? [file.replace(/\/src\//, '/dist/')]) {
     if (file.endsWith('.map') && folders !== undefined) continue;
@@ -67,6 +73,18 @@ if (problems.length > 0) {
 const owed = publicApiProblems(program);
 if (owed.length > 0) {
   console.error(`Public exports:\n${owed.join('\n')}`);
+  process.exit(1);
+}
+const stale = packages.filter((one) => {
+  const file = path.join(root, one.folder, 'api.md');
+  const report = apiReport(one, program, declared);
+  if (fs.existsSync(file) && fs.readFileSync(file, 'utf8') === report) return false;
+  if (process.argv.includes('--accept')) fs.writeFileSync(file, report);
+  return true;
+});
+if (stale.length > 0 && !process.argv.includes('--accept')) {
+  const files = stale.map(({ folder }) => `${folder}/api.md`).join(', ');
+  console.error(`The interface is not that of ${files}. If the change is meant: pnpm api`);
   process.exit(1);
 }
 // A path out of the package would not exist for whoever installs it.
