@@ -2,24 +2,23 @@
  * Steps of the project, looked up in TensorFlow's table of kernels for GPUs: each op has one, nothing of a layer is computed in host
  * memory, and the host waits for the sizes of the experts' slices alone.
  */
-import { dit, preset, weightSpecs } from '@dit-moe/dit';
+import { dit, preset, samplesCompete, weightSpecs } from '@dit-moe/dit';
 import { disposeInception, inception, loadInception, resizeForInception } from '@dit-moe/metrics';
 import { linearScorer, route, tokenChoice } from '@dit-moe/moe';
 import { capacity, dense, padded, routedExperts, slices } from '@dit-moe/moe/dispatch';
-import { expertChoice, globalTopK } from '@dit-moe/moe/selectors';
 import { ParameterSet, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
 import { declared, type TensorFlowRuntime, useTensorFlow } from '@dit-moe/tensor-ops/node';
 import { autoencoderConfig, decodeLatents, encodeMoments, initialAutoencoderWeights } from '@dit-moe/vae';
 import * as tf from '@tensorflow/tfjs-core';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { modelConfig, resolveConfig } from '../apps/trainer/src/config/resolve.js';
 import { plannedData } from '../apps/trainer/src/planning/data-shape.js';
 import { randomFilters } from '../apps/trainer/src/selftest/sections/pictures.js';
-import { routers } from '../apps/trainer/src/selftest/sections/routers.js';
 import { smallModel } from '../apps/trainer/src/selftest/small-model.js';
 import { TrainingState } from '../apps/trainer/src/training/state.js';
 import { auditGpu } from '../packages/tensor-ops/test/gpu-kernels/audit.js';
 import { gpuKernels } from '../packages/tensor-ops/test/gpu-kernels/gpu-kernels.js';
+import { routers } from '../testing/routers.js';
 
 let runtime: TensorFlowRuntime;
 beforeAll(async () => {
@@ -108,59 +107,52 @@ test.each([
   });
 });
 
-/** Integers that routers still compute in host memory on arrays of tokens, forward and backward together: the host waits for each. */
-const routersOnHost: Readonly<Record<string, string[]>> = {
-  'expert choice': ['Reshape T=3', 'Size T=3'],
-  prototypes: ['Slice T=3'],
-};
-/** Ops and types of host computations, without shapes and counts. */
-const kindsOf = (onHost: Readonly<Record<string, number>>): string[] =>
-  [...new Set(Object.keys(onHost).map((line) => `${line.split(' ')[0]} T=${/\bT=(\d+)/.exec(line)?.[1]}`))].sort();
-
-test.each(Object.entries(routers))('the router of %s, forward and backward', (name, moe) => {
-  const config = smallModel(moe);
+describe.each(Object.keys(routers))('the router of %s', (name) => {
+  const config = smallModel({ ...routers[name], ...(routers[name].router === 'timestep' && { timeRange: 1000 }) });
   // Tokens enough that arrays of them are larger than sizes and shapes.
-  const inputSize = [16, 16] as const;
-  const weights = declared(() => ParameterSet.create(weightSpecs({ ...config, inputSize }), 0));
-  const step = (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => {
-    const read = weights.read();
-    const { value, grads } = valueAndGrads(
-      () => {
-        const { output, losses } = dit(read, { ...config, inputSize }, x, t, y, { moe: () => ({ dispatcher: dense }) });
-        return { loss: tf.addN([tf.sum(tf.square(output)), ...Object.values(losses)]) };
-      },
-      read,
-      { allowZeros: true },
-    );
-    return [value, ...Object.values(grads)];
-  };
-  const inputs = [tf.zeros([8, 4, 16, 16]), tf.zeros([8]), tf.tensor1d(new Array<number>(8).fill(1), 'int32')] as [
-    tf.Tensor,
-    tf.Tensor,
-    tf.Tensor,
-  ];
-  const { missing, onHost, waits } = auditGpu(step, inputs);
-  expect({ missing, onHost: kindsOf(onHost) }).toEqual({ missing: [], onHost: routersOnHost[name] ?? [] });
-  if (routersOnHost[name] === undefined) expect(waits).toEqual({});
-  weights.dispose();
-});
+  const model = { ...config, inputSize: [16, 16] as const };
+  // Feed-forward experts of one shape are multiplied slice by slice.
+  const stacks = Object.keys(weightSpecs(model)).filter((weight) => /moe\.experts\..*down$/.test(weight)).length;
+  const { router = 'token' } = model.moe!;
+  const anyNumber = router === 'expert-choice' || samplesCompete(model.moe!);
 
-test.each([
-  ['expert choice over sequences', expertChoice(2, { sequences: 4 }), ['Reshape T=3', 'Size T=3']],
-  ['the best of all scores', globalTopK(2), ['Reshape T=3', 'Size T=3']],
-  ['token choice', tokenChoice(2), []],
-] as const)('selection by %s', (_, selector, known) => {
-  const [tokens, width, numExperts, hidden] = [512, 16, 8, 32];
-  const step = (x: tf.Tensor, gate: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor) =>
-    routedExperts(x, route(x, linearScorer(gate), { selector }), { gateUp, down }, { dispatcher: dense }).output;
-  const inputs = [
-    [tokens, width],
-    [width, numExperts],
-    [numExperts, 2, width, hidden],
-    [numExperts, hidden, width],
-  ];
-  const { missing, onHost } = auditGpu(step, inputs.map((shape) => tf.zeros(shape)) as [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]);
-  expect({ missing, onHost: kindsOf(onHost) }).toEqual({ missing: [], onHost: known });
+  test.each([
+    ['slices', slices, 'f32'],
+    ['slices', slices, 'bf16'],
+    ['dense', dense, 'f32'],
+  ] as const)('waits for sizes alone, dispatched by %s, in training and sampling', (_, dispatcher, precision) => {
+    const inputs = [tf.zeros([8, 4, 16, 16]), tf.zeros([8]), tf.tensor1d(new Array<number>(8).fill(1), 'int32')] as const;
+    const weights = declared(() => ParameterSet.create(weightSpecs(model), 0));
+    const options = { precision, moe: () => ({ dispatcher }) };
+    const steps = {
+      training(x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) {
+        const read = weights.read();
+        const { value, grads } = valueAndGrads(
+          () => {
+            const { output, losses } = dit(read, model, x, t, y, { ...options, training: {} });
+            return { loss: tf.addN([tf.sum(tf.square(output)), ...Object.values(losses)]) };
+          },
+          read,
+          { allowZeros: true },
+        );
+        return [value, ...Object.values(grads)];
+      },
+      sampling: (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => dit(weights.read(), model, x, t, y, options).output,
+    };
+    for (const [when, step] of Object.entries(steps)) {
+      const { waits, ...rest } = auditGpu(step, [...inputs]);
+      expect(rest).toEqual({ missing: [], onHost: {} });
+      const count = (of: RegExp) => Object.entries(waits).reduce((sum, [line, n]) => sum + (of.test(line) ? n : 0), 0);
+      // The sizes of the slices; where a token may have any number of experts also the largest such number, once in each direction.
+      const [ofSlices, largest] = [count(/^(SplitV size_splits|Sum input): \[\d\]$/), count(/^Reshape tensor: \[\]$/)];
+      expect({ ofSlices, largest, all: count(/./) }).toEqual({
+        ofSlices: dispatcher === slices ? stacks : 0,
+        largest: anyNumber ? model.depth * (when === 'training' ? 2 : 1) : 0,
+        all: ofSlices + largest,
+      });
+    }
+    weights.dispose();
+  });
 });
 
 test('the Inception network', async () => {

@@ -3,7 +3,7 @@ import '@tensorflow/tfjs-backend-wasm';
 import { recordRouting } from '@dit-moe/moe/selectors';
 import { RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import { compile, valueAndGrads, type Weights } from '@dit-moe/tensor-ops';
-import { useTensorFlow } from '@dit-moe/tensor-ops/node';
+import { differingNodes, useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { routers as rows } from '../../../../testing/routers.js';
@@ -108,6 +108,17 @@ describe.each(Object.keys(routers))('%s', (name) => {
       ).dataSync()[0];
     const slope = names.reduce((sum, name) => sum + tf.sum(tf.mul(kept.grads[name], directions[name])).dataSync()[0], 0);
     expect(Math.abs((at(1e-3) - at(-1e-3)) / 2e-3 - slope)).toBeLessThan(2e-3 + 0.03 * Math.abs(slope));
+  });
+
+  test('no size that depends on data becomes a constant of a recorded step', async () => {
+    await tf.setBackend('tensorflow');
+    const weights = weightsOf(config);
+    const step = (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => {
+      const loss = () => ({ loss: total(config, weights, [x, t, y] as unknown as ReturnType<typeof inputsOf>) });
+      const { value, grads } = valueAndGrads(loss, weights, { allowZeros: true });
+      return [value, ...Object.values(grads)];
+    };
+    expect(differingNodes(step, [...inputsOf(config)])).toEqual([]);
   });
 
   test('recorded choices are replayed to the same output', async () => {

@@ -84,10 +84,11 @@ export const slices: Dispatcher = (plan, { bf16 }) => {
   if (multiple > 1) return roundedSlices(plan, multiple);
   const { order, inverse, counts } = sorted(plan);
   if (plan.full) return { layout: 'slices', slotOfRow: order, rowOfSlot: inverse, counts, rowsFull: true, slotsFull: true };
-  // Empty slots sort behind the last expert.
+  // Empty slots sort behind the last expert. The host has the counts for the slices, so it may sum them as well.
   const total = tf.sum(counts);
   const rowOfSlot = int(tf.minimum(toFloat(inverse), toFloat(total)));
-  return { layout: 'slices', slotOfRow: firstRows(order, total), rowOfSlot, counts, rowsFull: true, slotsFull: false };
+  const slotOfRow = int(firstRows(toFloat(order), total));
+  return { layout: 'slices', slotOfRow, rowOfSlot, counts, rowsFull: true, slotsFull: false };
 };
 
 /**
@@ -113,15 +114,16 @@ export function roundedSlices({ indices, numExperts, full }: Assignments, multip
   const order = argsort(tf.concat([toFloat(flat), candidates, spare])); // [rows]
   const rowOfSlot = int(tf.slice(toFloat(invertPermutation(order)), [0], [slots]));
   const slotOf = (x: tf.Tensor): tf.Tensor => int(tf.minimum(toFloat(x), slots));
-  const total = tf.sum(sizes);
   if (full) {
     const last = tf.tensor1d(Array.from({ length: numExperts }, (_, e) => (e === numExperts - 1 ? 1 : 0)));
-    const counts = int(tf.add(sizes, tf.mul(last, tf.sub(rows, total))));
+    const counts = int(tf.add(sizes, tf.mul(last, tf.sub(rows, tf.sum(sizes)))));
     return { layout: 'slices', slotOfRow: slotOf(order), rowOfSlot, counts, rowsFull: false, slotsFull: true };
   }
-  const slotOfRow = slotOf(firstRows(order, int(total)));
-  const inside = int(tf.minimum(toFloat(rowOfSlot), total));
-  return { layout: 'slices', slotOfRow, rowOfSlot: inside, counts: int(sizes), rowsFull: false, slotsFull: false };
+  const counts = int(sizes);
+  const total = tf.sum(counts);
+  const slotOfRow = slotOf(firstRows(toFloat(order), total));
+  const inside = int(tf.minimum(toFloat(rowOfSlot), toFloat(total)));
+  return { layout: 'slices', slotOfRow, rowOfSlot: inside, counts, rowsFull: false, slotsFull: false };
 }
 
 /**

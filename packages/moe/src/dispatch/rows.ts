@@ -95,7 +95,8 @@ function slotColumns(rows: Rows): { index: tf.Tensor; columns: number; slot?: tf
   const none = rowCount(rows.slotOfRow);
   const filled = tf.sum(tf.cast(tf.less(row, none), 'float32'), 1);
   const columns = tf.cast(tf.maximum(tf.max(filled), 1), 'int32');
-  const cut = (x: tf.Tensor): tf.Tensor => reshapeRows(tf.cast(firstColumns(x, columns), 'int32'), [-1]);
+  // GPUs reshape int32 in host memory, float32 where it lies.
+  const cut = (x: tf.Tensor): tf.Tensor => tf.cast(reshapeRows(firstColumns(x, columns), [-1]), 'int32');
   const firstSlot = tf.mul(tf.expandDims(tf.range(0, tokens), 1), slots);
   return { index: cut(tf.neg(values)), columns: -1, slot: cut(tf.add(tf.cast(indices, 'float32'), firstSlot)) };
 }

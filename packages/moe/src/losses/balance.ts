@@ -50,7 +50,7 @@ export const sequenceBalanceLoss =
     const [tokens, numExperts] = routing.scores.shape as [number, number];
     if (!Number.isInteger(sequences) || sequences < 1 || tokens % sequences !== 0)
       throw new ArgumentError('sequenceBalanceLoss: sequences', `a positive divisor of the ${tokens} tokens`, sequences);
-    const chosen = oneHot(tf.reshape(countedIndices(routing), [sequences, -1]), numExperts); // [B, T m, E]
+    const chosen = tf.reshape(oneHot(countedIndices(routing), numExperts), [sequences, -1, numExperts]); // [B, T m, E]
     const importance = mean(tf.reshape(routing.scores, [sequences, tokens / sequences, numExperts]), 1);
     return tf.div(balance(tf.sum(chosen, 1), importance), sequences) as tf.Scalar;
   };

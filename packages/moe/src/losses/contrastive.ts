@@ -17,8 +17,9 @@ export const routingContrastiveLoss =
   (input: tf.Tensor, prototypes: tf.Tensor, temperature = 0.1): LossTerm =>
   (routing) => {
     const count = prototypes.shape[1]!;
-    const first = tf.slice(countedIndices(routing), [0, 0], [input.shape[0], 1]); // [N, 1]
-    const chosen = stopGradient(tf.reshape(oneHot(first, count), [-1, count])) as tf.Tensor2D; // [N, P]; tokens of further experts have no row
+    const rows = oneHot(countedIndices(routing), count); // [N, m, P]; of float32, as GPUs slice int32 in host memory
+    const first = tf.slice(rows, [0, 0, 0], [input.shape[0], 1, count]);
+    const chosen = stopGradient(tf.reshape(first, [-1, count])) as tf.Tensor2D; // [N, P]; tokens of further experts have no row
     const tokens = tf.sum(chosen, 0); // [P]
     const means = tf.matMul(tf.transpose(chosen), tf.div(input, tf.maximum(tf.matMul(chosen, tf.expandDims(tokens, 1)), 1)) as tf.Tensor2D); // [P, C]
     const cosines = tf.matMul(tf.transpose(unit(prototypes, 0)) as tf.Tensor2D, tf.transpose(unit(means, 1)) as tf.Tensor2D);

@@ -31,7 +31,8 @@ export const batchCompetition =
     const choice = by === 'all' ? globalTopK(expertsPerToken) : expertChoice(expertsPerToken);
     const { indices: all } = choice({ scores: everybody, logits: everybody, numExperts });
     const tokens = scores.shape[0];
-    const indices = tf.slice(all, [collectives.rank * tokens, 0], [tokens, numExperts]);
+    // GPUs slice int32 in host memory, float32 where it lies.
+    const indices = tf.cast(tf.slice(toFloat(all), [collectives.rank * tokens, 0], [tokens, numExperts]), 'int32');
     const weights = tf.mul(scores, toFloat(tf.less(indices, numExperts)));
     const edge = batchThreshold(predicted === undefined ? everybody : ofAll(predicted), expertsPerToken, by);
     return { indices, weights, full: false, edge };

@@ -1,5 +1,5 @@
 /** Token choice: each token takes its best k experts. */
-import { ArgumentError, stopGradient, topK } from '@dit-moe/tensor-ops';
+import { ArgumentError, oneHot, stopGradient, topK } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Selector, scoresAt } from './selector.js';
 
@@ -49,7 +49,7 @@ function bestGroups(ranking: tf.Tensor, { count, keep }: { count: number; keep: 
   const grouped = tf.reshape(ranking, [tokens, count, size]);
   const groupScores = tf.sum(tf.topk(grouped, Math.min(2, size)).values, -1); // [N, G]
   const best = tf.topk(groupScores, keep).indices;
-  const kept = tf.expandDims(tf.sum(tf.oneHot(tf.cast(best, 'int32'), count, 1, 0, 'int32'), 1), 2); // [N, G, 1]
-  const penalty = tf.mul(tf.sub(1, tf.cast(kept, 'float32')), -1e30);
-  return tf.reshape(tf.add(tf.mul(grouped, tf.cast(kept, 'float32')), penalty), [tokens, numExperts]);
+  const kept = tf.expandDims(tf.sum(oneHot(best, count), 1), 2); // [N, G, 1]
+  const penalty = tf.mul(tf.sub(1, kept), -1e30);
+  return tf.reshape(tf.add(tf.mul(grouped, kept), penalty), [tokens, numExperts]);
 }

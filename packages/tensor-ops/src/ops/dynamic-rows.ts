@@ -8,6 +8,7 @@
 import * as tf from '@tensorflow/tfjs-core';
 import { type TensorFlowBackend, tensorFlowBackend } from '../tensorflow-backend.js';
 import { concat, gather, reshape, stack, unstack } from './raw-math.js';
+import { toFloat } from './to-float.js';
 
 /** Rows of `x` at int32 `indices`. */
 export function takeRows(x: tf.Tensor, indices: tf.Tensor): tf.Tensor {
@@ -33,7 +34,8 @@ export function firstColumns(x: tf.Tensor, count: tf.Tensor): tf.Tensor {
 export function rowCount(x: tf.Tensor): tf.Tensor {
   const backend = tensorFlowBackend();
   if (backend === undefined) return tf.scalar(x.shape[0]);
-  const entries = tf.cast(backend.raw('Size', [x])[0], 'float32');
+  // GPUs take the size of float32 where it lies, of int32 in host memory.
+  const entries = tf.cast(backend.raw('Size', [toFloat(x)])[0], 'float32');
   return x.rank === 1 ? entries : tf.div(entries, tf.util.sizeFromShape(x.shape.slice(1)));
 }
 
