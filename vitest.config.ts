@@ -10,6 +10,7 @@ const everything = [
   'apps/*/{src,test}/**/*.test.ts',
   'bench/**/*.test.ts',
   'audit/**/*.test.ts',
+  'site/**/*.test.ts',
   'testing/**/*.test.ts',
 ];
 

@@ -1,0 +1,29 @@
+/** Exit codes and the errors that end with them, from the tables of both programs. */
+import { exitCodes } from '../../apps/kit/src/index.js';
+import { exitCodeTable as samplerErrors } from '../../apps/sampler/src/errors.js';
+import { exitCodeTable as trainerErrors } from '../../apps/trainer/src/errors.js';
+import { commentedProperties } from './source-comments.js';
+import { table } from './table.js';
+
+export function exitCodesPage(): string {
+  const meanings = new Map(commentedProperties('apps/kit/src/exit-codes.ts', 'exitCodes').map(({ path, before }) => [path, before]));
+  const errorsOf = (code: number): string =>
+    [
+      ...new Set(
+        [...Object.entries(trainerErrors), ...Object.entries(samplerErrors)]
+          .filter(([, value]) => value === code)
+          .map(([name]) => `\`${name}\``),
+      ),
+    ]
+      .sort()
+      .join(', ');
+  const rows = Object.entries(exitCodes).map(([name, code]) => [String(code), name, meanings.get(name)!, errorsOf(code)]);
+  return `# Exit codes
+
+A script or a scheduler has to know how a command ended. The same number means the same in both
+programs. Behind each are the codes of the errors that end with it; an error's code is its class's
+field \`code\`, and it never changes.
+
+${table(['code', 'name', 'what it means', 'errors'], [...rows, ['128 + n', '', 'Ended by signal n before everything was saved.', '']])}
+`;
+}
