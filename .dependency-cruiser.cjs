@@ -7,6 +7,7 @@ const layers = {
   'packages/data': ['packages/tensor-ops'],
   'packages/vae': ['packages/tensor-ops', 'packages/data'],
   'packages/metrics': ['packages/tensor-ops', 'packages/data'],
+  'packages/models': [],
   'packages/pipeline': ['packages/tensor-ops', 'packages/moe', 'packages/dit', 'packages/diffusion', 'packages/vae', 'packages/data'],
 };
 const packages = Object.keys(layers);

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { SolverName } from '@dit-moe/diffusion';
 import { backendOptions, integer, jsonOption, list, number, words } from '@dit-moe/kit';
+import { bundledModels } from '@dit-moe/models';
 import { Argument, InvalidArgumentError, Option } from 'commander';
 
 const solvers = words<SolverName>({
@@ -37,8 +38,13 @@ const jsonText = (text: string): unknown => {
   }
 };
 
-export const modelArgument = () =>
-  new Argument('<model>', 'run folder, checkpoint, .safetensors, .pt, folder of diffusers, or hf:owner/name/file');
+/** What may stand for a model. */
+const models = `${bundledModels.map(({ name }) => name).join(', ')}, which come along; or a run folder, checkpoint, .safetensors, .pt, folder of diffusers, hf:owner/name/file`;
+
+export const modelArgument = () => new Argument('<model>', models);
+/** Of commands that are told classes. */
+export const optionalModelArgument = () => new Argument('[model]', `${models} (default: the one that comes along with all the --classes)`);
+export const modelsArgument = () => new Argument('[models...]', `as for sample (default: all that come along)`);
 
 /** Options about the model, for commands with one or several. */
 export const modelOptions = (): Option[] =>

@@ -21,7 +21,7 @@ import type { RoutingFlags } from './commands/routing.js';
 import type { SampleFlags } from './commands/sample.js';
 import type { ServeFlags } from './commands/serve.js';
 import { exitCodeTable } from './errors.js';
-import { machineOptions, modelArgument, modelOptions, samplingOptions } from './options.js';
+import { machineOptions, modelArgument, modelOptions, modelsArgument, optionalModelArgument, samplingOptions } from './options.js';
 
 const networks = words<NetworkName>({ inception: true, dinov2: true, clip: true, classifier: true, pixels: true });
 
@@ -35,7 +35,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
   sample: {
     group: 'Images',
     description: 'generate images by class',
-    arguments: [modelArgument()],
+    arguments: [optionalModelArgument()],
     options: [
       classesOption(),
       countOption(),
@@ -68,6 +68,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     notes: 'The settings are kept in the picture: as Comment text in PNG, as EXIF in JPEG and WebP.',
     moreNotes: samplingNotes,
     examples: [
+      'sample --classes sneaker                     with the model that comes along and has this class',
       'sample runs/demo --classes 3,7 --count 16 --preview',
       'sample runs/demo --count 4 --captions --out classes.jpg --film denoising.gif',
       'sample runs/demo --classes 1,7,4 --interpolate 8 --count 2 --out between-classes.png',
@@ -77,12 +78,12 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       'sample runs/demo --classes 8 --init three.png --strength 0.7 --out from-a-three.png',
       'sample runs/demo --classes 8 --init three.png --mask left-half.png --out completed.png',
     ],
-    run: async (model: string, flags: SampleFlags) => (await import('./commands/sample.js')).sampleCommand(model, flags),
+    run: async (model: string | undefined, flags: SampleFlags) => (await import('./commands/sample.js')).sampleCommand(model, flags),
   },
   serve: {
     group: 'Images',
     description: 'a web page on this machine: watch the denoising and the experts, compare guidance scales; and its HTTP API',
-    arguments: [new Argument('<models...>', 'as for sample')],
+    arguments: [modelsArgument()],
     options: [
       new Option('--host <address>', 'to listen on; any other than this machine needs a token').default('127.0.0.1'),
       new Option('--port <n>', 'to listen on; 0 for any').argParser(integer(0)).default(8080),
@@ -95,7 +96,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     notes: `The token is the environment variable DIT_MOE_SAMPLER_TOKEN; open the page once as http://.../#token=...
 The API is described at /api/openapi.json; a picture by curl:
   curl -H 'Content-Type: application/json' -H 'Accept: image/png' -d '{"model":"demo","labels":[3,7]}' -o 37.png http://127.0.0.1:8080/api/samples`,
-    examples: ['serve runs/demo', 'serve runs/demo --static page'],
+    examples: ['serve', 'serve runs/demo digits', 'serve --static page'],
     run: async (models: string[], flags: ServeFlags) => (await import('./commands/serve.js')).serveCommand(models, flags),
   },
   generate: {
@@ -181,7 +182,7 @@ An image depends on the model, the settings, the seed and its number only; --bat
   routing: {
     group: 'Quality',
     description: 'what the experts have specialised in: figures by class, place, time and layer, an HTML page, JSON',
-    arguments: [modelArgument()],
+    arguments: [optionalModelArgument()],
     options: [
       classesOption(),
       countOption(),
@@ -190,7 +191,7 @@ An image depends on the model, the settings, the seed and its number only; --bat
     ],
     moreNotes: samplingNotes,
     examples: ['routing runs/demo --out routing', 'routing runs/demo --classes 3,7 --count 32'],
-    run: async (model: string, flags: RoutingFlags) => (await import('./commands/routing.js')).routingCommand(model, flags),
+    run: async (model: string | undefined, flags: RoutingFlags) => (await import('./commands/routing.js')).routingCommand(model, flags),
   },
   solvers: {
     group: 'This machine',
@@ -209,6 +210,8 @@ export const program: ProgramTable = {
   codes: exitCodeTable,
   commands,
   examples: [
+    'sample --classes sneaker                     with the model that comes along and has this class',
+    'serve                                        a web page with the models that come along',
     'sample runs/demo                             8 images of every class in samples.png',
     'sample runs/demo --classes 3,7 --count 16 --seed 5 --out threes-and-sevens.png',
     'sample runs/demo --solver heun --steps 12 --guidance 3 --each single-files',
@@ -216,7 +219,7 @@ export const program: ProgramTable = {
     'merge set                                    checks it and writes set/samples.npz',
     'evaluate set real-images                     FID and its companions',
     'routing runs/demo --out routing              what the experts have specialised in',
-    'serve runs/demo                              a web page at http://127.0.0.1:8080/',
+    'serve runs/demo                              a web page with a model of yours at http://127.0.0.1:8080/',
     'doctor                                       what is there and what is missing',
   ],
 };

@@ -7,7 +7,8 @@ import { decode } from 'fast-png';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyRun } from '../../../packages/pipeline/src/testing/tiny-model.js';
-import { classFolders, interpolation, parseClasses } from './commands/sample.js';
+import { parseClasses } from './classes.js';
+import { classFolders, interpolation } from './commands/sample.js';
 import { terminalPreview } from './pictures/terminal-preview.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'sampler-'));
@@ -111,7 +112,7 @@ describe('the command line', () => {
   });
 
   test.each([
-    [['sample'], 2, /missing required argument/],
+    [['generate'], 2, /missing required argument/],
     [['sample', run, '--out', 'x.bmp'], 2, /--out x\.bmp: expected a name that ends in \.png, \.jpg/],
     [['sample', run, '--film', 'film'], 2, /--film film: expected a name that ends in/],
     [['sample', run, '--out', path.join(root, 'no-name.png', 'x'.repeat(300) + '.png')], 4, /name is too long/],

@@ -4,6 +4,7 @@ import type { Progress } from '@dit-moe/kit';
 import { type Pipeline, type SampleSettings, settingsFor } from '@dit-moe/pipeline';
 import { type OpenPipelineOptions, openPipelineFile, type PipelineFile, threadsOf } from '@dit-moe/pipeline/node';
 import { type BackendName, type ChosenBackend, startBackend } from '@dit-moe/tensor-ops/node';
+import { locate } from './bundled-models.js';
 
 export interface BackendFlags {
   backend: BackendName;
@@ -18,9 +19,10 @@ export interface ModelFlags extends Omit<OpenPipelineOptions, 'config'> {
 }
 
 /** How a model is opened as the flags say; what is passed over is told on stderr. */
-export const openOptions = ({ heads, config, ...flags }: ModelFlags): OpenPipelineOptions => ({
+export const openOptions = ({ heads, config, guideWith, ...flags }: ModelFlags): OpenPipelineOptions => ({
   onWarning: console.error,
   ...flags,
+  ...(guideWith !== undefined && { guideWith: locate(guideWith) }),
   config: {
     ...(config !== undefined && parseKnownConfig(config, '--config')),
     ...(heads !== undefined && { numHeads: heads }),
@@ -41,6 +43,7 @@ export function startFor(
 
 /**
  * Opens a model on the backend that suits it, after its settings were checked.
+ * @param location name of a model that comes along, or see `openModel` of `@dit-moe/dit/node`
  * @param progress is told what is being waited for
  * @param inspect sees model and weights before anything that takes time
  * @throws BackendError if the backend asked for is not available
@@ -53,7 +56,7 @@ export async function startPipeline(
   inspect?: (file: PipelineFile) => Promise<void>,
 ): Promise<{ backend: ChosenBackend; pipeline: Pipeline; settings: SampleSettings }> {
   progress.phase('opening the model');
-  const file = await openPipelineFile(location, { ...openOptions(flags), onWarning: progress.log });
+  const file = await openPipelineFile(locate(location), { ...openOptions(flags), onWarning: progress.log });
   try {
     for (const sentence of file.assumed) progress.log(`assumed: ${sentence}`);
     if (file.skipped.length > 0) progress.log(`not read: ${file.skipped.slice(0, 5).join(', ')}${file.skipped.length > 5 ? ', ...' : ''}`);

@@ -8,10 +8,11 @@ import { evenness, meanPerToken, RoutingCounter, specialisation } from '@dit-moe
 import type { SampleSettings } from '@dit-moe/pipeline';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
+import { locate, modelWithClasses } from '../bundled-models.js';
+import { parseClasses } from '../classes.js';
 import { drawFigures, type Prototypes, type RoutingCounts } from '../routing/figures.js';
 import { routingPage } from '../routing/page.js';
 import { type BackendFlags, type ModelFlags, startPipeline } from '../start-pipeline.js';
-import { parseClasses } from './sample.js';
 
 export interface RoutingFlags extends Partial<SampleSettings>, ModelFlags, BackendFlags {
   classes?: string;
@@ -26,7 +27,8 @@ const PNG_SCALE = 2;
 const CSS_DPI = 96;
 
 /** Runs `routing` and returns the exit code. */
-export async function routingCommand(location: string, flags: RoutingFlags): Promise<number> {
+export async function routingCommand(given: string | undefined, flags: RoutingFlags): Promise<number> {
+  const location = given ?? (await modelWithClasses(flags.classes));
   await makeFolder(flags.out);
   const progress = createProgress();
   const { backend, pipeline, settings } = await startPipeline(location, flags, progress);
@@ -88,7 +90,7 @@ export async function routingCommand(location: string, flags: RoutingFlags): Pro
 
 /** What the tokens of each layer with experts are compared with. */
 async function prototypesOf(location: string): Promise<Prototypes[]> {
-  const model = await openModel(location);
+  const model = await openModel(locate(location));
   try {
     const found: Prototypes[] = [];
     for await (const [name, value] of model.weights()) if (name.endsWith('.moe.prototypes')) found.push(value);

@@ -14,6 +14,8 @@ import {
 import { safeFileName } from '@dit-moe/tensor-ops/io';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type * as tf from '@tensorflow/tfjs-core';
+import { modelWithClasses } from '../bundled-models.js';
+import { parseClasses } from '../classes.js';
 import { withCaptions } from '../pictures/caption.js';
 import { encodeFilm, encodePicture } from '../pictures/encode-picture.js';
 import { DenoisingFilm, interpolationFrames, strip } from '../pictures/film.js';
@@ -47,34 +49,6 @@ export interface SampleFlags extends Partial<SampleSettings>, ModelFlags, Backen
   mask?: string;
   strength?: number;
   json: boolean;
-}
-
-/**
- * Labels of `text`, a comma-separated list of class names or numbers; all classes without it. A name goes before a number; a number
- * that is the name of one class and the number of another is refused, `#3` and `=3` say which is meant.
- */
-export function parseClasses(text: string | undefined, classNames: readonly string[]): number[] {
-  if (text === undefined) return classNames.map((_, label) => label);
-  // Names may hold commas themselves: the whole list first.
-  const parts = classNames.includes(text.trim()) ? [text] : text.split(',');
-  return parts.map((part) => labelOf(part.trim(), classNames));
-}
-
-function labelOf(word: string, classNames: readonly string[]): number {
-  const named = classNames.indexOf(word);
-  const number = /^\d+$/.test(word) && Number(word) < classNames.length ? Number(word) : -1;
-  if (named >= 0 && number >= 0 && named !== number)
-    throw new UsageError(
-      `--classes: "${word}" is the name of class number ${named}, and the number of the class named "${classNames[number]}". Write =${word} for the name or #${word} for the number.`,
-    );
-  if (named >= 0) return named;
-  if (number >= 0) return number;
-  const [sign, rest] = [word.slice(0, 1), word.slice(1)];
-  if (sign === '=' && classNames.includes(rest)) return classNames.indexOf(rest);
-  if (sign === '#' && /^\d+$/.test(rest) && Number(rest) < classNames.length) return Number(rest);
-  throw new UsageError(
-    `--classes: there is no class "${word}"; expected names or numbers from 0 to ${classNames.length - 1} (${classNames.slice(0, 10).join(', ')}).`,
-  );
 }
 
 /**
@@ -153,13 +127,14 @@ async function startPicture(
 }
 
 /** Runs `sample` and returns the exit code. */
-export async function sampleCommand(location: string, flags: SampleFlags): Promise<number> {
+export async function sampleCommand(given: string | undefined, flags: SampleFlags): Promise<number> {
   if (flags.init === undefined && (flags.mask !== undefined || flags.strength !== undefined))
     throw new UsageError('--mask and --strength: they need the picture of --init.');
   const format = pictureFormat('--out', flags.out);
   const filmFormat = flags.film === undefined ? undefined : pictureFormat('--film', flags.film);
   const outputs = [flags.out, flags.film, flags.raw, flags.each === undefined ? undefined : path.join(flags.each, 'any.png')];
   for (const file of outputs) if (file !== undefined) await prepareOutput(file);
+  const location = given ?? (await modelWithClasses(flags.classes));
   const progress = createProgress();
   let wanted: ReturnType<typeof requests> | undefined;
   const {

@@ -1,6 +1,7 @@
 /** `serve`: the page and its API, or a folder in which the page runs without a server. */
 import path from 'node:path';
 import { exitCodes, OutputError, untilSignal } from '@dit-moe/kit';
+import { bundledNames } from '../bundled-models.js';
 import { checkBinding } from '../serve/access.js';
 import { choices } from '../serve/choices.js';
 import { ModelStore } from '../serve/model-store.js';
@@ -26,8 +27,8 @@ const API_VERSION = '1';
 const LARGE_BYTES = 100e6;
 
 /** Runs `serve` until a signal ends it, and returns the exit code. */
-export async function serveCommand(locations: readonly string[], flags: ServeFlags): Promise<number> {
-  const store = await ModelStore.create(locations, openOptions(flags));
+export async function serveCommand(given: readonly string[], flags: ServeFlags): Promise<number> {
+  const store = await ModelStore.create(given.length === 0 ? bundledNames : given, openOptions(flags));
   const startEngine = () => startFor(store.cards, flags);
   if (flags.static !== undefined) {
     await startEngine(); // decoders are written from the device

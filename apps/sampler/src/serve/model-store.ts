@@ -3,6 +3,7 @@ import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
 import { guideDifferences, isOfPixels, type Pipeline } from '@dit-moe/pipeline';
 import { NO_AUTOENCODER, type OpenPipelineOptions, openPipeline, openPipelineFile } from '@dit-moe/pipeline/node';
+import { locate } from '../bundled-models.js';
 import { modelInfo } from './live-sampling.js';
 import type { ModelInfo } from './protocol.js';
 
@@ -19,15 +20,19 @@ export class ModelStore {
     readonly options: OpenPipelineOptions,
   ) {}
 
-  /** Reads the descriptions of all models. */
+  /**
+   * Reads the descriptions of all models.
+   * @param given paths, or names of models that come along
+   */
   static async create(given: readonly string[], options: OpenPipelineOptions): Promise<ModelStore> {
     const locations = new Map<string, string>();
     const infos: Omit<ModelInfo, 'guides'>[] = [];
     const cards: ModelCard[] = [];
-    for (const location of given) {
+    for (const named of given) {
+      const location = locate(named);
       const { card, close } = await openPipelineFile(location, options);
       await close();
-      const name = path.basename(path.resolve(location)).replace(/\.(safetensors|pt)$/, '');
+      const name = path.basename(path.resolve(named)).replace(/\.(safetensors|pt)$/, '');
       let id = name;
       for (let n = 2; locations.has(id); n++) id = `${name}-${n}`;
       locations.set(id, location);

@@ -33,6 +33,33 @@ const small = {
     sampling: { every: 500, steps: 25, guidance: 2 },
     evaluation: { every: 500, samples: 240 },
   },
+  /** For what `dataset fashion-mnist` writes; --data names it. */
+  fashion: {
+    data: { split: 'train', channels: 1 },
+    model: { patchSize: 4, hiddenSize: 64, depth: 5, numHeads: 4, moe: { numExperts: 8, topK: 2, expertRatio: 1, sharedRatio: 1 } },
+    objective: { kind: 'flow', timeScale: 1000 },
+    steps: 2000,
+    batchSize: 64,
+    optimizer: { learningRate: 2e-3, warmupSteps: 100, schedule: 'cosine', clipNorm: 1 },
+    ema: [0.99],
+    checkpoints: { every: 250 },
+    sampling: { every: 500, steps: 25, guidance: 2 },
+  },
+  /** For what `dataset emoji` writes, at half its size; --data names it. The clean image is predicted, as JiT does (below). */
+  emoji: {
+    data: { split: 'train', size: 32, channels: 3 },
+    model: { patchSize: 4, hiddenSize: 96, depth: 4, numHeads: 4, moe: { numExperts: 8, topK: 2, expertRatio: 0.75, sharedRatio: 1 } },
+    objective: {
+      ...{ kind: 'flow', timeScale: 1000, prediction: 'start', weighting: 'velocity', timeFloor: 0.05 },
+      times: { mean: 0.8, deviation: 0.8 },
+    },
+    steps: 2500,
+    batchSize: 32,
+    optimizer: { learningRate: 1.5e-3, warmupSteps: 100, schedule: 'cosine', clipNorm: 1 },
+    ema: [0.99],
+    checkpoints: { every: 250 },
+    sampling: { every: 500, steps: 25, guidance: 2, solver: 'heun' },
+  },
 };
 
 /**

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { describeModel, type ModelCard, type ModelFile } from '@dit-moe/dit';
 import { writeModel } from '@dit-moe/dit/node';
 import type { Precision } from '@dit-moe/tensor-ops';
-import { createFolderAtomically, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
+import { createFolderAtomically, hashFile, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import YAML from 'yaml';
 import type { TrainConfig } from '../config/schema.js';
 import { type MetricsLine, readMetrics } from '../training/metrics-log.js';
@@ -23,16 +23,19 @@ export async function exportBundle(
     .catch(() => undefined);
   const metrics = (await readMetrics(origin.run)).filter(({ step }) => step <= card.step);
   const sheet = await lastSamples(origin.run, card.step);
+  const source = await dataSource(config?.data.path);
   await createFolderAtomically(out, async (folder) => {
     const shared = withoutPaths(card);
-    await writeModel(path.join(folder, 'model.safetensors'), model, {
+    const file = path.join(folder, 'model.safetensors');
+    await writeModel(file, model, {
       card: shared,
       dtype: precision === 'bf16' ? 'BF16' : 'F32',
       ...(onProgress && { onProgress }),
     });
     await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify({ model: shared, training: config }, null, 2)}\n`);
     if (sheet !== undefined) await fs.copyFile(sheet, path.join(folder, 'samples.png'));
-    const readme = modelCard(card, precision, origin.weights, config, metrics, sheet !== undefined);
+    const about = { card, precision, weights: origin.weights, config, metrics, source, hasSamples: sheet !== undefined };
+    const readme = modelCard({ ...about, sha256: await hashFile(file) });
     await writeFileAtomically(path.join(folder, 'README.md'), readme);
   });
 }
@@ -44,6 +47,16 @@ function withoutPaths({ latents, ...card }: ModelCard): ModelCard {
   return { ...card, latents: { ...rest, ...(autoencoder !== undefined && !path.isAbsolute(autoencoder) && { autoencoder }) } };
 }
 
+/** What data sets say of where they are from and who owns them: `SOURCE.txt` in their folder, or above that of a split. */
+async function dataSource(data: string | undefined): Promise<string | undefined> {
+  if (data === undefined) return undefined;
+  for (const folder of [data, path.dirname(path.resolve(data))]) {
+    const text = await fs.readFile(path.join(folder, 'SOURCE.txt'), 'utf8').catch(() => undefined);
+    if (text !== undefined) return text.trim();
+  }
+  return undefined;
+}
+
 async function lastSamples(run: string, step: number): Promise<string | undefined> {
   const folder = path.join(run, 'samples');
   const names = (await fs.readdir(folder).catch(() => [] as string[])).filter(
@@ -53,14 +66,20 @@ async function lastSamples(run: string, step: number): Promise<string | undefine
   return last === undefined ? undefined : path.join(folder, last);
 }
 
-function modelCard(
-  card: ModelCard,
-  precision: Precision,
-  weights: string,
-  config: TrainConfig | undefined,
-  metrics: readonly MetricsLine[],
-  hasSamples: boolean,
-): string {
+interface About {
+  card: ModelCard;
+  precision: Precision;
+  /** Which weights of the run. */
+  weights: string;
+  config: TrainConfig | undefined;
+  metrics: readonly MetricsLine[];
+  source: string | undefined;
+  hasSamples: boolean;
+  /** Of the file of weights. */
+  sha256: string;
+}
+
+function modelCard({ card, precision, weights, config, metrics, source, hasSamples, sha256 }: About): string {
   const { config: model, classNames } = card;
   const { parameters, gmac } = describeModel(model);
   const last = metrics.at(-1);
@@ -93,6 +112,7 @@ function modelCard(
     ['step', card.step.toLocaleString('en')],
     ...(last === undefined ? [] : ([['training loss', last.loss.toFixed(4)]] as [string, string][])),
     ...Object.entries(evaluation).map(([name, value]): [string, string] => [`${name} (online)`, value.toPrecision(4)]),
+    ['sha256', sha256],
   ];
   return `---
 library_name: dit-moe
@@ -107,5 +127,5 @@ ${rows.map(([key, value]) => `| ${key} | ${value.replaceAll('|', '\\|')} |`).joi
 \`\`\`sh
 dit-moe-sampler sample model.safetensors
 \`\`\`
-${config === undefined ? '' : `\n## Training\n\n\`\`\`yaml\n${YAML.stringify({ ...config, data: { ...config.data, path: path.basename(config.data.path ?? '') } })}\`\`\`\n`}`;
+${source === undefined ? '' : `\n## Data\n\n${source}\n`}${config === undefined ? '' : `\n## Training\n\n\`\`\`yaml\n${YAML.stringify({ ...config, data: { ...config.data, path: path.basename(config.data.path ?? '') } })}\`\`\`\n`}`;
 }

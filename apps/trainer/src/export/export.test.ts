@@ -2,7 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { importWeights, isMatrix } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
-import { openCheckpoint, SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
+import { hashFile, openCheckpoint, SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { exportCommand } from '../commands/export.js';
@@ -93,6 +93,7 @@ describe('export', () => {
   });
 
   test('a bundle has weights in bf16 but for router, biases and tables, a card for people and the samples', async () => {
+    fs.writeFileSync(path.join(root, 'SOURCE.txt'), 'Drawn by this test, CC0.\n');
     await exportTo('bundle', {});
     const tensors = await read(path.join(root, 'bundle', 'model.safetensors'));
     for (const [name, { dtype }] of tensors) expect(dtype, name).toBe(isMatrix(name) ? 'BF16' : 'F32');
@@ -101,7 +102,17 @@ describe('export', () => {
       for (const [i, value] of data.entries())
         expect(Math.abs(value - ours.get(name)!.data[i])).toBeLessThanOrEqual(2 ** -8 * Math.abs(value) + 1e-9);
     const readme = fs.readFileSync(path.join(root, 'bundle', 'README.md'), 'utf8');
-    for (const part of ['3 routed, 2 per token', 'average 0.5, matrices in bf16', 'dark, light', 'training loss', 'samples.png'])
+    const sha256 = await hashFile(path.join(root, 'bundle', 'model.safetensors'));
+    const source = '## Data\n\nDrawn by this test, CC0.\n';
+    for (const part of [
+      '3 routed, 2 per token',
+      'average 0.5, matrices in bf16',
+      'dark, light',
+      'training loss',
+      'samples.png',
+      source,
+      sha256,
+    ])
       expect(readme).toContain(part);
     expect(readme).not.toContain(root);
     expect(fs.readdirSync(path.join(root, 'bundle')).sort()).toEqual(['README.md', 'config.json', 'model.safetensors', 'samples.png']);
