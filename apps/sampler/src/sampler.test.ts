@@ -112,7 +112,7 @@ describe('the command line', () => {
   });
 
   test.each([
-    [['generate'], 2, /missing required argument/],
+    [['generate', '--out', path.join(root, 'set')], 2, /missing required argument/],
     [['sample', run, '--out', 'x.bmp'], 2, /--out x\.bmp: expected a name that ends in \.png, \.jpg/],
     [['sample', run, '--film', 'film'], 2, /--film film: expected a name that ends in/],
     [['sample', run, '--out', path.join(root, 'no-name.png', 'x'.repeat(300) + '.png')], 4, /name is too long/],

@@ -1,0 +1,103 @@
+/**
+ * Makes the models of `packages/models` by the commands that their cards list: `pnpm models [name ...]`.
+ *
+ * Everything is kept in `runs/models`, and what is there is not made again: an interrupted training goes on with `--resume`.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import type { EvaluationRecord } from '../apps/sampler/src/commands/evaluate.js';
+import { type Command, root, runCommands } from './commands.js';
+
+interface Recipe {
+  /** Of `dit-moe-trainer dataset`; without, the images come with the trainer. */
+  dataset?: string;
+  images: string;
+  /** Of the images: what is trained on, and what the classifier and the samples are judged with. */
+  splits?: readonly [train: string, heldOut: string];
+  /** Further options of the classifier's training. */
+  classifier: string;
+}
+
+const WORK = 'runs/models';
+const SAMPLES = 1000;
+
+const recipes: Readonly<Record<string, Recipe>> = {
+  digits: { images: 'apps/trainer/data/digits', classifier: '--epochs 20' },
+  fashion: { dataset: 'fashion-mnist', images: `${WORK}/fashion-mnist`, splits: ['train', 'test'], classifier: '--epochs 5' },
+  emoji: { dataset: 'emoji', images: `${WORK}/emoji-images`, splits: ['train', 'test'], classifier: '--size 32 --epochs 20' },
+};
+
+function commandsOf(name: string, { dataset, images, splits, classifier }: Recipe): Record<string, Command> {
+  const at = (suffix: string): string => `${WORK}/${name}${suffix}`;
+  const [train, heldOut] = splits?.map((split) => ` --split ${split}`) ?? ['', ''];
+  const judge = `--metrics accuracy,fd --network classifier --network-weights ${at('-classifier.safetensors')}`;
+  return {
+    ...(dataset !== undefined && { dataset: { line: `dit-moe-trainer dataset ${dataset} ${images}`, makes: images } }),
+    train: {
+      line: `dit-moe-trainer train --preset ${name}${dataset === undefined ? '' : ` --data ${images}`} --threads 1 --out ${at('')}`,
+      makes: at('/report.html'),
+    },
+    bundle: { line: `dit-moe-trainer export ${at('')} --out ${at('-bundle')}`, makes: at('-bundle') },
+    classifier: {
+      line: `dit-moe-trainer train-classifier ${images}${train}${heldOut.replace('--split', '--held-out')} ${classifier} --json --out ${at('-classifier.safetensors')}`,
+      makes: at('-classifier.json'),
+      printsIt: true,
+    },
+    samples: {
+      line: `dit-moe-sampler generate ${at('-bundle/model.safetensors')} --images ${SAMPLES} --labels balanced --steps 25 --batch 100 --out ${at('-samples')}`,
+      makes: at('-samples/done'),
+      printsIt: true,
+    },
+    merge: { line: `dit-moe-sampler merge ${at('-samples')}`, makes: at('-samples/samples.npz') },
+    evaluation: {
+      line: `dit-moe-sampler evaluate ${at('-samples')} ${images}${heldOut} ${judge} --out ${at('-evaluation.json')}`,
+      makes: at('-evaluation.json'),
+    },
+  };
+}
+
+const read = (file: string): string => fs.readFileSync(path.join(root, file), 'utf8');
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
+
+/** What the card says beside what `export` writes. */
+function judgement(name: string, commands: Record<string, Command>): string {
+  const classifier = JSON.parse(read(commands['classifier'].makes)) as { images: number; heldOut: { accuracy: number; images: number } };
+  const { metrics, reference } = JSON.parse(read(commands['evaluation'].makes)) as EvaluationRecord;
+  const { accuracy, images } = classifier.heldOut;
+  return `
+## Judged
+
+By a classifier of ${classifier.images.toLocaleString('en')} real images, which has seen no sample.
+
+| | |
+|---|---|
+| real held-out images that it tells right | ${percent(accuracy)} of ${images.toLocaleString('en')} |
+| samples that it tells to be of their class | ${percent(metrics.accuracy!)} of ${SAMPLES.toLocaleString('en')}, guidance 2, 25 steps |
+| Frechet distance of its features, samples to ${reference!.count.toLocaleString('en')} real images | ${metrics.fd!.distance.toPrecision(3)} |
+
+## How it was made
+
+\`pnpm models ${name}\` in a clone of the repository:
+
+\`\`\`sh
+${Object.values(commands)
+  .map(({ line }) => line)
+  .join('\n')}
+\`\`\`
+`;
+}
+
+const names = process.argv.slice(2);
+const unknown = names.find((name) => recipes[name] === undefined);
+if (unknown !== undefined) throw new Error(`There is no recipe for ${unknown}: ${Object.keys(recipes).join(', ')}.`);
+for (const name of names.length === 0 ? Object.keys(recipes) : names) {
+  const commands = commandsOf(name, recipes[name]);
+  fs.mkdirSync(path.join(root, WORK), { recursive: true });
+  await runCommands(Object.values(commands));
+  const judged = judgement(name, commands);
+  const target = path.join(root, 'packages/models/models', name);
+  fs.rmSync(target, { recursive: true, force: true });
+  fs.cpSync(path.join(root, commands['bundle'].makes), target, { recursive: true });
+  fs.appendFileSync(path.join(target, 'README.md'), judged);
+  console.log(`${target}`);
+}
