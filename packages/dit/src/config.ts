@@ -14,6 +14,12 @@ export interface DitConfig {
    * has more numbers than matter (JiT, Li and He 2025, arXiv 2511.13720, which takes 128 for patches of 16 x 16).
    */
   patchBottleneck?: number;
+  /**
+   * Tokens of the label before the patches from block `from` on, each the label's embedding plus a learned vector, taken off before the
+   * final layer (default: none): attention then reads the class besides the modulation (JiT-B takes 32 from block 4 on). For dense models
+   * with classes.
+   */
+  classTokens?: { count: number; from: number };
   hiddenSize: number;
   /** Number of blocks. */
   depth: number;
@@ -86,6 +92,7 @@ export function ditSizes(config: DitConfig): DitSizes {
   for (const name of ['patchSize', 'inChannels', 'hiddenSize', 'depth', 'numHeads'] as const) whole(name, config[name]);
   whole('numClasses', config.numClasses, 0);
   if (config.patchBottleneck !== undefined) whole('patchBottleneck', config.patchBottleneck);
+  if (config.classTokens !== undefined) checkClassTokens(config, config.classTokens);
   for (const side of config.positionGrid ?? []) whole('positionGrid', side);
   if (height % config.patchSize !== 0 || width % config.patchSize !== 0)
     throw new ArgumentError('DitConfig.inputSize', `sides divisible by patchSize ${config.patchSize}`, `${height} x ${width}`);
@@ -115,6 +122,16 @@ export function ditSizes(config: DitConfig): DitSizes {
     expertHidden: moe === undefined ? 0 : hidden('moe.expertRatio', moe.expertRatio),
     sharedHidden: moe === undefined ? 0 : hidden('moe.sharedRatio', moe.sharedRatio, 0),
   };
+}
+
+function checkClassTokens({ numClasses, depth, moe }: DitConfig, { count, from }: NonNullable<DitConfig['classTokens']>): void {
+  const refuse = (field: string, expected: string, found: unknown): never => {
+    throw new ArgumentError(`DitConfig.classTokens${field}`, expected, found);
+  };
+  if (!Number.isInteger(count) || count < 1) refuse('.count', 'an integer of at least 1', count);
+  if (!Number.isInteger(from) || from < 0 || from >= depth) refuse('.from', `the number of a block below ${depth}`, from);
+  if (numClasses === 0) refuse('', 'a model with classes', 'an unconditional one');
+  if (moe !== undefined) refuse('', 'a dense model: what routers do is counted by patches', 'one with experts');
 }
 
 /** The label that stands for no class; undefined if the model has none. */

@@ -93,7 +93,10 @@ function multiplyAccumulates(config: DitConfig): ModelDescription['gmac'] {
   const embedders = config.blockEmbedders === true ? depth : 1;
   const embedded = patchBottleneck === undefined ? p * p * inChannels * d : patchBottleneck * (p * p * inChannels + d);
   let linear = tokens * (embedded + d * p * p * outChannels) + embedders * (TIMESTEP_CHANNELS * d + d * d) + 2 * d * d;
+  let attention = 0;
   for (let layer = 0; layer < depth; layer++) {
+    const tokens = tokensOf(config, layer);
+    attention += 2 * tokens * tokens * d;
     linear += 6 * d * d + tokens * 4 * d * d;
     if (hasExperts(config, layer)) {
       const experts = { ...config, moe: moe! };
@@ -101,8 +104,12 @@ function multiplyAccumulates(config: DitConfig): ModelDescription['gmac'] {
       linear += tokens * d * (meanExpert(experts, layer).products + 3 * sharedHidden + (moe!.sharedGate === true ? 1 : 0));
     } else linear += tokens * d * mlpHidden * (isGated(config) ? 3 : 2);
   }
-  return { linear: linear / 1e9, total: (linear + depth * 2 * tokens * tokens * d) / 1e9 };
+  return { linear: linear / 1e9, total: (linear + attention) / 1e9 };
 }
+
+/** Tokens of a block. */
+const tokensOf = (config: DitConfig, layer: number): number =>
+  ditSizes(config).tokens + (config.classTokens !== undefined && layer >= config.classTokens.from ? config.classTokens.count : 0);
 
 const isGated = ({ mlp }: DitConfig): boolean => mlp === 'swiglu' || mlp === 'swiglu-bias';
 
@@ -143,8 +150,9 @@ const largest = (values: readonly number[]): number => values.reduce((a, b) => M
  * `swigluExperts`), `working`: what exists at once while a block runs, `input`: what one block passes to the next.
  */
 function blockBytes(config: DitConfig, batch: number, low: boolean): { kept: number[]; working: number; input: number } {
-  const { tokens, mlpHidden, sharedHidden } = ditSizes(config);
+  const { mlpHidden, sharedHidden } = ditSizes(config);
   const { hiddenSize: d, numHeads, moe } = config;
+  const tokens = tokensOf(config, config.depth - 1);
   const rows = batch * tokens;
   const probabilities = Math.min(batch * numHeads * tokens * tokens, MAX_PROBABILITIES);
   /** Bytes of an operand of a matrix product, rounded to bfloat16 if low; everything else is float32. */
@@ -166,7 +174,7 @@ function blockBytes(config: DitConfig, batch: number, low: boolean): { kept: num
       operands += config.mlp === 'swiglu' ? 0 : mlpHidden;
       transient = (isGated(config) ? 3 : 2) * mlpHidden;
     }
-    kept.push(rows * (4 * numbers + operand * operands));
+    kept.push(batch * tokensOf(config, layer) * (4 * numbers + operand * operands));
     feedForward = Math.max(feedForward, transient);
   }
   const working = 4 * Math.max(rows * 8 * d + 2 * probabilities, rows * (3 * d + feedForward));

@@ -26,7 +26,7 @@ import { type DitConfig, ditSizes } from './config.js';
 import { positionEmbedding, timestepEmbedding } from './embeddings.js';
 import type { RouterTraining } from './moe/router.js';
 import { recomputedBlock } from './recomputed-block.js';
-import { rotation } from './rotary.js';
+import { behindUnrotated, rotation } from './rotary.js';
 import { type Trace, tracedBlock } from './traced-block.js';
 import { LABEL_TABLE, TIMESTEP_CHANNELS } from './weights.js';
 
@@ -98,6 +98,7 @@ export function dit(
     const own = w.within(`blocks.${layer}`);
     return embedCondition(own, config, embedTime(own, config, t, { precision }), y, { precision });
   };
+  const { count = 0, from = config.depth } = config.classTokens ?? {};
   const tables = config.rotary ? rotation(headSize, grid, config.positionGrid) : undefined; // [T, d] each
   const losses: Record<string, tf.Scalar> = {};
   const routing: Routing[] = [];
@@ -110,19 +111,20 @@ export function dit(
       sample: { t, y, time },
       training,
       replay,
-      rotation: tables,
+      rotation: layer < from ? tables : tables && behindUnrotated(tables, count), // [c + T, d] each, with class tokens
       precision,
       moe: moe?.(layer),
     };
+    if (layer === from) h = tf.concat([classTokens(w, config, y), h], 1); // [B, c + T, D]
     const result = block(w.within(`blocks.${layer}`), h, context);
-    h = result.output; // [B, T, D]
-    hidden.push(h);
+    h = result.output; // [B, T, D], with class tokens [B, c + T, D]
+    hidden.push(layer < from ? h : tf.slice(h, [0, count, 0])); // [B, T, D]
     routing.push(...result.routing);
     for (const [name, loss] of Object.entries(result.losses)) losses[name] = name in losses ? tf.add(losses[name], loss) : loss;
   }
   const final = w.within('finalLayer');
   const [shift, scale] = modulation(final, { condition, precision }, 2); // [B, D] each
-  const normal = modulatedNorm(final.within('norm'), config, h, shift, scale); // [B, T, D]
+  const normal = modulatedNorm(final.within('norm'), config, hidden.at(-1)!, shift, scale); // [B, T, D]
   const patches = affine(final, 'output', normal, options); // [B, T, p p C]
   trace('finalPatches', patches);
   return { output: unpatchify(patches, config.patchSize, outChannels, grid), losses, hidden, routing }; // [B, C, H, W]
@@ -163,6 +165,10 @@ function embedCondition(w: Scope, config: DitConfig, time: tf.Tensor, y: tf.Tens
   options.trace?.('condition', sum);
   return silu(sum); // [B, D]
 }
+
+/** The label's embedding as tokens of their own, `[B, c, D]`. */
+const classTokens = (w: Scope, config: DitConfig, y: tf.Tensor | undefined): tf.Tensor =>
+  tf.add(tf.expandDims(embedLabels(w, config, y)!, 1), w('classTokens')); // [B, 1, D] + [c, D]
 
 /** Embedded labels `[B, D]`; undefined for an unconditional model. */
 function embedLabels(w: Scope, { numClasses }: DitConfig, y: tf.Tensor | undefined): tf.Tensor | undefined {

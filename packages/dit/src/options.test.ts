@@ -15,6 +15,7 @@ const variants: [string, DitConfig][] = [
   ['dense SwiGLU with biases', { ...tinyDense, mlp: 'swiglu-bias', mlpRatio: 8 / 3 }],
   ['embedders in every block', { ...tiny, blockEmbedders: true }],
   ['a bottleneck before the patch embedding', { ...tiny, patchBottleneck: 3 }],
+  ['class tokens in context', { ...tinyDense, rotary: true, classTokens: { count: 3, from: 1 } }],
   ['unconditional', { ...tiny, numClasses: 0 }],
   ['experts in the deep half', { ...tiny, moe: { ...tiny.moe!, layers: 'deepHalf' } }],
   ['GELU experts', { ...tiny, moe: { ...tiny.moe!, experts: 'gelu' } }],

@@ -36,6 +36,22 @@ export function rotationTables(headSize: number, grid: readonly [number, number]
   return { cos: Float32Array.from(angles, Math.cos), sin: Float32Array.from(angles, Math.sin) };
 }
 
+/** The same behind `count` tokens that have no place, so that they are not rotated. */
+export const behindUnrotated = ({ cos, sin }: Rotation, count: number): Rotation => ({
+  cos: tf.pad(
+    cos,
+    [
+      [count, 0],
+      [0, 0],
+    ],
+    1,
+  ), // [count + T, d]
+  sin: tf.pad(sin, [
+    [count, 0],
+    [0, 0],
+  ]), // [count + T, d]
+});
+
 /**
  * Rotates every pair of channels.
  * @param x `[B, H, T, d]`

@@ -6,7 +6,8 @@ import type { MoeConfig } from './moe/moe-config.js';
 import { preset } from './presets.js';
 import { ditSettings, parseDitConfig } from './settings.js';
 
-const whole: Required<DitConfig> = {
+/** All fields but `classTokens`, which are for models without experts. */
+const whole: Required<Omit<DitConfig, 'classTokens'>> = {
   ...{
     inputSize: [8, 4],
     patchSize: 2,
@@ -42,6 +43,8 @@ test('what a configuration may hold is read as it is', () => {
   expect(parseDitConfig({ ...json, nullLabel: false, moe: { ...json.moe, layers: { every: 2 } } })).toMatchObject({
     moe: { layers: { every: 2 } },
   });
+  const dense = { ...json, moe: undefined, classTokens: { count: 2, from: 1 } };
+  expect(parseDitConfig(dense)).toEqual(dense);
   for (const name of ['S/2', 'XL/2-8E2A', 'G/2-16E2A']) expect(parseDitConfig(preset(name))).toEqual(preset(name));
 });
 

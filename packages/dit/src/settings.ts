@@ -26,6 +26,15 @@ export const ditSettings = /* @__PURE__ */ (() =>
       patchBottleneck: optional(
         integer('numbers that a patch is brought to before the width, for large patches of pixels (JiT: 128; default: none)', { least: 1 }),
       ),
+      classTokens: optional(
+        object(
+          {
+            count: integer('tokens; 32 in JiT', { least: 1 }),
+            from: integer('first block that has them; 4 of 12 in JiT-B', { least: 0 }),
+          },
+          'tokens of the label before the patches, which attention reads besides the modulation (default: none); for dense models with classes',
+        ),
+      ),
       hiddenSize: integer('width of the model, a multiple of numHeads and of 4', { least: 1 }),
       depth: integer('number of blocks', { least: 1 }),
       numHeads: integer('attention heads', { least: 1 }),

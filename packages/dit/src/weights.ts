@@ -56,6 +56,7 @@ export function weightSpecs(config: DitConfig): Record<string, WeightSpec> {
     if (numClasses > 0) specs[`${at}${LABEL_TABLE}`] = { shape: [rows, d], initial: small };
   };
   embedders('');
+  if (config.classTokens !== undefined) specs['classTokens'] = { shape: [config.classTokens.count, d], initial: small };
   for (let b = 0; b < config.depth; b++) {
     const block = `blocks.${b}`;
     if (b > 0 && config.blockEmbedders === true) embedders(`${block}.`);

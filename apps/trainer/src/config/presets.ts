@@ -65,7 +65,7 @@ const small = {
 /**
  * "Back to Basics: Let Denoising Generative Models Denoise" (JiT), arXiv 2511.13720: the clean image is predicted, in pixels, without an autoencoder.
  * The numbers are those of JiT-B/16 for 256 pixels as yhlleo/EfficientMoE at 49f47d2 runs it, JiTMoE/model_jit.py, engine_jit.py and
- * train_jit_b16_e16.sh. Its tokens of the class in context are not here; there t goes from noise to data, here from data to noise.
+ * train_jit_b16_e16.sh. There t goes from noise to data, here from data to noise.
  */
 const jitObjective = {
   kind: 'flow',
@@ -79,7 +79,7 @@ const jitModel = {
   norm: 'rms', // RMSNorm
   qkNorm: true, // of queries and keys, too
   rotary: true, // over rows and columns
-  mlp: 'swiglu', // SwiGLU
+  mlp: 'swiglu-bias', // SwiGLUFFN, with biases
   mlpRatio: 8 / 3, // of two thirds of 4 D
 };
 const jit = {
@@ -89,6 +89,7 @@ const jit = {
       patchSize: 16, // B/16
       ...{ depth: 12, hiddenSize: 768, numHeads: 12 }, // the size B
       patchBottleneck: 128, // bottleneck_dim
+      classTokens: { count: 32, from: 4 }, // in_context_len, in_context_start
       ...jitModel,
     },
     objective: jitObjective,
@@ -99,10 +100,10 @@ const jit = {
     checkpoints: { milestoneEvery: 50_000 },
     sampling: { solver: 'heun', steps: 50, guidance: 2.9 }, // --cfg 2.9; between 0 and 0.9 of our time, its --interval_min 0.1
   },
-  // On the digits a patch of 4 x 4 has 16 numbers: half of them through the bottleneck.
+  // On the digits a patch of 4 x 4 has 16 numbers: half of them through the bottleneck. As many class tokens as patches, in the last three blocks.
   'digits-jit': {
     ...small.digits,
-    model: { ...small.digits.model, moe: undefined, patchSize: 4, patchBottleneck: 8, ...jitModel },
+    model: { ...small.digits.model, moe: undefined, patchSize: 4, patchBottleneck: 8, classTokens: { count: 4, from: 1 }, ...jitModel },
     objective: jitObjective,
   },
 };

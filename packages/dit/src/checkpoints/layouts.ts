@@ -102,6 +102,7 @@ function inexpressible(config: DitConfig, layout: Layout): string | undefined {
   if (config.norm === 'rms' && !lightning) return 'RMSNorm';
   if (config.rotary === true && !lightning) return 'rotary positions';
   if (config.patchBottleneck !== undefined) return 'a bottleneck before its patch embedding';
+  if (config.classTokens !== undefined) return 'class tokens in context';
   if (config.blockEmbedders === true && layout !== 'diffusers') return 'embedders in every block';
   if (config.mlp === 'swiglu-bias' && !lightning) return 'SwiGLU layers with biases';
   if (config.numClasses === 0) return 'no classes';
