@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { type DitConfig, describeModel, preset } from './index.js';
+import { type DitConfig, describeModel, type ModelDescription, preset } from './index.js';
 
 // DiT-MoE paper, table 1: "Gflops" (multiply-accumulates without attention's products), total and active parameters.
 test.each([
@@ -37,6 +37,52 @@ test('only the layers with experts are counted as such', () => {
   const [all, half, dense] = [preset('S/2-8E2A'), mixed, preset('S/2')].map((config) => describeModel(config));
   expect(half.parameters.total).toBe((all.parameters.total + dense.parameters.total) / 2);
   expect(half.gmac.total).toBeCloseTo((all.gmac.total + dense.gmac.total) / 2, 9);
+});
+
+test('different experts are counted as often as each is used on average', () => {
+  const equal = preset('S/2-8E2A');
+  const [d, moe] = [equal.hiddenSize, { ...equal.moe!, sharedRatio: 0 }];
+  const experts = [
+    { kind: 'swiglu', count: 3, ratio: 1 },
+    { kind: 'gelu', count: 2, ratio: 0.5 },
+    { kind: 'constant', count: 1 },
+    { kind: 'copy', count: 1 },
+    { kind: 'zero', count: 1 },
+  ] as const;
+  // The same without routed experts' work: all of them give nothing.
+  const [groups, none] = [experts, [{ kind: 'zero', count: 8 }] as const].map((list) =>
+    describeModel({ ...equal, moe: { ...moe, experts: list } }),
+  ) as [ModelDescription, ModelDescription];
+  const [swiglu, gelu] = [3 * d * d, 2 * d * (d / 2)];
+  const weights = { swiglu, gelu: gelu + d / 2 + d, constant: d };
+  const blocks = equal.depth;
+  expect(groups.parameters.total - none.parameters.total).toBe(blocks * (3 * weights.swiglu + 2 * weights.gelu + weights.constant));
+  // A token has two of the eight: three in eight times a SwiGLU, and so on.
+  const share = 2 / 8;
+  expect(groups.parameters.active - none.parameters.active).toBeCloseTo(
+    blocks * share * (3 * weights.swiglu + 2 * weights.gelu + weights.constant),
+    3,
+  );
+  const products = blocks * equal.inputSize[0] ** 2 * 0.25 * share * (3 * swiglu + 2 * gelu + d);
+  expect(groups.gmac.linear - none.gmac.linear).toBeCloseTo(products / 1e9, 9);
+  // One block of eight gives back what it gets.
+  const layerExperts = [{ layers: [3], experts: [{ kind: 'copy', count: 8 }] as const }];
+  const less = describeModel({ ...equal, moe: { ...moe, experts, layerExperts } });
+  expect((groups.gmac.linear - less.gmac.linear) * 1e9 * blocks).toBeCloseTo(products, 0);
+  const capacity = describeModel({ ...equal, moe: { ...moe, experts, router: 'expert-choice', capacity: 4 } });
+  expect((capacity.gmac.linear - none.gmac.linear) * 1e9).toBeCloseTo(2 * products, 0);
+});
+
+test('class tokens are tokens of the blocks that have them', () => {
+  const dense = preset('S/2');
+  const { tokens, gmac, parameters } = describeModel(dense);
+  const more = describeModel({ ...dense, classTokens: { count: 8, from: 4 } });
+  const d = dense.hiddenSize;
+  expect(more.tokens).toBe(tokens);
+  expect(more.parameters.total - parameters.total).toBe(8 * d);
+  // Attention and a feed-forward layer of 4 D: twelve products of D x D for each token, in eight blocks.
+  expect((more.gmac.linear - gmac.linear) * 1e9).toBeCloseTo(8 * 8 * 12 * d * d, 0);
+  expect((more.gmac.total - more.gmac.linear) * 1e9).toBeCloseTo(2 * d * (4 * tokens ** 2 + 8 * (tokens + 8) ** 2), 0);
 });
 
 test('memory: bfloat16 halves the matrices, recomputation leaves one block, batches scale activations', () => {
