@@ -45,8 +45,7 @@ ${objects(papers)
 ## \`jit\`
 
 The clean image is predicted, in pixels, without an autoencoder (JiT, arXiv 2511.13720). The numbers
-are those of JiT-B/16 for 256 pixels. Its tokens of the class in context are not here. \`digits-jit\` is
-its small form.
+are those of JiT-B/16 for 256 pixels. \`digits-jit\` is its small form.
 
 ${lines(jit, 'jit', true)}
 

@@ -27,9 +27,9 @@ test.each(names.filter((name) => !onDigits.includes(name)))('%s describes a mode
 
 test('jit describes the published size', () => {
   const pixels = { channels: 3, height: 256, width: 256, classNames: Array.from({ length: 1000 }, (_, i) => String(i)) };
-  // 131 M parameters in its paper, with 32 tokens of the class that are not here.
-  const { parameters, tokens } = describeModel(modelConfig(resolveConfig({ preset: 'jit' }), pixels));
-  expect([tokens, Math.round(parameters.total / 1e6)]).toEqual([256, 131]);
+  // 131 M parameters and 25 G in its paper.
+  const { parameters, tokens, gmac } = describeModel(modelConfig(resolveConfig({ preset: 'jit' }), pixels));
+  expect([tokens, Math.round(parameters.total / 1e6), Math.round(gmac.total)]).toEqual([256, 131, 25]);
 });
 
 test.each([...onDigits, 'digits-jit'])('%s trains', async (preset) => {
