@@ -18,29 +18,35 @@ export function readReadme(directory: string): Readme {
   const installs = [...text.matchAll(/npm install ([^`\n#]+)/g)].map(([, args]) =>
     args.split(' ').filter((x) => x !== '' && !x.startsWith('-')),
   );
+  const blocks = [...text.matchAll(/```ts\n([\s\S]+?)```/g)].map(([, block]) => block);
   const size = /Installed size: (\d+) MB/.exec(text);
   const commands = [...text.matchAll(/```sh\n([\s\S]+?)```/g)].flatMap(([, block]) => block.split('\n'));
   return {
     installs,
-    programs: programsOf([...text.matchAll(/```ts\n([\s\S]+?)```/g)].map(([, block]) => block)),
+    programs: programsOf(blocks).map((program) => program.map((index) => blocks[index]).join('')),
     megabytes: size === null ? undefined : Number(size[1]),
     firstCommand: commands.find((line) => line !== '' && !line.startsWith('npm '))?.replace(/\s+#.*/, ''),
   };
 }
 
-function programsOf(blocks: readonly string[]): string[] {
-  const programs: { text: string; names: Set<string> }[] = [];
-  for (const text of blocks) {
+/**
+ * Which blocks of code make one program: a block goes on from the one before it, unless it imports a name again.
+ * @returns numbers of blocks, program by program
+ */
+export function programsOf(blocks: readonly string[]): number[][] {
+  const programs: { blocks: number[]; names: Set<string> }[] = [];
+  for (const [index, text] of blocks.entries()) {
     const names = [...text.matchAll(/^import (?:\* as (\w+)|\{([^}]+)\})/gm)].flatMap(([, all, list]) =>
       [all ?? [], list?.split(',') ?? []].flat(),
     );
     const imported = names.map((name) => name.trim()).filter((name) => name !== '');
     const before = programs.at(-1);
-    if (before === undefined || imported.some((name) => before.names.has(name))) programs.push({ text, names: new Set(imported) });
+    if (before === undefined || imported.some((name) => before.names.has(name)))
+      programs.push({ blocks: [index], names: new Set(imported) });
     else {
-      before.text += text;
+      before.blocks.push(index);
       for (const name of imported) before.names.add(name);
     }
   }
-  return programs.map(({ text }) => text);
+  return programs.map((program) => program.blocks);
 }

@@ -1,23 +1,38 @@
 /**
  * The type check of everything, and of `!` where there is nothing to take away: `noUncheckedIndexedAccess` is off, so an element of an array is not
- * `undefined` to the compiler, and a `!` behind it says something that is not so. None of biome's rules knows types well enough for this.
+ * `undefined` to the compiler, and a `!` behind it says something that is not so. None of biome's rules knows types well enough for this. The
+ * TypeScript of the documents is checked with it.
  */
 import path from 'node:path';
 import ts from 'typescript';
+import { documentPrograms } from './document-programs.js';
 import { root } from './packages.js';
 
 const { config } = ts.readConfigFile(path.join(root, 'tsconfig.json'), ts.sys.readFile);
 const { fileNames, options } = ts.parseJsonConfigFileContent(config, ts.sys, root);
-const program = ts.createProgram(fileNames, { ...options, noEmit: true });
-const diagnostics = ts.getPreEmitDiagnostics(program);
+const inDocuments = documentPrograms();
+const compilerHost = ts.createCompilerHost({ ...options, noEmit: true });
+const { readFile, fileExists } = compilerHost;
+compilerHost.readFile = (file) => inDocuments.get(file) ?? readFile(file);
+compilerHost.fileExists = (file) => inDocuments.has(file) || fileExists(file);
+compilerHost.getSourceFile = (file, languageVersion) => {
+  const text = compilerHost.readFile(file);
+  return text === undefined ? undefined : ts.createSourceFile(file, text, languageVersion);
+};
+const program = ts.createProgram([...fileNames, ...inDocuments.keys()], { ...options, noEmit: true, incremental: false }, compilerHost);
+// An example may end before it uses all that it has made.
+const diagnostics = ts
+  .getPreEmitDiagnostics(program)
+  .filter((one) => !(one.reportsUnnecessary && inDocuments.has(one.file?.fileName ?? '')));
 const host = { getCanonicalFileName: (x: string) => x, getCurrentDirectory: () => root, getNewLine: () => '\n' };
 if (diagnostics.length > 0) console.error(ts.formatDiagnostics(diagnostics, host));
 
 const checker = program.getTypeChecker();
 const needless: string[] = [];
 for (const file of program.getSourceFiles()) {
-  // Examples of READMEs are what people paste into projects where that option may be on.
-  if (file.isDeclarationFile || /node_modules|\/test\/(readme-example|spiral)/.test(file.fileName)) continue;
+  // Examples of documents are what people paste into projects where that option may be on.
+  if (file.isDeclarationFile || /node_modules|\/test\/(readme-example|spiral)/.test(file.fileName) || inDocuments.has(file.fileName))
+    continue;
   const visit = (node: ts.Node): void => {
     if (ts.isNonNullExpression(node)) {
       const type = checker.getTypeAtLocation(node.expression);
