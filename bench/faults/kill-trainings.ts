@@ -15,14 +15,14 @@ const kills = Number(process.argv[2] ?? 20);
 const seed = Number(process.argv[3] ?? Date.now() % 1e6);
 const seconds = Number(process.argv[4] ?? Number.POSITIVE_INFINITY);
 /** Long enough for several kills, and a checkpoint every few steps. */
-const STEPS = 1200;
+const STEPS = 300;
 /** Latest moment of a kill after the first step or, of every other one, after the start. */
-const LATEST_MS = 4000;
+const LATEST_MS = 2000;
 const FILES = ['weights', 'ema', 'optimizer', 'telemetry'];
 
 const { root, images, newRun } = makeRoot();
 const start = await bundleProgram(new URL('../../apps/trainer/src/cli.ts', import.meta.url));
-const settings = [...tinyOverrides, `steps=${STEPS}`, 'checkpoints.every=20', 'checkpoints.keep=3', 'logEvery=7', 'sampling.every=400'];
+const settings = [...tinyOverrides, `steps=${STEPS}`, 'checkpoints.every=10', 'checkpoints.keep=3', 'logEvery=7', 'sampling.every=100'];
 const train = (out: string, resume: boolean) =>
   start([
     'train',

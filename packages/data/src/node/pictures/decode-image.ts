@@ -30,7 +30,7 @@ export interface DecodeOptions {
  * Pixels of an image file; the format is told by its content. Alpha is dropped, not composited; palettes and grey become RGB;
  * CMYK is converted without colour profiles, as Pillow does; colour profiles are ignored.
  *
- * @param file the whole file: PNG, JPEG, WebP, GIF (first frame), TIFF, AVIF, BMP, PGM or PPM
+ * @param file the whole file: PNG, JPEG, WebP, GIF (first frame), TIFF, AVIF, BMP, PBM, PGM or PPM
  * @param image how the image is called in errors
  * @throws ImageError if it is empty, truncated, damaged, too large, or no image
  * @throws MissingPackageError without the package sharp
@@ -73,7 +73,7 @@ export async function decodeImage(file: Uint8Array, image: string, options: Deco
 function notAnImage(file: Uint8Array): string | undefined {
   if (file.length === 0) return 'it is empty.';
   const ascii = Buffer.from(file.buffer, file.byteOffset, Math.min(file.length, 64)).toString('latin1');
-  if (/^(\xff\xd8|\x89PNG|GIF8|RIFF....WEBP|II\*\0|MM\0\*|....ftyp(avif|avis|mif1)|BM|P[56][\s#])/s.test(ascii)) return undefined;
+  if (/^(\xff\xd8|\x89PNG|GIF8|RIFF....WEBP|II\*\0|MM\0\*|....ftyp(avif|avis|mif1)|BM|P[456][\s#])/s.test(ascii)) return undefined;
   if (/^version https:\/\/git-lfs/.test(ascii)) return 'it is not an image but a Git LFS pointer; fetch the real file (git lfs pull).';
   if (/^\s*</.test(ascii)) return 'it is not an image but HTML, XML or SVG text.';
   if (/^[\t\n\r\x20-\x7e]+$/.test(ascii)) return 'it is not an image but text.';

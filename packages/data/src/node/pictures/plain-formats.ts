@@ -11,6 +11,7 @@ export interface PlainPicture {
 /** @throws Error if the header is damaged */
 export function plainPicture(file: Uint8Array): PlainPicture | undefined {
   if (file[0] === 0x42 && file[1] === 0x4d) return bmp(file);
+  if (file[0] === 0x50 && file[1] === 0x34) return portableBitmap(file);
   if (file[0] === 0x50 && (file[1] === 0x35 || file[1] === 0x36)) return portablePixmap(file);
   return undefined;
 }
@@ -57,10 +58,30 @@ function bmp(file: Uint8Array): PlainPicture {
   return { width, height, decode };
 }
 
+/** P4: rows of bits, of which 1 is black. */
+function portableBitmap(file: Uint8Array): PlainPicture {
+  const match = /^P4(?:\s+|#[^\n\r]*[\n\r])+(\d+)(?:\s+|#[^\n\r]*[\n\r])+(\d+)\s/.exec(headOf(file));
+  if (match === null) throw new Error('its header is damaged');
+  const [width, height, start] = [Number(match[1]), Number(match[2]), match[0].length];
+  const stride = Math.ceil(width / 8);
+  if (!(width > 0 && height > 0) || file.length < start + stride * height) throw new Error('it is cut off');
+  const decode = (): Pixels => {
+    const rgb = new Uint8Array(3 * width * height);
+    for (let i = 0; i < width * height; i++) {
+      const [x, y] = [i % width, Math.floor(i / width)];
+      const black = (file[start + stride * y + (x >> 3)] >> (7 - (x & 7))) & 1;
+      rgb.fill(black ? 0 : 255, 3 * i, 3 * i + 3);
+    }
+    return pictureOf(rgb, width, height);
+  };
+  return { width, height, decode };
+}
+
+const headOf = (file: Uint8Array): string => Buffer.from(file.subarray(0, 4096)).toString('latin1');
+
 /** P5 (grey) and P6 (RGB): a header of words in ASCII, with comments, then bytes, or two of them per number above 255. */
 function portablePixmap(file: Uint8Array): PlainPicture {
-  const head = Buffer.from(file.subarray(0, 4096)).toString('latin1');
-  const match = /^P([56])(?:\s+|#[^\n\r]*[\n\r])+(\d+)(?:\s+|#[^\n\r]*[\n\r])+(\d+)(?:\s+|#[^\n\r]*[\n\r])+(\d+)\s/.exec(head);
+  const match = /^P([56])(?:\s+|#[^\n\r]*[\n\r])+(\d+)(?:\s+|#[^\n\r]*[\n\r])+(\d+)(?:\s+|#[^\n\r]*[\n\r])+(\d+)\s/.exec(headOf(file));
   if (match === null) throw new Error('its header is damaged');
   const [width, height, most] = [Number(match[2]), Number(match[3]), Number(match[4])];
   const channels = match[1] === '6' ? 3 : 1;

@@ -103,13 +103,19 @@ async function choose(
   const [image] = wanted;
   const [count, height, width, channels, planar] = layoutOf(image.shape)!;
   const data = (await image.read()) as Uint8Array;
-  const labelArrays = all.filter((array) => array !== image && array.shape[0] === count && array.shape.slice(1).every((n) => n === 1));
-  const label =
-    labelColumn !== undefined
-      ? labelArrays.find(({ name }) => name === labelColumn)
-      : labelArrays.find((array) => array.split === image.split && /(^|[-_])(labels?|y|arr_1|targets?|classes)([-_]|$)/.test(array.name));
-  if (labelColumn !== undefined && label === undefined)
-    throw new ImageSourceError(location, `it has no array "${labelColumn}" of ${count} labels; ${found}.`);
+  const isLabels = ({ shape }: Candidate): boolean => shape[0] === count && shape.slice(1).every((n) => n === 1);
+  const others = all.filter((array) => array !== image);
+  const label = others.find((array) =>
+    labelColumn === undefined
+      ? array.split === image.split && /(^|[-_])(labels?|y|arr_1|targets?|classes)([-_]|$)/.test(array.name)
+      : array.name === labelColumn,
+  );
+  if (labelColumn !== undefined && label === undefined) throw new ImageSourceError(location, `it has no array "${labelColumn}"; ${found}.`);
+  if (label !== undefined && from !== 'none' && !isLabels(label))
+    throw new ImageSourceError(location, `"${label.name}" [${label.shape}] is no class number for each of the ${count} images.`, {
+      hint: 'To leave it out: --labels none.',
+    });
+  const labelArrays = others.filter(isLabels);
   const collector = new LabelCollector(location);
   const leftOut = new LeftOutCounter();
   const values = label === undefined || from === 'none' ? undefined : await label.read();
@@ -143,7 +149,8 @@ async function choose(
 function layoutOf(shape: readonly number[]): readonly [number, number, number, number, boolean] | undefined {
   const [count, a, b, c] = shape;
   if (!shape.every((n) => n > 0)) return undefined;
-  if (shape.length === 3) return [count, a, b, 1, false];
+  // The last of three axes being channels, it is a picture by itself.
+  if (shape.length === 3) return b === 3 ? undefined : [count, a, b, 1, false];
   if (shape.length !== 4) return undefined;
   if (c === 1 || c === 3) return [count, a, b, c, false];
   return a === 1 || a === 3 ? [count, b, c, a, true] : undefined;

@@ -41,14 +41,14 @@ export async function contentOf(pieces: readonly Piece[]): Promise<string> {
 type Sized = Required<Piece>;
 
 async function sizes(pieces: readonly Piece[]): Promise<Sized[]> {
-  const sized: Sized[] = [];
-  const work = async (i: number): Promise<Sized> => {
-    const { file, offset = 0, length } = pieces[i];
-    if (length !== undefined) return { file, offset, length };
-    const stat = await fs.stat(file).catch(() => undefined);
-    return { file, offset, length: stat?.isFile() ? stat.size : -1 };
+  const sized = pieces.map(({ file, offset = 0, length = -1 }) => ({ file, offset, length }));
+  const unknown = [...pieces.keys()].filter((i) => pieces[i].length === undefined);
+  const sizeOf = async (i: number): Promise<number> => {
+    const stat = await fs.stat(pieces[unknown[i]].file).catch(() => undefined);
+    return stat?.isFile() ? stat.size : -1;
   };
-  for await (const piece of inOrder(0, pieces.length, AT_ONCE, work)) sized.push(piece);
+  let next = 0;
+  for await (const size of inOrder(0, unknown.length, AT_ONCE, sizeOf)) sized[unknown[next++]].length = size;
   return sized;
 }
 

@@ -1,5 +1,6 @@
 /** One number that tells a data set from every other. */
 import { createHash } from 'node:crypto';
+import { Pace } from '../pace.js';
 import type { ImageSource } from './image-source.js';
 
 /**
@@ -8,6 +9,10 @@ import type { ImageSource } from './image-source.js';
  */
 export async function fingerprintOf(source: ImageSource): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify(source.classNames));
-  for (let i = 0; i < source.count; i++) hash.update(`\n${source.label(i)} ${source.key(i)}`);
+  const pace = new Pace();
+  for (let i = 0; i < source.count; i++) {
+    hash.update(`\n${source.label(i)} ${source.key(i)}`);
+    if (pace.due) await pace.rest();
+  }
   return hash.update(`\n${await source.content()}`).digest('hex');
 }

@@ -4,6 +4,7 @@ import path from 'node:path';
 import Papa from 'papaparse';
 import { ImageSourceError, type ImageSourceOptions, LABEL_KEYS, type LeftOutCounter } from './image-source.js';
 import { LabelCollector, type Labels } from './labels.js';
+import { unreadable } from './locate.js';
 
 /** Tables that are looked for, the first that is there. */
 const TABLES = ['labels.csv', 'metadata.csv', 'labels.tsv', 'metadata.jsonl'] as const;
@@ -17,24 +18,25 @@ export interface FileLabels extends Labels {
 
 /**
  * Labels of the files with these keys, if something other than folders tells them.
+ * @param folders in which tables are looked for: that of the images, and that around a split
  * @throws ImageSourceError if what was asked for is not there, or cannot be understood
  */
 export async function labelsBeside(
-  folder: string,
+  folders: readonly string[],
   keys: readonly string[],
   { labels = 'auto', labelColumn }: ImageSourceOptions,
   leftOut: LeftOutCounter,
 ): Promise<FileLabels | undefined> {
+  const [folder] = folders;
   if (labels === 'folders' || labels === 'none') return undefined;
   if (labels === 'names') return collected(folder, keys, 'names of the files', (key) => classInName(key), leftOut);
   const wanted: readonly string[] = { auto: ['dataset.json', ...TABLES], 'dataset.json': ['dataset.json'], 'labels.csv': TABLES }[labels];
-  for (const name of wanted) {
-    const text = await readText(path.join(folder, name));
+  for (const [name, file] of wanted.flatMap((name) => folders.map((place) => [name, path.join(place, name)] as const))) {
+    const text = await readText(file);
     if (text === undefined) continue;
-    const rows =
-      name === 'dataset.json' ? pairsOf(text, path.join(folder, name)) : tableOf(text, name, path.join(folder, name), labelColumn);
-    if (rows === undefined && labels === 'auto') continue;
-    return matched(folder, keys, name, rows ?? [], leftOut);
+    const rows = name === 'dataset.json' ? pairsOf(text, file) : tableOf(text, name, file, labelColumn);
+    if (rows !== undefined || labels !== 'auto') return matched(folder, keys, name, rows ?? [], leftOut);
+    leftOut.add('table without labels', 'tables without labels', name);
   }
   if (labels === 'auto') return undefined;
   throw new ImageSourceError(folder, `there is no ${wanted.join(', ')} in it.`);
@@ -54,7 +56,8 @@ async function readText(file: string): Promise<string | undefined> {
     return (await fs.readFile(file, 'utf8')).replace(/^\ufeff/, '');
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-    throw error;
+    if (ImageSourceError.isInstance(error)) throw error;
+    throw new ImageSourceError(file, unreadable(error), { cause: error });
   }
 }
 
@@ -117,16 +120,28 @@ function linesOf(text: string, file: string, labelColumn: string | undefined): R
   return rows.map((row) => [String(row[image] ?? ''), row[label]]);
 }
 
-/** Labels of rows by their files; a file is meant by its key, or by its name without ending where that is the only one. */
+/**
+ * Labels of rows by their files; a file is meant by its key, also behind folders of another machine (`/data/cats/0.png`), or by its name
+ * without ending where that is the only one.
+ */
 function matched(folder: string, keys: readonly string[], name: string, rows: readonly Row[], leftOut: LeftOutCounter): FileLabels {
   const byKey = new Map(keys.map((key, i) => [key, i]));
   const stems = new Map<string, number>();
   for (const [i, key] of keys.entries())
     for (const short of [path.posix.basename(key), path.posix.parse(key).name]) stems.set(short, stems.has(short) ? -1 : i);
+  const indexOf = (file: string): number => {
+    let key = path.posix.normalize(file.replaceAll('\\', '/'));
+    const whole = byKey.get(key) ?? stems.get(key);
+    for (let cut = key.indexOf('/'); whole === undefined && cut >= 0; cut = key.indexOf('/')) {
+      key = key.slice(cut + 1);
+      const index = byKey.get(key);
+      if (index !== undefined) return index;
+    }
+    return whole ?? -1;
+  };
   const found = new Map<number, unknown>();
   for (const [file, label] of rows) {
-    const key = path.posix.normalize(file.replaceAll('\\', '/'));
-    const index = byKey.get(key) ?? stems.get(key) ?? -1;
+    const index = indexOf(file);
     if (index < 0) leftOut.add(`row of ${name} without an image`, `rows of ${name} without an image`, file);
     else if (found.has(index) && found.get(index) !== label)
       throw new ImageSourceError(
@@ -151,6 +166,6 @@ function collected(
     collector.add(labelOf(key, i), key);
     if (collector.missing > before) leftOut.add('image without a label', 'images without a label', key);
   }
-  if (!collector.some) throw new ImageSourceError(folder, `${from} tell no label of any image.`);
+  if (!collector.some) throw new ImageSourceError(folder, `no image has a label by ${from}.`);
   return { ...collector.finish(), from };
 }

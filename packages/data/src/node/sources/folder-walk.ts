@@ -5,6 +5,7 @@
 import { Buffer } from 'node:buffer';
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { Pace, sortedInTurns } from '../pace.js';
 import { byName, ImageSourceError, imageExtensions, type LeftOutCounter, unreadExtensions } from './image-source.js';
 import { unreadable } from './locate.js';
 
@@ -13,7 +14,7 @@ export interface ImageFiles {
   keys: string[];
   /** Where those lie whose names are not UTF-8. */
   odd: ReadonlyMap<string, Buffer>;
-  /** Names of the folders directly below it, in order. */
+  /** Paths of all folders below it, with `/`, in order. */
   folders: string[];
 }
 
@@ -21,7 +22,7 @@ export interface ImageFiles {
 const JUNK: ReadonlySet<string> = new Set(['__MACOSX', '@eaDir']);
 
 /** What describes data sets rather than being data; nobody misses it. */
-const TEXTS = /^((readme|licen[cs]e|copying|citation)([._].*)?|(dataset|labels|metadata)\.(json|jsonl|csv|tsv))$/i;
+const TEXTS = /^((readme|licen[cs]e|copying|citation)([._].*)?|dataset\.json|labels\.[ct]sv|metadata\.(csv|jsonl))$/i;
 
 /** Lists images; hidden files and folders do not count. */
 export async function walkImages(root: string, leftOut: LeftOutCounter): Promise<ImageFiles> {
@@ -34,15 +35,17 @@ export async function walkImages(root: string, leftOut: LeftOutCounter): Promise
     throw new ImageSourceError(root, unreadable(error), { cause: error });
   });
 
+  const pace = new Pace();
   const visit = async (at: string | Buffer, below: string): Promise<void> => {
     seen.add(idOf(await fs.stat(at)));
+    if (below !== '') folders.push(below.slice(0, -1));
     for (const { name, shown, entry } of await namesIn(at)) {
+      if (pace.due) await pace.rest();
       if (shown.startsWith('.') || JUNK.has(shown)) continue;
       const [key, place] = [below + shown, typeof name === 'string' && typeof at === 'string' ? path.join(at, name) : joined(at, name)];
       if (typeof name !== 'string') leftOut.add('name that is not UTF-8, taken', 'names that are not UTF-8, taken', key);
       const stat = entry.isSymbolicLink() ? await fs.stat(place).catch(() => undefined) : undefined;
       if ((stat ?? entry).isDirectory()) {
-        if (below === '') folders.push(shown);
         if (stat === undefined) await visit(place, `${key}/`);
         else links.push({ key, at: place, id: idOf(stat) });
         continue;
@@ -68,17 +71,24 @@ export async function walkImages(root: string, leftOut: LeftOutCounter): Promise
     if (error instanceof ImageSourceError) throw error;
     throw new ImageSourceError((error as NodeJS.ErrnoException).path ?? root, unreadable(error), { cause: error });
   }
-  return { keys: keys.sort(byName), odd, folders: folders.sort(byName) };
+  return { keys: await sortedInTurns(keys, byName), odd, folders: await sortedInTurns(folders, byName) };
 }
 
 const idOf = ({ dev, ino }: { dev: number; ino: number }): string => `${dev}:${ino}`;
 const joined = (at: string | Buffer, name: string | Buffer): Buffer =>
   Buffer.concat([Buffer.from(at), Buffer.from('/'), Buffer.from(name)]);
 
-/** Entries in order of their names; a name is bytes if it is not UTF-8. */
-async function namesIn(folder: string | Buffer) {
+interface Named {
+  /** Bytes if it is not UTF-8. */
+  name: string | Buffer;
+  shown: string;
+  entry: { isSymbolicLink(): boolean; isDirectory(): boolean };
+}
+
+/** Entries in order of their names. */
+async function namesIn(folder: string | Buffer): Promise<Named[]> {
   const plain = await fs.readdir(folder, { withFileTypes: true });
-  const entries = plain.some(({ name }) => name.includes('\ufffd'))
+  const entries: Named[] = plain.some(({ name }) => name.includes('\ufffd'))
     ? (await fs.readdir(folder, { withFileTypes: true, encoding: 'buffer' })).map((entry) => {
         const bytes = entry.name as unknown as Buffer;
         const text = bytes.toString('utf8');
@@ -90,5 +100,5 @@ async function namesIn(folder: string | Buffer) {
         };
       })
     : plain.map((entry) => ({ name: entry.name, shown: entry.name, entry }));
-  return entries.sort((a, b) => byName(a.shown, b.shown));
+  return sortedInTurns(entries, (a, b) => byName(a.shown, b.shown));
 }

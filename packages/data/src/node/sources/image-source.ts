@@ -52,7 +52,8 @@ export interface ImageSourceOptions {
   split?: string;
   /**
    * Where labels come from. Default `auto`: of a folder `dataset.json`, `labels.csv` or `metadata.csv` if there is one, else the names of
-   * its folders. `names`: file names without their numbers (`tabby_cat_0001.png`). `none`: there are no labels.
+   * its folders. `folders`: of tar files the members' folders. `names`: file names without their numbers (`tabby_cat_0001.png`). `none`:
+   * there are no labels.
    */
   labels?: LabelSource;
   /** Parquet column of images (default: the only one whose records have `bytes`). */
@@ -75,7 +76,9 @@ export class ImageSourceError extends DitMoeError {
 }
 
 /** Endings of files that are decoded. */
-export const imageExtensions: ReadonlySet<string> = new Set('png jpg jpeg jpe jfif webp gif tif tiff avif bmp dib ppm pgm pnm'.split(' '));
+export const imageExtensions: ReadonlySet<string> = new Set(
+  'png jpg jpeg jpe jfif webp gif tif tiff avif bmp dib ppm pgm pbm pnm'.split(' '),
+);
 /** Endings of pictures that are not: they are counted, not overlooked. */
 export const unreadExtensions: ReadonlySet<string> = new Set(
   'heic heif jp2 j2k jxl svg psd exr hdr ico tga pcx eps pdf raw cr2 nef arw dng dcm nii mp4 avi mov webm gz'.split(' '),

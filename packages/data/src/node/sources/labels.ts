@@ -40,7 +40,8 @@ export class LabelCollector {
   }
 
   /**
-   * @param value number, name or numeral; `undefined`, `null`, an empty text or -1 for none; a list of one is its element
+   * @param value number, name or numeral, also as bytes, or a truth value; `undefined`, `null`, an empty text or -1 for none; a list of
+   * one is its element
    * @param where the file or member, for errors
    * @throws ImageSourceError if it is no label, too large, or a name among numbers
    */
@@ -73,7 +74,9 @@ export class LabelCollector {
 
   private parse(value: unknown, where: string): number | string {
     if (value === undefined || value === null) return -1;
-    const text = typeof value === 'string' ? value.trim() : undefined;
+    if (typeof value === 'boolean') return Number(value);
+    const text =
+      typeof value === 'string' ? value.trim() : value instanceof Uint8Array ? Buffer.from(value).toString('utf8').trim() : undefined;
     if (text === '') return -1;
     if (text !== undefined && !/^[+-]?\d+(\.\d*)?$/.test(text)) {
       if (text.length > MAX_NAME || /[\r\n\0]/.test(text))
@@ -89,5 +92,6 @@ export class LabelCollector {
   }
 }
 
+/** The reader of parquet gives whole numbers as `bigint`, which JSON has not. */
 const show = (value: unknown): string =>
-  (typeof value === 'bigint' ? String(value) : (JSON.stringify(value) ?? String(value))).slice(0, 60);
+  (JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? Number(part) : part)) ?? String(value)).slice(0, 60);

@@ -2,7 +2,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { byName, ImageSourceError, type ImageSourceOptions, imageExtensions, type LeftOut, LeftOutCounter } from './image-source.js';
-import { isSplit, missingShards, type ShardSet, sameSplit, shardSets } from './splits.js';
+import { gapsBetween, list, missingShards, noSplit, type ShardSet, sameSplit, severalOf, shardSets } from './splits.js';
 
 /** Most files that braces may stand for. */
 const MAX_BRACES = 100_000;
@@ -53,22 +53,11 @@ export async function locate(location: string, { split }: ImageSourceOptions): P
     for (const image of found.images) beside.add('image beside the shards', 'images beside the shards', image);
     return { ...located, leftOut: [...located.leftOut, ...beside.all] };
   }
-  if (found.images.length > 0 || found.below !== undefined) return folderOf(location, found.folders, split);
+  const folder = { kind: 'folder', folder: location, split: undefined, leftOut: [] } as const;
+  if (found.images.length > 0 || found.below !== undefined) return folder;
   if (found.arrays.length > 0) return chosen(location, at(found.arrays), split, false);
   if (found.compressed.length > 0) throw compressed(path.join(location, found.compressed[0]));
-  return folderOf(location, found.folders, split);
-}
-
-/** A folder whose sub-folders all are splits is one of them; else it is itself. */
-async function folderOf(location: string, folders: readonly string[], split: string | undefined): Promise<Located> {
-  const splits = folders.filter(isSplit);
-  const isRoot = splits.length > 0 && splits.length === folders.length;
-  if (split === 'none' || (split === undefined && !isRoot)) return { kind: 'folder', folder: location, split: undefined, leftOut: [] };
-  const wanted = split === undefined ? splits : folders.filter((name) => sameSplit(name, split));
-  if (wanted.length === 1) return { kind: 'folder', folder: path.join(location, wanted[0]), split: wanted[0], leftOut: [] };
-  if (split !== undefined && wanted.length === 0)
-    throw new ImageSourceError(location, `it has no split "${split}"; it has the folders ${list(folders)}.`);
-  throw several(location, wanted, 'splits');
+  return folder;
 }
 
 /** The files of the kind and split that are meant. */
@@ -93,28 +82,36 @@ function chosen(
   let taken: ShardSet[] = sets;
   if (split !== undefined && split !== 'none') {
     taken = sets.filter((set) => (set.split !== undefined && sameSplit(set.split, split)) || set.name === split);
+    // Folders in the archives may tell it.
+    if (kind === 'tar' && sets.length === 1 && sets[0].split === undefined) taken = sets;
     if (taken.length === 0)
-      throw new ImageSourceError(location, `it has no split "${split}"; it has ${list(sets.map((set) => set.split ?? set.name))}.`);
+      throw noSplit(
+        location,
+        split,
+        sets.map((set) => set.split ?? set.name),
+      );
   } else if (split === undefined) {
     const splits = sets.map((set) => set.split ?? '').filter((name, i, all) => all.findIndex((other) => sameSplit(other, name)) === i);
+    const example = path.join(path.dirname(pathOf.get(sets[0].files[0])!), `${path.basename(sets[0].name)}*`);
     if (splits.length > 1)
-      throw several(
+      throw severalOf(
         location,
         splits.map((name) => name || 'files of no split'),
         'splits',
-        path.basename(sets[0].name),
+        example,
       );
     if (sets.length > 1 && !named)
-      throw several(
+      throw severalOf(
         location,
         sets.map((set) => set.name),
         'sets of files',
-        path.basename(sets[0].name),
+        example,
       );
   }
   const names = taken.flatMap((set) => set.files).sort(byName);
   const leftOut = new LeftOutCounter();
-  for (const shard of missingShards(names)) leftOut.add('shard that is missing', 'shards that are missing', shard);
+  for (const shard of [...missingShards(names), ...(named ? [] : gapsBetween(names))])
+    leftOut.add('shard that is missing', 'shards that are missing', shard);
   return {
     kind,
     files: names.map((name) => pathOf.get(name)!),
@@ -122,13 +119,6 @@ function chosen(
     leftOut: leftOut.all,
   };
 }
-
-const list = (names: readonly string[]): string => [...new Set(names)].slice(0, 8).join(', ') + (names.length > 8 ? ', ...' : '') || 'none';
-
-const several = (location: string, names: readonly string[], what: string, example?: string): ImageSourceError =>
-  new ImageSourceError(location, `it holds several ${what} (${list(names)}).`, {
-    hint: `Say which: --split ${names.find(isSplit) ?? names[0]}${example ? `, or name the files: ${path.join(location, `${example}*`)}` : ''}. To take all: --split none.`,
-  });
 
 function kindOf(file: string): ShardKind | undefined {
   const name = path.basename(file).toLowerCase();
@@ -222,6 +212,7 @@ function braces(text: string, location: string): string[] {
 
 async function starred(location: string): Promise<string[]> {
   const [folder, pattern] = [path.dirname(location), path.basename(location)];
+  if (folder.includes('*')) throw new ImageSourceError(location, 'stars stand for parts of file names only, not of folders.');
   const parts = pattern.split('*').map((part) => part.replace(/\W/g, '\\$&'));
   const matches = new RegExp(`^${parts.join('.*')}$`, 's');
   const names = await fs.readdir(folder).catch((error: unknown) => {

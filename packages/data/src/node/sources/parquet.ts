@@ -8,6 +8,7 @@ import { contentOf } from './content.js';
 import { type ImageSource, ImageSourceError, type ImageSourceOptions, LABEL_KEYS, LeftOutCounter } from './image-source.js';
 import { LabelCollector, MAX_CLASSES } from './labels.js';
 import { unreadable } from './locate.js';
+import { list } from './splits.js';
 
 /** Row groups of images that stay in memory: the one being read, and the one before it, since readers run a little ahead. */
 const ROW_GROUPS_KEPT = 2;
@@ -51,6 +52,11 @@ export async function openParquet(files: readonly string[], options: ImageSource
         throw new ImageSourceError(
           name,
           `its columns of images and labels, ${found.image} and ${found.label ?? 'none'}, are not those of ${files[0]}, ${columns.image} and ${columns.label ?? 'none'}.`,
+        );
+      if (columns !== undefined && found.classNames.join('\0') !== columns.classNames.join('\0'))
+        throw new ImageSourceError(
+          name,
+          `its classes (${list(found.classNames)}) are not those of ${files[0]} (${list(columns.classNames)}), so that one number means two.`,
         );
       columns = found;
       const starts = [rows];
@@ -235,18 +241,19 @@ function columnsOf(name: string, metadata: FileMetaData, { imageColumn, labelCol
     );
   }
   if (labelColumn !== undefined && !top.some((column) => column.name === labelColumn)) throw missing(labelColumn);
-  const possible = top.filter((column) => column !== image && (column.number || column.text)).map((column) => column.name);
+  const others = top.filter((column) => column !== image);
+  const possible = others.filter((column) => column.number || column.text).map((column) => column.name);
   const features = featuresOf(metadata);
   const classLabels = possible.filter((column) => features[column]?._type === 'ClassLabel');
-  const usual =
-    LABEL_KEYS.find((known) => possible.includes(known)) ?? possible.find((column) => LABEL_KEYS.includes(column.toLowerCase()));
+  // Of any type: one that holds no labels is refused by its values rather than overlooked.
+  const usual = LABEL_KEYS.map((known) => others.find(({ name }) => name.toLowerCase() === known)?.name).find((name) => name !== undefined);
   const found = usual ?? (classLabels.length === 1 ? classLabels[0] : undefined);
   const label = labels === 'none' ? undefined : (labelColumn ?? found);
   const names = label === undefined ? undefined : features[label]?.names;
   const classNames = Array.isArray(names) ? names.map(String) : [];
   if (classNames.length > MAX_CLASSES)
     throw new ImageSourceError(name, `it names ${classNames.length} classes; at most ${MAX_CLASSES} are believed.`);
-  return { image: image.name, label, classNames, others: possible };
+  return { image: image.name, label, classNames, others: possible.filter((column) => column !== label) };
 }
 
 /** Features that `datasets` keeps in the metadata, by column. */

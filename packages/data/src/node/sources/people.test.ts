@@ -91,12 +91,51 @@ describe('splits', () => {
     });
   });
 
+  const pictures = (...names: string[]): Files => Object.fromEntries(names.map((name, i) => [name, png(i)]));
+  test.each<[string, string[], chosen: { split: string; keys: string[]; names: string[] }]>([
+    ['the year beside the word', ['train2017/0.png', 'val2017/1.png'], { split: 'val', keys: ['1.png'], names: [] }],
+    ['words of one set', ['test_images/a/0.png', 'train_images/a/1.png'], { split: 'train', keys: ['a/1.png'], names: ['a'] }],
+    ['in a folder of images', ['images/train/0.png', 'images/val/1.png'], { split: 'train', keys: ['0.png'], names: [] }],
+    [
+      'in a folder around them',
+      ['ds/train/a/0.png', 'ds/train/b/1.png', 'ds/val/a/2.png'],
+      { split: 'train', keys: ['a/0.png', 'b/1.png'], names: ['a', 'b'] },
+    ],
+    [
+      'in each class',
+      ['a/test/0.png', 'a/train/1.png', 'b/test/2.png', 'b/train/3.png'],
+      { split: 'test', keys: ['a/test/0.png', 'b/test/2.png'], names: ['a', 'b'] },
+    ],
+    ['beside something else', ['annotations/0.png', 'train/a/1.png', 'val/a/2.png'], { split: 'val', keys: ['a/2.png'], names: ['a'] }],
+  ])('folders of splits, %s', async (_, files, { split, ...chosen }) => {
+    const location = await make(pictures(...files));
+    await refused(location, /several splits .*--split/);
+    expect(await read(location, { split })).toMatchObject({ ...chosen, split });
+    expect((await read(location, { split: 'none' })).keys).toHaveLength(files.length);
+  });
+
+  test('classes that are called like splits, and a folder around classes', async () => {
+    expect(await read(await make(pictures('bullet_train/0.png', 'dog/1.png', 'test_tube/2.png')))).toMatchObject({
+      names: ['bullet_train', 'dog', 'test_tube'],
+      split: undefined,
+    });
+    expect((await read(await make(pictures('ds/cat/0.png', 'ds/dog/1.png')))).line).toMatch(
+      /1 class .*ds itself has folders, cat, dog: .*name .*ds/,
+    );
+    const archive = await make({ 'a.tar': tar(['train/cat/0.png', 'train/dog/1.png', 'val/cat/2.png'].map((name, i) => [name, png(i)])) });
+    await refused(archive, /several splits \(train, val\)/);
+    const train = await read(archive, { split: 'train' });
+    expect(train.line).toMatch(/no labels: all are one class .*--labels folders: cat, dog/);
+    expect(await read(archive, { split: 'train', labels: 'folders' })).toMatchObject({ names: ['cat', 'dog'], labels: [0, 1] });
+  });
+
   test('shards that are missing are named', async () => {
     const location = await make({ '00000.tar': shard(0), '00001.tar': shard(1), '00003.tar': shard(3) });
     await refused(path.join(location, '{00000..00003}.tar'), /1 of its 4 files is missing: .*00002.tar/);
     await refused(path.join(location, '{00000,00009}.tar'), /00009.tar/);
     await refused(path.join(location, '{0..999999999}.tar'), /at most 100000/);
     expect((await read(path.join(location, '{00003..00003}.tar'))).keys).toEqual(['00003.tar/3']);
+    expect((await read(location)).line).toMatch(/1 shard that is missing \(00002.tar\)/);
     const numbered = await make({ 'train-00000-of-00003.tar': shard(0), 'train-00002-of-00003.tar': shard(1) });
     expect((await read(numbered)).line).toMatch(/1 shard that is missing \(train-00001-of-00003.tar\)/);
     await refused(path.join(location, 'none-*.tar'), /no file has such a name/);
@@ -107,6 +146,11 @@ describe('splits', () => {
     await refused(await make({ 'a.tar': shard(1), 'cat/1.png': png(1) }), /both a.tar and images such as cat\/1.png/);
     expect((await read(await make({ 'a.tar': shard(1), 'banner.png': png(1) }))).line).toMatch(/1 image beside the shards \(banner.png\)/);
     await refused(await make({ 'a.tgz': '' }), /compressed tar/);
+    for (const ending of ['tar', 'parquet', 'npz'])
+      await refused(
+        await make({ [`a.${ending}`]: 'version https://git-lfs.github.com/spec/v1\noid sha256:4d\nsize 9\n' }),
+        /pointer of Git LFS/,
+      );
   });
 });
 
@@ -160,6 +204,54 @@ describe('members of WebDataset samples', () => {
         [`${i}.json`, `{"width": 9, "category_id": ${cls(i)}}`],
       ]),
       { labels: [0, 1, 0, 1] },
+    ],
+    'a key in another case': [
+      range(2).flatMap((i) => [
+        [`${i}.png`, p[i]],
+        [`${i}.json`, `{"Label": ${cls(i)}}`],
+      ]),
+      { labels: [0, 1] },
+    ],
+    'a list of one': [
+      range(2).flatMap((i) => [
+        [`${i}.png`, p[i]],
+        [`${i}.cls`, `[${3 - i}]`],
+      ]),
+      { names: [], labels: [3, 2] },
+    ],
+    'a text in quotation marks': [
+      range(2).flatMap((i) => [
+        [`${i}.png`, p[i]],
+        [`${i}.cls`, `"${'yx'[i]}"`],
+      ]),
+      { names: ['x', 'y'], labels: [1, 0] },
+    ],
+    'a truth value': [
+      range(2).flatMap((i) => [
+        [`${i}.png`, p[i]],
+        [`${i}.json`, `{"label": ${i === 0}}`],
+      ]),
+      { labels: [1, 0] },
+    ],
+    'other endings that say class': [
+      [
+        ['0.png', p[0]],
+        ['0.label', '1'],
+        ['1.png', p[1]],
+        ['1.class', '0'],
+        ['2.png', p[2]],
+        ['2.cls.txt', '1'],
+      ],
+      { labels: [1, 0, 1] },
+    ],
+    'names from the root': [
+      [
+        ['./0.png', p[0]],
+        ['0.cls', '1'],
+        ['/1.png', p[1]],
+        ['./1.cls', '0'],
+      ],
+      { keys: ['a.tar/0', 'a.tar/1'], labels: [1, 0] },
     ],
     'a number that is JSON': [
       range(2).flatMap((i) => [
@@ -241,6 +333,38 @@ describe('members of WebDataset samples', () => {
       }),
       /0.json: it is not JSON/,
     );
+    await refused(
+      await make({
+        'a.tar': tar([
+          ['0.png', p[0]],
+          ['0.json', '{"label": {"id": 1}}'],
+        ]),
+      }),
+      /0.json: expected a class number .*\{"id":1\}/,
+    );
+    await refused(
+      await make({
+        'a.tar': tar([
+          ['0.png', p[0]],
+          ['0.json', '{"label": [0, 1]}'],
+        ]),
+      }),
+      /0.json: expected a class number/,
+    );
+    await refused(await make({ 'a-0.tar': tar([['0.png', p[0]]]), 'a-1.tar': '' }), /a-1.tar: it is empty/);
+    expect(
+      (
+        await read(
+          await make({
+            'a-0.tar': tar([
+              ['0.png', p[0]],
+              ['0.yaml', 'label: 1'],
+            ]),
+            'a-1.tar': tar([]),
+          }),
+        )
+      ).line,
+    ).toMatch(/there are .yaml\); 1 shard without an image \(a-1.tar\)/);
     const captions = await read(
       await make({
         'a.tar': tar(
@@ -393,6 +517,12 @@ describe('folders', () => {
     expect(await read(named, { labels: 'names' })).toMatchObject({ names: ['dog', 'tabby_cat'], labels: [0, 1, 1] });
     expect((await read(named)).line).toMatch(/no labels: all are one class .*--labels names/);
     await refused(named, /there is no labels.csv/, { labels: 'labels.csv' });
+    expect((await read(await make({ ...images, 'dataset.json': '{"labels": null}' }))).line).toMatch(
+      /1 table without labels \(dataset.json\)/,
+    );
+    await refused(await make({ ...images, 'labels.csv/x.txt': '' }), /labels.csv: it is a folder/);
+    const moved = await make({ ...images, 'labels.csv': 'path,label\n/data/00000/img0.png,2\n..\\00000\\img1.png,0\nimg2,1\n' });
+    expect((await read(moved)).labels).toEqual([2, 0, 1]);
   });
 });
 
@@ -426,6 +556,22 @@ describe('arrays', () => {
     const planar = await openImages(await make({ 'x.npz': await encodeNpz(new Map([['arr_0', array([2, 3, 4, 5])]])) }));
     const { width, height, data: rgb } = await planar.picture(1);
     expect([width, height, rgb[3 * 7 + 2]]).toEqual([5, 4, data[60 + 2 * 20 + 7]]);
+  });
+
+  test('labels that do not fit are refused, not left out', async () => {
+    const set = async (name: string, shape: number[]): Promise<string> =>
+      make({
+        'a.npz': await encodeNpz(
+          new Map([
+            ['arr_0', array([3, 4, 4])],
+            [name, array(shape)],
+          ]),
+        ),
+      });
+    await refused(await set('arr_1', [2]), /"arr_1" \[2\] is no class number for each of the 3 images.*--labels none/);
+    await refused(await set('labels', [3, 2]), /"labels" \[3,2\] is no class number/);
+    expect((await read(await set('arr_1', [2]), { labels: 'none' })).labels).toEqual([-1, -1, -1]);
+    await refused(await make({ 'a.npz': await encodeNpz(new Map([['arr_0', array([4, 4, 3])]])) }), /no array of 8-bit images/);
   });
 
   test('idx files as MNIST has them', async () => {

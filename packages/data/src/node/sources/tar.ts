@@ -3,15 +3,22 @@
  *
  * Reads ustar, GNU (long names, base-256 sizes) and pax archives, uncompressed.
  */
+import path from 'node:path';
 import { FormatError } from '@dit-moe/tensor-ops/io';
 import type { FileSource } from '@dit-moe/tensor-ops/io/node';
 
-/** A regular file in an archive. */
+/** A file in an archive. */
 export interface TarMember {
   name: string;
   /** First byte in the archive. */
   offset: number;
   size: number;
+}
+
+/** A member without content that can be read: a link to something that is not in the archive, a device, a sparse file. */
+export interface OtherMember {
+  name: string;
+  offset: undefined;
 }
 
 const BLOCK = 512;
@@ -21,10 +28,12 @@ const MAX_EXTENSION_BYTES = 2 ** 20;
 const WINDOW_BYTES = 2 ** 16;
 
 /**
- * Members in the archive's order.
- * @throws FormatError if it is truncated, compressed or no tar file
+ * Members in the archive's order, but folders; links to members before them are those.
+ * @throws FormatError if it is empty, truncated, compressed or no tar file
  */
-export async function* tarMembers(file: FileSource): AsyncGenerator<TarMember> {
+export async function* tarMembers(file: FileSource): AsyncGenerator<TarMember | OtherMember> {
+  if (file.size === 0) throw new FormatError(file.name, 'it is empty: 0 bytes.');
+  const members = new Map<string, TarMember>();
   let window: { start: number; bytes: Uint8Array } = { start: 0, bytes: new Uint8Array(0) };
   const read = async (position: number, length: number): Promise<Uint8Array> => {
     if (position + length > file.size)
@@ -35,7 +44,7 @@ export async function* tarMembers(file: FileSource): AsyncGenerator<TarMember> {
     }
     return window.bytes.subarray(position - window.start, position - window.start + length);
   };
-  let next: { name?: string; size?: number } = {};
+  let next: { name?: string; size?: number; link?: string } = {};
   for (let position = 0; position < file.size; ) {
     const header = Uint8Array.from(await read(position, BLOCK));
     if (header.every((byte) => byte === 0)) return;
@@ -52,16 +61,27 @@ export async function* tarMembers(file: FileSource): AsyncGenerator<TarMember> {
       if (size > MAX_EXTENSION_BYTES) throw new FormatError(file.name, `a name of ${size} bytes at byte ${offset}.`);
       const content = Buffer.from(await read(offset, size));
       if (type === 'L') next.name = content.toString('utf8').replace(/\0.*$/s, '');
+      else if (type === 'K') next.link = content.toString('utf8').replace(/\0.*$/s, '');
       else if (type === 'x') next = { ...next, ...paxRecords(content) };
       continue;
     }
-    if (type === '0' || type === '\0' || type === '7') {
-      const prefix = text(header, 257, 5) === 'ustar' && header[263] === 0x30 ? text(header, 345, 155) : '';
-      yield { name: next.name ?? (prefix === '' ? '' : `${prefix}/`) + text(header, 0, 100), offset, size };
+    const prefix = text(header, 257, 5) === 'ustar' && header[263] === 0x30 ? text(header, 345, 155) : '';
+    const name = plainName(next.name ?? (prefix === '' ? '' : `${prefix}/`) + text(header, 0, 100));
+    const link = next.link ?? text(header, 157, 100);
+    // 5 is a folder.
+    if (type !== '5') {
+      const target = type === '1' ? plainName(link) : type === '2' ? path.posix.join(path.posix.dirname(name), link) : undefined;
+      const content = '0\x007'.includes(type) ? { offset, size } : members.get(target ?? '');
+      const member = content === undefined ? undefined : { name, offset: content.offset, size: content.size };
+      if (member !== undefined) members.set(name, member);
+      yield member ?? { name, offset: undefined };
     }
     next = {};
   }
 }
+
+/** As from the root of the archive: `./a/0.png` and `/a/0.png` are `a/0.png`. */
+const plainName = (name: string): string => name.replace(/^(\.?\/)+/, '');
 
 const text = (header: Uint8Array, from: number, length: number): string =>
   Buffer.from(header.subarray(from, from + length))
@@ -75,9 +95,9 @@ function number(header: Uint8Array, from: number, length: number): number {
   return Number.parseInt(text(header, from, length) || '0', 8);
 }
 
-/** `path` and `size` of pax records: `<length> <key>=<value>\n`. */
-function paxRecords(content: Buffer): { name?: string; size?: number } {
-  const found: { name?: string; size?: number } = {};
+/** `path`, `linkpath` and `size` of pax records: `<length> <key>=<value>\n`. */
+function paxRecords(content: Buffer): { name?: string; size?: number; link?: string } {
+  const found: { name?: string; size?: number; link?: string } = {};
   for (let at = 0; at < content.length; ) {
     const space = content.indexOf(0x20, at);
     const length = Number.parseInt(content.toString('latin1', at, space), 10);
@@ -85,6 +105,7 @@ function paxRecords(content: Buffer): { name?: string; size?: number } {
     const record = content.toString('utf8', space + 1, at + length - 1);
     const equals = record.indexOf('=');
     if (record.startsWith('path=')) found.name = record.slice(equals + 1);
+    if (record.startsWith('linkpath=')) found.link = record.slice(equals + 1);
     if (record.startsWith('size=')) found.size = Number(record.slice(equals + 1));
     at += length;
   }

@@ -16,7 +16,10 @@ export interface Sample {
   ending: string;
 }
 
-const LABEL_ENDINGS = ['cls', 'json', 'txt'];
+/** Endings of members that may say what the image is. */
+export const LABEL_ENDINGS = ['cls', 'json', 'txt'];
+/** Endings that say the same as `.cls`. */
+const CLASS_ENDING = /\.(cls|class|label)(\.txt)?$/i;
 
 interface Named {
   member: TarMember;
@@ -51,7 +54,11 @@ export function samplesOf(shard: string, members: readonly TarMember[], leftOut:
     }
     const key = name.slice(0, first);
     const group = groups.get(key);
-    const named = { member, stem: name.slice(0, last), ending: name.slice(last + 1).toLowerCase() };
+    const stem = name.replace(CLASS_ENDING, '');
+    const named =
+      stem.length > base && stem !== name
+        ? { member, stem, ending: 'cls' }
+        : { member, stem: name.slice(0, last), ending: name.slice(last + 1).toLowerCase() };
     if (group === undefined) groups.set(key, [named]);
     else group.push(named);
   }

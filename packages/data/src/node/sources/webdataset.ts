@@ -5,11 +5,19 @@ import { FileSource } from '@dit-moe/tensor-ops/io/node';
 import { decodeImage } from '../pictures/decode-image.js';
 import { ImageError } from '../pictures/image-error.js';
 import { contentOf } from './content.js';
-import { type ImageSource, ImageSourceError, type ImageSourceOptions, LABEL_KEYS, LeftOutCounter } from './image-source.js';
+import {
+  type ImageSource,
+  ImageSourceError,
+  type ImageSourceOptions,
+  imageExtensions,
+  LABEL_KEYS,
+  LeftOutCounter,
+} from './image-source.js';
 import { LabelCollector } from './labels.js';
 import { unreadable } from './locate.js';
+import { chosenSplit, list } from './splits.js';
 import { type TarMember, tarMembers } from './tar.js';
-import { type Sample, samplesOf } from './webdataset-samples.js';
+import { LABEL_ENDINGS, type Sample, samplesOf } from './webdataset-samples.js';
 
 /** Longest label or JSON record that is read. */
 const MAX_LABEL_BYTES = 2 ** 20;
@@ -25,7 +33,8 @@ const MAX_TEXT_BYTES = 100;
  */
 export async function openWebDataset(shards: readonly string[], options: ImageSourceOptions = {}): Promise<ImageSource> {
   const files: FileSource[] = [];
-  const samples: (Sample & { shard: number })[] = [];
+  const all: ShardSample[] = [];
+  const endings = new Set<string>();
   const leftOut = new LeftOutCounter();
   const location = shards.length === 1 ? shards[0] : path.dirname(shards[0]);
   const close = async (): Promise<void> => void (await Promise.all(files.map((file) => file.close())));
@@ -33,12 +42,24 @@ export async function openWebDataset(shards: readonly string[], options: ImageSo
     for (const [shard, name] of shards.entries()) {
       files.push(await opened(name));
       const members: TarMember[] = [];
-      for await (const member of tarMembers(files[shard])) members.push(member);
-      for (const sample of samplesOf(path.basename(name), members, leftOut)) samples.push({ ...sample, shard });
+      for await (const member of tarMembers(files[shard])) {
+        if (member.offset !== undefined) members.push(member);
+        else
+          leftOut.add(
+            'member that is no file of its own',
+            'members that are no files of their own',
+            `${path.basename(name)}: ${member.name}`,
+          );
+      }
+      const found = samplesOf(path.basename(name), members, leftOut);
+      if (found.length === 0) leftOut.add('shard without an image', 'shards without an image', path.basename(name));
+      for (const sample of found) all.push({ ...sample, shard, classPath: sample.key });
+      for (const member of members) endings.add(path.extname(member.name).toLowerCase());
     }
-    if (samples.length === 0) throw new ImageSourceError(shards[0] ?? '', 'there is no image in the tar files.');
-    const { numbers, names, from, hint } = await readLabels(location, files, samples, options, leftOut);
-    const keyOf = ({ shard, key }: (typeof samples)[number]): string => `${path.basename(shards[shard])}/${key}`;
+    if (all.length === 0) throw new ImageSourceError(shards[0] ?? '', 'there is no image in the tar files.');
+    const { split, samples } = ofSplit(location, all, options.split, leftOut);
+    const { numbers, names, from, hint } = await readLabels(location, files, samples, endings, options, leftOut);
+    const keyOf = ({ shard, key }: ShardSample): string => `${path.basename(shards[shard])}/${key}`;
     return {
       location,
       kind: 'webdataset',
@@ -46,6 +67,7 @@ export async function openWebDataset(shards: readonly string[], options: ImageSo
       classNames: names,
       labelsFrom: from,
       labelHint: hint,
+      split,
       leftOut: leftOut.all,
       emptyClasses: [],
       endings: new Set(samples.map(({ ending }) => ending)),
@@ -69,6 +91,28 @@ export async function openWebDataset(shards: readonly string[], options: ImageSo
   }
 }
 
+interface ShardSample extends Sample {
+  shard: number;
+  /** Its name in the archive, without the folder of a split. */
+  classPath: string;
+}
+
+/** The samples of the split that is meant, where the members' folders are splits. */
+function ofSplit(location: string, all: readonly ShardSample[], wanted: string | undefined, leftOut: LeftOutCounter) {
+  const folders = new Set<string>();
+  for (const { key } of all)
+    for (let end = key.lastIndexOf('/'); end > 0 && !folders.has(key.slice(0, end)); end = key.lastIndexOf('/', end - 1))
+      folders.add(key.slice(0, end));
+  const keys = all.map(({ key }) => key);
+  const { split, beside, below } = chosenSplit(location, keys, [...folders], wanted);
+  if (split === undefined) return { split, samples: all };
+  for (const key of beside) leftOut.add('image beside the splits', 'images beside the splits', key);
+  const samples = all
+    .map((sample) => ({ ...sample, classPath: below(sample.key) }))
+    .filter((sample): sample is ShardSample => sample.classPath !== undefined);
+  return { split, samples };
+}
+
 async function opened(shard: string): Promise<FileSource> {
   try {
     return await FileSource.open(shard);
@@ -82,11 +126,12 @@ async function opened(shard: string): Promise<FileSource> {
 async function readLabels(
   location: string,
   files: readonly FileSource[],
-  samples: readonly (Sample & { shard: number })[],
+  samples: readonly ShardSample[],
+  endings: ReadonlySet<string>,
   { labels = 'auto', labelColumn }: ImageSourceOptions,
   leftOut: LeftOutCounter,
 ): Promise<{ numbers: Int32Array; names: readonly string[]; from: string; hint?: string }> {
-  if (labels !== 'auto' && labels !== 'none' && labels !== 'names')
+  if (labels === 'dataset.json' || labels === 'labels.csv')
     throw new ImageSourceError(location, `labels of tar files stand in their members, not in ${labels}.`);
   const unlabelled = { numbers: new Int32Array(samples.length).fill(-1), names: [] };
   if (labels === 'none') return { ...unlabelled, from: 'none' };
@@ -96,7 +141,7 @@ async function readLabels(
     return Buffer.from(await files[shard].read(member.offset, member.size)).toString('utf8');
   };
   /** All labels of one kind of member; `undefined` if none says any. */
-  const collected = async (from: string, labelOf: (sample: (typeof samples)[number]) => Promise<readonly [unknown, string]>) => {
+  const collected = async (from: string, labelOf: (sample: ShardSample) => Promise<readonly [unknown, string]>) => {
     const collector = new LabelCollector(location);
     const missing: string[] = [];
     for (const sample of samples) {
@@ -109,12 +154,14 @@ async function readLabels(
     for (const place of missing) leftOut.add('image without a label', 'images without a label', place);
     return { ...collector.finish(), from };
   };
-  if (labels === 'names') {
-    const found = await collected('names of the samples', async ({ key, shard, image }) => [
-      path.posix.basename(key).replace(/[-_. ]*\d+$/, '') || undefined,
-      where(shard, image),
-    ]);
-    return found ?? { ...unlabelled, from: 'none' };
+  const folderOf = ({ classPath }: ShardSample): string | undefined => (classPath.includes('/') ? classPath.split('/')[0] : undefined);
+  if (labels === 'names' || labels === 'folders') {
+    const nameOf = (sample: ShardSample) =>
+      labels === 'folders' ? folderOf(sample) : path.posix.basename(sample.key).replace(/[-_. ]*\d+$/, '');
+    const from = labels === 'folders' ? 'folders of the members' : 'names of the samples';
+    const found = await collected(from, async (sample) => [nameOf(sample), where(sample.shard, sample.image)]);
+    if (found === undefined) throw new ImageSourceError(location, `no image has a label by ${from}.`);
+    return found;
   }
   const keys = new Set<string>();
   const records = labelColumn === undefined ? LABEL_KEYS : [labelColumn];
@@ -122,8 +169,8 @@ async function readLabels(
     labelColumn === undefined ? '.cls and .json members' : `"${labelColumn}" of .json members`,
     async ({ shard, labels, image }) => {
       const [cls, json] = [labelColumn === undefined ? labels.get('cls') : undefined, labels.get('json')];
-      const named = cls === undefined ? undefined : (await text(shard, cls)).trim();
-      if (cls !== undefined && named !== '') return [named, where(shard, cls)];
+      const named = cls === undefined ? '' : (await text(shard, cls)).trim();
+      if (cls !== undefined && named !== '') return [/^["[{]/.test(named) ? parsed(named, where(shard, cls)) : named, where(shard, cls)];
       if (json === undefined) return [undefined, where(shard, image)];
       return [fieldOf(await text(shard, json), records, keys, where(shard, json)), where(shard, json)];
     },
@@ -134,7 +181,13 @@ async function readLabels(
     return { ...found, from: both || labelColumn !== undefined ? found.from : has('cls') ? '.cls members' : '.json members' };
   }
   const captions = samples.some(({ labels }) => labels.has('txt')) ? '; the .txt members are captions' : '';
-  const hint = `labels are .cls, .json or .txt members of the same name${captions}`;
+  const inFolders = [...new Set(samples.map(folderOf))].filter((name) => name !== undefined);
+  const others = [...endings].filter((ending) => !LABEL_ENDINGS.includes(ending.slice(1)) && !imageExtensions.has(ending.slice(1)));
+  const hint = [
+    `labels are .cls, .json or .txt members of the same name${captions}`,
+    ...(inFolders.length > 1 ? [`--labels folders: ${list(inFolders)}`] : []),
+    ...(others.length > 0 ? [`there are ${list(others)}`] : []),
+  ].join('; ');
   const known = `the .json members have ${[...keys].slice(0, 8).join(', ') || 'no key'}; name the one of the class: --label-column`;
   const texts = samples.some(({ labels }) => labels.has('txt')) && labelColumn === undefined ? await classTexts(files, samples) : undefined;
   if (texts !== undefined) return (await collected('.txt members', async (sample) => [texts(sample), where(sample.shard, sample.image)]))!;
@@ -147,7 +200,7 @@ async function readLabels(
 }
 
 /** The texts beside images, if they are names of classes: short, and fewer than images. */
-async function classTexts(files: readonly FileSource[], samples: readonly (Sample & { shard: number })[]) {
+async function classTexts(files: readonly FileSource[], samples: readonly ShardSample[]) {
   const found = new Map<TarMember, string>();
   const different = new Set<string>();
   for (const { shard, labels } of samples) {
@@ -166,18 +219,22 @@ async function classTexts(files: readonly FileSource[], samples: readonly (Sampl
   return 2 * different.size > found.size ? undefined : ({ labels }: Sample) => found.get(labels.get('txt')!);
 }
 
-/** The first of the fields that a record has, of which `seen` gets the names. */
-function fieldOf(content: string, fields: readonly string[], seen: Set<string>, where: string): unknown {
-  let record: unknown;
+function parsed(content: string, where: string): unknown {
   try {
-    record = JSON.parse(content);
+    return JSON.parse(content);
   } catch (cause) {
     throw new FormatError(where, 'it is not JSON.', { cause });
   }
-  if (typeof record !== 'object' || record === null || Array.isArray(record)) return Array.isArray(record) ? undefined : record;
+}
+
+/** The first of the fields that a record has, of which `seen` gets the names; what is no record is the label itself. */
+function fieldOf(content: string, fields: readonly string[], seen: Set<string>, where: string): unknown {
+  const record = parsed(content, where);
+  if (typeof record !== 'object' || record === null || Array.isArray(record)) return record;
   for (const key of Object.keys(record)) if (seen.size < 64) seen.add(key);
-  const values = record as Record<string, unknown>;
-  const usable = (value: unknown): boolean => value !== undefined && value !== null && (typeof value !== 'object' || Array.isArray(value));
-  const field = fields.find((name) => usable(values[name]));
-  return field === undefined ? undefined : values[field];
+  const values = Object.entries(record).filter(([, value]) => value !== null);
+  const found = fields.map((name) => values.find(([key]) => key === name) ?? values.find(([key]) => key.toLowerCase() === name));
+  // A record of its own is a label only where nothing else is.
+  const isRecord = (value: unknown): boolean => typeof value === 'object' && !Array.isArray(value);
+  return (found.find((entry) => entry !== undefined && !isRecord(entry[1])) ?? found.find((entry) => entry !== undefined))?.[1];
 }
