@@ -11,7 +11,7 @@ export const imageSettings = /* @__PURE__ */ (() =>
       labels: optional(
         word(
           labelSources,
-          "auto (default): dataset.json, labels.csv or metadata.csv if there is one, else the folders' names; names: file names without their numbers; none: one class",
+          "auto (default): dataset.json, labels.csv or metadata.csv if there is one, else the folders' names; folders: also those of members of tar files; names: file names without their numbers; none: one class",
         ),
       ),
       imageColumn: optional(text('of parquet files, or the array of images in an .npz file (default: the only one of images)')),
