@@ -2,7 +2,8 @@
 import fs from 'node:fs';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
-import { flowLosses, flowPath, objective, velocityWeights } from './index.js';
+import { flowLosses, flowPath, objective } from './index.js';
+import { velocityWeights } from './predictions.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 

@@ -8,12 +8,12 @@ import {
   flowPath,
   NotFiniteError,
   type PathName,
-  pathLevels,
   predictionWeights,
   sample,
   sampleTimes,
   shiftTimes,
 } from './index.js';
+import { pathLevels } from './paths.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 

@@ -14,10 +14,10 @@ import {
   GaussianDiffusion,
   LossSecondMomentSampler,
   minSnrWeights,
-  normalKl,
-  respacedBetas,
   respacedTimesteps,
 } from './index.js';
+import { normalKl } from './likelihood.js';
+import { respacedBetas } from './respacing.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 

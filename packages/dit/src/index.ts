@@ -1,7 +1,5 @@
 export { cardOf, type FoundCard, type Training } from './checkpoints/card-of.js';
 export {
-  checkTensors,
-  exportedShapes,
   exportWeights,
   type ImportOptions,
   importWeights,
@@ -10,7 +8,7 @@ export {
   WeightsMismatchError,
 } from './checkpoints/convert.js';
 export { type InferredConfig, inferConfig, type KnownConfig } from './checkpoints/infer-config.js';
-export { type Layout, layoutNames, layoutOf } from './checkpoints/layouts.js';
+export { type Layout, layoutOf } from './checkpoints/layouts.js';
 export {
   type CardRequirements,
   cardFromMetadata,
@@ -33,7 +31,6 @@ export { dropLabels } from './labels.js';
 export {
   capacityScale,
   type ExpertGroupConfig,
-  expertGroups,
   expertLayers,
   expertsPerToken,
   hasExperts,
@@ -52,10 +49,10 @@ export {
 export { moeInFull, moeSettings } from './moe/moe-settings.js';
 export type { RouterTraining } from './moe/router.js';
 export { drawRouterNoise, type RouterNoiseShapes, routerNoiseShapes } from './moe/router-noise.js';
-export { type Flavour, preset, presetSizes } from './presets.js';
+export { type Flavour, preset } from './presets.js';
 export { ditSettings, parseDitConfig, parseKnownConfig } from './settings.js';
 export { type BlendedLabel, type ChosenExperts, loadDit, type TrainedDit, trainedDit, UntrainedRouterError } from './trained-dit.js';
 export type { WeightStream } from './upcycle/model-weights.js';
 export { type ReduceOptions, reduceExperts } from './upcycle/reduce-experts.js';
 export { type UpcycleOptions, upcycle } from './upcycle/upcycle.js';
-export { countWeights, isExpertWeight, isLabelTable, isMatrix, TIMESTEP_CHANNELS, weightSpecs } from './weights.js';
+export { countWeights, isExpertWeight, isLabelTable, isMatrix, weightSpecs } from './weights.js';

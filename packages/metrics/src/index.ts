@@ -31,10 +31,10 @@ export {
 } from './frechet-uncertainty.js';
 export { type InceptionOutput, type InceptionWeights, inception, type LayerTrace } from './inception/architecture.js';
 export { type InceptionResize, inceptionExtractor, resizeForInception } from './inception/extractor.js';
-export { inceptionGraph } from './inception/graph-weights.js';
+
 export { disposeInception, inceptionShapes, loadInception } from './inception/weights.js';
 export { type InceptionScore, inceptionScoreBySize, inceptionScoreBySplits } from './inception-score.js';
-export { cmmd, type KernelDistance, kernelDistance, polynomialMmd, randomSubsets } from './kernel-distance.js';
+export { cmmd, type KernelDistance, kernelDistance, polynomialMmd } from './kernel-distance.js';
 export { type Matrix, matrix } from './linear-algebra/matrix.js';
 export { type DensityCoverage, densityCoverage, type PrecisionRecall, precisionRecall, squaredRadii } from './manifold.js';
 export { type Moments, momentsOf, StreamingMoments } from './moments.js';
@@ -44,8 +44,6 @@ export { randomRows } from './random-rows.js';
 export { type ResampleKernel, resample } from './resample.js';
 export type { DistancePrecision, TileOptions } from './squared-distances.js';
 export {
-  hasStatistics,
-  MAX_DIMENSION,
   type ReferenceStatistics,
   readStatistics,
   type StatisticsLayout,

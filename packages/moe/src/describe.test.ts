@@ -2,17 +2,8 @@ import { compile } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
-import {
-  auto,
-  capacity,
-  chooseDispatcher,
-  dense,
-  measureDispatch,
-  padded,
-  REFERENCE_SPEED,
-  routedExperts,
-  slices,
-} from './dispatch/index.js';
+import { REFERENCE_SPEED } from './dispatch/auto.js';
+import { auto, capacity, chooseDispatcher, dense, measureDispatch, padded, routedExperts, slices } from './dispatch/index.js';
 import { describeLayer } from './index.js';
 
 beforeAll(async () => void (await useTensorFlow()));

@@ -6,16 +6,8 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { fill } from '../../../testing/fill.js';
 import { capacity, dense, padded, routedExperts, slices } from './dispatch/index.js';
 import { linearScorer, moe, route, routerNoise, type Selector, tokenChoice } from './index.js';
-import {
-  assignNullClass,
-  assignTimesteps,
-  expertChoice,
-  forced,
-  globalTopK,
-  ThresholdEstimate,
-  threshold,
-  topMask,
-} from './select/index.js';
+import { assignNullClass, assignTimesteps, expertChoice, forced, globalTopK, ThresholdEstimate, threshold } from './select/index.js';
+import { topMask } from './select/mask.js';
 import { RoutingTelemetry } from './telemetry/index.js';
 
 const dispatchers = { slices, padded, dense, capacity: capacity({ factor: 100 }) };

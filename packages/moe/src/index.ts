@@ -13,7 +13,7 @@ export { balanceLoss } from './losses/balance.js';
 export type { LossTerm } from './losses/loss-term.js';
 export { type LossTerms, type MoeOptions, type MoeOutput, moe } from './moe.js';
 export { type RouterNoise, routerNoise } from './noise.js';
-export { assignmentMask, expertLoad, type Routing, type RoutingPlan } from './plan.js';
+export type { Routing, RoutingPlan } from './plan.js';
 export { type RouteOptions, route } from './route.js';
 export { cosineScorer, linearScorer, mlpScorer, type ScoreFunction, type Scorer } from './score.js';
 export type { Candidates, Selection, Selector } from './select/selector.js';

@@ -4,7 +4,7 @@ import { DitMoeError } from '@dit-moe/tensor-ops';
 import type { AutoencoderConfig } from '@dit-moe/vae';
 
 /** The paper's (footnote 2). */
-export const DEFAULT_AUTOENCODER = 'sd-vae-ft-ema';
+const DEFAULT_AUTOENCODER = 'sd-vae-ft-ema';
 
 /** The autoencoder is not that of the model's latents: pictures decoded with it would be wrong. */
 export class AutoencoderMismatchError extends DitMoeError {

@@ -77,7 +77,7 @@ const LATENT_COLOURS = [
 ];
 
 /** A rough picture of latents `[B, C, h, w]`, a pixel for each: four channels as Stable Diffusion's, others by their first ones. */
-export async function latentPreview(z: tf.Tensor): Promise<Pixels> {
+async function latentPreview(z: tf.Tensor): Promise<Pixels> {
   const picture = tf.tidy(() => {
     const [batch, channels, height, width] = z.shape as [number, number, number, number];
     // Two standard deviations to each side.

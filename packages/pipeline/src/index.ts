@@ -1,10 +1,10 @@
-export { AutoencoderMismatchError, autoencoderOf, checkAutoencoder, DEFAULT_AUTOENCODER } from './autoencoder.js';
-export { canBeGuided, guidedChannels, type SamplingDefaults, samplingDefaults } from './conventions.js';
+export { AutoencoderMismatchError, autoencoderOf } from './autoencoder.js';
+export { guidedChannels, type SamplingDefaults, samplingDefaults } from './conventions.js';
 export { type FetchPipelineOptions, fetchPipeline } from './fetch-pipeline.js';
-export { checkGuide, guideDifferences } from './guide.js';
-export { type ImageSpace, isOfPixels, latentPreview, latentSpace, NoAutoencoderError, pixelSpace, roughSpace } from './image-space.js';
+export { guideDifferences } from './guide.js';
+export { type ImageSpace, isOfPixels, NoAutoencoderError, pixelSpace, roughSpace } from './image-space.js';
 export type { ImageRequest } from './images.js';
 export { Pipeline, pipelineOf, type SampleRequest } from './pipeline.js';
 export { type StartPicture, strengthOf } from './reference.js';
 export { type SampleProgress, Sampling } from './sampling.js';
-export { checkGuidance, parseSampleSettings, type SampleSettings, sampleSettings, settingsFor } from './settings.js';
+export { parseSampleSettings, type SampleSettings, sampleSettings, settingsFor } from './settings.js';

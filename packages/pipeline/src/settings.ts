@@ -91,7 +91,7 @@ export function settingsFor(card: ModelCard, given: Partial<SampleSettings>, gui
  * Checks that a model can be guided as asked.
  * @throws ArgumentError if it has no label for "no class", and there is no guide
  */
-export function checkGuidance(card: ModelCard, guidance: number | undefined, guide?: ModelCard): void {
+function checkGuidance(card: ModelCard, guidance: number | undefined, guide?: ModelCard): void {
   if (guidance !== undefined && guidance !== 1 && !canBeGuided(card, guide))
     throw new ArgumentError(
       'guidance',

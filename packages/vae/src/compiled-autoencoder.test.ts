@@ -18,13 +18,13 @@ import {
   decodeLatents,
   encodeMoments,
   loadAutoencoder,
-  nameIn,
   type Part,
   stableDiffusionConfig,
   unscaleLatents,
   weightShapes,
 } from './index.js';
 import { openAutoencoder } from './node/index.js';
+import { nameIn } from './weight-names.js';
 
 /** Wide enough that filters are packed and summed. */
 const config: AutoencoderConfig = {

@@ -1,13 +1,13 @@
-export * from './autoencoder.js';
+export { decodeLatents, encodeMoments, type PassOptions, padImages, scaleLatents, type Trace, unscaleLatents } from './autoencoder.js';
 export * from './compiled-autoencoder.js';
-export * from './config.js';
+export { type AutoencoderConfig, autoencoderConfig, downscale, ofChannels, type PerChannel, stableDiffusionConfig } from './config.js';
 export * from './memory.js';
 export * from './posterior.js';
 export * from './presets.js';
-export { decodeInStrips, encodeInStrips, type StripOptions } from './strips/strips.js';
+export type { StripOptions } from './strips/strips.js';
 export * from './tiling.js';
 export * from './training/initial-weights.js';
 export * from './training/loss.js';
 export * from './training/trainer.js';
-export * from './weight-names.js';
+export { type Dialect, type Part, weightShapes } from './weight-names.js';
 export { type AutoencoderWeights, AutoencoderWeightsError, type LoadedAutoencoder, loadAutoencoder } from './weights.js';

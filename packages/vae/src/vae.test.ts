@@ -3,11 +3,11 @@ import type { HostTensor } from '@dit-moe/tensor-ops/io';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { configJson } from './config.js';
 import {
   type AutoencoderConfig,
   type AutoencoderWeights,
   autoencoderConfig,
-  configJson,
   type Dialect,
   decodeLatents,
   decodeTiled,
@@ -15,7 +15,6 @@ import {
   encodeMoments,
   encodeTiled,
   loadAutoencoder,
-  nameIn,
   padImages,
   posteriorKl,
   posteriorNll,
@@ -27,6 +26,7 @@ import {
   unscaleLatents,
   weightShapes,
 } from './index.js';
+import { nameIn } from './weight-names.js';
 
 const config: AutoencoderConfig = {
   ...stableDiffusionConfig,

@@ -6,10 +6,8 @@ export * from './cache/write-latents.js';
 export * from './pictures/decode-image.js';
 export * from './pictures/image-error.js';
 export * from './pictures/preprocess.js';
-export { openArrays } from './sources/arrays.js';
 export { DECODE_AT_ONCE, decodedImages } from './sources/decoded.js';
 export { fingerprintOf } from './sources/fingerprint.js';
-export { openImageFolder } from './sources/image-folder.js';
 export {
   describeImages,
   type ImageSource,
@@ -21,6 +19,4 @@ export {
 } from './sources/image-source.js';
 export { MAX_CLASSES } from './sources/labels.js';
 export { openImages } from './sources/open.js';
-export { openParquet } from './sources/parquet.js';
-export { imageSettings, parseImageSettings } from './sources/settings.js';
-export { openWebDataset } from './sources/webdataset.js';
+export { imageSettings } from './sources/settings.js';

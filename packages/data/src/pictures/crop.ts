@@ -19,7 +19,7 @@ export interface CropStream {
 }
 
 /** Share of the shorter side that a random crop takes at least and at most; ADM's defaults. */
-export const RANDOM_CROP = { least: 0.8, most: 1 } as const;
+const RANDOM_CROP = { least: 0.8, most: 1 } as const;
 
 /** A random square of a random scale, `size` x `size`. */
 export function randomCrop(picture: Pixels, size: number, { seed, index }: CropStream): Pixels {

@@ -5,7 +5,6 @@ import {
   autoguidance,
   cfgZeroStar,
   classifierFreeGuidance,
-  cleanWeights,
   extrapolate,
   finish,
   flowModel,
@@ -13,8 +12,8 @@ import {
   type GuidanceRule,
   rescaled,
   sample,
-  velocityWeights,
 } from '../index.js';
+import { cleanWeights, velocityWeights } from '../predictions.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 

@@ -17,7 +17,6 @@ import {
   type Denoiser,
   type DiffusionModel,
   ddimSteps,
-  diffusionForms,
   dormandPrince,
   dpmSolverSteps,
   eulerSteps,
@@ -35,11 +34,11 @@ import {
   type SolverName,
   StepSizeError,
   sample,
-  sdeLevels,
   sdeSteps,
   solvers,
   uniPcSteps,
 } from '../index.js';
+import { diffusionForms, sdeLevels } from './euler-maruyama.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 

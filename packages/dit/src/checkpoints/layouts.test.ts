@@ -1,16 +1,8 @@
 import type { HostTensor } from '@dit-moe/tensor-ops/io';
 import { describe, expect, test } from 'vitest';
-import {
-  type DitConfig,
-  exportedShapes,
-  exportWeights,
-  importWeights,
-  type Layout,
-  layoutNames,
-  type NamedArray,
-  positionEmbedding,
-  weightSpecs,
-} from '../index.js';
+import { type DitConfig, exportWeights, importWeights, type Layout, type NamedArray, positionEmbedding, weightSpecs } from '../index.js';
+import { exportedShapes } from './convert.js';
+import { layoutNames } from './layouts.js';
 
 const moeModel: DitConfig = {
   inputSize: [4, 4],

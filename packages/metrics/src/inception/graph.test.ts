@@ -1,8 +1,8 @@
 import { integerField as integer, memorySource, bytesField as message } from '@dit-moe/tensor-ops/io';
 import { describe, expect, test } from 'vitest';
-import { inceptionGraph, inceptionShapes } from '../index.js';
+import { inceptionShapes } from '../index.js';
 import { convolutions } from './architecture.js';
-import { graphName } from './graph-weights.js';
+import { graphName, inceptionGraph } from './graph-weights.js';
 
 /** A node of a frozen graph that holds a float32 constant. */
 function constant(name: string, shape: readonly number[], values: Float32Array): Uint8Array {

@@ -78,7 +78,7 @@ export interface OpenNetworkOptions {
 }
 
 /** Folder in which weights are looked for. */
-export const weightsFolder = (): string => path.join(cacheDirectory(), 'weights');
+const weightsFolder = (): string => path.join(cacheDirectory(), 'weights');
 
 /**
  * Opens a network.

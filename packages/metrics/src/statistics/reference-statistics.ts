@@ -8,7 +8,7 @@ import { matrix } from '../linear-algebra/matrix.js';
 import type { Moments } from '../moments.js';
 
 /** Longest feature vector that is read: a covariance of it has 2 GiB. */
-export const MAX_DIMENSION = 16_384;
+const MAX_DIMENSION = 16_384;
 
 /** Moments of which the number of samples may be unknown. */
 export interface StatisticsOf extends Omit<Moments, 'count'> {

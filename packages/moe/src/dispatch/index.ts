@@ -2,7 +2,7 @@
 
 export type { FeedForwardExperts, GeluExperts, SwigluExperts } from '../experts/feed-forward.js';
 export { routedExperts } from '../experts/routed-experts.js';
-export { type AutoOptions, auto, chooseDispatcher, type DispatchSpeed, measureDispatch, REFERENCE_SPEED } from './auto.js';
+export { type AutoOptions, auto, chooseDispatcher, type DispatchSpeed, measureDispatch } from './auto.js';
 export {
   type Assignments,
   type CapacityOptions,

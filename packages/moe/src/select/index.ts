@@ -4,7 +4,7 @@ export { type BatchCompetitionOptions, batchCompetition } from './batch-competit
 export { type CompetitionOptions, expertChoice, globalTopK } from './expert-choice.js';
 export { assignNullClass, assignTimesteps, type ForcedOptions, forced } from './forced.js';
 export { LoadBias } from './load-bias.js';
-export { maskedSelection, topMask } from './mask.js';
+
 export { replay } from './replay.js';
 export { type RoutingRecord, recordRouting, replayLayer } from './routing-record.js';
 export { normalizedByExpert, scoresAt } from './selector.js';

@@ -1,15 +1,27 @@
-export * from './byte-source.js';
+export { type ByteSource, memorySource } from './byte-source.js';
 export * from './checkpoint.js';
 export { crc32, crc32c } from './crc.js';
 export { fetchCheckpoint } from './fetch-checkpoint.js';
-export * from './npy.js';
+export { decodeNpy, encodeNpy, encodeNpyHeader, type NpyDtype, type NpyHeader } from './npy.js';
 export * from './npz.js';
-export { ForbiddenGlobalError, MAX_PICKLE_BYTES, MAX_PICKLE_STACK, MAX_PICKLE_VALUES, PickleObject } from './pickle.js';
+export { ForbiddenGlobalError } from './pickle.js';
 export * from './protobuf.js';
 export { safeFileName } from './safe-file-name.js';
-export * from './safetensors.js';
+export {
+  decodeSafetensors,
+  decodeTensor,
+  encodeSafetensors,
+  encodeTensor,
+  FormatError,
+  type HostData,
+  type HostTensor,
+  type SafetensorsDtype,
+  type SafetensorsHeader,
+  type TensorBytes,
+  type TensorEntry,
+  widenFloat16,
+} from './safetensors.js';
 export { TorchFile } from './torch-reader.js';
-export * from './torch-state.js';
-export { MAX_EXPANDED_BYTES, MAX_RANK, TorchTensor } from './torch-tensor.js';
-export * from './torch-writer.js';
-export { MAX_DIRECTORY_BYTES, MAX_INFLATE_RATIO, MAX_INFLATED_BYTES } from './zip-reader.js';
+export { findStateDict, type TorchAdamState, type TorchStateDict, torchAdamState, torchPlain } from './torch-state.js';
+export { TorchTensor } from './torch-tensor.js';
+export { TorchTensorSource, type TorchWritable, torchChunks } from './torch-writer.js';

@@ -23,7 +23,7 @@ export type NpyDtype = keyof typeof descriptions;
 const dtypes = new Map(Object.entries(descriptions).map(([dtype, description]) => [description.slice(1), dtype as NpyDtype]));
 
 /** Longest header that is read: NumPy's own limit is 10,000 characters. */
-export const MAX_NPY_HEADER_BYTES = 10_000;
+const MAX_NPY_HEADER_BYTES = 10_000;
 /** Bytes before the header's text, at most. */
 const PREFIX_BYTES = 12;
 /** First bytes that {@link parseNpyHeader} may need. */

@@ -12,7 +12,7 @@ import { FormatError } from './safetensors.js';
 /** Longest pickle that is read: about 400,000 tensors. Tensors' values are not part of it. */
 export const MAX_PICKLE_BYTES = 64 * 2 ** 20;
 /** Most containers, dictionary entries, list elements and memo entries of a pickle. A tensor takes about 25. */
-export const MAX_PICKLE_VALUES = 2 ** 22;
+const MAX_PICKLE_VALUES = 2 ** 22;
 /** Most values on the stack; Python writes long lists and dictionaries in parts of 1000. */
 export const MAX_PICKLE_STACK = 2 ** 20;
 

@@ -99,9 +99,9 @@ export function torchAdamState(value: unknown, where: string): TorchAdamState {
 }
 
 /** Most values and levels that {@link torchPlain} takes: a small pickle can refer to one list a million times. */
-export const MAX_PLAIN_VALUES = 100_000;
+const MAX_PLAIN_VALUES = 100_000;
 /** Deepest nesting of plain values in a PyTorch file. */
-export const MAX_PLAIN_DEPTH = 64;
+const MAX_PLAIN_DEPTH = 64;
 
 /**
  * Options and other plain values as JSON could hold them: dictionaries and option records become objects without a prototype,

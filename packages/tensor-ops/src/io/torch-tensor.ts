@@ -2,7 +2,7 @@
 import { FormatError, type HostTensor, type SafetensorsDtype, safetensorsDtypes, viewTensor } from './safetensors.js';
 
 /** Most axes of a tensor: that of PyTorch. */
-export const MAX_RANK = 64;
+const MAX_RANK = 64;
 /** An expanded tensor (stride 0) may have more bytes than its storage, but not more than this; the largest use seen is a mask. */
 export const MAX_EXPANDED_BYTES = 64 * 2 ** 20;
 

@@ -12,11 +12,11 @@ import { crc32 } from './crc.js';
 import { FormatError } from './safetensors.js';
 
 /** Longest central directory that is read: about a million members. */
-export const MAX_DIRECTORY_BYTES = 64 * 2 ** 20;
+const MAX_DIRECTORY_BYTES = 64 * 2 ** 20;
 /** Deflate cannot compress more than this (one bit for 258 bytes, less the block's header), so a larger claim is a lie. */
-export const MAX_INFLATE_RATIO = 1032;
+const MAX_INFLATE_RATIO = 1032;
 /** Longest deflated member that is inflated as a whole; longer ones must be read as a stream. */
-export const MAX_INFLATED_BYTES = 4 * 2 ** 30;
+const MAX_INFLATED_BYTES = 4 * 2 ** 30;
 
 const END_RECORD = 0x06054b50;
 const END_RECORD_BYTES = 22;

@@ -1,7 +1,7 @@
 export * from './array-job.js';
 export type { Device } from './binding.js';
 export * from './cluster/index.js';
-export { type GpuGeneration, type GpuPeak, gpuGeneration, gpuPeak } from './gpu-generation.js';
+export { type GpuGeneration, type GpuPeak, gpuPeak } from './gpu-generation.js';
 export {
   cacheDirectory,
   type FindOptions,
@@ -18,6 +18,6 @@ export { chosenGpu, type NvidiaDriver, type NvidiaGpu, nvidiaDriver } from './nv
 export { declared, type InputSpec, type PlanOptions, plan, type StepPlan } from './planning/plan.js';
 export { type Profile, ProfilerError, startProfile } from './profiler.js';
 export { differingNodes } from './recording/differing-nodes.js';
-export { BACKEND_NAME, type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';
-export * from './start-backend.js';
+export { type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';
+export { BackendError, type BackendName, type BackendSettings, type ChosenBackend, startBackend } from './start-backend.js';
 export { RuntimeStartError, RuntimeStoppedError, TensorFlowError } from './tensorflow-error.js';

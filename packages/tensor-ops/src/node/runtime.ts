@@ -63,7 +63,7 @@ export interface TensorFlowRuntime {
 }
 
 /** tfjs' name of the backend; tfjs-node's kernels are registered for it. */
-export const BACKEND_NAME = 'tensorflow';
+const BACKEND_NAME = 'tensorflow';
 
 let starting: Promise<TensorFlowRuntime> | undefined;
 let startedWith: string | undefined;

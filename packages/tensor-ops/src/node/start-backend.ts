@@ -19,7 +19,7 @@ export class BackendError extends DitMoeError {
 }
 
 /** What {@link startBackend} accepts. */
-export const backendNames = ['auto', 'tensorflow', 'wasm', 'cpu'] as const;
+const backendNames = ['auto', 'tensorflow', 'wasm', 'cpu'] as const;
 /** Name of a backend that a command can be told. */
 export type BackendName = (typeof backendNames)[number];
 

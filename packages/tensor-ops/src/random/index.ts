@@ -1,5 +1,5 @@
 export * from './batch.js';
-export { randomBits, randomIntegers, randomNormal, randomUniform } from './distributions.js';
-export { philoxCounter, philoxKey, type RandomKey, type RandomStream } from './key.js';
+export { randomIntegers, randomNormal, randomUniform } from './distributions.js';
+export type { RandomKey, RandomStream } from './key.js';
 export * from './permutation.js';
-export * from './philox.js';
+export type { PhiloxCounter, PhiloxKey } from './philox.js';

@@ -3,7 +3,9 @@ import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type TensorFlowRuntime, useTensorFlow } from '../node/index.js';
 import { DataType, tensorFlowBackend } from '../tensorflow-backend.js';
-import { philoxKey, type RandomStream, randomBits, randomNormal, randomUniform } from './index.js';
+import { randomBits } from './distributions.js';
+import { type RandomStream, randomNormal, randomUniform } from './index.js';
+import { philoxKey } from './key.js';
 
 let runtime: TensorFlowRuntime;
 beforeAll(async () => {

@@ -5,12 +5,12 @@ import { randomNormal } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
+import { configJson } from '../config.js';
 import {
   type AutoencoderConfig,
   AutoencoderTrainer,
   autoencoderConfig,
   autoencoderLoss,
-  configJson,
   decodeLatents,
   encodeMoments,
   initialAutoencoderWeights,

@@ -8,7 +8,7 @@ import type { Finding } from '../finding.js';
 import { BATCH, normal, randomWeights, smallModel } from '../small-model.js';
 
 /** Every router of the configuration. */
-export const routers: Readonly<Record<string, Partial<MoeConfig>>> = {
+const routers: Readonly<Record<string, Partial<MoeConfig>>> = {
   'token choice': { losses: { z: 0.01, importance: 0.01, similarity: 0.01 } },
   'token choice, unmodulated': { routerInput: 'unmodulated' },
   'token choice, time': { routerInput: 'time' },

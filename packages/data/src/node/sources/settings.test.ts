@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { undescribed } from '../../../../../testing/undescribed.js';
-import { imageSettings, parseImageSettings } from '../index.js';
+import { imageSettings } from '../index.js';
+import { parseImageSettings } from './settings.js';
 
 test('how images are read: words are checked, unknown fields are named, what is left out stays so', () => {
   expect(parseImageSettings({})).toEqual({});

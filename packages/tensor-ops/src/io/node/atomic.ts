@@ -18,7 +18,7 @@ export function temporaryName(target: string): string {
 }
 
 /** Flushes a folder's entries (new names, renames) to the disk, where the system can. */
-export async function syncFolder(folder: string): Promise<void> {
+async function syncFolder(folder: string): Promise<void> {
   if (process.platform === 'win32') return;
   const handle = await fs.open(folder, 'r');
   try {

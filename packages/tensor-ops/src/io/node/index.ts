@@ -1,16 +1,16 @@
-export * from './atomic.js';
+export { createFolderAtomically, TEMPORARY_PREFIX, writeAtomically, writeFileAtomically } from './atomic.js';
 export { FileSource } from './file-source.js';
 export { hashFile } from './hash-file.js';
 export { downloadFromHub, HubError, type HubOptions, type HubProgress } from './hub.js';
-export { hubCacheFolder } from './hub-cache.js';
+
 export { type Lock, LockError, type LockTimes, takeLock } from './lock.js';
 export { makeFolder } from './make-folder.js';
 export * from './npz-file.js';
 export * from './open-checkpoint.js';
 export * from './safetensors-file.js';
 export * from './sealed-manifest.js';
-export * from './sharded.js';
+
 export * from './torch-file.js';
 export * from './write-chunks.js';
 export { asWriteError, fileSystemReason, WriteError } from './write-error.js';
-export * from './write-sharded.js';
+export { writeShardedSafetensors } from './write-sharded.js';

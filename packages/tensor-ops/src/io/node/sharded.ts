@@ -12,7 +12,7 @@ import { FormatError, type HostTensor, MAX_HEADER_BYTES } from '../safetensors.j
 import { FileSource } from './file-source.js';
 
 /** Most files of a checkpoint; each is kept open. */
-export const MAX_SHARDS = 1000;
+const MAX_SHARDS = 1000;
 
 /** An open sharded checkpoint. */
 export class ShardedCheckpoint implements Checkpoint {

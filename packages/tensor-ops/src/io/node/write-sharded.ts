@@ -5,7 +5,7 @@ import { writeFileAtomically } from './atomic.js';
 import { type TensorSource, writeSafetensors } from './safetensors-file.js';
 
 /** Size that the Hugging Face libraries split at by default. */
-export const SHARD_BYTES = 5e9;
+const SHARD_BYTES = 5e9;
 
 /**
  * Writes `<stem>.safetensors`, or, if the tensors have more than `shardBytes`, `<stem>-00001-of-0000N.safetensors` and so on,
