@@ -14,3 +14,10 @@ export function drawChart(options: Plot.PlotOptions, label: string): string {
   if (chart.localName === 'svg' && !chart.hasAttribute('xmlns')) chart.setAttribute('xmlns', 'http://www.w3.org/2000/svg');
   return chart.outerHTML;
 }
+
+/** Name of an expert by its number, with its kind where that tells it from others and is the same in all layers. */
+export function expertName(kinds: readonly (readonly string[])[]): (expert: number) => string {
+  const [first = []] = kinds;
+  const telling = new Set(first).size > 1 && kinds.every((layer) => layer.join() === first.join());
+  return (expert) => (telling ? `${expert} ${first[expert]}` : String(expert));
+}

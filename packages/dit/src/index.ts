@@ -31,6 +31,7 @@ export { dropLabels } from './labels.js';
 export {
   capacityScale,
   type ExpertGroupConfig,
+  expertKinds,
   expertLayers,
   expertsPerToken,
   hasExperts,

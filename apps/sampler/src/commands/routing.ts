@@ -1,10 +1,10 @@
 /** `routing`: what the experts of a model have specialised in, as figures, a page and numbers. */
 import path from 'node:path';
 import { finish } from '@dit-moe/diffusion';
-import { ditSizes, expertLayers, expertsPerToken } from '@dit-moe/dit';
+import { ditSizes, expertKinds, expertLayers, expertsPerToken } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
 import { createProgress, exitCodes, ModelError } from '@dit-moe/kit';
-import { evenness, meanPerToken, RoutingCounter, specialisation } from '@dit-moe/moe/telemetry';
+import { evenness, loadByKind, meanPerToken, RoutingCounter, specialisation } from '@dit-moe/moe/telemetry';
 import type { SampleSettings } from '@dit-moe/pipeline';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
@@ -49,11 +49,13 @@ export async function routingCommand(given: string | undefined, flags: RoutingFl
   progress.done();
   pipeline.dispose();
   const { times, evaluations, layers } = counter;
-  const counts: RoutingCounts = { grid, classNames, times, evaluations, layers };
+  const kinds = expertKinds(card.config);
+  const counts: RoutingCounts = { grid, classNames, times, evaluations, layers, kinds };
   const summary = layers.map((counted, layer) => ({
     layer,
     evenness: evenness(counted.load),
     perToken: meanPerToken(counted),
+    kinds: loadByKind(counted.load, kinds[layer]),
     capacity: expertsPerToken({ ...card.config, moe }, expertLayers(card.config)[layer]),
     dependence: {
       class: specialisation(counted.byClass),

@@ -2,7 +2,7 @@
  * How often each expert is chosen: by class, by place in the image, by time, and together with which others, per layer, as SVG. This is
  * the analysis of DiT-MoE (Fei et al. 2024, section 3.4), whose experts specialise by place and time, hardly by class.
  */
-import { drawChart } from '@dit-moe/kit/charts';
+import { drawChart, expertName } from '@dit-moe/kit/charts';
 import { columnShares, evenness, type HostRoutingTables, meanPerToken, specialisation } from '@dit-moe/moe/telemetry';
 import * as Plot from '@observablehq/plot';
 
@@ -21,6 +21,8 @@ export interface RoutingCounts {
   /** Evaluations times images. */
   evaluations: number;
   layers: readonly HostRoutingTables[];
+  /** What the experts of each layer are, see `expertKinds`. */
+  kinds: readonly (readonly string[])[];
 }
 
 export interface Figure {
@@ -95,11 +97,11 @@ function perLayer(
   return draw(title, {
     width: Math.max(420, 110 + 18 * columns.length),
     height: 80 + counts.layers.length * (14 * experts + 14),
-    marginLeft: 60,
+    marginLeft: 90,
     marginRight: 70,
     marginBottom: rotate ? 90 : 40,
     x: { label, type: 'band', domain: columns as (string | number)[], ...(rotate && { tickRotate: -60 }) },
-    y: { label: 'expert', type: 'band' },
+    y: { label: 'expert', type: 'band', tickFormat: expertName(counts.kinds) },
     fy: { label: 'layer', padding: 0.08 },
     color: color(1 / experts, 'share of the assignments'),
     marks: [Plot.cell(cells, { x: 'column', y: 'expert', fy: 'layer', fill: 'share', inset: 0.3 })],
@@ -116,10 +118,10 @@ function byLayer(counts: RoutingCounts): Figure {
     title: 'Load by layer',
     caption: `Share of a layer's assignments that each expert gets; ${percent(1 / experts)} is even. Evenness (entropy of the load, 1 is even) by layer: ${counts.layers.map(({ load }) => evenness(load).toFixed(2)).join(', ')}.`,
     svg: draw('Load by layer', {
-      width: Math.max(420, 110 + 52 * experts),
+      width: Math.max(420, 110 + 62 * experts),
       height: 70 + 26 * counts.layers.length,
       marginLeft: 60,
-      x: { label: 'expert', type: 'band' },
+      x: { label: 'expert', type: 'band', tickFormat: expertName(counts.kinds) },
       y: { label: 'layer', type: 'band' },
       color: color(1 / experts, 'share'),
       marks: [
@@ -234,7 +236,7 @@ function byPosition(counts: RoutingCounts): Figure {
       marginRight: 60,
       x: { axis: null, type: 'band' },
       y: { axis: null, type: 'band' },
-      fx: { label: 'expert', padding: 0.06 },
+      fx: { label: 'expert', padding: 0.06, tickFormat: expertName(counts.kinds) },
       fy: { label: 'layer', padding: 0.06 },
       color: color(1 / experts, 'share'),
       marks: [Plot.cell(cells, { x: 'column', y: 'row', fx: 'expert', fy: 'layer', fill: 'share', inset: 0 })],
@@ -275,11 +277,11 @@ function coActivation(counts: RoutingCounts): Figure {
     title: 'Experts chosen together',
     caption: `Of the tokens that chose the expert of the row, the share that also chose the expert of the column; one map for each layer.`,
     svg: draw('Experts chosen together', {
-      width: Math.max(320, 60 + perRow * (16 * experts + 30)),
+      width: Math.max(320, 100 + perRow * (16 * experts + 30)),
       height: 50 + Math.ceil(counts.layers.length / perRow) * (16 * experts + 40),
-      marginLeft: 40,
+      marginLeft: 80,
       x: { label: null, type: 'band' },
-      y: { label: 'expert', type: 'band' },
+      y: { label: 'expert', type: 'band', tickFormat: expertName(counts.kinds) },
       fx: { axis: null, padding: 0.12 },
       fy: { axis: null, padding: 0.16 },
       color: color(1 / Math.max(1, experts - 1), 'share'),

@@ -8,8 +8,15 @@ export interface LayerSummary {
   /** Mean number of experts of a token, and what the configuration says of it. */
   perToken: number;
   capacity: number;
+  /** Share of the assignments of each kind of expert. */
+  kinds: Readonly<Record<string, number>>;
   dependence: { class: number; position: number; time: number };
 }
+
+const sharesOf = (kinds: LayerSummary['kinds']): string =>
+  Object.entries(kinds)
+    .map(([kind, share]) => `${kind} ${(100 * share).toFixed(1)} %`)
+    .join(', ');
 
 /** The page as text. */
 export function routingPage(options: {
@@ -23,8 +30,8 @@ export function routingPage(options: {
 }): string {
   const { model, step, images, router, settings, figures, summary } = options;
   const rows = summary.map(
-    ({ layer, evenness: even, perToken, capacity, dependence }) =>
-      `<tr><th scope="row">${layer}<td>${perToken.toFixed(2)} of ${capacity}<td>${even.toFixed(3)}<td>${dependence.position.toFixed(3)}<td>${dependence.time.toFixed(3)}<td>${dependence.class.toFixed(3)}`,
+    ({ layer, evenness: even, perToken, capacity, kinds, dependence }) =>
+      `<tr><th scope="row">${layer}<td>${sharesOf(kinds)}<td>${perToken.toFixed(2)} of ${capacity}<td>${even.toFixed(3)}<td>${dependence.position.toFixed(3)}<td>${dependence.time.toFixed(3)}<td>${dependence.class.toFixed(3)}`,
   );
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -38,8 +45,8 @@ table { border-collapse: collapse; } th, td { padding: .2rem .8rem; text-align: 
 <h1>What the experts do</h1>
 <p>Choices of the routers (<code>${escapeHtml(router)}</code>) while ${images} images were sampled with <code>${escapeHtml(model)}</code> (step ${step}, ${escapeHtml(JSON.stringify(settings))}).
 Darker is more; the scale ends at twice an even share.</p>
-<table><caption>Experts per token, as counted and as configured, balance, and how far the choice of expert depends on place, time and class (0: not at all, 1: completely)</caption>
-<tr><th scope="col">layer<th scope="col">experts per token<th scope="col">evenness<th scope="col">place<th scope="col">time<th scope="col">class
+<table><caption>Kinds of experts with their share of the assignments, experts per token, as counted and as configured, balance, and how far the choice of expert depends on place, time and class (0: not at all, 1: completely)</caption>
+<tr><th scope="col">layer<th scope="col">kinds<th scope="col">experts per token<th scope="col">evenness<th scope="col">place<th scope="col">time<th scope="col">class
 ${rows.join('\n')}
 </table>
 ${figures.map(({ name, title, caption, svg }) => `<h2 id="${name}">${title}</h2><figure aria-labelledby="${name}">${svg}<figcaption>${escapeHtml(caption)}</figcaption></figure>`).join('\n')}

@@ -27,11 +27,12 @@ test('empty slots are no experts, and prototypes are compared by their direction
   const { layers, times, evaluations } = counter;
   expect(layers[0]).toMatchObject({ load: [1, 3, 1], perToken: [1, 2, 0, 1] });
   expect(meanPerToken(layers[0])).toBe(5 / 4);
-  const counts = { grid: [1, 2], classNames: ['a'], times, evaluations, layers } as const;
+  const counts = { grid: [1, 2], classNames: ['a'], times, evaluations, layers, kinds: [['swiglu', 'copy', 'copy']] } as const;
   const figures = drawFigures(counts, [{ shape: [2, 3], data: Float32Array.of(1, 2, 0, 0, 0, 5) }]);
   expect(figures.map(({ name }) => name)).toEqual([
     ...['layer', 'experts-per-token', 'class', 'position', 'timestep', 'co-activation', 'prototypes'],
   ]);
+  for (const expert of ['0 swiglu', '1 copy', '2 copy']) expect(figures[0].svg).toContain(expert);
   expect(figures[1].caption).toMatch(/1\.25 \(0: 25 %, 1: 50 %, 3: 25 %\)/);
 });
 
@@ -67,9 +68,9 @@ test('the command draws every figure', async () => {
   const data = JSON.parse(fs.readFileSync(path.join(out, 'routing.json'), 'utf8'));
   // 2 images of each of 3 classes, 3 steps, 4 patches, 2 experts each.
   expect(data.layers[0].load.reduce((a: number, b: number) => a + b)).toBe(6 * 3 * 4 * 2);
-  expect(data).toMatchObject({ router: 'token', summary: [{ perToken: 2, capacity: 2 }] });
+  expect(data).toMatchObject({ router: 'token', summary: [{ perToken: 2, capacity: 2, kinds: { swiglu: 1 } }] });
   const page = fs.readFileSync(path.join(out, 'routing.html'), 'utf8');
-  expect(page).toContain('2.00 of 2');
+  expect(page).toContain('swiglu 100.0 %<td>2.00 of 2');
   expect(page).not.toMatch(/(src|href)="http/);
   for (const name of ['layer', 'class', 'position', 'timestep', 'co-activation']) {
     expect(fs.readFileSync(path.join(out, `${name}.svg`), 'utf8')).toMatch(/^<svg[^>]*xmlns=.*<rect/s);

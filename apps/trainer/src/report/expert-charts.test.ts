@@ -1,7 +1,7 @@
 import { parseHTML } from 'linkedom';
 import { expect, test } from 'vitest';
 import type { MetricsLine } from '../training/metrics-log.js';
-import { measureCurves } from './expert-charts.js';
+import { kindCurves, loadMap, measureCurves } from './expert-charts.js';
 
 const line = (step: number, ...layers: object[]) => ({ step, routing: layers }) as MetricsLine;
 
@@ -22,4 +22,20 @@ test('a measure that is 0 throughout has no chart', () => {
   const dead = (...experts: number[]) => ({ deadExperts: experts });
   expect(measureCurves([line(1, dead()), line(2, dead())], 'deadExperts')).toBe('');
   expect(measureCurves([line(1, dead()), line(2, dead(3))], 'deadExperts')).toContain('no token chose');
+});
+
+test('kinds of experts have a chart each, of the layers that have several, and names on the axes', () => {
+  const metrics = [0.2, 0.4].map((copy, i) => line(i + 1, { load: [1, 1] }, { load: [3, 2], kinds: { swiglu: 1 - copy, copy } }));
+  const charts = kindCurves(metrics).map((chart) => parseHTML(chart).document);
+  expect(charts.map((chart) => chart.querySelector('[aria-label^="share"]')!.getAttribute('aria-label'))).toEqual([
+    'share of the swiglu experts over the steps, a line per layer',
+    'share of the copy experts over the steps, a line per layer',
+  ]);
+  expect(charts.map((chart) => chart.querySelectorAll('[aria-label="line"] path').length)).toEqual([1, 1]);
+  const names = (...kinds: string[][]) =>
+    [...parseHTML(loadMap(metrics, kinds)).document.querySelectorAll('text')].map((t) => t.textContent);
+  expect(names(['swiglu', 'copy'], ['swiglu', 'copy'])).toEqual(expect.arrayContaining(['0 swiglu', '1 copy']));
+  // Layers that differ share an axis, which has numbers then.
+  expect(names(['gelu', 'gelu'], ['swiglu', 'copy'])).toEqual(expect.arrayContaining(['0', '1']));
+  expect(kindCurves([line(1, { load: [1, 1] })])).toEqual([]);
 });

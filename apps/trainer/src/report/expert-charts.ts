@@ -1,24 +1,38 @@
 /** Charts of what the routers do: over the steps, and in the last line of metrics. */
+import { expertName } from '@dit-moe/kit/charts';
 import { columnShares, type RoutingSnapshot } from '@dit-moe/moe/telemetry';
 import * as Plot from '@observablehq/plot';
 import type { MetricsLine } from '../training/metrics-log.js';
-import { type LayerMeasure, layerMeasures, measureOf } from '../training/routing.js';
+import { type LayerMeasure, type LayerRouting, layerMeasures, measureOf } from '../training/routing.js';
 import { draw, MOST_POINTS, thin } from './charts.js';
 
 /** Columns of the load map. */
 const MOST_COLUMNS = 48;
 const SCHEME = 'blues';
+/** Room for the names of experts. */
+const LABELS = 80;
 
 /** Shares from none to twice an even one; darker is more. */
 const shares = (even: number, label: string): Plot.ScaleOptions => ({ scheme: SCHEME, domain: [0, 2 * even], clamp: true, label });
 
 /** A measure over the steps, a line per layer; nothing if it is 0 throughout. */
-export function measureCurves(metrics: readonly MetricsLine[], measure: LayerMeasure): string {
+export const measureCurves = (metrics: readonly MetricsLine[], measure: LayerMeasure): string =>
+  layerCurves(metrics, (layer) => measureOf(layer, measure), layerMeasures[measure]);
+
+/** For each kind of expert its share of the assignments over the steps, a line per layer that has several kinds. */
+export function kindCurves(metrics: readonly MetricsLine[]): string[] {
+  const kinds = new Set(metrics.at(-1)?.routing.flatMap((layer) => Object.keys(layer.kinds ?? {})));
+  return [...kinds].map((kind) => layerCurves(metrics, (layer) => layer.kinds?.[kind], `share of the ${kind} experts`));
+}
+
+function layerCurves(metrics: readonly MetricsLine[], measured: (layer: LayerRouting) => number | undefined, label: string): string {
   const points = thin(metrics, MOST_POINTS).flatMap(({ step, routing }) =>
-    routing.map((layer, index) => ({ step, layer: index, value: measureOf(layer, measure) })),
+    routing.flatMap((layer, index) => {
+      const value = measured(layer);
+      return value === undefined ? [] : [{ step, layer: index, value }];
+    }),
   );
   if (points.every(({ value }) => value === 0)) return '';
-  const label = layerMeasures[measure];
   return draw(
     {
       x: { label: 'step' },
@@ -30,8 +44,11 @@ export function measureCurves(metrics: readonly MetricsLine[], measure: LayerMea
   );
 }
 
+/** What the experts of each layer are, see `expertKinds`. */
+type Kinds = readonly (readonly string[])[];
+
 /** Share of each expert over the steps, a row of bands per layer. */
-export function loadMap(metrics: readonly MetricsLine[]): string {
+export function loadMap(metrics: readonly MetricsLine[], kinds: Kinds): string {
   const lines = thin(
     metrics.filter(({ routing }) => routing.length > 0),
     MOST_COLUMNS,
@@ -52,9 +69,10 @@ export function loadMap(metrics: readonly MetricsLine[]): string {
     {
       width: 940,
       height: 60 + layers * Math.max(24, Math.min(100, 11 * experts)),
+      marginLeft: LABELS,
       marginRight: 60,
       x: { label: 'step', type: 'band', ticks, padding: 0 },
-      y: { label: 'expert', type: 'band', padding: 0, ticks: experts <= 8 ? undefined : [] },
+      y: { label: 'expert', type: 'band', padding: 0, tickFormat: expertName(kinds), ticks: experts <= 8 ? undefined : [] },
       fy: { label: 'layer' },
       color: shares(1 / experts, 'share of the tokens'),
       marks: [Plot.cell(cells, { x: 'step', y: 'expert', fy: 'layer', fill: 'share' })],
@@ -66,20 +84,20 @@ export function loadMap(metrics: readonly MetricsLine[]): string {
 /** One small map per layer, side by side. */
 function perLayer(
   cells: readonly { layer: number; row: number; column: number; share: number }[],
-  options: { layers: number; rows: number; columns: number; even: number; xLabel: string; label: string },
+  options: { layers: number; rows: number; columns: number; even: number; xLabel: string; label: string; kinds: Kinds },
 ): string {
-  const { layers, rows, columns, even, xLabel, label } = options;
+  const { layers, rows, columns, even, xLabel, label, kinds } = options;
   const perRow = Math.min(4, layers);
   const place = { fx: (d: { layer: number }) => d.layer % perRow, fy: (d: { layer: number }) => Math.floor(d.layer / perRow) };
   const ticks = (count: number) => (count <= 16 ? undefined : []);
   return draw(
     {
-      width: 60 + perRow * 220,
+      width: 100 + perRow * 220,
       height: 70 + Math.ceil(layers / perRow) * (Math.max(100, Math.min(220, 22 * rows)) + 20),
       marginTop: 36,
-      marginLeft: 40,
+      marginLeft: LABELS,
       x: { label: xLabel, type: 'band', padding: 0, ticks: ticks(columns) },
-      y: { label: 'expert', type: 'band', padding: 0, ticks: ticks(rows) },
+      y: { label: 'expert', type: 'band', padding: 0, tickFormat: expertName(kinds), ticks: ticks(rows) },
       fx: { axis: null, padding: 0.08 },
       fy: { axis: null, padding: 0.14 },
       color: shares(even, label),
@@ -96,19 +114,19 @@ function perLayer(
 }
 
 /** Which expert is chosen at which time: share of the assignments of each part of the timesteps. */
-export function timestepMap(snapshot: RoutingSnapshot): string {
+export function timestepMap(snapshot: RoutingSnapshot, kinds: Kinds): string {
   const cells = snapshot.layers.flatMap(({ byTimestep }, layer) =>
     columnShares(byTimestep).flatMap((shares, row) => shares.map((share, column) => ({ layer, row, column, share }))),
   );
   const experts = snapshot.layers[0].load.length;
   return perLayer(cells, {
     ...{ layers: snapshot.layers.length, rows: experts, columns: snapshot.layers[0].byTimestep[0].length, even: 1 / experts },
-    ...{ xLabel: 'tenth of the timesteps', label: 'share of the assignments at a time' },
+    ...{ xLabel: 'tenth of the timesteps', label: 'share of the assignments at a time', kinds },
   });
 }
 
 /** Which experts are chosen together: of the tokens of the row's expert, the share that also chose the column's; nothing for one expert per token. */
-export function coActivationMap(snapshot: RoutingSnapshot): string {
+export function coActivationMap(snapshot: RoutingSnapshot, kinds: Kinds): string {
   const experts = snapshot.layers[0].load.length;
   const cells = snapshot.layers.flatMap(({ coActivation, load }, layer) =>
     coActivation.flatMap((row, expert) =>
@@ -121,6 +139,6 @@ export function coActivationMap(snapshot: RoutingSnapshot): string {
   const even = cells.reduce((sum, { share }) => sum + (share || 0), 0) / (snapshot.layers.length * experts * (experts - 1));
   return perLayer(cells, {
     ...{ layers: snapshot.layers.length, rows: experts, columns: experts, even },
-    ...{ xLabel: 'other expert', label: 'share of the tokens that also chose the other expert' },
+    ...{ xLabel: 'other expert', label: 'share of the tokens that also chose the other expert', kinds },
   });
 }

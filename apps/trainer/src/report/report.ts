@@ -1,6 +1,6 @@
 /** `report.html`: the curves, the samples and the experts' load of a run in one page, without external requests. */
 import path from 'node:path';
-import { countWeights } from '@dit-moe/dit';
+import { countWeights, expertKinds } from '@dit-moe/dit';
 import { escapeHtml } from '@dit-moe/kit';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import YAML from 'yaml';
@@ -8,7 +8,7 @@ import type { TrainConfig } from '../config/schema.js';
 import type { MetricsLine } from '../training/metrics-log.js';
 import { type LayerMeasure, layerMeasures, measureOf } from '../training/routing.js';
 import { curve, lossByTime } from './charts.js';
-import { coActivationMap, loadMap, measureCurves, timestepMap } from './expert-charts.js';
+import { coActivationMap, kindCurves, loadMap, measureCurves, timestepMap } from './expert-charts.js';
 import { type RunData, readRun } from './run-data.js';
 
 /** Writes the report of a run, whole or not at all. */
@@ -36,7 +36,8 @@ export function renderReport({ name, config, card, metrics, previews, routing }:
   const evaluations = [...new Set(metrics.flatMap(({ evaluation }) => Object.keys(evaluation ?? {})))];
   const measures = Object.keys(layerMeasures) as LayerMeasure[];
   const silent = measures.filter((measure) => metrics.every((line) => line.routing.every((layer) => measureOf(layer, measure) === 0)));
-  const coActivation = routing === undefined ? '' : coActivationMap(routing);
+  const kinds = expertKinds(card.config);
+  const coActivation = routing === undefined ? '' : coActivationMap(routing, kinds);
   const facts: Record<string, string> = {
     step: `${(last?.step ?? 0).toLocaleString('en')} of ${config.steps.toLocaleString('en')}`,
     loss: format(last?.loss, 4),
@@ -116,7 +117,7 @@ ${lossByTime(metrics)}</div>`,
       card.config.moe === undefined || metrics.length === 0
         ? ''
         : `<p>Share of each layer's tokens that an expert gets; an even load is ${(100 / card.config.moe.numExperts).toFixed(0)} %, darker is more.</p>
-${loadMap(metrics)}<div class="row">${measures.map((measure) => measureCurves(metrics, measure)).join('\n')}</div>
+${loadMap(metrics, kinds)}<div class="row">${[...kindCurves(metrics), ...measures.map((measure) => measureCurves(metrics, measure))].join('\n')}</div>
 <p>${silent.length === 0 ? '' : `None so far: ${silent.map((measure) => layerMeasures[measure]).join(', ')}.`}</p>`,
     ],
     [
@@ -124,7 +125,7 @@ ${loadMap(metrics)}<div class="row">${measures.map((measure) => measureCurves(me
       routing === undefined
         ? ''
         : `<p>From the ${routing.steps.toLocaleString('en')} steps up to step ${routing.step.toLocaleString('en')}. Which expert is chosen at which time, from the smallest timesteps to the largest:</p>
-${timestepMap(routing)}
+${timestepMap(routing, kinds)}
 ${coActivation === '' ? '' : `<p>Which experts are chosen together: of the tokens that chose the expert of the row, the share that also chose that of the column.</p>\n${coActivation}`}`,
     ],
     ['Configuration', `<details><summary>as resolved</summary><pre>${escapeHtml(YAML.stringify(config))}</pre></details>`],

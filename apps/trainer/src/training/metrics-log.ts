@@ -98,6 +98,8 @@ export class MetricsLog {
     for (const [name, value] of Object.entries(distillation)) values[`distillation/${name}`] = value;
     for (const measure of Object.keys(layerMeasures) as LayerMeasure[])
       for (const [layer, measures] of routing.entries()) values[`routing/${measure}/layer-${layer}`] = measureOf(measures, measure);
+    for (const [layer, { kinds = {} }] of routing.entries())
+      for (const [kind, share] of Object.entries(kinds)) values[`routing/${kind}/layer-${layer}`] = share;
     const summaries = Object.entries(values).map(([tag, scalar]) => ({ tag, scalar }));
     await this.write(async (whole) => {
       // After a failure the file was written anew, this line included.

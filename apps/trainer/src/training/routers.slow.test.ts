@@ -74,6 +74,11 @@ test.each(Object.entries(routers))(
     expect(meanOf(lines.slice(-5))).toBeLessThan(meanOf(lines.slice(0, 5)));
     const { balance: _balance, ...further } = routerLossWeights(config(30).model.moe as MoeConfig);
     for (const line of lines) expect(Object.keys(line.routerLosses ?? {})).toEqual(Object.keys(further));
+    for (const { routing } of lines)
+      for (const { kinds } of routing) {
+        if (typeof row.experts !== 'object') expect(kinds).toBeUndefined();
+        else expect(Object.values<number>(kinds).reduce((a, b) => a + b)).toBeCloseTo(1, 9);
+      }
 
     const sample = async (location: string, batch: number) => {
       const pipeline = await openPipeline(location);

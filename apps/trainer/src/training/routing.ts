@@ -1,6 +1,6 @@
 /** What a run counts of its routers, and what it writes down of it. */
-import { type DitConfig, ditSizes, hasExperts, nullLabelOf } from '@dit-moe/dit';
-import { type LayerSnapshot, type RoutingSnapshot, RoutingTelemetry } from '@dit-moe/moe/telemetry';
+import { type DitConfig, ditSizes, expertKinds, expertLayers, nullLabelOf } from '@dit-moe/dit';
+import { type LayerSnapshot, loadByKind, type RoutingSnapshot, RoutingTelemetry } from '@dit-moe/moe/telemetry';
 import { timeRange } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 
@@ -11,7 +11,10 @@ export const ROUTING_FILE = 'routing.json';
 export type RoutingFile = RoutingSnapshot & { step: number };
 
 /** Measures of one layer over the steps of a line of metrics: a few numbers, so that every line can have them. */
-export type LayerRouting = Omit<LayerSnapshot, 'coActivation' | 'byTimestep' | 'byClass' | 'byPosition'>;
+export type LayerRouting = Omit<LayerSnapshot, 'coActivation' | 'byTimestep' | 'byClass' | 'byPosition'> & {
+  /** Share of the assignments that experts of each kind got; only of a layer with several kinds. */
+  kinds?: Record<string, number>;
+};
 
 /** The measures that are one number per layer, in the order in which they are shown. */
 export const layerMeasures = {
@@ -31,7 +34,7 @@ export const measureOf = (layer: LayerRouting, measure: LayerMeasure): number =>
 
 /** Counters of a model's layers with experts; none without such layers. */
 export function openTelemetry(model: DitConfig, objective: TrainConfig['objective']): RoutingTelemetry | undefined {
-  const layers = Array.from({ length: model.depth }, (_, layer) => layer).filter((layer) => hasExperts(model, layer)).length;
+  const layers = expertLayers(model).length;
   if (model.moe === undefined || layers === 0) return undefined;
   const nullLabel = nullLabelOf(model);
   return new RoutingTelemetry({
@@ -46,5 +49,10 @@ export function openTelemetry(model: DitConfig, objective: TrainConfig['objectiv
 }
 
 /** The part of a snapshot that goes into a line of metrics. */
-export const layerRouting = ({ layers }: RoutingSnapshot): LayerRouting[] =>
-  layers.map(({ coActivation: _c, byTimestep: _t, byClass: _l, byPosition: _p, ...measures }) => measures);
+export function layerRouting({ layers }: RoutingSnapshot, model: DitConfig): LayerRouting[] {
+  const kinds = expertKinds(model);
+  return layers.map(({ coActivation: _c, byTimestep: _t, byClass: _l, byPosition: _p, ...measures }, layer) => ({
+    ...measures,
+    ...(new Set(kinds[layer]).size > 1 && { kinds: loadByKind(measures.load, kinds[layer]) }),
+  }));
+}

@@ -170,6 +170,16 @@ export function expertGroups({ moe, hiddenSize }: DitConfig & { moe: MoeConfig }
   });
 }
 
+/** What each routed expert is, by its number, of the blocks with experts in order. */
+export function expertKinds({ moe, ...dense }: DitConfig): ExpertGroupConfig['kind'][][] {
+  if (moe === undefined) return [];
+  const config = { ...dense, moe };
+  const equal = [{ kind: moe.experts === 'gelu' ? ('gelu' as const) : undefined, count: moe.numExperts }];
+  return expertLayers(config).map((layer) =>
+    (expertGroups(config, layer) ?? equal).flatMap(({ kind = 'swiglu', count }) => Array<ExpertGroupConfig['kind']>(count).fill(kind)),
+  );
+}
+
 /** What multiplies the capacity of a training step, see `capacitySchedule`. */
 export function capacityScale({ capacitySchedule }: MoeConfig, step: number): number {
   if (capacitySchedule === undefined || step >= capacitySchedule.steps) return 1;

@@ -12,6 +12,7 @@ import {
   type DitOptions,
   dit,
   ditSizes,
+  expertKinds,
   expertsPerToken,
   isRouterState,
   type MoeConfig,
@@ -153,6 +154,17 @@ describe.each(Object.keys(routers))('%s', (name) => {
     }
     telemetry.dispose();
   });
+});
+
+test('experts have their kinds by number, in every block with experts', () => {
+  expect(expertKinds(modelOf(routers['token, every loss, noise, different experts']))).toEqual([
+    ['zero', 'gelu', 'gelu', 'gelu'],
+    ['swiglu', 'gelu', 'copy', 'constant'],
+  ]);
+  const equal = { ...base, layers: [1] };
+  expect(expertKinds(modelOf(equal))).toEqual([Array(4).fill('swiglu')]);
+  expect(expertKinds(modelOf({ ...equal, experts: 'gelu' }))).toEqual([Array(4).fill('gelu')]);
+  expect(expertKinds({ ...tiny, moe: undefined })).toEqual([]);
 });
 
 test('the router that goes by the time gives every part of it an expert, and learns nothing', async () => {

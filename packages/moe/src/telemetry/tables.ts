@@ -44,6 +44,14 @@ export function specialisation(rows: readonly (readonly number[])[]): number {
   return Math.max(0, information) / entropy;
 }
 
+/** Share of the load that the experts of each kind have together, in [0, 1], with their kinds given by their numbers; 0 without a load. */
+export function loadByKind<Kind extends string>(load: readonly number[], kinds: readonly Kind[]): Record<Kind, number> {
+  const total = load.reduce((a, b) => a + b, 0) || 1;
+  const shares = {} as Record<Kind, number>;
+  for (const [expert, kind] of kinds.entries()) shares[kind] = (shares[kind] ?? 0) + load[expert] / total;
+  return shares;
+}
+
 /** Entropy of the load over log E, in [0, 1]; 1 at perfect balance, and for a single expert. */
 export function evenness(load: readonly number[]): number {
   const total = load.reduce((a, b) => a + b, 0);

@@ -6,7 +6,7 @@ import * as tf from '@tensorflow/tfjs';
 import { beforeAll, describe, expect, test } from 'vitest';
 import { fill } from '../../../../testing/fill.js';
 import { linearScorer, type Routing, route, tokenChoice } from '../index.js';
-import { columnShares, evenness, type RoutedBatch, RoutingCounter, RoutingTelemetry, specialisation } from './index.js';
+import { columnShares, evenness, loadByKind, type RoutedBatch, RoutingCounter, RoutingTelemetry, specialisation } from './index.js';
 
 const [layers, numExperts, tokens, batch, width] = [2, 4, 6, 3, 5];
 const config = { layers, numExperts, tokens, timestepBuckets: 5, nullLabel: 9 };
@@ -143,6 +143,8 @@ describe('on the host', () => {
       [1 / 3, 1 / 3, 1 / 3],
     ]);
     expect([evenness([3, 3, 3]), evenness([9, 0, 0])]).toEqual([1, 0]);
+    expect(loadByKind([1, 3, 4], ['swiglu', 'copy', 'swiglu'])).toEqual({ swiglu: 5 / 8, copy: 3 / 8 });
+    expect(loadByKind([0, 0], ['zero', 'copy'])).toEqual({ zero: 0, copy: 0 });
   });
 
   test('count every conditional token once per choice, as a plain loop does', () => {

@@ -62,7 +62,7 @@ export function logListeners(run: Run, metrics: MetricsLog, lastLoss: () => numb
             object,
           ...(peak !== undefined && { mfu: (flops * imagesPerSecond) / (peak * ranks) }),
           skipped,
-          routing: routing === undefined ? [] : layerRouting(routing),
+          routing: routing === undefined ? [] : layerRouting(routing, run.card.config),
           ...(Object.keys(evaluation).length > 0 && { evaluation }),
           ...(validation !== undefined && { validation }),
         };
