@@ -145,7 +145,7 @@ describe('evaluate', () => {
     });
     expect(reference).toMatchObject({
       count: 80,
-      labelPolicy: 'unknown (no manifest.json beside it)',
+      labelPolicy: 'unknown (no manifest.json of "generate" beside it)',
       rounding: expect.stringMatching(/^unknown/),
     });
     expect(network.description).toBe('pixels averaged to 8 x 8');

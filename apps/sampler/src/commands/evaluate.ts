@@ -216,8 +216,8 @@ async function describe(set: ImageSet, count: number): Promise<SetRecord> {
     ...(set.size !== undefined && { size: set.size }),
     order: set.kind === 'npz' ? 'as in the file' : 'by name',
     sortedByClass: set.labels === undefined ? 'unknown' : isSorted(set.labels),
-    labelPolicy: generated === undefined ? `unknown (no ${MANIFEST} beside it)` : generated.labels.policy,
-    rounding: generated === undefined ? `unknown (no ${MANIFEST} beside it)` : 'round(127.5 (x + 1)), clipped to 0..255',
+    labelPolicy: generated === undefined ? `unknown (no ${MANIFEST} of "generate" beside it)` : generated.labels.policy,
+    rounding: generated === undefined ? `unknown (no ${MANIFEST} of "generate" beside it)` : 'round(127.5 (x + 1)), clipped to 0..255',
     lossy: set.lossy,
     statistics: set.statistics !== undefined,
   };

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { UsageError } from '@dit-moe/kit';
+import { FormatError } from '@dit-moe/tensor-ops/io';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { integer, object, optional, parseSettings, record, text, type ValueOf, word } from '@dit-moe/tensor-ops/settings';
 
@@ -54,17 +55,19 @@ export const manifestHash = (manifest: Manifest): string => hashOf(encode(manife
 
 /**
  * Reads the manifest of a set.
- * @throws UsageError if there is none or it is damaged
+ * @throws UsageError if there is none
+ * @throws FormatError if it is damaged or of another version
  */
 export async function readManifest(folder: string): Promise<Manifest> {
   const file = path.join(folder, MANIFEST);
-  const json = await fs.readFile(file, 'utf8').catch(() => {
+  const json = await fs.readFile(file, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== 'ENOENT' && error.code !== 'ENOTDIR') throw error;
     throw new UsageError(`There is no ${file}. Is ${folder} a folder that "generate --out" has begun?`);
   });
   try {
     return parseSettings(manifestSettings, JSON.parse(json), 'The manifest');
   } catch (cause) {
-    throw new UsageError(`${file} is damaged or of another version: ${(cause as Error).message}`);
+    throw new FormatError(file, `it is damaged or of another version: ${(cause as Error).message}`, { cause });
   }
 }
 

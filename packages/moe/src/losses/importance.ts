@@ -1,13 +1,14 @@
 /** Importance and load (Shazeer et al. 2017, arXiv 1701.06538 section 4 and appendix A; V-MoE, arXiv 2106.05974 appendix A). */
 import { ArgumentError, mean, sum, topK } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
+import { SMALLEST_SUM } from '../select/selector.js';
 import type { LossTerm } from './loss-term.js';
 
 /** Squared coefficient of variation over the experts `[E]`. */
 function squaredVariation(x: tf.Tensor): tf.Scalar {
   const average = mean(x);
   const variance = mean(tf.square(tf.sub(x, average)));
-  return tf.div(variance, tf.add(tf.square(average), 1e-20)) as tf.Scalar;
+  return tf.div(variance, tf.maximum(tf.square(average), SMALLEST_SUM)) as tf.Scalar;
 }
 
 /** Squared coefficient of variation of the experts' summed scores; 0 if all are equally important. */

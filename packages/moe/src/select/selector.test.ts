@@ -1,7 +1,7 @@
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
 import { expertChoice } from './expert-choice.js';
-import { normalized } from './selector.js';
+import { normalized, normalizedByExpert } from './selector.js';
 
 beforeAll(() => tf.setBackend('cpu'));
 
@@ -30,4 +30,16 @@ test('weights of tokens that no expert took, or of vanishing scores, are divided
         .dataSync(),
     ].every(Number.isFinite),
   ).toBe(true);
+});
+
+test("an expert's weights are divided by their mean; where that is nothing, nothing becomes NaN", () => {
+  const scores = tf.tensor2d([
+    [3, 0],
+    [1, 1e-30],
+  ]);
+  const weights = (s: tf.Tensor) =>
+    normalizedByExpert(expertChoice(2, { sequences: 1 }), 1)({ scores: s, logits: s, numExperts: 2 }).weights;
+  expect(Array.from(weights(scores).dataSync(), (w) => Number(w.toFixed(6)))).toEqual([1.5, 0, 0.5, 0]);
+  const gradient = tf.grad((s: tf.Tensor) => tf.sum(tf.square(weights(s))))(scores);
+  expect([...gradient.dataSync()].every(Number.isFinite)).toBe(true);
 });

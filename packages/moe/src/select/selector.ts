@@ -43,8 +43,8 @@ export function scoresAt(scores: tf.Tensor, indices: tf.Tensor): tf.Tensor {
   );
 }
 
-/** Its square, by which the gradient divides, is still a float32. */
-const SMALLEST_SUM = 1e-18;
+/** Floor of what is divided by: its square, by which the gradient divides, is still a float32. */
+export const SMALLEST_SUM = 1e-18;
 
 /** Divides the weights of each token by their sum; the floor keeps k vanishing scores, or none, from becoming NaN. */
 export function normalized(weights: tf.Tensor): tf.Tensor {
@@ -65,5 +65,5 @@ export const normalizedByExpert =
     const chosen = tf.reshape(toFloat(tf.less(indices, candidates.numExperts)), shape); // [B, T, E]
     const bySequence = tf.reshape(weights, shape);
     const mean = tf.div(sum(bySequence, 1, true), tf.maximum(tf.sum(chosen, 1, true), 1));
-    return { ...rest, indices, weights: tf.reshape(tf.div(bySequence, tf.add(mean, 1e-20)), weights.shape) };
+    return { ...rest, indices, weights: tf.reshape(tf.div(bySequence, tf.maximum(mean, SMALLEST_SUM)), weights.shape) };
   };

@@ -1,4 +1,4 @@
-"""Loads what check-exports.ts wrote, as PyTorch users would, and compares the models' outputs with ours."""
+"""Loads what exports.ts wrote, as PyTorch users would, and compares the models' outputs with ours."""
 
 import json
 import pathlib
@@ -15,7 +15,7 @@ TOLERANCE = 1e-4
 failed = False
 folder = pathlib.Path(sys.argv[1])
 for case in json.loads((folder / "cases.json").read_text()):
-    io = load_file(folder / f"{case['name']}.io.safetensors")
+    io = load_file(folder / f"{case['file']}.io.safetensors")
     path = folder / case["file"]
     if case["layout"] == "diffusers":
         model = DiTTransformer2DModel.from_pretrained(path)
@@ -30,5 +30,5 @@ for case in json.loads((folder / "cases.json").read_text()):
         out = run(io["x"], io["t"], io["y"].long())
     error = ((out - io["out"]).abs().max() / io["out"].abs().max()).item()
     failed |= not error < TOLERANCE
-    print(f"{case['name']:<28} largest error {error:.1e} of the largest output (limit {TOLERANCE:.0e})")
+    print(f"{case['name']:<38} largest error {error:.1e} of the largest output (limit {TOLERANCE:.0e})")
 sys.exit(1 if failed else 0)
