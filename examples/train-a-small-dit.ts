@@ -1,29 +1,23 @@
-/** Trains a small DiT-MoE on pictures whose left (class 0) or right half (class 1) is bright, and samples one of each. */
+/** Trains a small DiT-MoE on dark (class 0) and bright pictures (class 1), and samples two of each. */
 import { finish, objective, sample } from '@dit-moe/diffusion';
-import { dit, preset, weightSpecs } from '@dit-moe/dit';
+import { dit, preset, weightSpecs, withInputSize } from '@dit-moe/dit';
 import { AdamW, compile, ParameterSet, randomNormalBatch, valueAndGrads } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 
 await useTensorFlow();
-const shape = { inputSize: [8, 8], inChannels: 1, hiddenSize: 64, depth: 2, numHeads: 2, numClasses: 2, learnSigma: false } as const;
-const config = { ...preset('S/2-8E2A'), ...shape };
+const config = withInputSize({ ...preset('S/2-8E2A'), inChannels: 1, hiddenSize: 96, depth: 2, numClasses: 2, learnSigma: false }, [4, 4]);
 const parameters = ParameterSet.create(weightSpecs(config), 0);
-const [y, bright] = [tf.tensor1d([0, 1, 0, 1], 'int32'), tf.tensor4d([-1, 1, -1, 1], [4, 1, 1, 1])];
-const x = tf.concat([tf.tile(tf.neg(bright), [1, 1, 8, 4]), tf.tile(bright, [1, 1, 8, 4])], 3); // [B, 1, 8, 8]
-const { draw, loss, model } = objective({ kind: 'flow' });
 const optimizer = new AdamW(parameters.parameters);
-const denoiser = (noisy: tf.Tensor, t: tf.Tensor, weights = parameters.read()) => dit(weights, config, noisy, tf.mul(t, 1000), y).output;
+const [y, x] = [tf.tensor1d([0, 1, 0, 1], 'int32'), tf.tile(tf.tensor4d([-1, 1, -1, 1], [4, 1, 1, 1]), [1, 1, 4, 4])];
+const { draw, loss, model } = objective({ kind: 'flow' });
+const denoiser = (w: Record<string, tf.Tensor>) => (noisy: tf.Tensor, t: tf.Tensor) => dit(w, config, noisy, tf.mul(t, 1000), y).output;
 const step = compile((noise, drawn) => {
   const weights = parameters.read();
-  const { value, grads } = valueAndGrads(() => ({ loss: loss((noisy, t) => denoiser(noisy, t, weights), x, noise, drawn) }), weights);
+  const { value, grads } = valueAndGrads(() => ({ loss: loss(denoiser(weights), x, noise, drawn) }), weights);
   optimizer.apply(grads, 1e-3);
   return value;
 });
-for (let i = 0; i < 300; i++) {
-  const batch = { seed: 1, purpose: 'noise', indices: [0, 1, 2, 3].map((k) => 4 * i + k) };
-  const value = await step.run(randomNormalBatch(batch, [1, 8, 8]), draw({ ...batch, purpose: 'times' }));
-  if (i % 100 === 0) console.log(i, value.dataSync());
-}
-const trained = model((noisy, t) => tf.tidy(() => denoiser(noisy, t)));
-console.log(tf.mean(await finish(sample(trained, tf.randomNormal([4, 1, 8, 8]), { solver: 'euler', steps: 10 })), [1, 2]).arraySync());
+const at = (i: number) => ({ seed: 1, purpose: 'noise', indices: [i, i + 1, i + 2, i + 3] });
+for (let i = 0; i < 800; i += 4) (await step.run(randomNormalBatch(at(i), [1, 4, 4]), draw({ ...at(i), purpose: 'times' }))).print(); // the loss
+(await finish(sample(model(denoiser(parameters.read())), tf.randomNormal([4, 1, 4, 4]), { solver: 'euler', steps: 9 }))).print();
