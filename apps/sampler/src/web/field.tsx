@@ -14,3 +14,11 @@ export function Field({ id, label, hint, children }: { id: string; label: string
     </div>
   );
 }
+
+/** What a select offers: words, and when to use each. */
+export const Words = ({ of }: { of: readonly { name: string; title: string }[] }) =>
+  of.map(({ name, title }) => (
+    <option key={name} value={name} title={title}>
+      {name}
+    </option>
+  ));

@@ -1,7 +1,7 @@
 /** The part of the form that says how guidance is applied: the rule with its numbers, and what it leads away from. */
 import type { RuleChoice } from '../serve/choices.js';
 import type { ModelInfo } from '../serve/protocol.js';
-import { Field } from './field.js';
+import { Field, Words } from './field.js';
 import { ruleOfText, textOfRule } from './guidance-rule.js';
 
 export interface GuidanceFieldsProps {
@@ -22,11 +22,7 @@ export function GuidanceFields({ rules, rule, onRule, models, guideWith, onGuide
     <>
       <Field id="rule" label="Guidance rule" hint={chosen.title}>
         <select id="rule" value={written.name} aria-describedby="rule-hint" onChange={(event) => onRule(event.currentTarget.value)}>
-          {rules.map(({ name, title }) => (
-            <option key={name} value={name} title={title}>
-              {name}
-            </option>
-          ))}
+          <Words of={rules} />
         </select>
       </Field>
       {Object.keys(chosen.numbers).length > 0 && (

@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import type { Choices } from '../serve/choices.js';
 import { limits, type ModelInfo, type SampleRequest } from '../serve/protocol.js';
 import { addressOf, fieldsOfAddress } from './address.js';
-import { Field } from './field.js';
+import { Field, Words } from './field.js';
 import { GuidanceFields } from './guidance-fields.js';
 import { ruleOfText } from './guidance-rule.js';
 
@@ -190,11 +190,7 @@ export function SettingsForm({ models, choices, running, onSample, onStop }: Set
               })
             }
           >
-            {solvers.map(({ name, title }) => (
-              <option key={name} value={name} title={title}>
-                {name}
-              </option>
-            ))}
+            <Words of={solvers} />
           </select>
         </Field>
         <Field id="steps" label="Steps">
