@@ -12,6 +12,16 @@ export const integer =
     return value;
   };
 
+const units: Readonly<Record<string, number>> = { '': 1, kb: 1e3, mb: 1e6, gb: 1e9, kib: 2 ** 10, mib: 2 ** 20, gib: 2 ** 30 };
+
+/** A number of bytes with a unit, such as `60MB` (decimal) or `1GiB`; at least one. */
+export function byteSize(text: string): number {
+  const [, digits, unit] = /^(\d+(?:\.\d+)?) ?([a-z]*)$/i.exec(text.trim()) ?? [];
+  const bytes = Math.floor(Number(digits) * (units[unit?.toLowerCase()] ?? Number.NaN));
+  if (!(bytes >= 1)) throw new InvalidArgumentError('Expected a size such as 60MB or 1GiB.');
+  return bytes;
+}
+
 /** Limits of {@link number}; those that are not given do not limit. */
 export interface Range {
   least?: number;

@@ -23,6 +23,9 @@ test('mistakes end with their exit codes', { timeout: 120_000 }, async () => {
     [['train', '--out', 'x'], 2, /has no model/],
     [['train', '--preset', 'digits'], 2, /Give the run folder: --out/],
     [['trian'], 2, /Did you mean train/],
+    [['doctor', '--bundle', 'a', '--unbundle', 'b'], 2, /are for two machines/],
+    [['doctor', '--bundle', 'a', '--piece', 'small'], 2, /such as 60MB/],
+    [['doctor', '--unbundle', path.join(root, 'nowhere')], 5, /manifest\.json cannot be read: .* Copy the bundle/],
     [['train', '--out', path.join(root, 'never'), '--preset', 'digits', '--data', path.join(root, 'nowhere')], 3, /does not exist/],
     [['watch', path.join(root, 'nowhere')], 4, /holds no run/],
   ];

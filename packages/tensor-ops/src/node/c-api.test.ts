@@ -36,6 +36,15 @@ test.skipIf(process.platform !== 'linux').each([
   ['cut off', () => firstBytes(1 << 20), /libtensorflow_cc\.so\.2: it is cut off: 1048576 of \d+ bytes/],
   ['empty', () => '', /no shared library/],
   ['something else', () => 'x'.repeat(1000), /no shared library/],
+  [
+    'for another processor',
+    () => {
+      const bytes = firstBytes(1000);
+      bytes.writeUInt16LE(process.arch === 'arm64' ? 62 : 183, 0x12);
+      return bytes;
+    },
+    /it is for (arm64|x64), and this machine is (x64|arm64)/,
+  ],
 ])('a library that is %s is refused before it can end the process', (_, content, message) => {
   const directory = withSecond(content());
   let error: unknown;
@@ -53,6 +62,19 @@ test.skipIf(process.platform !== 'linux').each([
   vi.stubEnv('LIBTENSORFLOW_DIR', directory);
   expect(fixFor(error)).toBe('unset LIBTENSORFLOW_DIR');
   vi.unstubAllEnvs();
+});
+
+test.skipIf(process.platform !== 'linux')('what TensorFlow would not find is loaded before it, and does not harm if it cannot be', () => {
+  const site = fs.mkdtempSync(path.join(folder, 'site-'));
+  const [library, cusolver] = [path.join(site, 'tensorflow'), path.join(site, 'nvidia/cusolver/lib/libcusolver.so.11')];
+  fs.symlinkSync(real, library);
+  fs.mkdirSync(path.dirname(cusolver), { recursive: true });
+  fs.writeFileSync(cusolver, 'no library');
+  expect(loadCApi(library)).toBeDefined();
+  const some = (process.report.getReport() as { sharedObjects: string[] }).sharedObjects.find((name) => /\/libm\.so/.test(name))!;
+  fs.copyFileSync(some, cusolver);
+  loadCApi(library);
+  expect(fs.readFileSync('/proc/self/maps', 'utf8')).toContain(cusolver);
 });
 
 test.skipIf(process.platform !== 'linux')('a missing and a foreign library are named', () => {

@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import koffi from 'koffi';
 import { elfProblem } from './elf.js';
+import { librariesBefore } from './library/cuda.js';
 import { LibraryLoadError } from './library-load-error.js';
 import { keepLoaded, withoutStderr } from './native-process.js';
 import { RuntimeStartError } from './tensorflow-error.js';
@@ -184,6 +185,7 @@ export function loadCApi(directory: string): CApi {
   refuseWritable(directory);
   let libraries: ReturnType<typeof koffi.load>[];
   try {
+    for (const file of librariesBefore(directory)) loadIfPossible(file);
     libraries = withoutStderr(() => libraryNames.map((name) => koffi.load(path.join(directory, name), { global: true, lazy: true })));
     for (const name of libraryNames) keepLoaded(path.join(directory, name));
   } catch (error) {
@@ -208,6 +210,16 @@ export function loadCApi(directory: string): CApi {
     api[name] = bound;
   }
   return api as CApi;
+}
+
+/** TensorFlow says itself what it misses, and computes on the processor. */
+function loadIfPossible(file: string): void {
+  try {
+    koffi.load(file, { lazy: true });
+    keepLoaded(file);
+  } catch {
+    // It needs another library that is missing.
+  }
 }
 
 /** A view of `length` bytes of native memory; valid only as long as that memory is. */

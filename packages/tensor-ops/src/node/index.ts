@@ -2,6 +2,7 @@ export * from './array-job.js';
 export type { Device } from './binding.js';
 export * from './cluster/index.js';
 export { type GpuGeneration, type GpuPeak, gpuPeak } from './gpu-generation.js';
+export { bundleLibrary, unbundleLibrary, type WrittenBundle } from './library/bundle.js';
 export {
   cacheDirectory,
   type FindOptions,

