@@ -7,25 +7,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { EvaluationRecord } from '../apps/sampler/src/commands/evaluate.js';
 import { type Command, root, runCommands } from './commands.js';
+import { type Recipe, recipes, WORK } from './recipes.js';
 
-interface Recipe {
-  /** Of `dit-moe-trainer dataset`; without, the images come with the trainer. */
-  dataset?: string;
-  images: string;
-  /** Of the images: what is trained on, and what the classifier and the samples are judged with. */
-  splits?: readonly [train: string, heldOut: string];
-  /** Further options of the classifier's training. */
-  classifier: string;
-}
-
-const WORK = 'runs/models';
 const SAMPLES = 1000;
-
-const recipes: Readonly<Record<string, Recipe>> = {
-  digits: { images: 'apps/trainer/data/digits', classifier: '--epochs 20' },
-  fashion: { dataset: 'fashion-mnist', images: `${WORK}/fashion-mnist`, splits: ['train', 'test'], classifier: '--epochs 5' },
-  emoji: { dataset: 'emoji', images: `${WORK}/emoji-images`, splits: ['train', 'test'], classifier: '--size 32 --epochs 20' },
-};
 
 function commandsOf(name: string, { dataset, images, splits, classifier }: Recipe): Record<string, Command> {
   const at = (suffix: string): string => `${WORK}/${name}${suffix}`;

@@ -1,0 +1,105 @@
+/**
+ * Figures of the models that come along: `pnpm models:figures`, after `pnpm models`, which fetches the images.
+ *
+ * For each model, samples beside real images, and samples above the images of the training that are most like them; for all, the denoising and the
+ * experts over the image.
+ */
+import fs from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { contactSheet, encodePng, joinPixels, type Pixels, pictureAt, slicePixels, toGrey, zoomTo } from '@dit-moe/data';
+import { cropped, openImages } from '@dit-moe/data/node';
+import { bundledModels } from '@dit-moe/models';
+import { openPipeline } from '@dit-moe/pipeline/node';
+import { permutation } from '@dit-moe/tensor-ops';
+import { root, runLine } from './commands.js';
+import { recipes } from './recipes.js';
+
+const FIGURES = 'docs/figures';
+/** Of each class. */
+const [REAL, SAMPLES] = [4, 8];
+/** Of each row of neighbours. */
+const NEIGHBOURS = 3;
+/** Samples and held-out images whose distance to the nearest image of the training is measured. */
+const MEASURED = 200;
+
+interface Labelled {
+  pixels: Pixels;
+  labels: number[];
+}
+
+/** All images of a split, as the model sees them. */
+async function imagesOf(folder: string, split: string | undefined, size: number, channels: number): Promise<Labelled> {
+  const source = await openImages(path.join(root, folder), split === undefined ? {} : { split });
+  const pictures: Pixels[] = [];
+  for (let i = 0; i < source.count; i++) {
+    const picture = cropped(await source.picture(i), { size });
+    pictures.push(channels === 1 ? toGrey(picture) : picture);
+  }
+  await source.close();
+  return { pixels: joinPixels(pictures), labels: Array.from({ length: source.count }, (_, i) => source.label(i)) };
+}
+
+/** Numbers of the images of the training that are most like a picture, and the root of the mean squared difference to the first. */
+function nearest(train: Pixels, picture: Uint8Array): { indices: number[]; distance: number } {
+  const best: { index: number; sum: number }[] = [];
+  for (let index = 0; index < train.count; index++) {
+    const worst = best.length < NEIGHBOURS ? Number.POSITIVE_INFINITY : best[NEIGHBOURS - 1].sum;
+    let sum = 0;
+    for (let i = 0; i < picture.length && sum < worst; i++) sum += (train.data[index * picture.length + i] - picture[i]) ** 2;
+    if (sum >= worst) continue;
+    best.push({ index, sum });
+    best.sort((a, b) => a.sum - b.sum);
+    best.length = Math.min(best.length, NEIGHBOURS);
+  }
+  return { indices: best.map(({ index }) => index), distance: Math.sqrt(best[0].sum / picture.length) };
+}
+
+/** Median over pictures of the distance to the nearest image of the training. */
+function medianDistance(train: Pixels, pictures: Pixels): number {
+  const all = Array.from({ length: pictures.count }, (_, i) => nearest(train, slicePixels(pictures, i, i + 1).data).distance);
+  return all.sort((a, b) => a - b)[Math.floor(all.length / 2)];
+}
+
+/** Some of the pictures, evenly chosen by a fixed order. */
+function some({ pixels }: Labelled, count: number): Pixels {
+  const order = permutation({ seed: 0, purpose: 'figures', epoch: 0 }, pixels.count);
+  return joinPixels(Array.from({ length: Math.min(count, pixels.count) }, (_, i) => pictureAt(pixels, order(i))));
+}
+
+const write = (name: string, pixels: Pixels, columns: number): void =>
+  fs.writeFileSync(path.join(root, FIGURES, `${name}.png`), encodePng(contactSheet(pixels, columns, zoomTo(48, pixels))));
+
+for (const { name, weights } of bundledModels) {
+  const { images, splits } = recipes[name];
+  const pipeline = await openPipeline(fileURLToPath(weights));
+  const { classNames, config } = pipeline.card;
+  const train = await imagesOf(images, splits?.[0], config.inputSize[0], config.inChannels);
+  const perClass = Math.max(SAMPLES, Math.ceil(MEASURED / classNames.length));
+  const samples = await pipeline.sample({
+    labels: classNames.flatMap((_, label) => Array<number>(perClass).fill(label)),
+    seed: 1,
+    steps: 25,
+  });
+  pipeline.dispose();
+  const blank = { ...pictureAt(samples, 0), data: new Uint8Array(pictureAt(samples, 0).data.length).fill(255) };
+  const rows = classNames.flatMap((_, label) => {
+    const own = train.labels.flatMap((of, i) => (of === label ? [i] : []));
+    const real = Array.from({ length: REAL }, (_, i) => pictureAt(train.pixels, own[Math.floor(((i + 0.5) * own.length) / REAL)]));
+    return [...real, blank, ...Array.from({ length: SAMPLES }, (_, i) => pictureAt(samples, label * perClass + i))];
+  });
+  write(`models-${name}`, joinPixels(rows), REAL + 1 + SAMPLES);
+  const firsts = classNames.map((_, label) => pictureAt(samples, label * perClass));
+  const neighbours = firsts.map(({ data }) => nearest(train.pixels, data).indices);
+  const below = Array.from({ length: NEIGHBOURS }, (_, n) => neighbours.map((indices) => pictureAt(train.pixels, indices[n])));
+  write(`models-${name}-nearest`, joinPixels([...firsts, ...below.flat()]), classNames.length);
+  const ofSamples = medianDistance(train.pixels, some({ pixels: samples, labels: [] }, MEASURED));
+  const held = splits === undefined ? undefined : await imagesOf(images, splits[1], config.inputSize[0], config.inChannels);
+  const ofHeld = held === undefined ? '' : `, held-out images ${medianDistance(train.pixels, some(held, MEASURED)).toFixed(1)}`;
+  console.log(`${name}: distance to the nearest image of the training, of 255: samples ${ofSamples.toFixed(1)}${ofHeld}`);
+}
+await runLine(
+  `dit-moe-sampler sample emoji --classes smileys,animals,food --count 1 --seed 4 --steps 12 --out runs/models/strip.png --film ${FIGURES}/models-denoising.png`,
+);
+await runLine('dit-moe-sampler routing fashion --count 16 --steps 25 --out runs/models/routing');
+fs.copyFileSync(path.join(root, 'runs/models/routing/position.png'), path.join(root, FIGURES, 'models-experts.png'));

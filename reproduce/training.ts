@@ -1,0 +1,90 @@
+/** Trains arms by `dit-moe-trainer sweep`, in full or for a few steps. */
+import fs from 'node:fs';
+import path from 'node:path';
+import { merged } from '../apps/trainer/src/config/resolve.js';
+import type { StudyResults } from '../apps/trainer/src/study/results.js';
+import { arms, base } from './claims.js';
+import { root, runCommands, runLine } from './commands.js';
+import { digestOf, type Results, writeResults } from './results.js';
+
+/** Where a reproduction works, and at what size. */
+export interface Scale {
+  /** Folder of the runs. */
+  work: string;
+  data: string;
+  /** Arguments of the classifier's training. */
+  classifier: string;
+  /** File of the results. */
+  file: string;
+  /** Of the pictures in which the choices of experts are counted. */
+  pictures: { perClass: number; steps: number };
+  base: object;
+  /** What an arm becomes at this size. */
+  arm(settings: object): object;
+}
+
+const merge = (...parts: object[]): object => parts.reduce((a, b) => merged(a, b) as object);
+
+export const fullScale = (file: string): Scale => {
+  const work = 'runs/reproduce';
+  const data = `${work}/fashion-mnist`;
+  return {
+    ...{ work, data, file },
+    classifier: '--split train --held-out test --epochs 4',
+    pictures: { perClass: 16, steps: 25 },
+    base: merge(base, { data: { path: data }, validation: { path: data } }),
+    arm: (settings) => settings,
+  };
+};
+
+/** Two steps of a narrow model on the digits, which are as large as four patches of 4 x 4. */
+export const quickScale = (): Scale => {
+  const work = 'runs/reproduce-quick';
+  const every = 2;
+  const data = 'apps/trainer/data/digits';
+  return {
+    ...{ work, data, file: path.join(root, work, 'results.json') },
+    classifier: '--epochs 1',
+    pictures: { perClass: 1, steps: 2 },
+    base: merge(base, {
+      data: { path: data, split: undefined },
+      model: { patchSize: 2, hiddenSize: 16, depth: 2, numHeads: 2 },
+      ...{ steps: every, batchSize: 8, checkpoints: { every }, sampling: { steps: 1 } },
+      validation: { split: undefined, share: 0.1, every, samples: 8 },
+    }),
+    arm: (settings) =>
+      merge(
+        settings,
+        'evaluation' in settings ? { evaluation: { every, samples: 4 } } : {},
+        (settings as { model?: { patchSize?: number } }).model?.patchSize === undefined ? {} : { model: { patchSize: 4 } },
+      ),
+  };
+};
+
+const isJudged = (arm: string): boolean => 'evaluation' in arms[arm];
+
+/** Trains what the results lack of these arms from a seed, and adds it to them. */
+export async function trainArms(results: Results, names: readonly string[], seed: number, threads: string, scale: Scale): Promise<void> {
+  const { work, data, file } = scale;
+  const missing = names.filter((arm) => !results.runs.some((run) => run.arm === arm && run.seed === seed));
+  const classifier = `${work}/classifier.safetensors`;
+  if (missing.some(isJudged)) {
+    const line = `dit-moe-trainer train-classifier ${data} ${scale.classifier} --threads ${threads} --json --out ${classifier}`;
+    const makes = `${work}/classifier.json`;
+    await runCommands([{ line, makes, printsIt: true }]);
+    results.classifier = (JSON.parse(fs.readFileSync(path.join(root, makes), 'utf8')) as { heldOut: Results['classifier'] }).heldOut;
+  }
+  // Losses of other targets cannot be compared, so that each target is a study of its own.
+  const targets = [...new Set(missing.map((arm) => JSON.stringify(arms[arm]['objective'])))];
+  for (const target of targets) {
+    const own = missing.filter((arm) => JSON.stringify(arms[arm]['objective']) === target);
+    const settings = (arm: string): object => merge(scale.arm(arms[arm]), isJudged(arm) ? { evaluation: { classifier } } : {});
+    const study = `${work}/study.json`;
+    const content = { base: scale.base, arms: Object.fromEntries(own.map((arm) => [arm, settings(arm)])), seeds: [seed] };
+    fs.writeFileSync(path.join(root, study), JSON.stringify(content));
+    const found = JSON.parse(await runLine(`dit-moe-trainer sweep ${study} --out ${work} --threads ${threads} --json`)) as StudyResults;
+    for (const { arm, runs } of found.arms)
+      for (const run of runs) results.runs.push({ ...run, settings: digestOf(arm), machine: found.machine });
+    writeResults(results, file);
+  }
+}
