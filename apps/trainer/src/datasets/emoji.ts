@@ -36,7 +36,7 @@ const HELD_OUT = 10;
 const dataPackage: DataPackage = {
   name: `the npm package ${PACKAGE}`,
   commands: [
-    ['npm', 'pack', PACKAGE, '--ignore-scripts', '--silent'],
+    ['npm', 'pack', PACKAGE, '--ignore-scripts', '--loglevel=error', '--logs-max=0'],
     ['tar', '-xzf', ARCHIVE, 'package/emoji.json', `package/${IMAGES}`],
   ],
   folder: 'package',
