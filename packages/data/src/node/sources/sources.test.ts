@@ -4,10 +4,11 @@ import path from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { imagenetClasses } from '../../pictures/imagenet.js';
+import { tar } from '../../testing/make-files.js';
 import { describeImages, ImageError, type ImageSource, ImageSourceError, openImages } from '../index.js';
 
-/** Damaged copies of each parquet file; `DIT_MOE_FUZZ` makes more, `DIT_MOE_FUZZ_SEED` others. */
-const MUTATIONS = Number(process.env['DIT_MOE_FUZZ'] ?? 150);
+/** Damaged copies of each parquet and tar file; `DIT_MOE_FUZZ` makes more, `DIT_MOE_FUZZ_SEED` others. */
+const MUTATIONS = Number(process.env['DIT_MOE_FUZZ'] ?? 100);
 
 const fixtures = path.join(import.meta.dirname, '../../../test/fixtures');
 let folder: string;
@@ -154,49 +155,6 @@ describe('parquet', () => {
     await expect(openImages(file, { imageColumn: 'picture' })).rejects.toThrow(/no column "picture"/);
   });
 
-  test('whatever bytes change in a file, it is read, or refused with its name; nothing escapes', {
-    timeout: 60_000 + 200 * MUTATIONS,
-  }, async () => {
-    const escaped: unknown[] = [];
-    const onRejection = (reason: unknown): void => void escaped.push(reason);
-    process.on('unhandledRejection', onRejection);
-    const before = await openFiles();
-    let state = Number(process.env['DIT_MOE_FUZZ_SEED'] ?? 7);
-    const next = (below: number): number => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 8) % below;
-    let [refusals, unreadable] = [0, 0];
-    try {
-      for (const name of ['train-00000-of-00002.parquet', 'text-labels.parquet']) {
-        const original = await fs.readFile(path.join(fixtures, name));
-        for (let run = 0; run < MUTATIONS; run++) {
-          const bytes = Buffer.from(original);
-          for (let i = 0; i < 1 + next(6); i++) bytes[next(bytes.length)] = next(256);
-          const root = await files(`fuzz-${name}-${run}`, { 'a.parquet': run % 10 === 0 ? bytes.subarray(0, next(bytes.length)) : bytes });
-          const source = await openImages(root, name.startsWith('text') ? { labelColumn: 'breed' } : {}).catch((error: unknown) => error);
-          if (source instanceof Error) {
-            expect(ImageSourceError.isInstance(source), source.stack).toBe(true);
-            expect(source.message).toMatch(/a.parquet/);
-            refusals++;
-            continue;
-          }
-          const { count, picture, close } = source as ImageSource;
-          for (let i = 0; i < Math.min(count, 20); i++)
-            await picture(i).catch((error: Error) => {
-              expect(ImageError.isInstance(error), error.stack).toBe(true);
-              unreadable++;
-            });
-          await close();
-          await fs.rm(root, { recursive: true });
-        }
-      }
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    } finally {
-      process.off('unhandledRejection', onRejection);
-    }
-    expect(escaped).toEqual([]);
-    expect(Math.min(refusals, unreadable)).toBeGreaterThan(10);
-    expect(await openFiles()).toBe(before);
-  });
-
   test('columns that are not there, and damaged files, are refused', async () => {
     const file = path.join(fixtures, 'train-00000-of-00002.parquet');
     await expect(openImages(file, { imageColumn: 'picture' })).rejects.toThrow(/no column "picture"; it has image, label/);
@@ -205,4 +163,58 @@ describe('parquet', () => {
     const root = await files('bad-parquet', { 'a.parquet': bytes.subarray(0, 900) });
     await expect(openImages(root)).rejects.toThrow(/cannot be read as parquet/);
   });
+});
+
+test('whatever bytes change in a file, it is read, or refused with its name; nothing escapes', {
+  timeout: 60_000 + 200 * MUTATIONS,
+}, async () => {
+  const fixture = async (name: string) => [name, await fs.readFile(path.join(fixtures, name))] as const;
+  const members = Array.from({ length: 8 }, (_, i): [string, Uint8Array | string][] => [
+    [`${i}.png`, png],
+    [`${i}.cls`, String(i % 3)],
+    [`${i}.json`, `{"label": ${i}}`],
+  ]);
+  const originals = [
+    ...(await Promise.all(['train-00000-of-00002.parquet', 'text-labels.parquet', 'gnu.tar', 'pax.tar'].map(fixture))),
+    ['labels.tar', Buffer.from(tar(members.flat()))] as const,
+  ];
+  const escaped: unknown[] = [];
+  const onRejection = (reason: unknown): void => void escaped.push(reason);
+  process.on('unhandledRejection', onRejection);
+  const before = await openFiles();
+  let state = Number(process.env['DIT_MOE_FUZZ_SEED'] ?? 7);
+  const next = (below: number): number => ((state = (Math.imul(state, 1664525) + 1013904223) >>> 0) >>> 8) % below;
+  let [refusals, unreadable] = [0, 0];
+  try {
+    for (const [name, original] of originals) {
+      const file = `a${path.extname(name)}`;
+      for (let run = 0; run < MUTATIONS; run++) {
+        const bytes = Buffer.from(original);
+        for (let i = 0; i < 1 + next(6); i++) bytes[next(bytes.length)] = next(256);
+        const root = await files(`fuzz-${name}-${run}`, { [file]: run % 10 === 0 ? bytes.subarray(0, next(bytes.length)) : bytes });
+        const options = name.startsWith('text') ? { labelColumn: 'breed' } : {};
+        const source = await openImages(path.join(root, file), options).catch((error: unknown) => error);
+        if (source instanceof Error) {
+          expect(ImageSourceError.isInstance(source), source.stack).toBe(true);
+          expect(source.message).toContain(file);
+          refusals++;
+          continue;
+        }
+        const { count, picture, close } = source as ImageSource;
+        for (let i = 0; i < Math.min(count, 20); i++)
+          await picture(i).catch((error: Error) => {
+            expect(ImageError.isInstance(error), error.stack).toBe(true);
+            unreadable++;
+          });
+        await close();
+        await fs.rm(root, { recursive: true });
+      }
+    }
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  } finally {
+    process.off('unhandledRejection', onRejection);
+  }
+  expect(escaped).toEqual([]);
+  expect(Math.min(refusals, unreadable)).toBeGreaterThan(10);
+  expect(await openFiles()).toBe(before);
 });
