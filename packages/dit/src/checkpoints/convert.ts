@@ -25,6 +25,9 @@ export interface ModelTensors {
   others: readonly string[];
 }
 
+/** What wrappers of single blocks put inside names: compiled, recomputed and split ones. */
+const WRAPPERS = /(?<=^|\.)_(orig_mod|checkpoint_wrapped_module|fsdp_wrapped_module|forward_module)\./g;
+
 /**
  * The tensors with the names that the model itself gives them: what training wrappers put before every name is left out, such as
  * DistributedDataParallel (`module.`), torch.compile (`_orig_mod.`), averaged models, Lightning and ema-pytorch. Of several copies the
@@ -32,7 +35,12 @@ export interface ModelTensors {
  * @throws ArgumentError if there are several and none is called an average
  */
 export function modelTensors(file: TensorFile, where: string): ModelTensors {
-  const prefixes = file.names.flatMap((name) => {
+  const plain = new Map(file.names.map((name) => [name.replace(WRAPPERS, ''), name]));
+  const [names, stored] =
+    plain.size === file.names.length
+      ? [[...plain.keys()], (name: string) => plain.get(name) ?? name]
+      : [file.names, (name: string) => name];
+  const prefixes = names.flatMap((name) => {
     const match = ANCHOR.exec(name);
     return match === null ? [] : [name.slice(0, match.index + match[1].length)];
   });
@@ -44,15 +52,15 @@ export function modelTensors(file: TensorFile, where: string): ModelTensors {
       hint: 'Save the one that is meant by itself.',
     });
   // Whole numbers are buffers of training, such as counters and indices; no model here has any.
-  const own = file.names.filter((name) => name.startsWith(prefix) && /^(F|BF)/.test(file.info(name).dtype));
+  const own = names.filter((name) => name.startsWith(prefix) && /^(F|BF)/.test(file.info(stored(name)).dtype));
   const isOwn = new Set(own);
   return {
     file: {
       names: own.map((name) => name.slice(prefix.length)),
-      info: (name) => file.info(prefix + name),
-      read: (name) => file.read(prefix + name),
+      info: (name) => file.info(stored(prefix + name)),
+      read: (name) => file.read(stored(prefix + name)),
     },
-    others: file.names.filter((name) => !isOwn.has(name)),
+    others: names.filter((name) => !isOwn.has(name)),
   };
 }
 

@@ -87,6 +87,15 @@ describe('openModel', () => {
     expect(weights).toEqual(expected(config));
   });
 
+  test.each(['_orig_mod', '_checkpoint_wrapped_module', '_fsdp_wrapped_module'])('blocks wrapped one by one: %s', async (wrapper) => {
+    const file = path.join(root, 'wrapped.pt');
+    const state = Object.entries(await stateDict(square, 'qkv'));
+    await writeTorch(file, {
+      ema: Object.fromEntries(state.map(([name, value]) => [name.replace(/^(blocks.\d+.)/, `$1${wrapper}.`), value])),
+    });
+    expect((await weightsOf(file, { config: { numHeads: 2 } })).weights).toEqual(expected(square));
+  });
+
   test('what is not recorded is assumed and said, or asked for', async () => {
     const file = path.join(root, 'bare.pt');
     await writeTorch(file, await stateDict(square, 'qkv'));

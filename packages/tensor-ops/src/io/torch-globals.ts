@@ -88,6 +88,7 @@ for (const global of [
   dictionary('collections.OrderedDict'),
   dictionary('collections.Counter'),
   new PickleGlobal('collections.defaultdict', () => new Map()),
+  new PickleGlobal('collections.deque', ([items]) => (Array.isArray(items) ? [...items] : [])),
   first('torch.Size'),
   first('torch.device'),
   ...['builtins', '__builtin__'].map(
@@ -107,9 +108,15 @@ for (const name of dtypeOf.keys()) table.set(name, new PickleGlobal(name));
  * become {@link PickleObject}s, which hold data and do nothing; nothing that is needed is in them.
  */
 const BESIDE = new Set([
+  // Classes of the script that was run, such as its options.
+  '__main__',
   'numpy',
   'pathlib',
   'datetime',
+  'decimal',
+  'fractions',
+  'uuid',
+  'yacs',
   'omegaconf',
   'ml_collections',
   'easydict',
@@ -117,7 +124,14 @@ const BESIDE = new Set([
   'pytorch_lightning',
   'transformers',
 ]);
-const BESIDE_NAMES = new Set(['types.SimpleNamespace', 'torch.torch_version.TorchVersion']);
+const BESIDE_NAMES = new Set([
+  ...['types.SimpleNamespace', 'torch.torch_version.TorchVersion'],
+  ...['torch._utils._rebuild_sparse_tensor', 'torch.serialization._get_layout'],
+  // Types of values: none of them does anything.
+  ...['builtins', '__builtin__'].flatMap((module) =>
+    'bool bytearray bytes complex dict float frozenset int list range slice str tuple xrange'.split(' ').map((type) => `${module}.${type}`),
+  ),
+]);
 
 /** What a name of a checkpoint means, or undefined if it is not allowed. */
 export function torchGlobal(name: string): PickleGlobal | undefined {

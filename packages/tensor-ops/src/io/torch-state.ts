@@ -12,9 +12,12 @@ export interface TorchStateDict {
 /** Entries that hold weights, in the order of preference: averaged ones first, as the reference's loader does. */
 const PREFERRED_ENTRIES = ['ema', 'model', 'state_dict', 'module'];
 
+/** Names of entries that say an average. */
+const AVERAGE = /(^|[._])(ema|averaged?|shadow)([._]|$)/;
+
 /**
  * The state dict of a file: the entry `ema`, else `model`, `state_dict` or `module`, else the file itself if it has tensors, else
- * the only entry that has.
+ * the only entry that has, or that is called an average; also in a dictionary in the file's (`ema.shadow`).
  * @param value of a {@link TorchFile}
  * @param entry to take this one instead
  * @throws FormatError if there is none, or if several and no preferred one; the message names them
@@ -23,21 +26,35 @@ export function findStateDict(value: unknown, where: string, entry?: string): To
   const root = value instanceof Map ? value : new Map<unknown, unknown>();
   const candidates = new Map<string, Map<string, TorchTensor>>();
   // By identity, because a hostile file can name one dictionary under a million entries.
-  const known = new Map<unknown, Map<string, TorchTensor>>();
+  const known = new Map<unknown, Parts>();
+  const look = (value: unknown): Parts => {
+    const parts = known.get(value) ?? partsOf(value);
+    known.set(value, parts);
+    return parts;
+  };
   for (const [name, inner] of [...root, ['', root] as const]) {
-    const tensors = known.get(inner) ?? tensorsOf(inner);
-    known.set(inner, tensors);
-    if (typeof name === 'string' && tensors.size > 0) candidates.set(name, tensors);
+    if (typeof name !== 'string') continue;
+    const isNew = !known.has(inner);
+    const { tensors, inside } = look(inner);
+    if (tensors.size > 0) candidates.set(name, tensors);
+    else if (isNew && name !== '')
+      for (const [deeper, value] of inside) {
+        const { tensors } = look(value);
+        if (tensors.size > 0) candidates.set(`${name}.${deeper}`, tensors);
+      }
   }
   const preferred = [...PREFERRED_ENTRIES, ''].find((name) => candidates.has(name));
-  const found = entry ?? preferred ?? (candidates.size === 1 ? [...candidates.keys()][0] : undefined);
+  const names = [...candidates.keys()];
+  const averages = names.filter((name) => AVERAGE.test(name));
+  const [only] = averages.length === 1 ? averages : names.length === 1 ? names : [];
+  const found = entry ?? preferred ?? only;
   const tensors = found === undefined ? undefined : candidates.get(found);
   if (found === undefined || tensors === undefined)
     throw new FormatError(
       where,
       `${entry === undefined ? 'it is not clear which of its entries holds the weights' : `it has no tensors under "${entry}"`}. ` +
         (candidates.size > 0
-          ? `Entries with tensors: ${[...candidates.keys()]
+          ? `Entries with tensors: ${names
               .slice(0, 20)
               .map((name) => JSON.stringify(name))
               .join(', ')}; name one.`
@@ -46,11 +63,21 @@ export function findStateDict(value: unknown, where: string, entry?: string): To
   return { entry: found, tensors };
 }
 
-function tensorsOf(value: unknown): Map<string, TorchTensor> {
-  const tensors = new Map<string, TorchTensor>();
+interface Parts {
+  tensors: Map<string, TorchTensor>;
+  /** Dictionaries in it. */
+  inside: [name: string, value: unknown][];
+}
+
+function partsOf(value: unknown): Parts {
+  const parts: Parts = { tensors: new Map(), inside: [] };
   if (value instanceof Map)
-    for (const [name, tensor] of value) if (typeof name === 'string' && tensor instanceof TorchTensor) tensors.set(name, tensor);
-  return tensors;
+    for (const [name, part] of value) {
+      if (typeof name !== 'string') continue;
+      if (part instanceof TorchTensor) parts.tensors.set(name, part);
+      else if (part instanceof Map) parts.inside.push([name, part]);
+    }
+  return parts;
 }
 
 /** State of PyTorch's Adam and AdamW. Parameters have numbers, in the order in which the optimizer was given them. */

@@ -125,6 +125,8 @@ describe('containers', () => {
     ['lightning', { state_dict: one, epoch: 3 }, 'state_dict'],
     ['deepspeed module', { module: one, ds_version: '0.1' }, 'module'],
     ['an unknown name, alone', { weights: one, step: 1 }, 'weights'],
+    ['an average by its name', { params: one, params_ema: one }, 'params_ema'],
+    ['a dictionary in an entry', { ema: { shadow: one, decay: 0.9 } }, 'ema.shadow'],
   ])('%s', async (_, value, entry) => {
     expect(findStateDict((await open(await write(value))).value, 'x').entry).toBe(entry);
   });

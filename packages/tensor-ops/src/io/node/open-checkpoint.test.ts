@@ -92,6 +92,10 @@ describe('openCheckpoint', () => {
     await expect(openCheckpoint(path.join(root, 'short.pt'))).rejects.toThrow(/not a PyTorch file/);
     await expect(openCheckpoint(path.join(root, 'b.pt'), { entry: 'none' })).rejects.toThrow(/no tensors under "none"/);
     await expect(openCheckpoint(path.join(root, 'nothing'))).rejects.toThrow(/no such file or folder/);
+    const [a, b] = [path.join(root, 'a'), path.join(root, 'b')];
+    fs.symlinkSync(a, b);
+    fs.symlinkSync(b, a);
+    await expect(openCheckpoint(a)).rejects.toThrow(/links lead in a circle/);
     expect(openFiles()).toBe(before);
   });
 

@@ -9,6 +9,7 @@ import { FileSource } from './file-source.js';
 import { SafetensorsFile } from './safetensors-file.js';
 import { ShardedCheckpoint } from './sharded.js';
 import { TorchCheckpoint, type TorchCheckpointOptions } from './torch-file.js';
+import { fileSystemReason } from './write-error.js';
 
 /** The path is a checkpoint of a kind that is recognised but not read; the message says what to do instead. */
 export class UnsupportedCheckpointError extends DitMoeError {
@@ -27,8 +28,9 @@ export class UnsupportedCheckpointError extends DitMoeError {
  * @throws UnsupportedCheckpointError for folders of DeepSpeed and of PyTorch's distributed checkpoints, and for pointers of Git LFS
  */
 export async function openCheckpoint(location: string, options: TorchCheckpointOptions = {}): Promise<Checkpoint> {
-  const stat = await fs.stat(location).catch((cause) => {
-    throw new FormatError(location, 'there is no such file or folder.', { cause });
+  const stat = await fs.stat(location).catch((cause: NodeJS.ErrnoException) => {
+    const reason = cause.code === 'ENOENT' ? undefined : fileSystemReason(cause)?.reason;
+    throw new FormatError(location, `${reason ?? 'there is no such file or folder'}.`, { cause });
   });
   if (stat.isDirectory()) return openFolder(location, options);
   return location.endsWith('.json') ? ShardedCheckpoint.open(location, (file) => openFile(file, options)) : openFile(location, options);
