@@ -11,24 +11,28 @@ import { type Recipe, recipes, WORK } from './recipes.js';
 
 const SAMPLES = 1000;
 
-function commandsOf(name: string, { dataset, images, splits, classifier }: Recipe): Record<string, Command> {
+function commandsOf(name: string, { dataset, images, splits, again, classifier, guidance }: Recipe): Record<string, Command> {
   const at = (suffix: string): string => `${WORK}/${name}${suffix}`;
-  const [train, heldOut] = splits?.map((split) => ` --split ${split}`) ?? ['', ''];
+  const [split, heldOut] = splits?.map((split) => ` --split ${split}`) ?? ['', ''];
+  const train = `dit-moe-trainer train --preset ${name}${dataset === undefined ? '' : ` --data ${images}`}`;
   const judge = `--metrics accuracy,fd --network classifier --network-weights ${at('-classifier.safetensors')}`;
   return {
     ...(dataset !== undefined && { dataset: { line: `dit-moe-trainer dataset ${dataset} ${images}`, makes: images } }),
-    train: {
-      line: `dit-moe-trainer train --preset ${name}${dataset === undefined ? '' : ` --data ${images}`} --threads 1 --out ${at('')}`,
-      makes: at('/report.html'),
-    },
-    bundle: { line: `dit-moe-trainer export ${at('')} --out ${at('-bundle')}`, makes: at('-bundle') },
+    train: { line: `${train} --threads 1 --out ${at('')}`, makes: at('/report.html') },
+    ...(again !== undefined && {
+      again: {
+        line: `${train} --set initialWeights=${at('')} ${again} --threads 1 --out ${at('-again')}`,
+        makes: at('-again/report.html'),
+      },
+    }),
+    bundle: { line: `dit-moe-trainer export ${at(again === undefined ? '' : '-again')} --out ${at('-bundle')}`, makes: at('-bundle') },
     classifier: {
-      line: `dit-moe-trainer train-classifier ${images}${train}${heldOut.replace('--split', '--held-out')} ${classifier} --json --out ${at('-classifier.safetensors')}`,
+      line: `dit-moe-trainer train-classifier ${images}${split}${heldOut.replace('--split', '--held-out')} ${classifier} --json --out ${at('-classifier.safetensors')}`,
       makes: at('-classifier.json'),
       printsIt: true,
     },
     samples: {
-      line: `dit-moe-sampler generate ${at('-bundle/model.safetensors')} --images ${SAMPLES} --labels balanced --steps 25 --batch 100 --out ${at('-samples')}`,
+      line: `dit-moe-sampler generate ${at('-bundle/model.safetensors')} --images ${SAMPLES} --labels balanced --guidance ${guidance} --steps 25 --batch 100 --out ${at('-samples')}`,
       makes: at('-samples/done'),
       printsIt: true,
     },
@@ -56,7 +60,7 @@ By a classifier of ${classifier.images.toLocaleString('en')} real images, which 
 | | |
 |---|---|
 | real held-out images that it tells right | ${percent(accuracy)} of ${images.toLocaleString('en')} |
-| samples that it tells to be of their class | ${percent(metrics.accuracy!)} of ${SAMPLES.toLocaleString('en')}, guidance 2, 25 steps |
+| samples that it tells to be of their class | ${percent(metrics.accuracy!)} of ${SAMPLES.toLocaleString('en')}, guidance ${recipes[name].guidance}, 25 steps |
 | Frechet distance of its features, samples to ${reference!.count.toLocaleString('en')} real images | ${metrics.fd!.distance.toPrecision(3)} |
 
 ## How it was made

@@ -17,13 +17,14 @@ export async function exportBundle(
   precision: Precision,
   { onProgress, ...origin }: { run: string; weights: string; onProgress?: () => void },
 ): Promise<void> {
-  const config = await fs
+  const trained = await fs
     .readFile(path.join(origin.run, 'config.json'), 'utf8')
     .then((text) => JSON.parse(text) as TrainConfig)
     .catch(() => undefined);
   const metrics = (await readMetrics(origin.run)).filter(({ step }) => step <= card.step);
   const sheet = await lastSamples(origin.run, card.step);
-  const source = await dataSource(config?.data.path);
+  const source = await dataSource(trained?.data.path);
+  const config = trained && (JSON.parse(JSON.stringify(trained), withoutFolders) as TrainConfig);
   await createFolderAtomically(out, async (folder) => {
     const shared = withoutPaths(card);
     const file = path.join(folder, 'model.safetensors');
@@ -39,6 +40,10 @@ export async function exportBundle(
     await writeFileAtomically(path.join(folder, 'README.md'), readme);
   });
 }
+
+/** Reviver of JSON: folders of this machine tell nobody else anything. */
+const withoutFolders = (_: string, value: unknown): unknown =>
+  typeof value === 'string' && path.isAbsolute(value) ? path.basename(value) : value;
 
 /** The card without the path of an autoencoder on this machine; a name stays. */
 function withoutPaths({ latents, ...card }: ModelCard): ModelCard {
@@ -127,5 +132,5 @@ ${rows.map(([key, value]) => `| ${key} | ${value.replaceAll('|', '\\|')} |`).joi
 \`\`\`sh
 dit-moe-sampler sample model.safetensors
 \`\`\`
-${source === undefined ? '' : `\n## Data\n\n${source}\n`}${config === undefined ? '' : `\n## Training\n\n\`\`\`yaml\n${YAML.stringify({ ...config, data: { ...config.data, path: path.basename(config.data.path ?? '') } })}\`\`\`\n`}`;
+${source === undefined ? '' : `\n## Data\n\n${source}\n`}${config === undefined ? '' : `\n## Training\n\n\`\`\`yaml\n${YAML.stringify(config)}\`\`\`\n`}`;
 }

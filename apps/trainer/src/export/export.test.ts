@@ -114,7 +114,7 @@ describe('export', () => {
       sha256,
     ])
       expect(readme).toContain(part);
-    expect(readme).not.toContain(root);
+    for (const name of ['README.md', 'config.json']) expect(fs.readFileSync(path.join(root, 'bundle', name), 'utf8')).not.toContain(root);
     expect(fs.readdirSync(path.join(root, 'bundle')).sort()).toEqual(['README.md', 'config.json', 'model.safetensors', 'samples.png']);
   });
 
