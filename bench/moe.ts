@@ -6,6 +6,7 @@
  *   and bf16. Only the routed experts are timed, the choices of experts are given.
  * - `experts`: the cost of more experts at equal active work.
  * - `auto`: what the dispatcher `auto` chooses against the fastest.
+ * - `routers`: a block with every router of the configuration at equal active work.
  * - `telemetry`: a training step of DiT-MoE-S/2 with and without counters.
  */
 import os from 'node:os';
@@ -17,11 +18,12 @@ import { checkAgreement } from './moe/agreement.js';
 import { autoChoice } from './moe/auto.js';
 import { chooseExperts, dispatchers, imbalance, type LayerCase, LayerTensors } from './moe/layer.js';
 import { moreExperts } from './moe/more-experts.js';
+import { routerCost } from './moe/routers.js';
 import { telemetryCost } from './moe/telemetry.js';
 
 export const name = 'moe';
-export const description = 'dispatchers at the shapes of DiT-MoE S, B, XL against PyTorch; more experts; auto; telemetry';
-const sections = ['S', 'B', 'XL', 'experts', 'auto', 'telemetry'];
+export const description = 'dispatchers at the shapes of DiT-MoE S, B, XL against PyTorch; more experts; auto; routers; telemetry';
+const sections = ['S', 'B', 'XL', 'experts', 'auto', 'routers', 'telemetry'];
 
 /** Model width and tokens: 8, 4 and 2 images of 256 px. */
 const shapes: Record<string, { width: number; tokens: number }> = {
@@ -46,6 +48,7 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
     if (shapes[section] !== undefined) results.push(...(await compareShape(section, threads, repetitions, options)));
     else if (section === 'experts') results.push(...(await moreExperts(repetitions, log)));
     else if (section === 'auto') results.push(...(await autoChoice(repetitions, log)));
+    else if (section === 'routers') results.push(...(await routerCost({ ...repetitions, rounds: 2 * repetitions.rounds }, log)));
     else results.push(...(await telemetryCost({ ...repetitions, rounds: 2 * repetitions.rounds }, log)));
   }
   return results;
