@@ -73,7 +73,7 @@ export function renderReport({ name, config, card, metrics, previews, routing }:
         curve(metrics, 'memory (MiB)', (l) => l.memory),
         curve(metrics, 'waited for data (%)', (l) => 100 * l.stall),
         card.config.moe === undefined ? '' : curve(metrics, 'balance loss', (l) => l.balance, { smooth: true }),
-        ...Object.keys(card.config.moe?.losses ?? {}).map((name) =>
+        ...[...new Set(metrics.flatMap(({ routerLosses = {} }) => Object.keys(routerLosses)))].map((name) =>
           curve(metrics, `${name} loss of the routers`, (l) => l.routerLosses?.[name], { smooth: true }),
         ),
       ].join('\n')}</div>`,

@@ -74,6 +74,13 @@ test.each(Object.entries(routers))(
     expect(meanOf(lines.slice(-5))).toBeLessThan(meanOf(lines.slice(0, 5)));
     const { balance: _balance, ...further } = routerLossWeights(config(30).model.moe as MoeConfig);
     for (const line of lines) expect(Object.keys(line.routerLosses ?? {})).toEqual(Object.keys(further));
+    const report = fs.readFileSync(path.join(whole, 'report.html'), 'utf8');
+    const events = fs.readFileSync(path.join(whole, fs.readdirSync(whole).find((name) => name.startsWith('events.'))!), 'latin1');
+    for (const name of Object.keys(further)) {
+      expect(report).toContain(`${name} loss of the routers`);
+      expect(events).toContain(`router/${name}`);
+    }
+    expect(report.includes('share of the copy experts')).toBe(typeof row.experts === 'object');
     for (const { routing } of lines)
       for (const { kinds } of routing) {
         if (typeof row.experts !== 'object') expect(kinds).toBeUndefined();
