@@ -23,7 +23,9 @@ export function documents(): Document[] {
   const listed = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard', '*.md'], { cwd: root, encoding: 'utf8' });
   return listed
     .split('\n')
-    .filter((file) => file !== '' && !/^(\.changeset|golden)\/|\/(data|models)\/.*\//.test(file) && fs.existsSync(path.join(root, file)))
+    .filter(
+      (file) => file !== '' && !/^(\.changeset|golden|site)\/|\/(data|models)\/.*\//.test(file) && fs.existsSync(path.join(root, file)),
+    )
     .map((file) => ({ file, text: fs.readFileSync(path.join(root, file), 'utf8') }));
 }
 
@@ -45,15 +47,16 @@ export const withoutBlocks = ({ text }: Document): string =>
 /** Names that `#...` may point to, as GitHub and the site make them of headings. */
 export function anchorsOf(document: Document): Set<string> {
   const headings = withoutBlocks(document).matchAll(/^#+ +(.+)$/gm);
-  return new Set(
-    [...headings].map(([, heading]) =>
-      heading
-        .replaceAll(/[^\p{L}\p{N}_\- ]/gu, '')
-        .toLowerCase()
-        .replaceAll(' ', '-'),
-    ),
-  );
+  return new Set([...headings].map(([, heading]) => anchorOf(heading)));
 }
+
+/** A heading's name in addresses, as GitHub makes it. */
+export const anchorOf = (heading: string): string =>
+  heading
+    .trim()
+    .replaceAll(/[^\p{L}\p{N}_\- ]/gu, '')
+    .toLowerCase()
+    .replaceAll(' ', '-');
 
 /** Sentences of paragraphs and lists, without tables, headings and code. */
 export function sentencesOf(document: Document): string[] {

@@ -108,6 +108,36 @@ const jit = {
   },
 };
 
+/**
+ * For a person's own images: hundreds to some ten thousand, in pixels, so that no autoencoder is needed. Patches grow with the picture, so a
+ * picture is 256 tokens at every size, as JiT has it. The numbers are ours: a model that a small set does not let overfit at once.
+ */
+const images = (size: number, patchSize: number, width: { hiddenSize: number; depth: number; numHeads: number }) => ({
+  data: { size, flip: true },
+  model: {
+    patchSize,
+    ...(patchSize > 8 && { patchBottleneck: 128 }), // of 768 numbers, as JiT
+    ...width,
+    ...jitModel,
+    // Two experts and the shared one together are as wide as a dense layer.
+    moe: { numExperts: 8, topK: 2, expertRatio: 1, sharedRatio: 1 },
+  },
+  objective: jitObjective,
+  steps: 20_000,
+  batchSize: 64,
+  optimizer: { learningRate: 2e-4, warmupSteps: 1_000, clipNorm: 1 },
+  ema: [0.999, 0.9999], // the shorter one is previewed: with few steps the longer one lags behind
+  precision: 'bf16',
+  checkpoints: { every: 2_000 },
+  sampling: { every: 2_000, solver: 'heun', steps: 25, guidance: 2 },
+  validation: { share: 0.05, every: 1_000 },
+});
+const own = {
+  'images-64': images(64, 4, { hiddenSize: 256, depth: 8, numHeads: 4 }),
+  'images-128': images(128, 8, { hiddenSize: 384, depth: 10, numHeads: 6 }),
+  'images-256': images(256, 16, { hiddenSize: 512, depth: 12, numHeads: 8 }),
+};
+
 const sizes = ['S/2-8E2A', 'S/2-16E2A', 'B/2-8E2A', 'L/2-8E2A', 'XL/2-8E2A', 'G/2-16E2A'];
 
 /** Samples of a micro-batch by size, for A100s of 80 GB. XL and G do not fit one of them at all: `dit-moe-trainer plan` says why. */
@@ -150,6 +180,7 @@ export const presets: Readonly<Record<string, object>> = {
   ...small,
   ...paperPresets(small.digits),
   ...jit,
+  ...own,
   ...Object.fromEntries(
     (['paper', 'repo'] as const).flatMap((flavour) =>
       sizes.flatMap((name) =>
