@@ -21,7 +21,7 @@ const [REAL, SAMPLES] = [4, 8];
 /** Of each row of neighbours. */
 const NEIGHBOURS = 3;
 /** Samples and held-out images whose distance to the nearest image of the training is measured. */
-const MEASURED = 200;
+const MEASURED = 100;
 
 interface Labelled {
   pixels: Pixels;
@@ -71,7 +71,7 @@ const write = (name: string, pixels: Pixels, columns: number): void =>
   fs.writeFileSync(path.join(root, FIGURES, `${name}.png`), encodePng(contactSheet(pixels, columns, zoomTo(48, pixels))));
 
 for (const { name, weights } of bundledModels) {
-  const { images, splits } = recipes[name];
+  const { images, splits, guidance } = recipes[name];
   const pipeline = await openPipeline(fileURLToPath(weights));
   const { classNames, config } = pipeline.card;
   const train = await imagesOf(images, splits?.[0], config.inputSize[0], config.inChannels);
@@ -80,6 +80,7 @@ for (const { name, weights } of bundledModels) {
     labels: classNames.flatMap((_, label) => Array<number>(perClass).fill(label)),
     seed: 1,
     steps: 25,
+    guidance,
   });
   pipeline.dispose();
   const blank = { ...pictureAt(samples, 0), data: new Uint8Array(pictureAt(samples, 0).data.length).fill(255) };
@@ -99,7 +100,7 @@ for (const { name, weights } of bundledModels) {
   console.log(`${name}: distance to the nearest image of the training, of 255: samples ${ofSamples.toFixed(1)}${ofHeld}`);
 }
 await runLine(
-  `dit-moe-sampler sample emoji --classes smileys,animals,food --count 1 --seed 4 --steps 12 --out runs/models/strip.png --film ${FIGURES}/models-denoising.png`,
+  `dit-moe-sampler sample emoji --classes smileys,animals,food --count 1 --guidance 3 --seed 4 --steps 12 --out runs/models/strip.png --film ${FIGURES}/models-denoising.png`,
 );
 await runLine('dit-moe-sampler routing fashion --count 16 --steps 25 --out runs/models/routing');
 fs.copyFileSync(path.join(root, 'runs/models/routing/position.png'), path.join(root, FIGURES, 'models-experts.png'));

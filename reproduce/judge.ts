@@ -49,10 +49,9 @@ export function judgeOrder(order: Order, seeds: readonly number[], runs: readonl
   return { ...order, advantage, needed, seeds: pairs.map(({ seed }) => seed), says };
 }
 
-/** All orders of a claim, and whether it holds here. */
+/** All orders of a claim, and whether it holds here; that is open until all seeds have been run. */
 export function judgeClaim({ expected, seeds }: Claim, runs: readonly RunResult[]): { verdicts: Verdict[]; holds: boolean | undefined } {
   const verdicts = expected.map((order) => judgeOrder(order, seeds, runs));
-  const open = verdicts.some(({ says }) => says === 'not run yet');
-  const refuted = verdicts.some(({ says }) => says === 'the other way round' || says === 'no difference seen');
-  return { verdicts, holds: refuted ? false : open ? undefined : true };
+  const isComplete = verdicts.every((verdict) => verdict.seeds.length === seeds.length);
+  return { verdicts, holds: isComplete ? verdicts.every(({ says }) => says === 'as expected') : undefined };
 }

@@ -9,13 +9,14 @@ import type { EvaluationRecord } from '../apps/sampler/src/commands/evaluate.js'
 import { type Command, root, runCommands } from './commands.js';
 import { type Recipe, recipes, WORK } from './recipes.js';
 
-const SAMPLES = 1000;
-
-function commandsOf(name: string, { dataset, images, splits, again, classifier, guidance }: Recipe): Record<string, Command> {
+function commandsOf(
+  name: string,
+  { dataset, images, splits, size, again, classifier, guidance, samples }: Recipe,
+): Record<string, Command> {
   const at = (suffix: string): string => `${WORK}/${name}${suffix}`;
   const [split, heldOut] = splits?.map((split) => ` --split ${split}`) ?? ['', ''];
   const train = `dit-moe-trainer train --preset ${name}${dataset === undefined ? '' : ` --data ${images}`}`;
-  const judge = `--metrics accuracy,fd --network classifier --network-weights ${at('-classifier.safetensors')}`;
+  const judge = `--metrics ${size === undefined ? 'accuracy,fd' : 'accuracy'} --network classifier --network-weights ${at('-classifier.safetensors')}`;
   return {
     ...(dataset !== undefined && { dataset: { line: `dit-moe-trainer dataset ${dataset} ${images}`, makes: images } }),
     train: { line: `${train} --threads 1 --out ${at('')}`, makes: at('/report.html') },
@@ -27,18 +28,18 @@ function commandsOf(name: string, { dataset, images, splits, again, classifier, 
     }),
     bundle: { line: `dit-moe-trainer export ${at(again === undefined ? '' : '-again')} --out ${at('-bundle')}`, makes: at('-bundle') },
     classifier: {
-      line: `dit-moe-trainer train-classifier ${images}${split}${heldOut.replace('--split', '--held-out')} ${classifier} --json --out ${at('-classifier.safetensors')}`,
+      line: `dit-moe-trainer train-classifier ${images}${split}${heldOut.replace('--split', '--held-out')}${size === undefined ? '' : ` --size ${size}`} ${classifier} --json --out ${at('-classifier.safetensors')}`,
       makes: at('-classifier.json'),
       printsIt: true,
     },
     samples: {
-      line: `dit-moe-sampler generate ${at('-bundle/model.safetensors')} --images ${SAMPLES} --labels balanced --guidance ${guidance} --steps 25 --batch 100 --out ${at('-samples')}`,
+      line: `dit-moe-sampler generate ${at('-bundle/model.safetensors')} --images ${samples} --labels balanced --guidance ${guidance} --steps 25 --batch 100 --out ${at('-samples')}`,
       makes: at('-samples/done'),
       printsIt: true,
     },
     merge: { line: `dit-moe-sampler merge ${at('-samples')}`, makes: at('-samples/samples.npz') },
     evaluation: {
-      line: `dit-moe-sampler evaluate ${at('-samples')} ${images}${heldOut} ${judge} --out ${at('-evaluation.json')}`,
+      line: `dit-moe-sampler evaluate ${at('-samples')}${size === undefined ? ` ${images}${heldOut}` : ''} ${judge} --out ${at('-evaluation.json')}`,
       makes: at('-evaluation.json'),
     },
   };
@@ -60,9 +61,8 @@ By a classifier of ${classifier.images.toLocaleString('en')} real images, which 
 | | |
 |---|---|
 | real held-out images that it tells right | ${percent(accuracy)} of ${images.toLocaleString('en')} |
-| samples that it tells to be of their class | ${percent(metrics.accuracy!)} of ${SAMPLES.toLocaleString('en')}, guidance ${recipes[name].guidance}, 25 steps |
-| Frechet distance of its features, samples to ${reference!.count.toLocaleString('en')} real images | ${metrics.fd!.distance.toPrecision(3)} |
-
+| samples that it tells to be of their class | ${percent(metrics.accuracy!)} of ${recipes[name].samples.toLocaleString('en')}, guidance ${recipes[name].guidance}, 25 steps |
+${metrics.fd === undefined ? '' : `| Frechet distance of its features, samples to ${reference!.count.toLocaleString('en')} real images | ${metrics.fd.distance.toPrecision(3)} |\n`}
 ## How it was made
 
 \`pnpm models ${name}\` in a clone of the repository:

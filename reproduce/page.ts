@@ -52,7 +52,7 @@ const verdictsTable = (verdicts: readonly Verdict[]): string =>
   );
 
 const holdsText = (holds: boolean | undefined): string =>
-  holds === undefined ? 'not run yet' : holds ? 'holds here' : 'does not hold here';
+  holds === undefined ? 'not decided yet' : holds ? 'holds here' : 'does not hold here';
 
 /** Whether choices depend on place and time, and less on the class. */
 function specialisationHolds(layers: readonly Dependence[] | undefined): boolean | undefined {

@@ -6,18 +6,21 @@ export interface Recipe {
   images: string;
   /** Of the images: what is trained on, and what the classifier and the samples are judged with. */
   splits?: readonly [train: string, heldOut: string];
+  /** Edge of the model's pictures, where it is not that of the images: samples are then compared with no images, only their classes are told. */
+  size?: number;
   /** Settings of a second training, which begins with the weights of the first. */
   again?: string;
   /** Further options of the classifier's training. */
   classifier: string;
   /** Of the samples that are judged. */
   guidance: number;
+  samples: number;
 }
 
 export const WORK = 'runs/models';
 
 export const recipes: Readonly<Record<string, Recipe>> = {
-  digits: { images: 'apps/trainer/data/digits', classifier: '--epochs 20', guidance: 2 },
+  digits: { images: 'apps/trainer/data/digits', classifier: '--epochs 20', guidance: 2, samples: 1000 },
   fashion: {
     dataset: 'fashion-mnist',
     images: `${WORK}/fashion-mnist`,
@@ -25,12 +28,15 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     again: 'seed=1 optimizer.learningRate=1.5e-3 sampling.every=2000',
     classifier: '--epochs 4 --threads 1',
     guidance: 3,
+    samples: 1000,
   },
   emoji: {
     dataset: 'emoji',
     images: `${WORK}/emoji-images`,
     splits: ['train', 'test'],
-    classifier: '--size 32 --epochs 20 --threads 1',
+    size: 32,
+    classifier: '--epochs 20 --threads 1',
     guidance: 3,
+    samples: 450,
   },
 };

@@ -82,9 +82,21 @@ export async function trainArms(results: Results, names: readonly string[], seed
     const study = `${work}/study.json`;
     const content = { base: scale.base, arms: Object.fromEntries(own.map((arm) => [arm, settings(arm)])), seeds: [seed] };
     fs.writeFileSync(path.join(root, study), JSON.stringify(content));
-    const found = JSON.parse(await runLine(`dit-moe-trainer sweep ${study} --out ${work} --threads ${threads} --json`)) as StudyResults;
-    for (const { arm, runs } of found.arms)
-      for (const run of runs) results.runs.push({ ...run, settings: digestOf(arm), machine: found.machine });
-    writeResults(results, file);
+    try {
+      await runLine(`dit-moe-trainer sweep ${study} --out ${work} --threads ${threads}`);
+    } finally {
+      // Also what was finished before an interruption.
+      collect(results, own, path.join(root, work, 'results.json'));
+      writeResults(results, file);
+    }
   }
+}
+
+/** Takes the runs of these arms from the file of a sweep. */
+function collect(results: Results, names: readonly string[], file: string): void {
+  if (!fs.existsSync(file)) return;
+  const { arms: found, machine } = JSON.parse(fs.readFileSync(file, 'utf8')) as StudyResults;
+  const runs = found.filter(({ arm }) => names.includes(arm)).flatMap((arm) => arm.runs);
+  const news = runs.filter((run) => !results.runs.some(({ arm, seed }) => arm === run.arm && seed === run.seed));
+  results.runs.push(...news.map((run) => ({ ...run, settings: digestOf(run.arm), machine })));
 }

@@ -14,15 +14,18 @@ test('a name is that of a model that comes along; everything else is where a mod
 
 test('classes tell the model, by their names', async () => {
   expect(await modelWithClasses('3, =7')).toBe('digits');
+  expect(await modelWithClasses('sneaker,bag')).toBe('fashion');
+  expect(await modelWithClasses('food')).toBe('emoji');
 });
 
 test.each([
+  [undefined, /^Which model\? digits, fashion, emoji would do/],
   ['#3', /^No model that comes along has the class "#3"/],
-  ['3,dog', /^No model that comes along has all the classes "3,dog"/],
+  ['3,sneaker', /^No model that comes along has all the classes "3,sneaker"/],
 ])('classes %s tell none, and the models are listed', async (classes, message) => {
   const error = await modelWithClasses(classes).catch((error: Error) => error);
   expect((error as Error).message).toMatch(message);
-  expect((error as Error).message).toMatch(/\n {2}digits: 0, 1, /);
+  expect((error as Error).message).toMatch(/\n {2}digits: 0, 1, .*\n {2}fashion: t-shirt, .*\n {2}emoji: /);
 });
 
 describe('the command line', () => {

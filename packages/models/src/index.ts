@@ -17,4 +17,14 @@ export const bundledModels: readonly BundledModel[] = [
     shows: 'handwritten digits, grey, 8 x 8',
     weights: new URL('../models/digits/model.safetensors', import.meta.url),
   },
+  {
+    name: 'fashion',
+    shows: 'clothes, grey, 28 x 28',
+    weights: new URL('../models/fashion/model.safetensors', import.meta.url),
+  },
+  {
+    name: 'emoji',
+    shows: 'emoji by category, in colour, 32 x 32',
+    weights: new URL('../models/emoji/model.safetensors', import.meta.url),
+  },
 ];

@@ -3,6 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { afterAll, expect, test, vi } from 'vitest';
 import { writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
+import { bundledNames } from '../bundled-models.js';
 import { ModelStore } from './model-store.js';
 import { exportStatic } from './static-export.js';
 
@@ -24,4 +25,14 @@ test('models with similar names keep files of their own, under addresses that le
     expect(fs.existsSync(path.join(folder, decodeURIComponent(pathname.slice('/page/'.length)))), file).toBe(true);
   }
   expect(fs.readdirSync(folder)).toHaveLength(names.length + 1);
+});
+
+test('the models that come along are a page of a few MB', async () => {
+  const folder = path.join(root, 'bundled');
+  const bytes = await exportStatic(folder, await ModelStore.create(bundledNames, {}));
+  expect(bytes).toBeLessThan(7e6);
+  const { models } = JSON.parse(fs.readFileSync(path.join(folder, 'config.json'), 'utf8'));
+  expect(models.map(({ id, file }: { id: string; file: string }) => [id, file])).toEqual(
+    bundledNames.map((name) => [name, `${name}.safetensors`]),
+  );
 });

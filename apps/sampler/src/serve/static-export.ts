@@ -37,7 +37,10 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
         model.decoder = { file: address(file), config };
         bytes += size;
       }
-      bytes += (await fs.stat(await writeModel(target, opened, { card }))).size;
+      const { checkpoint } = opened;
+      // As narrow as they are, so that visitors download no zeros.
+      const dtype = checkpoint.names.some((tensor) => checkpoint.info(tensor).dtype === 'BF16') ? 'BF16' : 'F32';
+      bytes += (await fs.stat(await writeModel(target, opened, { card, dtype }))).size;
       models.push(model);
     } finally {
       await opened.close();
