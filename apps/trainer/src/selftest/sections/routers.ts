@@ -15,6 +15,8 @@ const routers: Readonly<Record<string, Partial<MoeConfig>>> = {
   'token choice, null expert': { nullExpert: true },
   'token choice, load bias': { scoreFunction: 'sigmoid', normalizeTopK: true, loadBias: 0.01 },
   'expert choice': { router: 'expert-choice', scoreFunction: 'sigmoid' },
+  race: { router: 'race', scoreFunction: 'identity' },
+  threshold: { router: 'threshold' },
   prototypes: { router: 'prototypes', losses: { contrastive: 0.1 } },
   timestep: { router: 'timestep', topK: 1, timeRange: 1000 },
 };
@@ -48,7 +50,11 @@ async function outcome(
   const step = compile(
     (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => {
       const loss = () => {
-        const { output, losses } = dit(weights, config, x, t, y, { ...options, ...(dispatcher && { moe: () => ({ dispatcher }) }) });
+        const { output, losses } = dit(weights, config, x, t, y, {
+          training: {},
+          ...options,
+          ...(dispatcher && { moe: () => ({ dispatcher }) }),
+        });
         let sum: tf.Tensor = tf.mean(tf.square(output));
         for (const [name, weight] of Object.entries(routerLossWeights(config.moe!))) sum = tf.add(sum, tf.mul(losses[name], weight));
         return { loss: sum, extra: { output } };

@@ -13,8 +13,13 @@ import type { SelftestMachine } from '../machine.js';
 
 /** Blocks and images: four of twelve on a processor, so that the whole takes less than a minute. */
 const SIZE = { cpu: { depth: 4, batch: 4 }, gpu: { depth: 12, batch: 64 } } as const;
-/** Measured over planned: 1.2, as docs/concepts/memory.md has it for whole models, and what a process takes beside so small a one. */
-const LIMIT = 1.4;
+/** Measured over planned, as docs/concepts/memory.md has it for whole models. */
+const LIMIT = 1.2;
+/**
+ * What a process takes beside, whatever its model; not traced to its causes. Beyond 1.2 times the plan, of 1.3 GiB, were 0.12 GiB in float32 and 0.29
+ * in bfloat16 on an Intel processor with AVX-512, none and 0.1 on an AMD processor with AVX2 alone.
+ */
+const BESIDE = 0.4 * 2 ** 30;
 const TIMED = 3;
 
 export async function step({ usesGpu, gpuNumber }: SelftestMachine, precision: 'f32' | 'bf16'): Promise<Finding[]> {
@@ -54,7 +59,7 @@ export async function step({ usesGpu, gpuNumber }: SelftestMachine, precision: '
         `${(batch / seconds).toPrecision(3)} images/s, ${(plan.flops / seconds / 1e12).toPrecision(3)} TFLOP/s`,
       ),
       measured(`memory, ${precision}`, `${bytes(taken)}, planned ${bytes(total)}`),
-      atMost(`measured over planned, ${precision}`, taken / total, LIMIT),
+      atMost(`measured, but for 0.4 GiB, over planned, ${precision}`, (taken - BESIDE) / total, LIMIT),
     ];
   } finally {
     state.dispose();
