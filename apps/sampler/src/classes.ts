@@ -7,8 +7,12 @@ import { UsageError } from '@dit-moe/kit';
  */
 export function parseClasses(text: string | undefined, classNames: readonly string[]): number[] {
   if (text === undefined) return classNames.map((_, label) => label);
-  return words(text, classNames).map((word) => labelOf(word, classNames));
+  return words(text, classNames).map((word) => labelOf(word, classNames, '--classes'));
 }
+
+/** The same where samples of no class can be asked for: `null` for the word `none`, unless a class is called so. */
+export const parseClassesOrNone = (text: string | undefined, classNames: readonly string[]): (number | null)[] =>
+  text?.trim() === 'none' && !classNames.includes('none') ? [null] : parseClasses(text, classNames);
 
 /** Whether all of `text` are names among these; numbers are not looked at. */
 export const areNames = (text: string, classNames: readonly string[]): boolean =>
@@ -18,19 +22,32 @@ export const areNames = (text: string, classNames: readonly string[]): boolean =
 const words = (text: string, classNames: readonly string[]): string[] =>
   (classNames.includes(text.trim()) ? [text] : text.split(',')).map((word) => word.trim());
 
-function labelOf(word: string, classNames: readonly string[]): number {
-  const named = classNames.indexOf(word);
+/**
+ * The class that a name or a number means.
+ * @param option in which it stands, for errors
+ * @throws UsageError if there is none, or if the word means several
+ */
+export function labelOf(word: string, classNames: readonly string[], option: string): number {
+  const named = onlyNamed(word, classNames, option);
   const number = /^\d+$/.test(word) && Number(word) < classNames.length ? Number(word) : -1;
   if (named >= 0 && number >= 0 && named !== number)
     throw new UsageError(
-      `--classes: "${word}" is the name of class number ${named}, and the number of the class named "${classNames[number]}". Write =${word} for the name or #${word} for the number.`,
+      `${option}: "${word}" is the name of class number ${named}, and the number of the class named "${classNames[number]}". Write =${word} for the name or #${word} for the number.`,
     );
   if (named >= 0) return named;
   if (number >= 0) return number;
   const [sign, rest] = [word.slice(0, 1), word.slice(1)];
-  if (sign === '=' && classNames.includes(rest)) return classNames.indexOf(rest);
+  if (sign === '=' && classNames.includes(rest)) return onlyNamed(rest, classNames, option);
   if (sign === '#' && /^\d+$/.test(rest) && Number(rest) < classNames.length) return Number(rest);
   throw new UsageError(
-    `--classes: there is no class "${word}"; expected names or numbers from 0 to ${classNames.length - 1} (${classNames.slice(0, 10).join(', ')}).`,
+    `${option}: there is no class "${word}"; expected names or numbers from 0 to ${classNames.length - 1} (${classNames.slice(0, 10).join(', ')}).`,
   );
+}
+
+/** Number of the class of this name, -1 if there is none. */
+function onlyNamed(name: string, classNames: readonly string[], option: string): number {
+  const first = classNames.indexOf(name);
+  const last = classNames.lastIndexOf(name);
+  if (first === last) return first;
+  throw new UsageError(`${option}: "${name}" is the name of several classes, such as ${first} and ${last}. Write #${first} or #${last}.`);
 }

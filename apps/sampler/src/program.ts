@@ -26,7 +26,10 @@ import { machineOptions, modelArgument, modelOptions, modelsArgument, optionalMo
 const networks = words<NetworkName>({ inception: true, dinov2: true, clip: true, classifier: true, pixels: true });
 
 const classesOption = () =>
-  new Option('--classes <list>', 'class names or numbers, separated by commas; =3 is the name 3, #3 the number (default: all)');
+  new Option(
+    '--classes <list>',
+    'class names or numbers, separated by commas; =3 is the name 3, #3 the number; of sample also none: of no class (default: all)',
+  );
 /** Of every command that samples. */
 const samplingNotes = async () => (await import('./guidance-notes.js')).guidanceNotes();
 const countOption = () => new Option('--count <n>', 'images per class').argParser(integer(1)).default(8);

@@ -7,7 +7,7 @@ import { decode } from 'fast-png';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyRun } from '../../../packages/pipeline/src/testing/tiny-model.js';
-import { parseClasses } from './classes.js';
+import { parseClasses, parseClassesOrNone } from './classes.js';
 import { classFolders, interpolation } from './commands/sample.js';
 import { terminalPreview } from './pictures/terminal-preview.js';
 
@@ -47,6 +47,11 @@ test('classes are names or numbers', () => {
     expect(() => parseClasses(text, numbers)).toThrow(/name of class number.*number of the class named.*=.*#/);
   expect(parseClasses('0,10,=1,#1,=10', numbers)).toEqual([0, 3, 0, 1, 3]);
   expect(parseClasses('1,0', ['0', '1'])).toEqual([1, 0]);
+  // Two of ImageNet's are called crane.
+  expect(() => parseClasses('crane', ['crane', 'bird', 'crane'])).toThrow(/name of several classes, such as 0 and 2.*#0 or #2/);
+  expect(parseClasses('#2', ['crane', 'bird', 'crane'])).toEqual([2]);
+  expect(parseClassesOrNone('none', ['cat'])).toEqual([null]);
+  expect(parseClassesOrNone('none', ['cat', 'none'])).toEqual([1]);
   expect(parseClasses('tench, Tinca tinca', ['tench, Tinca tinca', 'goldfish'])).toEqual([0]);
 });
 

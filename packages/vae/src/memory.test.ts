@@ -30,8 +30,8 @@ async function growth(work: () => Promise<tf.Tensor>): Promise<number> {
 }
 
 /**
- * What strips take at most, as a multiple of their budget. It was within the budget on other processors; on one with AVX2 alone 4.1 times
- * as much was measured, and why is not known.
+ * What strips take at most, as a multiple of their budget. Seen: less than the budget on processors with AVX-512; 1.6 times it on one of
+ * those without oneDNN (`TF_ENABLE_ONEDNN_OPTS=0`); 4.1 times it on one with AVX2 alone. Why is not known.
  */
 const working = /\bavx512f\b/.test(fs.existsSync('/proc/cpuinfo') ? fs.readFileSync('/proc/cpuinfo', 'utf8') : '') ? 1 : 5;
 

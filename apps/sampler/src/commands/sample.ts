@@ -15,7 +15,7 @@ import { safeFileName } from '@dit-moe/tensor-ops/io';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type * as tf from '@tensorflow/tfjs-core';
 import { modelWithClasses } from '../bundled-models.js';
-import { parseClasses } from '../classes.js';
+import { parseClassesOrNone } from '../classes.js';
 import { withCaptions } from '../pictures/caption.js';
 import { encodeFilm, encodePicture } from '../pictures/encode-picture.js';
 import { DenoisingFilm, interpolationFrames, strip } from '../pictures/film.js';
@@ -77,15 +77,16 @@ export function interpolation(classes: readonly number[], seeds: readonly number
 
 /** What is to be drawn, row by row. */
 function requests(flags: SampleFlags, classNames: readonly string[]): { images: ImageRequest[]; columns: number } {
-  const classes = parseClasses(flags.classes, classNames);
+  const classes = parseClassesOrNone(flags.classes, classNames);
   if (flags.interpolate !== undefined) {
+    if (!classes.every((label) => label !== null)) throw new UsageError('--interpolate: no way leads to "none"; expected classes.');
     const rows = Array.from({ length: flags.count }, (_, row) =>
       interpolation(classes, flags.seeds ?? [flags.seed], flags.interpolate!, row),
     );
     return { images: rows.flat(), columns: rows[0].length };
   }
   if (flags.seeds !== undefined) throw new UsageError('--seeds: only with --interpolate; use --seed.');
-  const labels = classes.flatMap((label) => Array<number>(flags.count).fill(label));
+  const labels = classes.flatMap((label) => Array<number | null>(flags.count).fill(label));
   return { images: labels.map((label, index) => ({ label, index })), columns: flags.count };
 }
 
@@ -210,7 +211,14 @@ export async function sampleCommand(given: string | undefined, flags: SampleFlag
   }
   if (flags.each !== undefined) {
     for (const [i, image] of images.entries()) {
-      const folder = path.join(flags.each, flags.interpolate === undefined ? folders[image.label!] : String(image.index).padStart(3, '0'));
+      const folder = path.join(
+        flags.each,
+        flags.interpolate === undefined
+          ? image.label === null
+            ? 'no class'
+            : folders[image.label!]
+          : String(image.index).padStart(3, '0'),
+      );
       await makeFolder(folder);
       const bytes = await encodePicture(pictureAt(pixels, i), 'png', notes(image));
       await writeFileAtomically(path.join(folder, `${String(i % columns).padStart(3, '0')}.png`), bytes);

@@ -23,7 +23,8 @@ describe('labels', () => {
 
   test('come from a list of names or numbers', () => {
     expect(parseLabelList('ant, 2\nbee\n', tinyCard.classNames, 3)).toEqual([0, 2, 1]);
-    expect(() => parseLabelList('ant dog', tinyCard.classNames, 2)).toThrow(/entry 2, "dog"/);
+    expect(() => parseLabelList('ant dog', tinyCard.classNames, 2)).toThrow(/entry 2: there is no class "dog"/);
+    expect(() => parseLabelList('0 2', ['2', 'x', 'y'], 2)).toThrow(/entry 2: "2" is the name of class number 0, and the number/);
     expect(() => parseLabelList('ant', tinyCard.classNames, 2)).toThrow(/1 labels for 2 images/);
   });
 });

@@ -1,6 +1,7 @@
 /** Which class each image of a generated set has: a function of the policy and the image's number, never of the worker. */
 import { UsageError } from '@dit-moe/kit';
 import { randomIntegers } from '@dit-moe/tensor-ops';
+import { labelOf } from '../classes.js';
 
 /** How labels are chosen; `list` takes them from a file. */
 export type LabelPolicy = 'uniform' | 'balanced' | 'list';
@@ -30,20 +31,13 @@ export function labelsOf(
 
 /**
  * Labels from the text of a file: class names or numbers, separated by white space or commas.
- * @throws UsageError for an unknown class or another count than `images`
+ * @throws UsageError for an unknown class, a word that means two, or another count than `images`
  */
 export function parseLabelList(text: string, classNames: readonly string[], images: number): number[] {
   const labels = text
     .split(/[\s,]+/)
     .filter((part) => part !== '')
-    .map((name, i) => {
-      const label = classNames.includes(name) ? classNames.indexOf(name) : Number(name);
-      if (!Number.isInteger(label) || label < 0 || label >= classNames.length)
-        throw new UsageError(
-          `--labels: entry ${i + 1}, "${name}", is no class; expected names or numbers from 0 to ${classNames.length - 1}.`,
-        );
-      return label;
-    });
+    .map((name, i) => labelOf(name, classNames, `--labels, entry ${i + 1}`));
   if (labels.length !== images) throw new UsageError(`--labels: the file has ${labels.length} labels for ${images} images.`);
   return labels;
 }

@@ -1,6 +1,7 @@
 /** What a location names: one folder of images, or files of one kind and one split. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { Pace, sortedInTurns } from '../pace.js';
 import { byName, ImageSourceError, type ImageSourceOptions, imageExtensions, type LeftOut, LeftOutCounter } from './image-source.js';
 import { gapsBetween, list, missingShards, noSplit, type ShardSet, sameSplit, severalOf, shardSets } from './splits.js';
 
@@ -152,7 +153,9 @@ async function shardsIn(root: string, inside = '', depth = DEPTH): Promise<Found
     if (inside !== '') return [];
     throw new ImageSourceError(path.join(root, inside), unreadable(error), { cause: error });
   });
-  for (const entry of entries.sort((a, b) => byName(a.name, b.name))) {
+  const pace = new Pace();
+  for (const entry of await sortedInTurns(entries, (a, b) => byName(a.name, b.name))) {
+    if (pace.due) await pace.rest();
     if (entry.name.startsWith('.')) continue;
     const name = inside === '' ? entry.name : `${inside}/${entry.name}`;
     const stat = entry.isSymbolicLink() ? await fs.stat(path.join(root, name)).catch(() => entry) : entry;
