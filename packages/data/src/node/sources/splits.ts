@@ -48,7 +48,7 @@ function splitFolders(folders: readonly string[]): Map<string, string> {
 }
 
 /** One of several splits, or the only one. */
-export interface ChosenSplit {
+interface ChosenSplit {
   /** As names say it; `undefined` if there are none. */
   split: string | undefined;
   /** Its folder, if it is in one. */

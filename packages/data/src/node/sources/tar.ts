@@ -16,7 +16,7 @@ export interface TarMember {
 }
 
 /** A member without content that can be read: a link to something that is not in the archive, a device, a sparse file. */
-export interface OtherMember {
+interface OtherMember {
   name: string;
   offset: undefined;
 }
