@@ -216,7 +216,7 @@ export async function sampleCommand(given: string | undefined, flags: SampleFlag
         flags.interpolate === undefined
           ? image.label === null
             ? 'no class'
-            : folders[image.label!]
+            : folders[image.label]
           : String(image.index).padStart(3, '0'),
       );
       await makeFolder(folder);
