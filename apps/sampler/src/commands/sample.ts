@@ -213,11 +213,7 @@ export async function sampleCommand(given: string | undefined, flags: SampleFlag
     for (const [i, image] of images.entries()) {
       const folder = path.join(
         flags.each,
-        flags.interpolate === undefined
-          ? image.label === null
-            ? 'no class'
-            : folders[image.label]
-          : String(image.index).padStart(3, '0'),
+        flags.interpolate === undefined ? (image.label === null ? 'no class' : folders[image.label]) : String(image.index).padStart(3, '0'),
       );
       await makeFolder(folder);
       const bytes = await encodePicture(pictureAt(pixels, i), 'png', notes(image));
