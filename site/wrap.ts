@@ -4,11 +4,13 @@ import fs from 'node:fs';
 const WIDTH = 100;
 /** Headings, tables, pictures and the like stay as they are. */
 const FIXED = /^\s*(#|\||<|!\[|>|$)/;
-const ITEM = /^\s*([-*]|\d+\.)\s+/;
+const ITEM = /^\s*([-*]|\d\d?\.)\s+/;
 
 for (const file of process.argv.slice(2)) {
   const text = fs.readFileSync(file, 'utf8');
-  fs.writeFileSync(file, wrapped(text));
+  // What stands before the page, in YAML.
+  const head = /^---\n[\s\S]*?\n---\n/.exec(text)?.[0] ?? '';
+  fs.writeFileSync(file, head + wrapped(text.slice(head.length)));
 }
 
 function wrapped(text: string): string {
