@@ -23,7 +23,7 @@ fs.rmSync(staged, { recursive: true, force: true });
 for (const { file, content } of stage()) write(path.join(staged, file), content);
 for (const file of fs.readdirSync(path.join(site, 'pages'))) fs.copyFileSync(path.join(site, 'pages', file), path.join(staged, file));
 fs.mkdirSync(path.join(staged, 'public'), { recursive: true });
-fs.copyFileSync(path.join(root, 'docs/figures/digits.png'), path.join(staged, 'public/digits.png'));
+fs.copyFileSync(path.join(root, 'docs/figures/emoji.png'), path.join(staged, 'public/emoji.png'));
 const live = path.join(staged, 'public/live');
 execFileSync(process.execPath, [path.join(root, 'apps/sampler/dist/cli.js'), 'serve', '--static', live], {
   stdio: ['ignore', 'ignore', 'inherit'],
