@@ -1,4 +1,4 @@
-/** The paper's claims as experiments: what is trained, what should come out, and when that counts; written before the first run. */
+/** The paper's claims as experiments: what is trained, what should come out, and when that counts. */
 
 /** Settings in which an arm differs from the base. */
 export type Arm = Readonly<Record<string, unknown>>;

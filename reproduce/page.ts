@@ -112,7 +112,8 @@ pnpm reproduce --quick    # everything for a few steps on the digits: does it ru
 \`\`\`
 
 ${runs.length} of ${wanted.size} trainings have been run: ${hours.toFixed(1)} hours on one thread each, on a machine that did other things too (${machines.join('; ') || 'none yet'}).
-The expected order and the rule of each claim were written before the first run (\`reproduce/claims.ts\`).
+The expected order and the threshold of each claim were written before its first run (\`reproduce/claims.ts\`), but for (e): its rule was written after
+a look at the digits model. That a claim is open until all its seeds are in was added after a first result of (a).
 
 ${table(['claim', '', 'seeds', 'result'], summary)}
 
