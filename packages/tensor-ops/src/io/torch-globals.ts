@@ -32,6 +32,16 @@ const untyped = {
   F8_E5M2: 'float8_e5m2',
 } as const satisfies Partial<Record<SafetensorsDtype, string>>;
 
+/** Storages of types that no model has, and the bytes of an element: what is made of them lies beside the weights. */
+const beside: ReadonlyMap<string, number> = new Map([
+  ['torch.ComplexDoubleStorage', 16],
+  ['torch.QInt8Storage', 1],
+  ['torch.QUInt8Storage', 1],
+  ['torch.QInt32Storage', 4],
+  ['torch.QUInt4x2Storage', 1],
+  ['torch.QUInt2x4Storage', 1],
+]);
+
 const dtypeOf = new Map<string, SafetensorsDtype>();
 for (const [dtype, name] of Object.entries(untyped) as [SafetensorsDtype, string][]) dtypeOf.set(`torch.${name}`, dtype);
 for (const [dtype, names] of Object.entries(torchDtypes) as [SafetensorsDtype, { storage: string; dtype: string }][])
@@ -49,6 +59,7 @@ function rebuildTensor(name: string, dtypeAt?: number) {
     const [storage, offset, shape, strides] = args;
     const dtype = dtypeAt === undefined ? undefined : args[dtypeAt];
     if (!isStorage(storage)) return fail(where, name);
+    if (storage.dtype === undefined) return new PickleObject('torch.Tensor', []);
     if (dtypeAt === undefined) return TorchTensor.view(storage, storage.dtype, offset, shape, strides, where);
     const known = dtype instanceof PickleGlobal ? dtypeOf.get(dtype.name) : undefined;
     return known === undefined ? fail(where, name) : TorchTensor.view(storage, known, offset, shape, strides, where);
@@ -101,7 +112,7 @@ for (const global of [
   new PickleGlobal('argparse.Namespace', (args) => new PickleObject('argparse.Namespace', args)),
 ])
   table.set(global.name, global);
-for (const name of dtypeOf.keys()) table.set(name, new PickleGlobal(name));
+for (const name of [...dtypeOf.keys(), ...beside.keys()]) table.set(name, new PickleGlobal(name));
 
 /**
  * Modules whose objects lie beside the weights in files of training scripts, such as best metrics, paths, dates, options and callbacks. They
@@ -121,12 +132,17 @@ const BESIDE = new Set([
   'ml_collections',
   'easydict',
   'lightning',
+  'diffusers',
+  'timm',
+  'torchvision',
   'pytorch_lightning',
   'transformers',
 ]);
 const BESIDE_NAMES = new Set([
   ...['types.SimpleNamespace', 'torch.torch_version.TorchVersion'],
-  ...['torch._utils._rebuild_sparse_tensor', 'torch.serialization._get_layout'],
+  ...['torch._utils._rebuild_sparse_tensor', 'torch.serialization._get_layout', 'torch._utils._rebuild_qtensor'],
+  ...['torch.per_tensor_affine', 'torch.per_channel_affine', 'torch.per_channel_affine_float_qparams'],
+  ...['torch.complex128', 'torch.qint8', 'torch.quint8', 'torch.qint32'],
   // Types of values: none of them does anything.
   ...['builtins', '__builtin__'].flatMap((module) =>
     'bool bytearray bytes complex dict float frozenset int list range slice str tuple xrange'.split(' ').map((type) => `${module}.${type}`),
@@ -135,7 +151,10 @@ const BESIDE_NAMES = new Set([
 
 /** What a name of a checkpoint means, or undefined if it is not allowed. */
 export function torchGlobal(name: string): PickleGlobal | undefined {
-  return table.get(name) ?? (BESIDE_NAMES.has(name) || BESIDE.has(name.split('.')[0]) ? inert(name) : undefined);
+  return (
+    table.get(name) ??
+    (BESIDE_NAMES.has(name) || BESIDE.has(name.split('.')[0]) || /^torch\.(optim|nn\.modules)\./.test(name) ? inert(name) : undefined)
+  );
 }
 
 /** A name whose instances hold data and do nothing. */
@@ -148,10 +167,11 @@ const inert = (name: string): PickleGlobal => new PickleGlobal(name, (args) => n
 export function torchStorage(id: unknown, where: string): TorchStorage {
   const [tag, type, key, , count, viewMetadata = null] = Array.isArray(id) ? id : [];
   const dtype = type instanceof PickleGlobal ? dtypeOf.get(type.name) : undefined;
-  if (tag !== 'storage' || dtype === undefined || typeof key !== 'string' || !Number.isSafeInteger(count) || count < 0)
+  const elementBytes = dtype === undefined ? type instanceof PickleGlobal && beside.get(type.name) : safetensorsDtypes[dtype];
+  if (tag !== 'storage' || !elementBytes || typeof key !== 'string' || !Number.isSafeInteger(count) || count < 0)
     throw new FormatError(where, 'a reference to a storage is damaged.');
   if (viewMetadata !== null) throw new FormatError(where, 'views of storages, written before PyTorch 0.4, are not supported.');
-  const size = count * safetensorsDtypes[dtype];
+  const size = count * elementBytes;
   if (!Number.isSafeInteger(size)) throw new FormatError(where, `the storage "${key}" claims the impossible size of ${count} elements.`);
-  return { key, size, dtype };
+  return { key, size, elementBytes, dtype };
 }

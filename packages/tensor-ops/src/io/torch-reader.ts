@@ -9,7 +9,7 @@
  */
 import type { ByteSource } from './byte-source.js';
 import { ForbiddenGlobalError, MAX_PICKLE_BYTES, type PickleRules, PickleTruncatedError, readPickle } from './pickle.js';
-import { FormatError, type HostTensor, safetensorsDtypes } from './safetensors.js';
+import { FormatError, type HostTensor } from './safetensors.js';
 import { torchGlobal, torchStorage } from './torch-globals.js';
 import type { TorchStorage, TorchTensor } from './torch-tensor.js';
 import { ZipArchive } from './zip-reader.js';
@@ -165,7 +165,7 @@ async function legacyStorages(
     const count = new DataView((await source.read(position, 8)).buffer).getBigInt64(0, true);
     const at = position + 8;
     position = at + storage.size;
-    if (count * BigInt(safetensorsDtypes[storage.dtype]) !== BigInt(storage.size) || position > source.size)
+    if (count * BigInt(storage.elementBytes) !== BigInt(storage.size) || position > source.size)
       throw new FormatError(
         source.name,
         `the storage "${key}" at byte ${at} holds ${count} elements, or the file ends before: truncated or damaged.`,

@@ -20,9 +20,11 @@ const AVERAGE = /(^|[._])(ema|averaged?|shadow)([._]|$)/;
  * the only entry that has, or that is called an average; also in a dictionary in the file's (`ema.shadow`).
  * @param value of a {@link TorchFile}
  * @param entry to take this one instead
- * @throws FormatError if there is none, or if several and no preferred one; the message names them
+ * @throws FormatError if there is none, or if several and no preferred one; the message names them; or if the file is a whole pickled model
  */
 export function findStateDict(value: unknown, where: string, entry?: string): TorchStateDict {
+  if (value instanceof PickleObject)
+    throw new FormatError(where, `it is a whole object of the class ${value.className}. Save the state_dict() of the model in its place.`);
   const root = value instanceof Map ? value : new Map<unknown, unknown>();
   const candidates = new Map<string, Map<string, TorchTensor>>();
   // By identity, because a hostile file can name one dictionary under a million entries.

@@ -11,8 +11,9 @@ export interface TorchStorage {
   readonly key: string;
   /** Bytes. */
   readonly size: number;
-  /** Type of the elements; for untyped storages, that of a byte. */
-  readonly dtype: SafetensorsDtype;
+  readonly elementBytes: number;
+  /** Type of the elements; for untyped storages, that of a byte; undefined if it is one that no model has. */
+  readonly dtype: SafetensorsDtype | undefined;
 }
 
 /** A tensor of a file, not yet read. */

@@ -188,7 +188,7 @@ describe('hostile files', () => {
     await expect(open(await repickled((p) => p.replace(key, () => `X\x01\0\0\x000X\x03\0\0\0cpu${long(2 ** 45)}`)))).rejects.toThrow(
       /has 8 bytes, its tensors need/,
     );
-    await expect(open(await repickled((p) => p.replace('FloatStorage', 'QInt8Storage')))).rejects.toThrow(ForbiddenGlobalError);
+    await expect(open(await repickled((p) => p.replace('FloatStorage', 'FloatStorages')))).rejects.toThrow(ForbiddenGlobalError);
     await expect(open(await repickled((p) => p.replace('X\x07\0\0\0storage', 'X\x06\0\0\0system')))).rejects.toThrow(
       /reference to a storage/,
     );
@@ -207,6 +207,12 @@ describe('hostile files', () => {
     expect(root.get('callbacks')).toMatchObject({ className: 'pytorch_lightning.callbacks.Checkpoint', state: new Map([['a', 1]]) });
     expect(root.get('callbacks')).toBeInstanceOf(PickleObject);
     expect(torchObjects(root)).toEqual(['callbacks (pytorch_lightning.callbacks.Checkpoint)']);
+  });
+
+  test('tensors of types that no model has are objects, and a whole pickled module is no dictionary of tensors', async () => {
+    const { value } = await open(await repickled((p) => p.replace('FloatStorage', 'QInt32Storage')));
+    expect((value as Map<string, unknown>).get('w')).toBeInstanceOf(PickleObject);
+    expect(() => findStateDict(new PickleObject('torch.nn.modules.linear.Linear', []), 'x.pt')).toThrow(/whole object.*state_dict/);
   });
 
   test('plain values of a small pickle cannot grow without end', async () => {
