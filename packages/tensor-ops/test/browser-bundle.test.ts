@@ -31,8 +31,8 @@ async function unresolved(code: string, resolveDir: string): Promise<string[]> {
 }
 
 describe('bundles for a browser', () => {
-  test('there are eight libraries', () => {
-    expect(new Set(entries.map(({ folder }) => folder)).size).toBe(8);
+  test('there are nine libraries', () => {
+    expect(new Set(entries.map(({ folder }) => folder)).size).toBe(9);
   });
 
   test.each(entries)('$id', async ({ id, folder }) => {

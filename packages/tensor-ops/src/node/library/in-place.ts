@@ -43,7 +43,8 @@ export async function putInPlace(
   } catch (error) {
     throw asDiskError(error, parent);
   } finally {
-    fs.rmSync(work, { recursive: true, force: true });
+    // A stream that has failed may still be opening its file.
+    fs.rmSync(work, { recursive: true, force: true, maxRetries: 3 });
   }
 }
 
