@@ -82,5 +82,7 @@ function publicText(statement: ts.Statement, file: ts.SourceFile): string {
       if (isPrivate) text = text.slice(0, member.pos - start) + text.slice(member.end - start);
     }
   }
-  return text.replace(/^export (default )?(declare )?/, '');
+  // Which word of an inferred union comes first depends on what else the compiler has read before.
+  const inOrder = (union: string): string => union.split(' | ').sort().join(' | ');
+  return text.replace(/^export (default )?(declare )?/, '').replaceAll(/"[^"]*"(?: \| "[^"]*")+/g, inOrder);
 }
