@@ -188,7 +188,8 @@ describe('auto', () => {
   test.each(['cpu', 'tensorflow'])('the speed of %s can be measured without leaks', async (backend) => {
     await tf.setBackend(backend);
     const before = tf.memory().numTensors;
-    for (const compiled of [true, false])
+    // Where nothing is compiled, both are the same.
+    for (const compiled of backend === 'cpu' ? [false] : [true, false])
       for (const value of Object.values(await measureDispatch(compiled))) expect(value).toBeGreaterThan(0);
     expect(tf.memory().numTensors).toBe(before);
   });

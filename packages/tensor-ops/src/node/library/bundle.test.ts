@@ -180,9 +180,10 @@ test('a disk without room is found before anything is written, one that fills up
   expect(fs.readdirSync(path.dirname(placeIn(cacheDir)))).toEqual([]);
   if (process.platform !== 'linux') return;
   // The kernel says that this device is full.
-  const open = fs.createWriteStream;
-  vi.spyOn(fs, 'createWriteStream').mockImplementation(((_: string, options: object) =>
-    open('/dev/full', { ...options, flush: false })) as typeof open);
+  const { open } = fs.promises;
+  vi.spyOn(fs.promises, 'open').mockImplementation((file, flags, mode) =>
+    flags === 'wx' ? open('/dev/full', 'w') : open(file, flags, mode),
+  );
   await expect(unbundleLibrary(bundle, { cacheDir })).rejects.toMatchObject({
     code: 'E_LIBRARY_DISK',
     message: expect.stringMatching(/No space left/),

@@ -3,7 +3,7 @@
  * with the size and hash of each piece and each file. What is put in place has been compared with both.
  */
 import { createHash } from 'node:crypto';
-import nodeFs, { createReadStream } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
@@ -201,25 +201,26 @@ async function writeContent(
   const chunks = stream[Symbol.asyncIterator]();
   let rest: Buffer = Buffer.alloc(0);
   for (const [name, { bytes, sha256, program }] of Object.entries(content)) {
-    const [file, hash] = [path.join(target, name), createHash('sha256')];
-    await fs.mkdir(path.dirname(file), { recursive: true });
-    await pipeline(
-      async function* () {
-        for (let missing = bytes; missing > 0; ) {
-          if (rest.length === 0) {
-            const { done, value } = await chunks.next();
-            if (done === true) throw damaged(folder, new Error(`The pieces end within ${name}.`));
-            rest = value;
-          }
-          const part = rest.subarray(0, missing);
-          rest = rest.subarray(part.length);
-          missing -= part.length;
-          hash.update(part);
-          yield part;
+    const [place, hash] = [path.join(target, name), createHash('sha256')];
+    await fs.mkdir(path.dirname(place), { recursive: true });
+    const file = await fs.open(place, 'wx', program === true ? 0o755 : 0o666);
+    try {
+      for (let missing = bytes; missing > 0; ) {
+        if (rest.length === 0) {
+          const { done, value } = await chunks.next();
+          if (done === true) throw damaged(folder, new Error(`The pieces end within ${name}.`));
+          rest = value;
         }
-      },
-      nodeFs.createWriteStream(file, { flush: true, mode: program === true ? 0o755 : 0o666 }),
-    );
+        const part = rest.subarray(0, missing);
+        rest = rest.subarray(part.length);
+        missing -= part.length;
+        hash.update(part);
+        await file.writeFile(part);
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
     if (hash.digest('hex') !== sha256) throw damaged(folder, new Error(`${name} is not what was packed.`));
   }
 }

@@ -43,8 +43,7 @@ export async function putInPlace(
   } catch (error) {
     throw asDiskError(error, parent);
   } finally {
-    // A stream that has failed may still be opening its file.
-    fs.rmSync(work, { recursive: true, force: true, maxRetries: 3 });
+    fs.rmSync(work, { recursive: true, force: true });
   }
 }
 
