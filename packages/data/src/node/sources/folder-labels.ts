@@ -2,6 +2,7 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import Papa from 'papaparse';
+import { Pace } from '../pace.js';
 import { ImageSourceError, type ImageSourceOptions, LABEL_KEYS, type LeftOutCounter } from './image-source.js';
 import { LabelCollector, type Labels } from './labels.js';
 import { unreadable } from './locate.js';
@@ -34,7 +35,7 @@ export async function labelsBeside(
   for (const [name, file] of wanted.flatMap((name) => folders.map((place) => [name, path.join(place, name)] as const))) {
     const text = await readText(file);
     if (text === undefined) continue;
-    const rows = name === 'dataset.json' ? pairsOf(text, file) : tableOf(text, name, file, labelColumn);
+    const rows = name === 'dataset.json' ? pairsOf(text, file) : await tableOf(text, name, file, labelColumn);
     if (rows !== undefined || labels !== 'auto') return matched(folder, keys, name, rows ?? [], leftOut);
     leftOut.add('table without labels', 'tables without labels', name);
   }
@@ -78,9 +79,27 @@ function pairsOf(text: string, file: string): Row[] | undefined {
   return pairs as Row[];
 }
 
-function tableOf(text: string, name: string, file: string, labelColumn: string | undefined): Row[] | undefined {
+/** Lines of a table, cut into cells; some thousand at a time. */
+function cellsOf(text: string): Promise<string[][]> {
+  const rows: string[][] = [];
+  return new Promise((resolve) =>
+    Papa.parse<string[]>(text, {
+      skipEmptyLines: 'greedy',
+      delimitersToGuess: [',', '\t', ';'],
+      chunkSize: 2 ** 18,
+      chunk({ data }: Papa.ParseResult<string[]>, parser: Papa.Parser) {
+        for (const row of data) rows.push(row);
+        parser.pause();
+        setImmediate(() => parser.resume());
+      },
+      complete: () => resolve(rows),
+    }),
+  );
+}
+
+async function tableOf(text: string, name: string, file: string, labelColumn: string | undefined): Promise<Row[] | undefined> {
   if (name.endsWith('.jsonl')) return linesOf(text, file, labelColumn);
-  const rows = Papa.parse<string[]>(text, { skipEmptyLines: 'greedy', delimitersToGuess: [',', '\t', ';'] }).data;
+  const rows = await cellsOf(text);
   const [first] = rows;
   if (first === undefined) return undefined;
   const columns = first.map((cell) => cell.trim());
@@ -124,11 +143,21 @@ function linesOf(text: string, file: string, labelColumn: string | undefined): R
  * Labels of rows by their files; a file is meant by its key, also behind folders of another machine (`/data/cats/0.png`), or by its name
  * without ending where that is the only one.
  */
-function matched(folder: string, keys: readonly string[], name: string, rows: readonly Row[], leftOut: LeftOutCounter): FileLabels {
-  const byKey = new Map(keys.map((key, i) => [key, i]));
+async function matched(
+  folder: string,
+  keys: readonly string[],
+  name: string,
+  rows: readonly Row[],
+  leftOut: LeftOutCounter,
+): Promise<FileLabels> {
+  const pace = new Pace();
+  const byKey = new Map<string, number>();
   const stems = new Map<string, number>();
-  for (const [i, key] of keys.entries())
+  for (const [i, key] of keys.entries()) {
+    byKey.set(key, i);
     for (const short of [path.posix.basename(key), path.posix.parse(key).name]) stems.set(short, stems.has(short) ? -1 : i);
+    if (pace.due) await pace.rest();
+  }
   const indexOf = (file: string): number => {
     let key = path.posix.normalize(file.replaceAll('\\', '/'));
     const whole = byKey.get(key) ?? stems.get(key);
@@ -141,6 +170,7 @@ function matched(folder: string, keys: readonly string[], name: string, rows: re
   };
   const found = new Map<number, unknown>();
   for (const [file, label] of rows) {
+    if (pace.due) await pace.rest();
     const index = indexOf(file);
     if (index < 0) leftOut.add(`row of ${name} without an image`, `rows of ${name} without an image`, file);
     else if (found.has(index) && found.get(index) !== label)
@@ -153,15 +183,17 @@ function matched(folder: string, keys: readonly string[], name: string, rows: re
   return collected(folder, keys, name, (_, i) => found.get(i), leftOut);
 }
 
-function collected(
+async function collected(
   folder: string,
   keys: readonly string[],
   from: string,
   labelOf: (key: string, index: number) => unknown,
   leftOut: LeftOutCounter,
-): FileLabels {
+): Promise<FileLabels> {
   const collector = new LabelCollector(folder);
+  const pace = new Pace();
   for (const [i, key] of keys.entries()) {
+    if (pace.due) await pace.rest();
     const before = collector.missing;
     collector.add(labelOf(key, i), key);
     if (collector.missing > before) leftOut.add('image without a label', 'images without a label', key);
