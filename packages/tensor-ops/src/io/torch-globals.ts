@@ -33,7 +33,7 @@ const untyped = {
 } as const satisfies Partial<Record<SafetensorsDtype, string>>;
 
 /** Storages of types that no model has, and the bytes of an element: what is made of them lies beside the weights. */
-const beside: ReadonlyMap<string, number> = new Map([
+const otherStorages: ReadonlyMap<string, number> = new Map([
   ['torch.ComplexDoubleStorage', 16],
   ['torch.QInt8Storage', 1],
   ['torch.QUInt8Storage', 1],
@@ -112,7 +112,7 @@ for (const global of [
   new PickleGlobal('argparse.Namespace', (args) => new PickleObject('argparse.Namespace', args)),
 ])
   table.set(global.name, global);
-for (const name of [...dtypeOf.keys(), ...beside.keys()]) table.set(name, new PickleGlobal(name));
+for (const name of [...dtypeOf.keys(), ...otherStorages.keys()]) table.set(name, new PickleGlobal(name));
 
 /**
  * Modules whose objects lie beside the weights in files of training scripts, such as best metrics, paths, dates, options and callbacks. They
@@ -167,7 +167,7 @@ const inert = (name: string): PickleGlobal => new PickleGlobal(name, (args) => n
 export function torchStorage(id: unknown, where: string): TorchStorage {
   const [tag, type, key, , count, viewMetadata = null] = Array.isArray(id) ? id : [];
   const dtype = type instanceof PickleGlobal ? dtypeOf.get(type.name) : undefined;
-  const elementBytes = dtype === undefined ? type instanceof PickleGlobal && beside.get(type.name) : safetensorsDtypes[dtype];
+  const elementBytes = dtype === undefined ? type instanceof PickleGlobal && otherStorages.get(type.name) : safetensorsDtypes[dtype];
   if (tag !== 'storage' || !elementBytes || typeof key !== 'string' || !Number.isSafeInteger(count) || count < 0)
     throw new FormatError(where, 'a reference to a storage is damaged.');
   if (viewMetadata !== null) throw new FormatError(where, 'views of storages, written before PyTorch 0.4, are not supported.');

@@ -175,7 +175,10 @@ export function gapsBetween(files: readonly string[]): string[] {
   const found = new Map<string, string[]>();
   for (const file of files) {
     const [, before, number, after] = /^(.*?)(\d{1,9})(\.\w+)$/.exec(file) ?? [];
-    if (before !== undefined) found.set(`${before}\0${after}`, [...(found.get(`${before}\0${after}`) ?? []), number]);
+    if (before === undefined) continue;
+    const [id, texts] = [`${before}\0${after}`, found.get(`${before}\0${after}`)];
+    if (texts === undefined) found.set(id, [number]);
+    else texts.push(number);
   }
   return [...found].flatMap(([id, texts]) => {
     const [before, after] = id.split('\0');
