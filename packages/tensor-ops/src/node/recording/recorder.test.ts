@@ -146,6 +146,25 @@ test('a step is recorded and turned into a function before its weights have valu
   huge.dispose();
 });
 
+test('a write waits for what computes with the value read before, also through views, but not for what nobody needs', () => {
+  const [first, second] = ['first', 'second'].map((name) => new Parameter(name, tf.ones([4])));
+  const { nodes } = recorded(() => {
+    const value = second.read();
+    const [half] = tf.split(tf.reshape(value, [2, 2]), 2);
+    tf.sqrt(value);
+    const used = tf.exp(half);
+    first.assign(tf.reshape(tf.concat([used, used]), [4]));
+    second.assign(tf.zeros([4]));
+    return [];
+  }, []);
+  const write = nodes.findLast(({ op }) => op === 'AssignVariableOp')!;
+  const before = write.control.map((node) => nodes[node].op);
+  expect(before).toContain('Exp');
+  expect(before).toContain('ReadVariableOp');
+  expect(before).not.toContain('Sqrt');
+  for (const parameter of [first, second]) parameter.dispose();
+});
+
 test('gradients, optimizer and average of a recorded step equal those of ops that run one by one', async () => {
   const specs = { w: { shape: [4, 3], initial: { kind: 'uniform', limit: 1 } }, b: { shape: [3], initial: { kind: 'ones' } } } as const;
   const make = () => {

@@ -4,7 +4,8 @@
  * computed and nothing allocated, so a step of any size can be recorded and planned, on every device.
  *
  * Reads and writes of one variable keep their program order by control edges, as TensorFlow's own automatic control dependencies do, and
- * so do collectives: NCCL launches them in the order in which they start, which must be the same on all ranks.
+ * so do collectives: NCCL launches them in the order in which they start, which must be the same on all ranks. A write also waits for what
+ * computes with the values that were read before it: while one of them holds these, TensorFlow would write into a copy of the variable.
  */
 import { HostReadError, RecordingError } from '../../errors.js';
 import { DataType, type OpAttribute } from '../../tensorflow-backend.js';
@@ -19,6 +20,9 @@ import type { RecordedNode, RecordedOutput, SymbolicTensor } from './symbolic-te
 
 /** Ops that only read the variable they are given. */
 const readers = new Set(['ReadVariableOp', 'VariableShape', 'ResourceGather', 'ResourceGatherNd', 'VarIsInitializedOp']);
+
+/** Ops whose results may share the memory of their input. */
+const views = new Set(['Identity', 'Reshape', 'ExpandDims', 'Squeeze', 'Unpack', 'Split', 'SplitV']);
 
 /** Never used twice, so that a tensor which outlives its recording is not taken for another. */
 let nextId = FIRST_SYMBOLIC_ID;
@@ -46,6 +50,10 @@ export class Recorder extends BindingConstants {
   private readonly argumentOf = new Map<number, SymbolicTensor>();
   private readonly lastWrite = new Map<number, number>();
   private readonly readsSinceWrite = new Map<number, number[]>();
+  /** By node, those that take its results. */
+  private readonly consumers: number[][] = [];
+  /** Nodes that run for a write at the latest: it may wait for them without making anything run that nobody needs. */
+  private readonly needed = new Set<number>();
   private lastEffect: number | undefined;
   private lastCollective: number | undefined;
   private controlOfNext: number | undefined;
@@ -244,7 +252,8 @@ export class Recorder extends BindingConstants {
       }
       if (numOutputs > 0)
         throw new RecordingError(`${name} changes a variable and returns a tensor; a compiled step cannot hold such an op.`);
-      for (const read of reads) control.add(read);
+      this.need(operands.map((operand) => operand.node));
+      for (const read of reads) for (const user of [read, ...this.usersOf(read)]) control.add(user);
       this.readsSinceWrite.set(variable, []);
       this.lastWrite.set(variable, node);
     }
@@ -257,6 +266,24 @@ export class Recorder extends BindingConstants {
       this.lastEffect = node;
     }
     return [...control];
+  }
+
+  /** Marks nodes, and all that they follow from, as needed. */
+  private need(nodes: readonly number[]): void {
+    const open = [...nodes];
+    for (let node = open.pop(); node !== undefined; node = open.pop()) {
+      if (this.needed.has(node)) continue;
+      this.needed.add(node);
+      const { inputs, control } = this.nodes[node];
+      open.push(...inputs.map((input) => input.node), ...control);
+    }
+  }
+
+  /** Needed nodes that compute with what a node returns. */
+  private usersOf(node: number): number[] {
+    return this.consumers[node].flatMap((user) =>
+      views.has(this.nodes[user].op) ? this.usersOf(user) : this.needed.has(user) ? [user] : [],
+    );
   }
 
   private addArgument(id: number, source: Argument['source']): SymbolicTensor {
@@ -292,6 +319,8 @@ export class Recorder extends BindingConstants {
     );
     const inputs = operands.map(({ node, output }) => ({ node, index: output.index }));
     this.operations.push(operation);
+    for (const { node } of operands) this.consumers[node].push(this.nodes.length);
+    this.consumers.push([]);
     return this.nodes.push({ op, inputs, control, attributes, outputs: [], ...(argument && { argument }) }) - 1;
   }
 
