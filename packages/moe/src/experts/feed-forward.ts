@@ -105,7 +105,7 @@ interface ExpertPass {
 export interface ExpertRunner {
   /**
    * @param rows rounded, `[R, D]`
-   * @param weights matrices rounded
+   * @param weights as they are stored; each matrix is rounded when it is multiplied
    */
   forward(rows: tf.Tensor, weights: ExpertTensors): ExpertPass;
   /**
@@ -150,18 +150,21 @@ function batchRunner(activation: Activation, math: Products, numExperts: number)
   };
   return {
     forward(rows, { up, down, upBias, downBias }) {
-      const hidden = biased(math.product(forParts(rows), up), upBias);
+      const hidden = biased(math.product(forParts(rows), math.round(up, rows)), upBias);
       const [value] = activation.value(...separate(hidden)) as [tf.Tensor];
-      const output = biased(math.product(math.round(value), down), downBias);
+      const output = biased(math.product(math.round(value), math.round(down, value)), downBias);
       return { outputs: [flat(output)], hidden: [hidden] };
     },
     backward(dOutput, rows, [hidden], { up, down, upBias, downBias }) {
       const dFlat = perExpert(dOutput);
       const d = math.round(dFlat);
-      const [value, ...dParts] = activation.gradients(...separate(after(hidden, dOutput)), math.product(d, down, false, true));
+      const [value, ...dParts] = activation.gradients(
+        ...separate(after(hidden, dOutput)),
+        math.product(d, math.round(down, d), false, true),
+      );
       const dHidden = together(dParts);
       const dRounded = math.round(dHidden);
-      const dRowsOfParts = widen(math.product(dRounded, up, false, true));
+      const dRowsOfParts = widen(math.product(dRounded, math.round(up, dRounded), false, true));
       return {
         dRows: [flat(parts === 1 ? dRowsOfParts : tf.sum(dRowsOfParts, 1))],
         grads: {
@@ -207,7 +210,7 @@ function sliceRunner(activation: Activation, math: Products, counts: tf.Tensor, 
       const [upBiases, downBiases] = [upBias && perExpert(upBias, 1), downBias && unstackRows(downBias)];
       const slices = split(rows);
       const hidden = Array.from({ length: parts }, (_, p) =>
-        toBlocks(experts.map((e, i) => biased(math.product(slices[i], ups[e][p]), upBiases?.[e]?.[p]))),
+        toBlocks(experts.map((e, i) => biased(math.product(slices[i], math.round(ups[e][p], slices[i])), upBiases?.[e]?.[p]))),
       );
       const values = hidden[0].map((_, b) =>
         math.round(
@@ -219,7 +222,7 @@ function sliceRunner(activation: Activation, math: Products, counts: tf.Tensor, 
       );
       const outputs = toSlices(values).map((value, i) => {
         const e = experts[i];
-        return biased(math.product(value, downs[e]), downBiases?.[e]);
+        return biased(math.product(value, math.round(downs[e], value)), downBiases?.[e]);
       });
       return { outputs, hidden: hidden.flat() };
     },
@@ -233,7 +236,7 @@ function sliceRunner(activation: Activation, math: Products, counts: tf.Tensor, 
       }
       const [ups, downs] = [perExpert(up, 2), unstackRows(down)];
       const [slices, dSlices] = [split(rows), split(math.round(dOutput))];
-      const dValues = toBlocks(dSlices.map((d, i) => math.product(d, downs[experts[i]], false, true)));
+      const dValues = toBlocks(dSlices.map((d, i) => math.product(d, math.round(downs[experts[i]], d), false, true)));
       const kept = hidden.map((h) => after(h, dOutput));
       /** By block: the value, then the gradient of each part. */
       const results = dValues.map((dValue, b) => {
@@ -243,7 +246,7 @@ function sliceRunner(activation: Activation, math: Products, counts: tf.Tensor, 
       const values = toSlices(results.map(([value]) => math.round(value)));
       const dHidden = Array.from({ length: parts }, (_, p) => results.map((result) => result[1 + p]));
       /** By part, then by expert. */
-      const dParts = dHidden.map((blocks) => toSlices(blocks.map(math.round)));
+      const dParts = dHidden.map((blocks) => toSlices(blocks.map((block) => math.round(block))));
       const ofExperts = (entries: (i: number) => tf.Tensor[]) => experts.map((_, i) => entries(i));
       const sums = (xs: readonly tf.Tensor[][], bias: tf.Tensor) =>
         stacked(
@@ -252,7 +255,7 @@ function sliceRunner(activation: Activation, math: Products, counts: tf.Tensor, 
         );
       return {
         dRows: experts.map((e, i) =>
-          dParts.map((d, p) => widen(math.product(d[i], ups[e][p], false, true))).reduce((a, b) => tf.add(a, b)),
+          dParts.map((d, p) => widen(math.product(d[i], math.round(ups[e][p], d[i]), false, true))).reduce((a, b) => tf.add(a, b)),
         ),
         grads: {
           up: stacked(

@@ -100,8 +100,8 @@ function runExperts(math: Products, rows: tf.Tensor, kind: FeedForwardExperts['k
   return customGradient(
     [rows, weights.up, weights.down, weights.upBias, weights.downBias],
     (inputs) => {
-      const [rows, up, down] = [math.round(inputs[0]), math.round(inputs[1]), math.round(inputs[2])];
-      const [, , , upBias, downBias] = inputs;
+      const rows = math.round(inputs[0]);
+      const [, up, down, upBias, downBias] = inputs;
       const { outputs, hidden } = expertRunner(kind, math, grouping, numExperts).forward(rows, { up, down, upBias, downBias });
       const value = outputs.length === 0 ? tf.zeros(rows.shape) : widen(joinRows(outputs));
       return { value, saved: [grouping.counts, rows, up, down, upBias, downBias, ...hidden] };

@@ -95,17 +95,18 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
   const { round, product } = products(gateUp, options.precision);
   return customGradient(
     [x, gateUp, down],
-    (inputs) => {
-      const [x, gateUp, down] = inputs.map(round);
-      const [gate, up] = unstackRows(gateUp).map((w) => product(x, w));
-      const value = widen(product(fused(swigluActivation, [gate, up])[0], down));
+    ([input, gateUp, down]) => {
+      const x = round(input);
+      const [gate, up] = unstackRows(gateUp).map((w) => product(x, round(w, x)));
+      const [hidden] = fused(swigluActivation, [gate, up]);
+      const value = widen(product(hidden, round(down, hidden)));
       return { value, saved: [x, gateUp, down, gate, up] };
     },
     (dy, [x, gateUp, down, gate, up]) => {
       const d = round(dy);
       const keptParts = [after(gate, dy), after(up, dy)];
-      const [activation, dGate, dUp] = fused(swigluActivationGradients, [...keptParts, product(d, down, false, true)]);
-      const [wGate, wUp] = unstackRows(gateUp);
+      const [activation, dGate, dUp] = fused(swigluActivationGradients, [...keptParts, product(d, round(down, dy), false, true)]);
+      const [wGate, wUp] = unstackRows(gateUp).map((w) => round(w, dGate));
       const parts = [product(x, dGate, true), product(x, dUp, true)];
       return [
         tf.add(widen(product(dGate, wGate, false, true)), widen(product(dUp, wUp, false, true))),

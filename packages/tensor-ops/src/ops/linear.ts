@@ -1,8 +1,9 @@
 /**
  * Affine map on the last axis.
  *
- * One 2-D product whatever the rank of `x`; tfjs' own gradient of a broadcast matMul throws. In bf16 the operands are rounded
- * once and kept for the backward pass, products are accumulated in float32.
+ * One 2-D product whatever the rank of `x`; tfjs' own gradient of a broadcast matMul throws. In bf16 the input is
+ * rounded once and kept for the backward pass, a weight that is stored otherwise is rounded before each product; products are accumulated in
+ * float32.
  */
 import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
@@ -36,18 +37,18 @@ export function linear(x: tf.Tensor, w: tf.Tensor, b?: tf.Tensor, options: Linea
 function native(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | undefined, precision: Precision | undefined): tf.Tensor {
   const backend = tensorFlowBackend()!;
   const low = usesBf16(backend, w, precision);
-  const round = (a: tf.Tensor): tf.Tensor => toProductType(backend, a, low);
+  const round = (a: tf.Tensor, before?: tf.Tensor): tf.Tensor => toProductType(backend, a, low, before);
   return customGradient(
     [x, w, b],
     (inputs) => {
-      const [x, w] = [round(inputs[0]), round(inputs[1])];
-      const product = toF32(backend, matMul(backend, x, w));
+      const [x, w] = [round(inputs[0]), inputs[1]];
+      const product = toF32(backend, matMul(backend, x, round(w, x)));
       return { value: b === undefined ? product : backend.raw('BiasAdd', [product, b])[0], saved: [x, w] };
     },
     (dy, [x, w]) => {
       const d = round(dy);
       return [
-        toF32(backend, matMul(backend, d, w, false, true)),
+        toF32(backend, matMul(backend, d, round(w, dy), false, true)),
         toF32(backend, matMul(backend, x, d, true)),
         b && backend.raw('BiasAddGrad', [dy])[0],
       ];

@@ -1,14 +1,14 @@
 /** Products of matrices off the gradient tape, in float32 or bfloat16, for functions with a gradient of their own. */
 import * as tf from '@tensorflow/tfjs-core';
 import { DataType, tensorFlowBackend } from '../tensorflow-backend.js';
-import { batchMatMul, castTo, matMul, type Precision, usesBf16 } from './raw-math.js';
+import { batchMatMul, castTo, matMul, type Precision, toProductType, usesBf16 } from './raw-math.js';
 
 /** Products of one precision. */
 export interface Products {
   /** Whether they are in bfloat16. */
   readonly low: boolean;
-  /** Rounds an operand. */
-  round(x: tf.Tensor): tf.Tensor;
+  /** Rounds an operand; a weight in a compiled step not until `before` is there, which it is multiplied with, see `toProductType`. */
+  round(x: tf.Tensor, before?: tf.Tensor): tf.Tensor;
   /** `a b` for matrices, or for batches of them of equal rank; either transposed on request. In the operands' type. */
   product(a: tf.Tensor, b: tf.Tensor, transposeA?: boolean, transposeB?: boolean): tf.Tensor;
 }
@@ -20,7 +20,7 @@ export function products(weight: tf.Tensor, precision: Precision | undefined): P
   const low = usesBf16(backend, weight, precision);
   return {
     low,
-    round: (x) => castTo(backend, x, low ? DataType.bfloat16 : DataType.float32),
+    round: (x, before) => toProductType(backend, x, low, before),
     product: (a, b, transposeA, transposeB) => (a.rank === 2 ? matMul : batchMatMul)(backend, a, b, transposeA, transposeB),
   };
 }

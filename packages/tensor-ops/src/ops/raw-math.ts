@@ -1,6 +1,7 @@
 /** Short names for the TensorFlow ops that several of our ops share. All run off the gradient tape. */
 import * as tf from '@tensorflow/tfjs-core';
 import { DataType, type TensorFlowBackend } from '../tensorflow-backend.js';
+import { after } from './after.js';
 
 /**
  * Precision of matrix products. `bf16` allows to multiply bfloat16 copies, with sums and results in float32; where float32 is
@@ -8,9 +9,10 @@ import { DataType, type TensorFlowBackend } from '../tensorflow-backend.js';
  */
 export type Precision = 'f32' | 'bf16';
 
-/** Casts to `type` unless the tensor has it. */
-export function castTo(backend: TensorFlowBackend, x: tf.Tensor, type: DataType): tf.Tensor {
-  return backend.dtypeOf(x) === type ? x : backend.raw('Cast', [x], { DstT: { type } })[0];
+/** Casts to `type` unless the tensor has it; with `before` not until that is there, see {@link after}. */
+export function castTo(backend: TensorFlowBackend, x: tf.Tensor, type: DataType, before?: tf.Tensor): tf.Tensor {
+  if (backend.dtypeOf(x) === type) return x;
+  return backend.raw('Cast', [before === undefined ? x : after(x, before)], { DstT: { type } })[0];
 }
 
 export const toF32 = (backend: TensorFlowBackend, x: tf.Tensor): tf.Tensor => castTo(backend, x, DataType.float32);
@@ -60,7 +62,10 @@ export function usesBf16(backend: TensorFlowBackend, w: tf.Tensor, precision: Pr
   return backend.bf16Products && (precision === 'bf16' || backend.dtypeOf(w) === DataType.bfloat16);
 }
 
-/** Casts an operand of a product to what {@link usesBf16} found. */
-export function toProductType(backend: TensorFlowBackend, x: tf.Tensor, low: boolean): tf.Tensor {
-  return castTo(backend, x, low ? DataType.bfloat16 : DataType.float32);
+/**
+ * Casts an operand of a product to what {@link usesBf16} found. For a weight, `before` is what it is multiplied with: a compiled step
+ * would cast all weights at its start, and hold all of them twice.
+ */
+export function toProductType(backend: TensorFlowBackend, x: tf.Tensor, low: boolean, before?: tf.Tensor): tf.Tensor {
+  return castTo(backend, x, low ? DataType.bfloat16 : DataType.float32, before);
 }
