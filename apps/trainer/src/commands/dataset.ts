@@ -2,8 +2,9 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { describeImages, openImages } from '@dit-moe/data/node';
-import { createProgress, exitCodes, OutputError, UsageError } from '@dit-moe/kit';
+import { createProgress, exitCodes, OutputError, UsageError, untilInterrupted } from '@dit-moe/kit';
 import { createFolderAtomically } from '@dit-moe/tensor-ops/io/node';
+import type { Fetching } from '../datasets/clients.js';
 import { writeEmoji } from '../datasets/emoji.js';
 import { writeFashionMnist } from '../datasets/fashion-mnist.js';
 import { writeShapes } from '../datasets/shapes.js';
@@ -20,7 +21,7 @@ interface Dataset {
   /** Options that mean something for it. */
   options: readonly ('from' | 'perClass' | 'size' | 'seed')[];
   splits: readonly (string | undefined)[];
-  write(folder: string, flags: DatasetFlags): Promise<void>;
+  write(folder: string, flags: DatasetFlags & Fetching): Promise<void>;
 }
 
 const datasets: Readonly<Record<string, Dataset>> = {
@@ -29,12 +30,15 @@ const datasets: Readonly<Record<string, Dataset>> = {
   shapes: {
     options: ['perClass', 'size', 'seed'],
     splits: [undefined],
-    write: (folder, { perClass = 1000, size = 16, seed = 0 }) => writeShapes(folder, { perClass, size, seed }),
+    write: (folder, { perClass = 1000, size = 16, seed = 0, signal }) => writeShapes(folder, { perClass, size, seed, signal }),
   },
 };
 
 /** Runs `dataset` and returns the exit code. */
-export async function datasetCommand(name: string, folder: string, flags: DatasetFlags): Promise<number> {
+export const datasetCommand = (name: string, folder: string, flags: DatasetFlags): Promise<number> =>
+  untilInterrupted((signal) => makeDataset(name, folder, { ...flags, signal }));
+
+async function makeDataset(name: string, folder: string, flags: DatasetFlags & Fetching): Promise<number> {
   const { options, splits, write } = datasets[name];
   for (const option of ['from', 'perClass', 'size', 'seed'] as const)
     if (flags[option] !== undefined && !options.includes(option))

@@ -25,19 +25,27 @@ export interface DataPackage {
   files: readonly string[];
 }
 
+/** Where a package's data are from, and until when they are waited for. */
+export interface Fetching {
+  /** The unpacked data, if somebody has them already; nothing is fetched then. */
+  from?: string;
+  /** Ends the client. */
+  signal?: AbortSignal;
+}
+
 /**
  * Hands over a folder with the package's data, which is gone afterwards.
- * @param from the unpacked data, if somebody has it already; nothing is fetched then
  * @throws DataError if a client is missing or fails, or files are not there
+ * @throws the signal's reason, once it is aborted
  */
-export async function withPackage<T>(wanted: DataPackage, from: string | undefined, use: (folder: string) => Promise<T>): Promise<T> {
+export async function withPackage<T>(wanted: DataPackage, { from, signal }: Fetching, use: (folder: string) => Promise<T>): Promise<T> {
   if (from !== undefined) {
     await checkFiles(wanted, from);
     return use(from);
   }
   const temporary = await fs.mkdtemp(path.join(os.tmpdir(), 'dit-moe-dataset-'));
   try {
-    for (const [program, ...args] of wanted.commands) await call(wanted, temporary, program, args);
+    for (const [program, ...args] of wanted.commands) await call(wanted, temporary, signal, program, args);
     const folder = path.join(temporary, wanted.folder);
     await checkFiles(wanted, folder);
     return await use(folder);
@@ -53,12 +61,19 @@ async function checkFiles({ name, files }: DataPackage, folder: string): Promise
     throw new DataError(`${folder} has no ${missing.join(', ')}, which ${name} has.`, { where: folder, expected: files.join(', ') });
 }
 
-async function call({ name, files }: DataPackage, cwd: string, program: string, args: readonly string[]): Promise<void> {
+async function call(
+  { name, files }: DataPackage,
+  cwd: string,
+  signal: AbortSignal | undefined,
+  program: string,
+  args: readonly string[],
+): Promise<void> {
   const hint = `Where another machine can fetch ${name}, unpack it there and give --from the folder of ${files[0]}.`;
   try {
     // npm is a script of the shell on Windows.
-    await run(program, args, { cwd, timeout: TIMEOUT_MS, shell: process.platform === 'win32' });
+    await run(program, args, { cwd, signal, timeout: TIMEOUT_MS, shell: process.platform === 'win32' });
   } catch (error) {
+    signal?.throwIfAborted();
     const { code, stderr } = error as { code?: number | string; stderr?: string };
     if (code === 'ENOENT') throw new DataError(`${name} is fetched with ${program}, which this machine lacks.`, { hint, cause: error });
     const said = (stderr ?? '').split('\n').filter((line) => line.trim() !== '' && !STACK.test(line));

@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib';
 import { openImages } from '@dit-moe/data/node';
 import { DataError } from '@dit-moe/kit';
 import sharp from 'sharp';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { type DataPackage, withPackage } from './clients.js';
 import { writeEmoji } from './emoji.js';
 import { writeFashionMnist } from './fashion-mnist.js';
@@ -84,7 +84,7 @@ describe('package clients', () => {
   const read = (folder: string) => fs.readFile(path.join(folder, 'a'), 'utf8');
 
   test('what they unpack is handed over, and gone afterwards', async () => {
-    const [seen, content] = await withPackage(wanted, undefined, async (folder) => [folder, await read(folder)]);
+    const [seen, content] = await withPackage(wanted, {}, async (folder) => [folder, await read(folder)]);
     expect(content).toBe('1\n');
     await expect(fs.stat(seen)).rejects.toThrow(/ENOENT/);
   });
@@ -94,8 +94,18 @@ describe('package clients', () => {
     ['a client that fails', { ...wanted, commands: [['sh', '-c', 'echo no network >&2; exit 4']] }, /failed:\nno network/],
     ['another package', { ...wanted, files: ['a', 'b'] }, /has no b, which the package x has/],
   ])('%s is said', async (_, dataPackage, message) => {
-    const error = await withPackage(dataPackage, undefined, read).catch((error: Error) => error);
+    const error = await withPackage(dataPackage, {}, read).catch((error: Error) => error);
     expect(DataError.isInstance(error)).toBe(true);
     expect((error as Error).message).toMatch(message);
+  });
+
+  test('an interruption ends the client, and leaves nothing behind', async () => {
+    const [stop, pid] = [new AbortController(), path.join(root, 'pid')];
+    const slow: DataPackage = { ...wanted, commands: [['sh', '-c', `echo $$ > ${pid}; exec sleep 60`]] };
+    const ended = withPackage(slow, { signal: stop.signal }, read).catch((reason) => reason);
+    const client = await vi.waitFor(async () => Number((await fs.readFile(pid, 'utf8')) || Number.NaN));
+    stop.abort('SIGINT');
+    expect(await ended).toBe('SIGINT');
+    await vi.waitFor(() => expect(() => process.kill(client, 0)).toThrow(/ESRCH/));
   });
 });

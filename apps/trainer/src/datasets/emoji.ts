@@ -7,7 +7,7 @@ import { encodePng, pictureOf } from '@dit-moe/data';
 import { DataError } from '@dit-moe/kit';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
-import { type DataPackage, withPackage } from './clients.js';
+import { type DataPackage, type Fetching, withPackage } from './clients.js';
 
 /** The version that the digest is of; another one has other pictures. */
 const PACKAGE = 'emoji-datasource-google@16.0.0';
@@ -56,12 +56,11 @@ interface Emoji {
 
 /**
  * Writes `train/<class>/<code points>.png` and `test/<class>/...`, on white instead of transparent.
- * @param from the unpacked package, if it is at hand
  * @param digest expected of table and images
  * @throws DataError if it cannot be fetched, or is another
  */
-export async function writeEmoji(folder: string, { from }: { from?: string }, digest = emojiDigest): Promise<void> {
-  await withPackage(dataPackage, from, async (source) => {
+export async function writeEmoji(folder: string, fetching: Fetching, digest = emojiDigest): Promise<void> {
+  await withPackage(dataPackage, fetching, async (source) => {
     const found = await digestOf(source);
     if (found !== digest)
       throw new DataError(`${source} is not ${PACKAGE}: the SHA-256 of its table and images is ${found}, expected ${digest}.`, {
@@ -74,6 +73,7 @@ export async function writeEmoji(folder: string, { from }: { from?: string }, di
       const members = table.filter((emoji) => emoji.category === category).sort((a, b) => a.sort_order - b.sort_order);
       for (const split of ['train', 'test']) await makeFolder(path.join(folder, split, name));
       for (const [i, { image }] of members.entries()) {
+        fetching.signal?.throwIfAborted();
         const pixels = await sharp(path.join(source, IMAGES, image))
           .flatten({ background: 'white' })
           .toColourspace('srgb')

@@ -4,7 +4,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { DataError } from '@dit-moe/kit';
 import { hashFile, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import { type DataPackage, withPackage } from './clients.js';
+import { type DataPackage, type Fetching, withPackage } from './clients.js';
 
 /** SHA-256 of the files as their authors published them. */
 const fashionFiles: Readonly<Record<string, string>> = {
@@ -34,12 +34,11 @@ Copyright 2017 Zalando SE, MIT licence.
 
 /**
  * Copies the four idx files, and names of the classes beside them.
- * @param from folder of the files, if they are at hand
  * @param sums expected SHA-256 by file name
  * @throws DataError if they cannot be fetched, or are others
  */
-export async function writeFashionMnist(folder: string, { from }: { from?: string }, sums = fashionFiles): Promise<void> {
-  await withPackage(dataPackage, from, async (source) => {
+export async function writeFashionMnist(folder: string, fetching: Fetching, sums = fashionFiles): Promise<void> {
+  await withPackage(dataPackage, fetching, async (source) => {
     for (const [name, expected] of Object.entries(sums)) {
       const found = await hashFile(path.join(source, name));
       if (found !== expected)

@@ -70,11 +70,15 @@ function hueToRgb(hue: number, value: number): [number, number, number] {
 }
 
 /** Writes `<folder>/<class>/<number>.png`. */
-export async function writeShapes(folder: string, options: { perClass: number; size: number; seed: number }): Promise<void> {
-  const { perClass, size, seed } = options;
+export async function writeShapes(
+  folder: string,
+  options: { perClass: number; size: number; seed: number; signal?: AbortSignal },
+): Promise<void> {
+  const { perClass, size, seed, signal } = options;
   for (const name of shapeNames) {
     await makeFolder(path.join(folder, name));
     for (let i = 0; i < perClass; i++) {
+      signal?.throwIfAborted();
       const data = drawShape(name, size, seed, i);
       const file = path.join(folder, name, `${String(i).padStart(5, '0')}.png`);
       await writeFileAtomically(file, encodePng(pictureOf(data, size, size)));
