@@ -71,7 +71,7 @@ const write = (name: string, pixels: Pixels, columns: number): void =>
   fs.writeFileSync(path.join(root, FIGURES, `${name}.png`), encodePng(contactSheet(pixels, columns, zoomTo(48, pixels))));
 
 for (const { name, weights } of bundledModels) {
-  const { images, splits, guidance } = recipes[name];
+  const { images, splits } = recipes[name];
   const pipeline = await openPipeline(fileURLToPath(weights));
   const { classNames, config } = pipeline.card;
   const train = await imagesOf(images, splits?.[0], config.inputSize[0], config.inChannels);
@@ -80,7 +80,6 @@ for (const { name, weights } of bundledModels) {
     labels: classNames.flatMap((_, label) => Array<number>(perClass).fill(label)),
     seed: 1,
     steps: 25,
-    guidance,
   });
   pipeline.dispose();
   const blank = { ...pictureAt(samples, 0), data: new Uint8Array(pictureAt(samples, 0).data.length).fill(255) };
@@ -100,7 +99,7 @@ for (const { name, weights } of bundledModels) {
   console.log(`${name}: distance to the nearest image of the training, of 255: samples ${ofSamples.toFixed(1)}${ofHeld}`);
 }
 await runLine(
-  `dit-moe-sampler sample emoji --classes smileys,animals,food --count 1 --guidance 3 --seed 4 --steps 12 --out runs/models/strip.png --film ${FIGURES}/models-denoising.png`,
+  `dit-moe-sampler sample emoji --classes smileys,animals,food --count 1 --seed 4 --steps 12 --out runs/models/strip.png --film ${FIGURES}/models-denoising.png`,
 );
 await runLine('dit-moe-sampler routing fashion --count 16 --steps 25 --out runs/models/routing');
 fs.copyFileSync(path.join(root, 'runs/models/routing/position.png'), path.join(root, FIGURES, 'models-experts.png'));

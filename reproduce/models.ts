@@ -5,21 +5,24 @@
  */
 import fs from 'node:fs';
 import path from 'node:path';
+import type { ModelCard } from '@dit-moe/dit';
+import { samplingDefaults } from '@dit-moe/pipeline';
 import type { EvaluationRecord } from '../apps/sampler/src/commands/evaluate.js';
 import { type Command, root, runCommands } from './commands.js';
 import { type Recipe, recipes, WORK } from './recipes.js';
 
 function commandsOf(
   name: string,
-  { dataset, images, splits, size, again, classifier, guidance, samples }: Recipe,
+  { dataset, images, splits, size, settings, again, classifier, samples }: Recipe,
 ): Record<string, Command> {
   const at = (suffix: string): string => `${WORK}/${name}${suffix}`;
   const [split, heldOut] = splits?.map((split) => ` --split ${split}`) ?? ['', ''];
   const train = `dit-moe-trainer train --preset ${name}${dataset === undefined ? '' : ` --data ${images}`}`;
+  const own = settings === undefined ? '' : ` --set ${settings}`;
   const judge = `--metrics ${size === undefined ? 'accuracy,fd' : 'accuracy'} --network classifier --network-weights ${at('-classifier.safetensors')}`;
   return {
     ...(dataset !== undefined && { dataset: { line: `dit-moe-trainer dataset ${dataset} ${images}`, makes: images } }),
-    train: { line: `${train} --threads 1 --out ${at('')}`, makes: at('/report.html') },
+    train: { line: `${train}${own} --threads 1 --out ${at('')}`, makes: at('/report.html') },
     ...(again !== undefined && {
       again: {
         line: `${train} --set initialWeights=${at('')} ${again} --threads 1 --out ${at('-again')}`,
@@ -33,7 +36,7 @@ function commandsOf(
       printsIt: true,
     },
     samples: {
-      line: `dit-moe-sampler generate ${at('-bundle/model.safetensors')} --images ${samples} --labels balanced --guidance ${guidance} --steps 25 --batch 100 --out ${at('-samples')}`,
+      line: `dit-moe-sampler generate ${at('-bundle/model.safetensors')} --images ${samples} --labels balanced --steps 25 --batch 100 --out ${at('-samples')}`,
       makes: at('-samples/done'),
       printsIt: true,
     },
@@ -53,6 +56,7 @@ function judgement(name: string, commands: Record<string, Command>): string {
   const classifier = JSON.parse(read(commands['classifier'].makes)) as { images: number; heldOut: { accuracy: number; images: number } };
   const { metrics, reference } = JSON.parse(read(commands['evaluation'].makes)) as EvaluationRecord;
   const { accuracy, images } = classifier.heldOut;
+  const { model } = JSON.parse(read(`${commands['bundle'].makes}/config.json`)) as { model: ModelCard };
   return `
 ## Judged
 
@@ -61,7 +65,7 @@ By a classifier of ${classifier.images.toLocaleString('en')} real images, which 
 | | |
 |---|---|
 | real held-out images that it tells right | ${percent(accuracy)} of ${images.toLocaleString('en')} |
-| samples that it tells to be of their class | ${percent(metrics.accuracy!)} of ${recipes[name].samples.toLocaleString('en')}, guidance ${recipes[name].guidance}, 25 steps |
+| samples that it tells to be of their class | ${percent(metrics.accuracy!)} of ${recipes[name].samples.toLocaleString('en')}, guidance ${samplingDefaults(model).guidance} as by default, 25 steps |
 ${metrics.fd === undefined ? '' : `| Frechet distance of its features, samples to ${reference!.count.toLocaleString('en')} real images | ${metrics.fd.distance.toPrecision(3)} |\n`}
 ## How it was made
 

@@ -90,7 +90,7 @@ export const samplingOptions = (): Option[] => [
   ...[
     new Option(
       '--guidance <scale>',
-      'how far from the worse prediction; 1 for no guidance (default: 2 for flow models, 1.5 for Gaussian ones, 1 for those without a null label)',
+      "how far from the worse prediction; 1 for no guidance (default: the model's, else 2 for flow models, 1.5 for Gaussian ones, 1 for those without a null label)",
     ).argParser(number()),
     new Option(
       '--guidance-rule <rule>',

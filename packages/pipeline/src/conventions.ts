@@ -35,6 +35,7 @@ export interface SamplingDefaults {
 
 /**
  * Flow models: 50 Euler steps and guidance 2. Gaussian models as DiT's and DiT-MoE's `sample_ddp.py`: 250 ancestral steps and guidance 1.5.
+ * A scale of guidance on the card, that of the previews which its trainer saw, goes before these.
  * A model without a label for "no class" is not guided, unless by a guide.
  * @param guide a weaker model to guide with, if there is one
  */
@@ -43,7 +44,7 @@ export function samplingDefaults(card: ModelCard, guide?: ModelCard): SamplingDe
     card.objective === 'flow' ? { ...presets.flow, guidance: FLOW_GUIDANCE } : { ...presets.ddpm, guidance: GAUSSIAN_GUIDANCE };
   return {
     ...solver,
-    guidance: canBeGuided(card, guide) ? guidance : 1,
+    guidance: canBeGuided(card, guide) ? (card.guidance ?? guidance) : 1,
     ...(card.guidanceRule !== undefined && { guidanceRule: card.guidanceRule }),
   };
 }

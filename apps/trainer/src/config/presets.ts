@@ -43,7 +43,7 @@ const small = {
     optimizer: { learningRate: 2e-3, warmupSteps: 100, schedule: 'cosine', clipNorm: 1 },
     ema: [0.99],
     checkpoints: { every: 250 },
-    sampling: { every: 500, steps: 25, guidance: 2 },
+    sampling: { every: 500, steps: 25, guidance: 3 },
   },
   /** For what `dataset emoji` writes, at half its size; --data names it. The clean image is predicted, as JiT does (below). */
   emoji: {
@@ -58,7 +58,7 @@ const small = {
     optimizer: { learningRate: 1.5e-3, warmupSteps: 100, schedule: 'cosine', clipNorm: 1 },
     ema: [0.99],
     checkpoints: { every: 250 },
-    sampling: { every: 500, steps: 25, guidance: 2, solver: 'heun' },
+    sampling: { every: 500, steps: 25, guidance: 3, solver: 'heun' },
   },
 };
 

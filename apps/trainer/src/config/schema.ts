@@ -144,7 +144,9 @@ const sampling = section(
     ),
     steps: optional(positive("solver steps (default: the solver's own); also of online metrics")),
     guidance: optional(
-      number('scale of classifier-free guidance, 1 for none (default: 2 for flow models, 1.5 for Gaussian ones); also of online metrics'),
+      number(
+        'scale of classifier-free guidance, 1 for none (default: 2 for flow models, 1.5 for Gaussian ones); also of online metrics, and what the model is sampled with by default',
+      ),
     ),
     guidanceRule: optional(
       text(

@@ -268,6 +268,7 @@ function cardOf(config: TrainConfig, source: DataSource, before: ModelCard | und
     timeScale: objective.kind === 'flow' ? objective.timeScale : 1,
     classNames: source.classNames,
     step: 0,
+    ...(sampling.guidance !== undefined && { guidance: sampling.guidance }),
     ...(sampling.guidanceRule !== undefined && { guidanceRule: sampling.guidanceRule }),
     ...(source.latents !== undefined && {
       latents: { ...source.latents, ...(sampling.vae !== undefined && { autoencoder: placeOf(sampling.vae) }) },

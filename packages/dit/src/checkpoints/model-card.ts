@@ -43,6 +43,8 @@ export interface ModelCard {
    * models).
    */
   guidedChannels?: number;
+  /** Scale of guidance that the model is sampled with by default; 1 is none (default: 2 of flow models, 1.5 of Gaussian ones). */
+  guidance?: number;
   /** Rule of guidance that the model is sampled with by default, as the diffusion package reads it (default: `cfg`). */
   guidanceRule?: string;
   /** Names of the classes in the order of their labels. */
@@ -108,6 +110,7 @@ const cardSettings = object(
     timeScale: number('of a flow model: its timestep is t times this', { above: 0 }),
     convention: optional(word(['sit'], "whose time and velocity a flow model has (default: this project's)")),
     guidedChannels: optional(integer('leading channels that guidance changes', { least: 1 })),
+    guidance: optional(number('scale of guidance by default, 1 for none')),
     guidanceRule: optional(text('rule of guidance by default, such as rescale or apg:momentum=-0.5')),
     classNames: list(text('name of a class'), 'in the order of their labels'),
     step: integer('training steps taken', { least: 0 }),

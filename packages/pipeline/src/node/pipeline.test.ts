@@ -83,9 +83,9 @@ describe('settings', () => {
     expect(gaussian.settings()).toEqual({ solver: 'ddpm', steps: 250, guidance: 1.5, seed: 0 });
     expect(() => gaussian.settings({ guidanceRule: 'cfg-zero' })).toThrow(/Gaussian/);
     gaussian.dispose();
-    const ruled = await open({ guidanceRule: 'rescale' });
-    expect(ruled.settings()).toMatchObject({ guidanceRule: 'rescale' });
-    expect(ruled.settings({ guidanceRule: 'cfg' })).toMatchObject({ guidanceRule: 'cfg' });
+    const ruled = await open({ guidance: 3, guidanceRule: 'rescale' });
+    expect(ruled.settings()).toMatchObject({ guidance: 3, guidanceRule: 'rescale' });
+    expect(ruled.settings({ guidance: 1, guidanceRule: 'cfg' })).toMatchObject({ guidance: 1, guidanceRule: 'cfg' });
     ruled.dispose();
   });
 
