@@ -11,10 +11,11 @@ import { parseArgs } from 'node:util';
 import { openPipeline } from '@dit-moe/pipeline/node';
 import { claims, sameArm } from './claims.js';
 import { root, runCommands } from './commands.js';
+import { frechetDistances } from './frechet.js';
 import { reproductionPage } from './page.js';
 import { readResults, resultsFile, writeResults } from './results.js';
 import { dependenceOf } from './specialisation.js';
-import { fullScale, quickScale, trainArms } from './training.js';
+import { fullScale, quickScale, trainArms, trainClassifier } from './training.js';
 
 const { values: flags } = parseArgs({
   options: {
@@ -50,6 +51,10 @@ if (results.dependence === undefined && wanted('e')) {
   const { perClass, steps } = scale.pictures;
   results.dependence = await dependenceOf(pipeline, perClass, steps);
   pipeline.dispose();
+  writeResults(results, scale.file);
+}
+if (results.frechet === undefined && wanted('a')) {
+  results.frechet = await frechetDistances(scale, await trainClassifier(results, scale, flags.threads), flags.threads);
   writeResults(results, scale.file);
 }
 const page = report();

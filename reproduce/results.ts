@@ -4,6 +4,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { RunResult, StudyResults } from '../apps/trainer/src/study/results.js';
 import { arms, base } from './claims.js';
+import type { Frechet } from './frechet.js';
 import type { Dependence } from './specialisation.js';
 
 /** One training. */
@@ -17,6 +18,8 @@ export interface Results {
   runs: Measured[];
   /** By layer, of the paper's mixture. */
   dependence?: readonly Dependence[];
+  /** Of real images, and of samples of arms of one active size. */
+  frechet?: readonly Frechet[];
   /** Of the real held-out images, what the classifier tells right. */
   classifier?: { accuracy: number; images: number };
 }
@@ -34,7 +37,11 @@ export const digestOf = (arm: string): string =>
 export function readResults(file = resultsFile): Results {
   if (!fs.existsSync(file)) return { runs: [] };
   const results = JSON.parse(fs.readFileSync(file, 'utf8')) as Results;
-  return { ...results, runs: results.runs.filter(({ arm, settings }) => arms[arm] !== undefined && settings === digestOf(arm)) };
+  const isCurrent = ({ arm, settings }: { arm: string; settings: string }): boolean =>
+    arms[arm] !== undefined && settings === digestOf(arm);
+  const { frechet, runs } = results;
+  const frechetHolds = frechet?.every(({ arm, settings }) => arm === undefined || isCurrent({ arm, settings: settings! }));
+  return { ...results, runs: runs.filter(isCurrent), frechet: frechetHolds ? frechet : undefined };
 }
 
 /** In the order of the arms and seeds, so that a further result is a few further lines. */

@@ -18,6 +18,10 @@ export interface Scale {
   file: string;
   /** Of the pictures in which the choices of experts are counted. */
   pictures: { perClass: number; steps: number };
+  /** Splits of the images, if they have some. */
+  splits: boolean;
+  /** Of the samples whose Frechet distance is measured. */
+  frechet: { images: number; steps: number; seed: number };
   base: object;
   /** What an arm becomes at this size. */
   arm(settings: object): object;
@@ -32,6 +36,8 @@ export const fullScale = (file: string): Scale => {
     ...{ work, data, file },
     classifier: '--split train --held-out test --epochs 4',
     pictures: { perClass: 16, steps: 25 },
+    splits: true,
+    frechet: { images: 10_000, steps: 25, seed: 2 },
     base: merge(base, { data: { path: data }, validation: { path: data } }),
     arm: (settings) => settings,
   };
@@ -46,6 +52,8 @@ export const quickScale = (): Scale => {
     ...{ work, data, file: path.join(root, work, 'results.json') },
     classifier: '--epochs 1',
     pictures: { perClass: 1, steps: 2 },
+    splits: false,
+    frechet: { images: 20, steps: 1, seed: 0 },
     base: merge(base, {
       data: { path: data, split: undefined },
       model: { patchSize: 2, hiddenSize: 16, depth: 2, numHeads: 2 },
@@ -61,19 +69,25 @@ export const quickScale = (): Scale => {
   };
 };
 
+/** As an option of a command, where the images have splits. */
+export const splitOf = ({ splits }: Scale, split: 'train' | 'test'): string => (splits ? ` --split ${split}` : '');
+
 const isJudged = (arm: string): boolean => 'evaluation' in arms[arm];
+
+/** Trains the judge of the samples, unless it is there. @returns its weights */
+export async function trainClassifier(results: Results, { work, data, classifier }: Scale, threads: string): Promise<string> {
+  const [weights, makes] = [`${work}/classifier.safetensors`, `${work}/classifier.json`];
+  const line = `dit-moe-trainer train-classifier ${data} ${classifier} --threads ${threads} --json --out ${weights}`;
+  await runCommands([{ line, makes, printsIt: true }]);
+  results.classifier = (JSON.parse(fs.readFileSync(path.join(root, makes), 'utf8')) as { heldOut: Results['classifier'] }).heldOut;
+  return weights;
+}
 
 /** Trains what the results lack of these arms from a seed, and adds it to them. */
 export async function trainArms(results: Results, names: readonly string[], seed: number, threads: string, scale: Scale): Promise<void> {
-  const { work, data, file } = scale;
+  const { work, file } = scale;
   const missing = names.filter((arm) => !results.runs.some((run) => run.arm === arm && run.seed === seed));
-  const classifier = `${work}/classifier.safetensors`;
-  if (missing.some(isJudged)) {
-    const line = `dit-moe-trainer train-classifier ${data} ${scale.classifier} --threads ${threads} --json --out ${classifier}`;
-    const makes = `${work}/classifier.json`;
-    await runCommands([{ line, makes, printsIt: true }]);
-    results.classifier = (JSON.parse(fs.readFileSync(path.join(root, makes), 'utf8')) as { heldOut: Results['classifier'] }).heldOut;
-  }
+  const classifier = missing.some(isJudged) ? await trainClassifier(results, scale, threads) : undefined;
   // Losses of other targets cannot be compared, so that each target is a study of its own.
   const targets = [...new Set(missing.map((arm) => JSON.stringify(arms[arm]['objective'])))];
   for (const target of targets) {
