@@ -3,17 +3,18 @@ import { encodePng, pictureAt } from '@dit-moe/data';
 import type { SolverName } from '@dit-moe/diffusion';
 import { ditSizes, expertLayers, expertsPerToken, type ModelCard, nullLabelOf, tokensCompete } from '@dit-moe/dit';
 import type { RoutedBatch } from '@dit-moe/moe/telemetry';
-import { type Pipeline, samplingDefaults } from '@dit-moe/pipeline';
+import { type Pipeline, samplingDefaults, strengthOf } from '@dit-moe/pipeline';
 import { type ModelInfo, type SampleEvent, type SampleRequest, toBase64 } from './protocol.js';
+import { startPicture } from './start-pixels.js';
 
 /** What there is to say of a model before it is opened; which others can guide it is not known here. */
-export function modelInfo(id: string, name: string, card: ModelCard, scale: number): Omit<ModelInfo, 'guides'> {
+export function modelInfo(id: string, card: ModelCard, { scale, encodes }: { scale: number; encodes: boolean }): Omit<ModelInfo, 'guides'> {
   const { config, classNames, step } = card;
   const [height, width] = config.inputSize;
   const { moe } = config;
   return {
     id,
-    name,
+    name: id,
     step,
     classNames,
     height: height * scale,
@@ -25,6 +26,7 @@ export function modelInfo(id: string, name: string, card: ModelCard, scale: numb
     router: moe === undefined ? '' : (moe.router ?? 'token'),
     expertsPerPatch: moe === undefined ? [] : expertLayers(config).map((layer) => expertsPerToken({ ...config, moe }, layer)),
     expertsVary: moe !== undefined && tokensCompete(moe),
+    encodes,
     guided: nullLabelOf(config) !== undefined,
     defaults: samplingDefaults(card),
   };
@@ -43,6 +45,9 @@ export async function sampleLive(
   const { signal, emit, ready = () => true, pause } = options;
   const started = performance.now();
   const images = request.labels.map((label, index) => ({ label, index }));
+  const { config } = pipeline.card;
+  const [height, width] = config.inputSize.map((edge) => edge * pipeline.space.scale) as [number, number];
+  const init = request.init === undefined ? undefined : startPicture(request.init, { height, width });
   const settings = pipeline.settings({ ...request, solver: request.solver as SolverName | undefined });
   let routing: RoutedBatch | undefined;
   const run = pipeline.sample({
@@ -50,7 +55,8 @@ export async function sampleLive(
     images,
     batch: images.length,
     signal,
-    ...(pipeline.card.config.moe !== undefined && { onRouting: (latest: RoutedBatch) => (routing = latest) }),
+    init,
+    ...(config.moe !== undefined && { onRouting: (latest: RoutedBatch) => (routing = latest) }),
   });
   for await (const { step, steps, time, preview } of run) {
     await pause?.();
@@ -60,10 +66,19 @@ export async function sampleLive(
     emit({ type: 'step', step, steps, time, pixels: toBase64(data), height, width, channels, ...experts });
   }
   const pixels = await run;
+  const startNote =
+    init === undefined ? {} : { init: 'given', strength: strengthOf(init), ...(init.mask !== undefined && { mask: 'given' }) };
   const pngs = images.map((image, i) => {
     const text = {
       Software: 'dit-moe-sampler',
-      Comment: JSON.stringify({ model: request.model, guideWith: request.guideWith, step: pipeline.card.step, ...settings, ...image }),
+      Comment: JSON.stringify({
+        model: request.model,
+        guideWith: request.guideWith,
+        step: pipeline.card.step,
+        ...settings,
+        ...image,
+        ...startNote,
+      }),
     };
     return toBase64(encodePng(pictureAt(pixels, i), text));
   });

@@ -36,8 +36,9 @@ export class ModelStore {
       let id = name;
       for (let n = 2; locations.has(id); n++) id = `${name}-${n}`;
       locations.set(id, location);
-      const scale = isOfPixels(card) ? 1 : options.vae === NO_AUTOENCODER ? 1 : (card.latents?.downsampling ?? LATENT_SCALE);
-      infos.push(modelInfo(id, id, card, scale));
+      const encodes = isOfPixels(card) || options.vae !== NO_AUTOENCODER;
+      const scale = isOfPixels(card) || !encodes ? 1 : (card.latents?.downsampling ?? LATENT_SCALE);
+      infos.push(modelInfo(id, card, { scale, encodes }));
       cards.push(card);
     }
     const models = infos.map((info, i) => {

@@ -32,6 +32,16 @@ export const requestSettings = object({
   guidanceRule,
   guideWith: optional(text('a weaker model to guide with, one of the `guides` of the model (default: the model without its label)')),
   interval,
+  init: optional(
+    object(
+      {
+        pixels: text('RGB bytes [height, width, 3] in base64'),
+        strength: optional(number('how much noise; 1 keeps nothing of the picture (default 0.6; 1 with a mask)', { above: 0, most: 1 })),
+        mask: optional(text('bytes [height, width] in base64, above 127 where the image is to be new')),
+      },
+      "a picture of the size of the model's to start from, or to complete, for models that say `encodes` (default: noise alone)",
+    ),
+  ),
 });
 
 const whole = (description: string) => integer(description, { least: 0 });
@@ -50,6 +60,7 @@ const modelSchema = object({
   router: text('who chooses the experts of a patch'),
   expertsPerPatch: list(number('a mean'), 'experts of a patch, by layer with experts'),
   expertsVary: flag('whether patches have different numbers of experts'),
+  encodes: flag('whether a picture can be given to start from'),
   guided: flag('whether other guidance scales than 1 are possible without a second model'),
   guides: list(text('a model'), 'models that it can be guided with'),
   defaults: object(

@@ -25,6 +25,8 @@ export interface ModelInfo {
   expertsPerPatch: number[];
   /** Whether the number of a patch's experts varies. */
   expertsVary: boolean;
+  /** Whether a picture can be given to start from: for latents that needs an autoencoder with its encoder. */
+  encodes: boolean;
   /** Whether it can be guided without another model: other scales than 1. */
   guided: boolean;
   /** Models that it can be guided with, by their ids. */
@@ -50,6 +52,18 @@ export interface SampleRequest {
   guideWith?: string;
   /** Times in which guidance applies, 1 is noise (default: all). */
   interval?: readonly [number, number];
+  /** A picture to start from, or to complete (default: noise alone). */
+  init?: StartPixels;
+}
+
+/** A picture of the size of the model's pictures, as bytes in base64. */
+export interface StartPixels {
+  /** RGB `[height, width, 3]`. */
+  pixels: string;
+  /** How much noise, in (0, 1]: 1 keeps nothing of the picture (default 0.6; 1 with a mask). */
+  strength?: number;
+  /** `[height, width]`: above 127 where the image is to be new. */
+  mask?: string;
 }
 
 /** One line of the answer. Bytes are in base64. */

@@ -3,6 +3,7 @@ import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { pictureOf } from '@dit-moe/data';
 import { openPipeline } from '@dit-moe/pipeline/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
@@ -12,7 +13,7 @@ import { tinyCard, writeTinyModel } from '../../../../packages/pipeline/src/test
 import { undescribed } from '../../../../testing/undescribed.js';
 import { checkBinding } from './access.js';
 import { ModelStore } from './model-store.js';
-import { fromBase64, limits, type SampleEvent } from './protocol.js';
+import { fromBase64, limits, type SampleEvent, toBase64 } from './protocol.js';
 import { InferenceQueue, QueueFullError } from './queue.js';
 import { createServer, type ServerOptions } from './server.js';
 
@@ -73,6 +74,8 @@ const events = ({ body }: Answer): SampleEvent[] =>
     .map((line) => JSON.parse(line) as SampleEvent);
 const errorOf = ({ body }: Answer): { code: string; message: string } => JSON.parse(body.toString()).error;
 
+/** A picture to start from. */
+const given = { pixels: toBase64(new Uint8Array(48)) };
 const wanted = { model: 'tiny', labels: [2, 0], seed: 4, steps: 3, guidance: 3 };
 let port: number;
 
@@ -132,6 +135,33 @@ describe('sampling', () => {
     expect(JSON.parse(found[0].text['Comment'])).toMatchObject(choice);
   });
 
+  test('starts from a picture, and completes it where its mask says so', async () => {
+    const rgb = Uint8Array.from({ length: 48 }, (_, i) => 5 * Math.floor(i / 3));
+    const mask = Uint8Array.from({ length: 16 }, (_, i) => (i % 4 < 2 ? 255 : 0));
+    const picture = pictureOf(rgb, 4, 4);
+    const pipeline = await openPipeline(file);
+    for (const [init, meant, noted] of [
+      [
+        { pixels: toBase64(rgb), strength: 0.3 },
+        { picture, strength: 0.3 },
+        { init: 'given', strength: 0.3 },
+      ],
+      [
+        { pixels: toBase64(rgb), mask: toBase64(mask) },
+        { picture, mask: pictureOf(mask, 4, 4, 1) },
+        { init: 'given', strength: 1, mask: 'given' },
+      ],
+    ] as const) {
+      const done = events(await post(port, { ...wanted, steps: 10, init })).at(-1) as Extract<SampleEvent, { type: 'done' }>;
+      const found = done.images.map((png) => decode(fromBase64(png)));
+      const { model: _, ...request } = wanted;
+      const expected = await pipeline.sample({ ...request, steps: 10, init: meant });
+      expect(Uint8Array.from(found.flatMap(({ data }) => [...data]))).toEqual(expected.data);
+      expect(JSON.parse(found[0].text['Comment'])).toMatchObject(noted);
+    }
+    pipeline.dispose();
+  });
+
   test('gives one picture on request', async () => {
     const { status, headers, body } = await post(port, { ...wanted, labels: [0, 1, 2] }, { Accept: 'image/png' });
     expect([status, headers['content-type']]).toEqual([200, 'image/png']);
@@ -186,6 +216,11 @@ describe('refusals', () => {
     ['a rule with a solver that it does not fit', { ...wanted, guidanceRule: 'apg:momentum=1', solver: 'heun' }, 400, 'E_REQUEST'],
     ['a guide that is not there', { ...wanted, guideWith: 'nobody' }, 400, 'E_REQUEST'],
     ['a guide of another kind', { ...wanted, guideWith: 'stranger' }, 400, 'E_REQUEST'],
+    ['a picture of another size', { ...wanted, init: { pixels: toBase64(new Uint8Array(47)) } }, 400, 'E_REQUEST'],
+    ['a picture that is no base64', { ...wanted, init: { pixels: '***' } }, 400, 'E_REQUEST'],
+    ['a mask of another size', { ...wanted, init: { ...given, mask: toBase64(new Uint8Array(48)) } }, 400, 'E_REQUEST'],
+    ['no noise at all', { ...wanted, init: { ...given, strength: 0 } }, 400, 'E_REQUEST'],
+    ['a picture with a solver that chooses its steps', { ...wanted, steps: undefined, solver: 'dopri5', init: given }, 400, 'E_REQUEST'],
     ['an unknown solver', { ...wanted, solver: 'constructor' }, 400, 'E_REQUEST'],
     ['a large body', ' '.repeat(70_000), 413, 'E_BODY_SIZE'],
   ])('%s', async (_, body, status, code) => {
@@ -296,6 +331,7 @@ describe('the page and the description', () => {
       router: 'token',
       expertsPerPatch: [2],
       expertsVary: false,
+      encodes: true,
       guided: true,
       guides: ['weaker'],
       defaults: { solver: 'euler', steps: 50, guidance: 2 },

@@ -14,6 +14,7 @@ import type { ModelStore } from './model-store.js';
 import { openApi, requestSettings } from './openapi.js';
 import { fromBase64, type SampleEvent, type SampleRequest } from './protocol.js';
 import { InferenceQueue, QueueFullError } from './queue.js';
+import { startPicture } from './start-pixels.js';
 
 export interface ServerOptions extends AccessRules {
   store: ModelStore;
@@ -27,7 +28,8 @@ export interface ServerOptions extends AccessRules {
   onFailure?: (error: unknown) => void;
 }
 
-const MAX_BODY_BYTES = 64 * 1024;
+/** Of a request's settings; a picture to start from and its mask come on top. */
+const MAX_SETTINGS_BYTES = 64 * 1024;
 /** A request must have arrived after this time: slow clients must not hold connections. */
 const REQUEST_TIMEOUT_MS = 10_000;
 const CHECK_TIMEOUTS_MS = 1000;
@@ -162,7 +164,7 @@ function joined(images: readonly string[]): Uint8Array {
 async function readRequest(request: IncomingMessage, store: ModelStore): Promise<SampleRequest> {
   if (!/^application\/json\s*(;|$)/i.test(request.headers['content-type'] ?? ''))
     throw new HttpError(415, 'E_MEDIA_TYPE', 'Expected the content type application/json.');
-  const text = await readBody(request);
+  const text = await readBody(request, mostBytes(store));
   let body: unknown;
   try {
     body = JSON.parse(text);
@@ -174,7 +176,7 @@ async function readRequest(request: IncomingMessage, store: ModelStore): Promise
   if (model === undefined) throw new HttpError(400, 'E_REQUEST', 'model: there is no such model; see /api/models');
   if (wanted.labels.some((label) => label >= model.classNames.length))
     throw new HttpError(400, 'E_REQUEST', `labels: expected 0 to ${model.classNames.length - 1} for this model`);
-  const { guideWith, ...settings } = wanted;
+  const { guideWith, init, ...settings } = wanted;
   if (guideWith !== undefined && !model.guides.includes(guideWith))
     throw new HttpError(
       400,
@@ -182,21 +184,31 @@ async function readRequest(request: IncomingMessage, store: ModelStore): Promise
       `guideWith: expected one of the guides of this model: ${model.guides.join(', ') || 'it has none'}`,
     );
   // An answer may have begun before the sampling does.
-  settingsFor(store.card(model.id)!, settings, guideWith === undefined ? undefined : store.card(guideWith));
+  const { solver, steps } = settingsFor(store.card(model.id)!, settings, guideWith === undefined ? undefined : store.card(guideWith));
+  if (init === undefined) return wanted;
+  if (!model.encodes) throw new HttpError(400, 'E_REQUEST', 'init: this model has no autoencoder that could encode a picture');
+  if (steps === undefined) throw new HttpError(400, 'E_REQUEST', `init: expected a solver with a number of steps, not ${solver}`);
+  startPicture(init, model);
   return wanted;
 }
 
-async function readBody(request: IncomingMessage): Promise<string> {
+/** Bytes that a body may have: settings, and in base64 the three channels and the mask of the largest model's picture. */
+function mostBytes({ models }: ModelStore): number {
+  const pixels = models.map(({ encodes, height, width }) => (encodes ? height * width : 0));
+  return MAX_SETTINGS_BYTES + Math.ceil((4 * 4 * Math.max(...pixels)) / 3);
+}
+
+async function readBody(request: IncomingMessage, most: number): Promise<string> {
   const tooLarge = () =>
     // The rest of the body is not read: the connection cannot be used again.
-    new HttpError(413, 'E_BODY_SIZE', `The body may have at most ${MAX_BODY_BYTES} bytes.`, { Connection: 'close' });
-  if (Number(request.headers['content-length'] ?? 0) > MAX_BODY_BYTES) throw tooLarge();
+    new HttpError(413, 'E_BODY_SIZE', `The body may have at most ${most} bytes.`, { Connection: 'close' });
+  if (Number(request.headers['content-length'] ?? 0) > most) throw tooLarge();
   const chunks: Buffer[] = [];
   let size = 0;
   try {
     for await (const chunk of request as AsyncIterable<Buffer>) {
       size += chunk.length;
-      if (size > MAX_BODY_BYTES) throw tooLarge();
+      if (size > most) throw tooLarge();
       chunks.push(chunk);
     }
   } catch (error) {

@@ -29,7 +29,8 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
       /** A file as the page asks for it: names are parts of addresses there. */
       const address = (file: string): string => encodeURIComponent(file);
       const target = path.join(folder, `${name}.safetensors`);
-      const model: BrowserModel = { ...info, file: address(path.basename(target)) };
+      // Of an autoencoder only the decoder goes along.
+      const model: BrowserModel = { ...info, encodes: isOfPixels(card), file: address(path.basename(target)) };
       const { vae } = store.options;
       if (!isOfPixels(card) && vae !== NO_AUTOENCODER) {
         const file = `${name}.decoder.safetensors`;

@@ -1,15 +1,32 @@
 /** The page. */
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Choices } from '../serve/choices.js';
 import type { ModelInfo, SampleRequest } from '../serve/protocol.js';
+import { useDrop } from './drop.js';
 import type { Engine } from './engine.js';
 import { type Run, withEvent } from './frames.js';
 import { History, MOST_KEPT, type Session } from './history.js';
 import { ProgressBar } from './progress-bar.js';
 import { Results } from './results.js';
 import { SettingsForm } from './settings-form.js';
+import type { Start } from './start.js';
 
-export function App({ engine, models, choices }: { engine: Engine; models: readonly ModelInfo[]; choices: Choices }) {
+/** A model, and what samples it. */
+export interface Offer {
+  info: ModelInfo;
+  engine: Engine;
+}
+
+export interface AppProps {
+  offered: readonly Offer[];
+  choices: Choices;
+  /** Opens a checkpoint inside this browser. */
+  open(file: File, id: string): Promise<Offer>;
+}
+
+export function App({ offered, open, choices }: AppProps) {
+  const [offers, setOffers] = useState(offered);
+  const [start, setStart] = useState<Start | undefined>();
   /** Newest first. */
   const [sessions, setSessions] = useState<readonly Session[]>([]);
   const [shown, setShown] = useState(0);
@@ -40,11 +57,13 @@ export function App({ engine, models, choices }: { engine: Engine; models: reado
       );
     try {
       for (const [i, request] of requests.entries())
-        await engine.sample(request, controller.signal, (event) => {
-          if (event.type === 'queued') setStatus(`Waiting: number ${event.position} in the queue.`);
-          if (event.type === 'step' && event.step === 1) setStatus('Sampling.');
-          change(i, (run) => withEvent(run, event));
-        });
+        await offers
+          .find(({ info }) => info.id === request.model)!
+          .engine.sample(request, controller.signal, (event) => {
+            if (event.type === 'queued') setStatus(`Waiting: number ${event.position} in the queue.`);
+            if (event.type === 'step' && event.step === 1) setStatus('Sampling.');
+            change(i, (run) => withEvent(run, event));
+          });
       setStatus(`Done: ${requests.length * requests[0].labels.length} images.`);
     } catch (problem) {
       if (controller.signal.aborted) setStatus('Stopped.');
@@ -57,9 +76,42 @@ export function App({ engine, models, choices }: { engine: Engine; models: reado
     }
   };
 
+  const usePicture = async (name: string, data: Blob, use: (picture: ImageBitmap) => void): Promise<void> => {
+    try {
+      use(await createImageBitmap(data));
+      setError('');
+    } catch {
+      setError(`${name} is no picture that this browser can read.`);
+    }
+  };
+  const openCheckpoint = async (file: File): Promise<void> => {
+    if (running) return setError('A checkpoint can be opened when the sampling is done.');
+    setError('');
+    setStatus(`Opening ${file.name} in this browser.`);
+    const name = file.name.replace(/\.safetensors$/, '');
+    const taken = (id: string): boolean => offers.some(({ info }) => info.id === id);
+    let id = name;
+    for (let n = 2; taken(id); n++) id = `${name}-${n}`;
+    try {
+      const offer = await open(file, id);
+      setOffers([...offers, offer]);
+      setStatus(`Opened ${id}: it is computed ${offer.engine.place} and sent nowhere.`);
+    } catch (problem) {
+      setStatus('');
+      setError((problem as Error).message);
+    }
+  };
+  const dropping = useDrop((file) => {
+    if (file.name.endsWith('.safetensors')) void openCheckpoint(file);
+    else if (file.type.startsWith('image/')) void usePicture(file.name, file, (picture) => setStart({ picture }));
+    else setError(`${file.name}: expected a picture to start from, or a checkpoint that ends with .safetensors.`);
+  });
+
+  const models = useMemo(() => offers.map(({ info }) => info), [offers]);
   const session = sessions.find(({ id }) => id === shown);
   const runs = session?.runs ?? [];
-  const model = models.find(({ id }) => id === runs[0]?.request.model) ?? models[0];
+  const modelsOf = runs.map(({ request }) => models.find(({ id }) => id === request.model)!);
+  const { info: model, engine } = offers.find(({ info }) => info.id === runs[0]?.request.model) ?? offers[0];
   // Where the form fills the screen, the progress, then the images, come into view: once each, and only
   // when they are there, since an empty page is too short to scroll.
   const pictured = runs.some(({ frames }) => frames.length > 0);
@@ -69,7 +121,7 @@ export function App({ engine, models, choices }: { engine: Engine; models: reado
   }, [running, pictured]);
   const finished = sessions.filter(({ runs }) => runs[0].images !== undefined);
   return (
-    <div class="page">
+    <div class={dropping ? 'page dropping' : 'page'}>
       <header>
         <h1>DiT-MoE sampler</h1>
         <p>
@@ -77,7 +129,17 @@ export function App({ engine, models, choices }: { engine: Engine; models: reado
           {model.layers > 0 && `, ${model.layers} layers of ${model.experts} experts, ${perPatch(model)}`}. Computed {engine.place}.
         </p>
       </header>
-      <SettingsForm models={models} choices={choices} running={running} onSample={sample} onStop={() => stop.current?.abort()} />
+      <SettingsForm
+        models={models}
+        choices={choices}
+        start={start}
+        running={running}
+        onStart={setStart}
+        onFile={(file, use) => void usePicture(file.name, file, use)}
+        onSample={sample}
+        onStop={() => stop.current?.abort()}
+        onOpen={openCheckpoint}
+      />
       <main class="results" ref={results} aria-busy={running}>
         <p class={status === '' ? 'visually-hidden' : 'hint'} role="status">
           {status}
@@ -94,7 +156,15 @@ export function App({ engine, models, choices }: { engine: Engine; models: reado
             <p>Choose classes and press Sample: every step of the denoising is shown here, and which experts handle which patch.</p>
           </section>
         )}
-        {runs.length > 0 && <Results key={shown} runs={runs} model={model} running={running && shown === sessions[0].id} />}
+        {runs.length > 0 && (
+          <Results
+            key={shown}
+            runs={runs}
+            models={modelsOf}
+            running={running && shown === sessions[0].id}
+            onStart={async (image) => void usePicture('The image', await (await fetch(image)).blob(), (picture) => setStart({ picture }))}
+          />
+        )}
         {finished.length > 1 && <History sessions={finished} models={models} shown={shown} onShow={({ id }) => setShown(id)} />}
       </main>
     </div>

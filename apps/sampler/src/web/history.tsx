@@ -5,7 +5,7 @@ import type { Run } from './frames.js';
 /** Samplings that are kept; their images stay in memory. */
 export const MOST_KEPT = 12;
 
-/** One press of the button: a run for each guidance scale. */
+/** One press of the button: a run for each model and guidance scale. */
 export interface Session {
   id: number;
   runs: readonly Run[];
@@ -15,7 +15,9 @@ export interface Session {
 const describe = ({ labels, seed, solver }: SampleRequest, runs: readonly Run[], { classNames }: ModelInfo): string => {
   const names = [...new Set(labels)].map((label) => classNames[label]);
   const shown = names.slice(0, 3).join(', ') + (names.length > 3 ? ` and ${names.length - 3} more` : '');
-  return `${shown}; seed ${seed}, ${solver}, guidance ${runs.map(({ request }) => request.guidance).join(', ')}`;
+  const each = (values: readonly (string | number | undefined)[]): string => [...new Set(values)].join(', ');
+  const requests = runs.map(({ request }) => request);
+  return `${each(requests.map(({ model }) => model))}: ${shown}; seed ${seed}, ${solver}, guidance ${each(requests.map(({ guidance }) => guidance))}`;
 };
 
 export function History({

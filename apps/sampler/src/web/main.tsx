@@ -1,6 +1,6 @@
 /** Starts the page. */
 import { render } from 'preact';
-import { App } from './app.js';
+import { App, type Offer } from './app.js';
 import { browserEngine } from './browser-engine.js';
 import type { PageConfig } from './engine.js';
 import { serverEngine } from './server-engine.js';
@@ -8,9 +8,15 @@ import { serverEngine } from './server-engine.js';
 const root = document.getElementById('app')!;
 try {
   const config = (await (await fetch('config.json')).json()) as PageConfig;
-  const engine =
-    config.engine === 'server' ? serverEngine() : await browserEngine(config.models, new URLSearchParams(location.search).get('backend'));
-  render(<App engine={engine} models={await engine.models()} choices={config} />, root);
+  const backend = new URLSearchParams(location.search).get('backend');
+  let inBrowser = config.engine === 'browser' ? await browserEngine(config.models, backend) : undefined;
+  const engine = inBrowser ?? serverEngine();
+  const offers = (await engine.models()).map((info) => ({ info, engine }));
+  const open = async (file: File, id: string): Promise<Offer> => {
+    inBrowser ??= await browserEngine([], backend);
+    return { info: await inBrowser.open(file, id), engine: inBrowser };
+  };
+  render(<App offered={offers} open={open} choices={config} />, root);
 } catch (error) {
   render(
     <p class="error page" role="alert">

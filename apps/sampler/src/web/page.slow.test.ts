@@ -11,7 +11,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { bundleProgram, type Running } from '@dit-moe/kit/testing';
 import { startBackend } from '@dit-moe/tensor-ops/node';
-import { decode } from 'fast-png';
+import { decode, encode } from 'fast-png';
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyLatentModel, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
@@ -108,6 +108,13 @@ describe.runIf(available || required)('the page', () => {
     await done.or(page.getByRole('alert').filter({ hasText: /./ })).waitFor({ timeout: 240_000 });
     expect((await page.getByRole('alert').allInnerTexts()).join('')).toBe('');
   };
+  /** A picture whose right half is white. */
+  const halfWhite = encode({
+    width: 16,
+    height: 16,
+    channels: 1,
+    data: Uint8Array.from({ length: 256 }, (_, i) => (i % 16 < 8 ? 0 : 255)),
+  });
   /** The finished images, as the links of the page hold them. */
   const finished = (page: Page): Promise<number[][]> =>
     page.evaluate(async () => {
@@ -134,11 +141,12 @@ describe.runIf(available || required)('the page', () => {
     await slider.fill('6');
     await page.getByLabel('Show which experts handle which patch').check();
     expect(await shot()).not.toBe(last);
-    const shares = await page.locator('.shares li').allInnerTexts();
+    const ofRow = page.getByRole('region', { name: 'Guidance 3' }).locator('.shares li');
+    const shares = await ofRow.allInnerTexts();
     expect(shares).toHaveLength(3);
     expect(shares.reduce((sum, text) => sum + Number(/: ([\d.]+) %/.exec(text)![1]), 0)).toBeCloseTo(100, 0);
     await page.getByRole('combobox', { name: 'Layer' }).selectOption('1');
-    expect(await page.locator('.shares li').allInnerTexts()).not.toEqual(shares);
+    expect(await ofRow.allInnerTexts()).not.toEqual(shares);
     await context.close();
   });
 
@@ -200,7 +208,7 @@ describe.runIf(available || required)('the page', () => {
       await sample(page, 3);
     }
     const shown = await finished(page);
-    await page.getByRole('button', { name: /^Show again: ant, bee, cat; seed 5/ }).click();
+    await page.getByRole('button', { name: /^Show again: tiny: ant, bee, cat; seed 5/ }).click();
     const earlier = await finished(page);
     expect(earlier).not.toEqual(shown);
     expect(await page.getByRole('button', { name: /^Show again/ }).count()).toBe(2);
@@ -209,6 +217,100 @@ describe.runIf(available || required)('the page', () => {
     expect((await dialog.locator('canvas').boundingBox())!.width).toBeGreaterThan(400);
     await page.keyboard.press('Escape');
     await dialog.waitFor({ state: 'detached' });
+    await context.close();
+  });
+
+  test('compares models side by side, each with its router', async () => {
+    const { page, context } = await open(address);
+    await page.getByText('other (router race)').click();
+    await page.getByLabel('Steps').fill('3');
+    await page.getByRole('button', { name: 'Sample', exact: true }).click();
+    await page.getByText('Done: 6 images.').waitFor();
+    await page.getByLabel('Show which experts handle which patch').check();
+    for (const name of ['tiny (router token), guidance 2', 'other (router race), guidance 2'])
+      expect(await page.getByRole('region', { name }).locator('.shares li').count()).toBeGreaterThanOrEqual(3);
+    const models = (await finished(page)).map((png) => JSON.parse(decode(Uint8Array.from(png)).text['Comment']).model);
+    expect(models).toEqual(['tiny', 'tiny', 'tiny', 'other', 'other', 'other']);
+    expect(page.url()).toContain('compare=other');
+    await context.close();
+  });
+
+  test('starts from a picture and completes what is painted new', async () => {
+    const { page, context } = await open(address);
+    await page.getByLabel('Steps').fill('20');
+    await page.getByText('Start from a picture').click();
+    await page
+      .getByLabel('Picture', { exact: true })
+      .setInputFiles({ name: 'half.png', mimeType: 'image/png', buffer: Buffer.from(halfWhite) });
+    const canvas = page.getByRole('img', { name: 'Picture to start from' });
+    await canvas.evaluate((element) => element.scrollIntoView({ block: 'center' }));
+    const box = (await canvas.boundingBox())!;
+    // A stroke down the left edge, as wide as the brush.
+    await page.mouse.move(box.x + 2, box.y + 2);
+    await page.mouse.down();
+    await page.mouse.move(box.x + 2, box.y + box.height - 2, { steps: 20 });
+    await page.mouse.up();
+    await page.getByRole('img', { name: 'Picture to start from, with a mask' }).waitFor();
+    await sample(page, 3);
+    for (const png of await finished(page)) {
+      const { data, width, text } = decode(Uint8Array.from(png));
+      expect(JSON.parse(text['Comment'])).toMatchObject({ init: 'given', strength: 1, mask: 'given' });
+      // The right half was not painted: it is white, as it was.
+      expect(Array.from({ length: 8 }, (_, y) => data[y * width + 7])).toEqual(Array(8).fill(255));
+      expect(new Set(Array.from({ length: 8 }, (_, y) => data[y * width])).size).toBeGreaterThan(1);
+    }
+    await page.getByLabel('Strength').fill('2');
+    await page.getByRole('button', { name: 'Sample', exact: true }).click();
+    await page.getByRole('alert').getByText('Strength: expected a number from 0.01 to 1.').waitFor();
+    await page.getByLabel('Strength').fill('0.2');
+    await page.getByRole('button', { name: 'Clear mask' }).click();
+    await sample(page, 3);
+    const [whole] = await finished(page);
+    expect(JSON.parse(decode(Uint8Array.from(whole)).text['Comment'])).toMatchObject({ init: 'given', strength: 0.2 });
+    // An image of the page itself can be the next start.
+    await page.getByRole('button', { name: 'Remove picture' }).click();
+    await page.getByRole('button', { name: /^Enlarge image 2/ }).click();
+    await page.getByRole('button', { name: 'Start from it' }).click();
+    await canvas.waitFor();
+    await context.close();
+  });
+
+  test('opens a checkpoint that is dropped onto it, in the browser and nowhere else', async () => {
+    const { page, context } = await open(address);
+    const sent: string[] = [];
+    page.on('request', (request) => {
+      if (request.method() === 'POST') sent.push(request.url());
+    });
+    const drop = async (name: string, content: Buffer): Promise<void> => {
+      const files = await page.evaluateHandle(
+        ([name, text]) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name));
+          return transfer;
+        },
+        [name, content.toString('base64')] as const,
+      );
+      for (const event of ['dragover', 'drop']) await page.dispatchEvent('body', event, { dataTransfer: files });
+    };
+    const model = fs.readFileSync(path.join(root, 'tiny.safetensors'));
+    await drop('notes.txt', Buffer.from('words'));
+    await page.getByRole('alert').getByText('notes.txt: expected a picture to start from, or a checkpoint').waitFor();
+    await drop('broken.safetensors', model.subarray(0, model.length - 9));
+    await page
+      .getByRole('alert')
+      .getByText(/^broken\.safetensors/)
+      .waitFor();
+    await drop('tiny.safetensors', model);
+    await page.getByText('Opened tiny-2: it is computed in this browser (WebAssembly) and sent nowhere.').waitFor();
+    expect(await page.getByLabel('Checkpoint').inputValue()).toBe('tiny-2');
+    await page.getByText('tiny (router token)').click();
+    await page.getByLabel('Steps').fill('3');
+    await sample(page, 6);
+    const images = (await finished(page)).map((png) => decode(Uint8Array.from(png)));
+    // The same model on the server, whose backend rounds differently.
+    for (const i of [0, 1, 2])
+      expect(Math.max(...Array.from(images[i].data, (v, at) => Math.abs(v - images[i + 3].data[at])))).toBeLessThanOrEqual(1);
+    expect(sent).toEqual([`${address}api/samples`]);
     await context.close();
   });
 
@@ -260,8 +362,8 @@ describe.runIf(available || required)('the page', () => {
     const focused = () => page.evaluate(() => document.activeElement?.id || document.activeElement?.textContent || '');
     await page.keyboard.press('Tab');
     expect(await focused()).toBe('model');
-    await page.keyboard.press('Tab');
-    await page.keyboard.press('Space'); // leaves out the first class
+    for (const _ of ['the file', 'other', 'latent', 'the first class']) await page.keyboard.press('Tab');
+    await page.keyboard.press('Space'); // leaves it out
     for (let i = 0; i < 20 && (await focused()) !== 'steps'; i++) await page.keyboard.press('Tab');
     await page.keyboard.type('4');
     await page.keyboard.press('Control+A');

@@ -1,10 +1,11 @@
 /** The worker: TensorFlow.js on WebGPU or WebAssembly, the model, and the same sampling as on the server. */
-import { fetchPipeline, type Pipeline } from '@dit-moe/pipeline';
+import { fetchPipeline, isOfPixels, type Pipeline } from '@dit-moe/pipeline';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
-import { sampleLive } from '../serve/live-sampling.js';
+import { modelInfo, sampleLive } from '../serve/live-sampling.js';
 import type { BrowserBackend, FromWorker, ToWorker } from './browser-engine.js';
+import type { BrowserModel } from './engine.js';
 
 const scope = self as unknown as { postMessage(message: FromWorker): void; onmessage: (event: MessageEvent<ToWorker>) => void };
 
@@ -31,20 +32,28 @@ const started = startBackend(new URL(self.location.href).searchParams.get('backe
 let opened: { file: string; guideWith: string | undefined; pipeline: Pipeline } | undefined;
 let running = new AbortController();
 
+/** The pipeline of a model, which stays open until another one is asked for. */
+async function pipelineOf({ file, decoder }: Pick<BrowserModel, 'file' | 'decoder'>, guideWith?: string): Promise<Pipeline> {
+  if (opened?.file !== file || opened.guideWith !== guideWith) {
+    opened?.pipeline.dispose();
+    opened = undefined;
+    opened = { file, guideWith, pipeline: await fetchPipeline(file, { decoder, guideWith }) };
+  }
+  return opened.pipeline;
+}
+
 scope.onmessage = async ({ data }) => {
   if ('cancel' in data) return running.abort();
   running = new AbortController();
   const { signal } = running;
   await started;
   try {
-    const { file, decoder } = data.model;
-    const guideWith = data.guideWith?.file;
-    if (opened?.file !== file || opened.guideWith !== guideWith) {
-      opened?.pipeline.dispose();
-      opened = undefined;
-      opened = { file, guideWith, pipeline: await fetchPipeline(file, { decoder, guideWith }) };
+    if ('open' in data) {
+      const { card, space } = await pipelineOf({ file: data.open });
+      const info = modelInfo(data.id, card, { scale: space.scale, encodes: isOfPixels(card) });
+      return scope.postMessage({ type: 'opened', info: { ...info, guides: [] } });
     }
-    await sampleLive(opened.pipeline, data.sample, {
+    await sampleLive(await pipelineOf(data.model, data.guideWith?.file), data.sample, {
       signal,
       emit: (event) => scope.postMessage(event),
       // A word from the page is heard only between tasks.
