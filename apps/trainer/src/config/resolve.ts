@@ -75,7 +75,7 @@ export function resolveConfig(sources: ConfigSources): TrainConfig {
 export function parseConfig(json: unknown, what = 'The configuration'): TrainConfig {
   const current = isObject(json) && isObject(json['objective']) ? { ...json, objective: currentObjective(json['objective']) } : json;
   const config = parseSettings(trainSettings, current, what);
-  const { batchSize, accumulation, ema, validation, evaluation, objective, sampling } = config;
+  const { batchSize, accumulation, ema, validation, evaluation, objective, sampling, logging } = config;
   if (batchSize % accumulation !== 0)
     throw new SettingsError(what, [{ at: 'accumulation', expected: `a divisor of batchSize ${batchSize}`, found: accumulation }]);
   if (new Set(ema).size < ema.length) throw new SettingsError(what, [{ at: 'ema', expected: 'every rate once', found: ema }]);
@@ -90,11 +90,24 @@ export function parseConfig(json: unknown, what = 'The configuration'): TrainCon
         { at: 'validation.samples', expected: `at least ${buckets}, one for each of buckets`, found: samples },
       ]);
   }
+  const server = logging.mlflow?.server;
+  if (server !== undefined && !isServer(server))
+    throw new SettingsError(what, [
+      { at: 'logging.mlflow.server', expected: 'an http or https address without user and password', found: withoutPassword(server) },
+    ]);
   const flow = objective.kind === 'flow';
   const { guidanceRule, solver = (flow ? samplers.flow : samplers.ddpm).solver } = sampling;
   if (guidanceRule !== undefined) checkGuidanceRule(guidanceRule, { flow, evaluationsPerStep: solvers[solver].evaluationsPerStep });
   return config;
 }
+
+function isServer(address: string): boolean {
+  const url = URL.canParse(address) ? new URL(address) : undefined;
+  return url !== undefined && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '';
+}
+
+/** An address that may be printed. */
+const withoutPassword = (address: string): string => address.replace(/\/\/[^/@]*@/, '//...@');
 
 function readFile(file: string): Record<string, unknown> {
   let content: unknown;

@@ -197,6 +197,35 @@ const faults = section(
   'what is borne before a run stops',
 );
 
+const runName = optional(text('name of the run there (default: that of its folder)'));
+const logging = section(
+  {
+    wandb: optional(
+      object(
+        {
+          project: text('project that the run belongs to'),
+          entity: optional(text('user or team that owns the project (default: that of whoever uploads)')),
+          name: runName,
+        },
+        'Weights & Biases: the run is written to the folder wandb in its own, for "wandb sync"; nothing is sent (default: not written)',
+      ),
+    ),
+    mlflow: optional(
+      object(
+        {
+          server: text(
+            'address of the tracking server, such as http://127.0.0.1:5000; who may write is told by MLFLOW_TRACKING_TOKEN, or by MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD',
+          ),
+          experiment: withDefault(text('experiment that the run belongs to; made if it is not there'), 'dit-moe'),
+          name: runName,
+        },
+        'MLflow: metrics, settings and samples are sent to its server while the run goes on (default: not sent)',
+      ),
+    ),
+  },
+  'where metrics go beside metrics.jsonl and TensorBoard; a place that fails costs a warning, never the run',
+);
+
 const parallel = section(
   {
     zero: withDefault(
@@ -270,6 +299,7 @@ export const trainSettings = object({
   histogramEvery: withDefault(positive('steps between histograms of the weights for TensorBoard'), 1_000),
   checkpoints,
   sampling,
+  logging,
   evaluation: optional(evaluation),
   validation: optional(validation),
   faults,

@@ -3,12 +3,15 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { EventWriter, type Summary } from '../tensorboard/event-writer.js';
-import { type LayerMeasure, type LayerRouting, layerMeasures, measureOf } from './routing.js';
-import { bucketName, type ValidationLoss } from './validation.js';
+import type { LayerRouting } from './routing.js';
+import { scalarsOf } from './scalars.js';
+import type { ValidationLoss } from './validation.js';
 
 /** One line of `metrics.jsonl`: means over the steps since the line before. */
 export interface MetricsLine {
   step: number;
+  /** When it was measured, in milliseconds since 1970; lines of earlier versions do not say. */
+  at?: number;
   /** Mean loss of the objective. */
   loss: number;
   /** Sum of the layers' balance losses, not yet times alpha. */
@@ -86,21 +89,8 @@ export class MetricsLog {
 
   async add(line: MetricsLine): Promise<void> {
     this.lines.push(line);
-    const { step, routing, time = {}, evaluation = {}, validation, routerLosses = {}, distillation = {}, ...scalars } = line;
-    const values: Record<string, number> = { ...scalars, ...evaluation };
-    if (validation !== undefined) {
-      const { loss, byTime } = validation;
-      values['validation/loss'] = loss;
-      for (const [b, value] of byTime.entries()) values[`validation/loss/times-${bucketName(b, byTime.length)}`] = value;
-    }
-    for (const [part, ms] of Object.entries<number>(time)) values[`time/${part}`] = ms;
-    for (const [name, value] of Object.entries(routerLosses)) values[`router/${name}`] = value;
-    for (const [name, value] of Object.entries(distillation)) values[`distillation/${name}`] = value;
-    for (const measure of Object.keys(layerMeasures) as LayerMeasure[])
-      for (const [layer, measures] of routing.entries()) values[`routing/${measure}/layer-${layer}`] = measureOf(measures, measure);
-    for (const [layer, { kinds = {} }] of routing.entries())
-      for (const [kind, share] of Object.entries(kinds)) values[`routing/${kind}/layer-${layer}`] = share;
-    const summaries = Object.entries(values).map(([tag, scalar]) => ({ tag, scalar }));
+    const { step } = line;
+    const summaries = Object.entries(scalarsOf(line)).map(([tag, scalar]) => ({ tag, scalar }));
     await this.write(async (whole) => {
       // After a failure the file was written anew, this line included.
       if (!whole) await fs.appendFile(path.join(this.run, 'metrics.jsonl'), `${JSON.stringify(line)}\n`);

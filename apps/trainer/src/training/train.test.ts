@@ -47,6 +47,20 @@ describe('a run', () => {
     expect(checkpointBytes(out, 4, 'ema').equals(checkpointBytes(out, 4, 'ema-0.9'))).toBe(false);
   });
 
+  test('is the same with places for metrics that fail, and says that they did', async () => {
+    const [alone, told] = [newRun(), newRun()];
+    await runTiny(config(), alone);
+    // Nothing listens there, and nothing can be written here.
+    fs.mkdirSync(told);
+    fs.writeFileSync(path.join(told, 'wandb'), '');
+    const { messages, step } = await runTiny(config('logging={wandb: {project: a}, mlflow: {server: "http://127.0.0.1:9"}}'), told);
+    expect(step).toBe(4);
+    expect(curveOf(told)).toEqual(curveOf(alone));
+    expect(checkpointBytes(told, 4, 'weights').equals(checkpointBytes(alone, 4, 'weights'))).toBe(true);
+    for (const name of ['Weights & Biases', 'MLflow'])
+      expect(messages).toContainEqual(expect.stringMatching(`^WARNING: ${name} lacks metrics: .*--resume sends them\\.$`));
+  });
+
   test('comes back with the mean loss of its last line of metrics, not with that of the last step', async () => {
     const [one, all] = [newRun(), newRun()];
     await runTiny(config(), one);

@@ -14,6 +14,7 @@ import { openHeldOut } from '../data/held-out.js';
 import { openData } from '../data/open.js';
 import type { DataSource } from '../data/source.js';
 import { CheckpointError, InterruptedError } from '../errors.js';
+import type { RunEnd } from '../logging/tracker.js';
 import type { Progress } from '../run/progress.js';
 import { checkRunFolder, openRunFolder } from '../run/run-folder.js';
 import { sweepTemporaries } from './checkpoints.js';
@@ -28,6 +29,7 @@ import { onlineMetrics } from './listeners/online-metrics.js';
 import { histograms, previews } from './listeners/pictures.js';
 import { profiling } from './listeners/profiling.js';
 import { Saving } from './listeners/saving.js';
+import { openTrackers, Tracking } from './listeners/tracking.js';
 import { trainLoop } from './loop.js';
 import { MetricsLog } from './metrics-log.js';
 import { explained } from './out-of-memory.js';
@@ -146,6 +148,7 @@ async function trainIn(
     return part;
   };
   let finished = false;
+  let end: RunEnd = 'failed';
   /** A part of the preparation, which a signal ends. */
   const phase = (text: string): void => {
     endByItself(options);
@@ -173,7 +176,7 @@ async function trainIn(
     }
     phase('compiling the first step');
     let loss = Number.NaN;
-    const writing = ranks.leads ? await openListeners(run, saving, opened, () => loss) : undefined;
+    const writing = ranks.leads ? await openListeners(run, saving, opened, { lastLoss: () => loss, end: () => end }) : undefined;
     loss = writing?.metrics.lines.at(-1)?.loss ?? loss;
     const profiled = options.profile !== undefined && ranks.leads ? [open(profiling(run, options.profile))] : [];
     const listeners: Listener[] = [
@@ -209,7 +212,9 @@ async function trainIn(
     await ranks.barrier();
     finished = true;
     const { step } = run.record;
-    const result = { step, loss: writing?.metrics.lines.at(-1)?.loss ?? loss, interrupted: step < config.steps };
+    const interrupted = step < config.steps;
+    end = interrupted ? 'interrupted' : 'finished';
+    const result = { step, loss: writing?.metrics.lines.at(-1)?.loss ?? loss, interrupted };
     return { ...result, state, card: { ...card, step } };
   } finally {
     for (const close of opened) await close();
@@ -227,7 +232,7 @@ async function openListeners(
   run: Run,
   saving: Saving,
   opened: (() => void | Promise<void>)[],
-  lastLoss: () => number,
+  { lastLoss, end }: { lastLoss: () => number; end: () => RunEnd },
 ): Promise<{ listeners: Listener[]; report: Listener; metrics: MetricsLog }> {
   const { config, source, signal, out } = run;
   const pipeline = await openRunPipeline(run);
@@ -239,13 +244,15 @@ async function openListeners(
   opened.unshift(() => validation?.dispose());
   const metrics = await MetricsLog.open(out, run.record.step);
   opened.unshift(() => metrics.close());
+  const tracking = new Tracking(run, await openTrackers(run, metrics));
+  opened.unshift(() => tracking.finish(end()));
   const [log, report] = logListeners(run, metrics, lastLoss);
   const [failures, checkpoints] = saving.listeners;
   const listeners: Listener[] = [
     failures,
     ...(evaluator === undefined ? [] : [onlineMetrics(run, config.evaluation!.every, evaluator)]),
     ...(validation === undefined ? [] : [heldOutLoss(run, config.validation!.every, validation)]),
-    ...[log, histograms(run, metrics), previews(run, metrics, pipeline), releasedAverage(run), checkpoints, report],
+    ...[log, histograms(run, metrics), previews(run, metrics, pipeline), tracking.listener, releasedAverage(run), checkpoints, report],
   ];
   return { listeners, report, metrics };
 }

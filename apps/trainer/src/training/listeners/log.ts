@@ -48,6 +48,7 @@ export function logListeners(run: Run, metrics: MetricsLog, lastLoss: () => numb
         const imagesPerSecond = (timing.images * 1000) / timing.busyMs;
         const line: MetricsLine = {
           step,
+          at: Date.now(),
           loss: window.steps === 0 ? lastLoss() : window.loss / n,
           balance: window.balance / n,
           ...(Object.keys(window.routerLosses ?? {}).length > 0 && { routerLosses: mapValues(window.routerLosses, (sum) => sum / n) }),
