@@ -9,6 +9,7 @@ import { modelConfig, resolveConfig } from '../config/resolve.js';
 import { makeRoot } from '../testing/tiny-run.js';
 import { CheckpointWriter, restoreLatest } from './checkpoints.js';
 import { loadInitialWeights } from './initial-weights.js';
+import { Ranks } from './ranks.js';
 import { newRecord } from './run-record.js';
 import { TrainingState } from './state.js';
 
@@ -45,7 +46,7 @@ test.skipIf(process.platform !== 'linux')('no more than a few tensors lie on the
   const whole = sizes.reduce((a, b) => a + b);
   const run = path.join(root, 'run');
   const writer = new CheckpointWriter(run, { keep: 1 }, (error) => console.error(error), console.warn);
-  await writer.save(state, card, { ...newRecord(), step: 1 }, '', true);
+  await writer.save(state, card, { ...newRecord(), step: 1 }, '', new Ranks(undefined));
   await writer.settle();
 
   const most = LARGEST_TIMES * Math.max(...sizes) + GARBAGE;

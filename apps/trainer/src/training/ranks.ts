@@ -1,8 +1,8 @@
 /** What a run does together with the other processes of a cluster. Alone it leads, and waits for nobody. */
 
 import { createHash } from 'node:crypto';
-import { DataError } from '@dit-moe/kit';
-import type { Cluster } from '@dit-moe/tensor-ops/node';
+import { DataError, OutputError } from '@dit-moe/kit';
+import { type Cluster, PeerError } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 
 /** Rank 0 may evaluate or write for hours while the others wait; whether it lives is seen by its signs of life. */
@@ -43,6 +43,50 @@ export class Ranks {
     const [value] = await most.data();
     tf.dispose([own, most]);
     return value > 0;
+  }
+
+  /**
+   * Every rank's part of a work that they do together. Where it fails on one it has failed on all, so that they go on alike.
+   * @returns what every rank made, in their order: it travels as JSON
+   * @throws the error of this rank, or one that names the rank which failed; PeerError as `Cluster.guard`
+   */
+  async together<T>(work: () => Promise<T>): Promise<T[]> {
+    let own: { made: T } | { failed: string };
+    let cause: unknown;
+    try {
+      own = { made: await work() };
+    } catch (error) {
+      if (PeerError.isInstance(error)) throw error;
+      cause = error;
+      own = { failed: (error as Error).message };
+    }
+    // Some take longer than the others wait for a collective.
+    await this.barrier();
+    const all = (await this.texts(JSON.stringify(own))).map((text) => JSON.parse(text) as typeof own);
+    if (cause !== undefined) throw cause;
+    return all.map((result, rank) => {
+      if ('failed' in result) throw new OutputError(`Rank ${rank}: ${result.failed}`);
+      return result.made;
+    });
+  }
+
+  /** Every rank's text, in their order; all give theirs at the same place of the program. */
+  private async texts(text: string): Promise<string[]> {
+    const { cluster } = this;
+    if (cluster === undefined) return [text];
+    const { collectives, size } = cluster;
+    const bytes = new TextEncoder().encode(text);
+    const [length, all] = await cluster.guard('exchanging texts', async () => {
+      const own = tf.scalar(bytes.length);
+      const most = collectives.allReduce(own, 'max');
+      const [length] = await most.data();
+      const padded = tf.tensor1d(Float32Array.from({ length }, (_, i) => bytes[i] ?? 0x20));
+      const gathered = collectives.allGather(padded);
+      const all = Uint8Array.from(await gathered.data());
+      tf.dispose([own, most, padded, gathered]);
+      return [length, all];
+    });
+    return Array.from({ length: size }, (_, rank) => new TextDecoder().decode(all.subarray(rank * length, (rank + 1) * length)));
   }
 
   /**

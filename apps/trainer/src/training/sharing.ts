@@ -189,6 +189,11 @@ export class SharedPart {
     return this.how.layout === undefined && this.how.experts === undefined ? this.parameters : undefined;
   }
 
+  /** The names in the order in which {@link read} gives the tensors. */
+  get order(): readonly string[] {
+    return this.how.layout?.tensorNames ?? this.names;
+  }
+
   /** Shape of a whole tensor. */
   shapeOf(name: string): readonly number[] {
     const { shape } = this.trained[name];

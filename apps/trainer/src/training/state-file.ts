@@ -14,6 +14,8 @@ export interface SharedOut {
 export class StateFile {
   private readonly whole: Readonly<Record<string, Parameter>>;
   private readonly parts: SharedOut['parts'];
+  /** How many ranks have the tensors, or parts of them; 1 if only rank 0's count. */
+  readonly ranks: number;
   /** Whether this process gets the tensors. */
   private readonly leads: boolean;
 
@@ -31,6 +33,7 @@ export class StateFile {
     const alsoWhole = parts.flatMap(({ prefix, part }) => Object.entries(part.whole ?? {}).map(([name, p]) => [prefix + name, p] as const));
     this.whole = { ...whole, ...Object.fromEntries(alsoWhole) };
     this.parts = parts.filter(({ part }) => part.whole === undefined);
+    this.ranks = shared?.cluster.size ?? 1;
     this.leads = shared === undefined || shared.cluster.rank === 0;
   }
 
@@ -39,6 +42,25 @@ export class StateFile {
     if (this.whole[name] !== undefined) return this.whole[name].shape;
     const { prefix, part } = this.parts.find(({ prefix, part }) => part.names.some((own) => prefix + own === name))!;
     return part.shapeOf(name.slice(prefix.length));
+  }
+
+  /** The names in the order in which {@link read} gives the tensors. */
+  get order(): string[] {
+    return [...Object.keys(this.whole), ...this.parts.flatMap(({ prefix, part }) => part.order.map((name) => prefix + name))];
+  }
+
+  /** Whole tensors, each freed after it; of what is shared out a little at a time is put together. Every rank reads to the end. */
+  async *read(): AsyncGenerator<[name: string, tensor: tf.Tensor]> {
+    for (const [name, parameter] of Object.entries(this.whole)) {
+      const tensor = parameter.read();
+      try {
+        yield [name, tensor];
+      } finally {
+        tensor.dispose();
+      }
+    }
+    for (const { prefix, part } of this.parts)
+      for await (const tensors of part.read()) for (const [name, tensor] of Object.entries(tensors)) yield [prefix + name, tensor];
   }
 
   /**

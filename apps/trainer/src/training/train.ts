@@ -71,6 +71,7 @@ export interface TrainResult {
   /** That of the last line of metrics: the mean over its steps. Before the first line, that of the last step. */
   loss: number;
   interrupted: boolean;
+  /** Whole, or this process's part of it. */
   state: TrainingState;
   card: ModelCard;
 }
@@ -206,8 +207,6 @@ async function trainIn(
     const last = { learningRate: 0, evaluation: {} };
     await gatheredCounters(run).run(last);
     await saving.finish(async () => writing && tell([{ ...writing.report, every: 1 }], run, last));
-    // The average that the run comes back with is whole.
-    await state.gatherAverage();
     // Who leaves while others compute looks to them as if it had died.
     await ranks.barrier();
     finished = true;

@@ -10,6 +10,7 @@ import {
   MANIFEST,
   openCheckpoint,
   readManifest,
+  storedTensors,
 } from '@dit-moe/tensor-ops/io/node';
 import { type ModelFile, type ReadModelOptions, readModel } from '../checkpoints/read-model.js';
 
@@ -92,10 +93,8 @@ const isCheckpoint = async (folder: string): Promise<boolean> =>
   STEP.test(path.basename(path.resolve(folder))) && (await fs.stat(path.join(folder, MANIFEST)).catch(() => undefined)) !== undefined;
 
 async function inCheckpoint(folder: string, weights: string): Promise<string> {
-  const { files } = await readManifest(folder);
-  const stems = Object.keys(files)
-    .filter((name) => name.endsWith('.safetensors'))
-    .map((name) => name.slice(0, -'.safetensors'.length));
+  const stored = storedTensors(await readManifest(folder));
+  const stems = Object.keys(stored);
   const found = stems.includes(weights)
     ? weights
     : stems
@@ -103,12 +102,14 @@ async function inCheckpoint(folder: string, weights: string): Promise<string> {
         .sort()
         .at(-1);
   if (found === undefined) throw new ArgumentError('openModel: weights', `one of ${stems.join(', ')} (the files of ${folder})`, weights);
-  return verified(folder, `${found}.safetensors`);
+  return verified(folder, stored[found].file);
 }
 
-/** The file, after its hash was checked. */
+/** The file, after its hash was checked, and those of the shards that it lists. */
 async function verified(folder: string, name: string): Promise<string> {
-  await checkFiles(folder, await readManifest(folder), [name]);
+  const manifest = await readManifest(folder);
+  const stored = Object.values(storedTensors(manifest)).find(({ file }) => file === name);
+  await checkFiles(folder, manifest, stored?.files ?? [name]);
   return path.join(folder, name);
 }
 

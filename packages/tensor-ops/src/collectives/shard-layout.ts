@@ -44,6 +44,11 @@ export class ShardLayout {
     });
   }
 
+  /** Names of the whole tensors, in the order in which {@link read} gives them. */
+  get tensorNames(): string[] {
+    return [...this.places.keys()];
+  }
+
   /** Tensors in the order of the buckets, such as shards of gradients, by the names that the parts have here. */
   named<T>(parts: readonly T[]): Record<string, T> {
     return Object.fromEntries(parts.map((part, i) => [this.names[i], part]));

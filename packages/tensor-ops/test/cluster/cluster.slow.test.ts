@@ -66,16 +66,34 @@ async function checkCollectives(size: number): Promise<void> {
   }
 }
 
+interface Seen {
+  code: string;
+  message: string;
+  steps: number;
+  /** What became of the next collective, and after how long. */
+  later: { code: string; message: string; ms: number };
+}
+
 describe('when one process fails, the other ends with a sentence', () => {
   test.each([
-    ['is killed', 'kill', /failed during step 3/],
-    ['says why it stops', 'report', /rank 1: the disk is full/],
-    ['does not come', 'absent', /rank 0 waited 2 s for the others in step 3/],
-    ['stands still', 'stop', /failed during step 3/],
-    ['leaves without a word', 'exit', /failed during step 3/],
-  ])('%s', async (_, fault, message) => {
-    const [first] = await runRanks('fault.ts', [fault], 2);
-    expect(first.result).toMatchObject({ code: 'E_PEER', message: expect.stringMatching(message), steps: 3 });
-    expect(first.code).toBe(9);
+    ['is killed', 'kill', 1, 3, /during step 3: (Socket closed|recvmsg:Connection reset by peer) \(rank 1\)$/],
+    ['leads and is killed', 'kill', 0, 3, /during step 3: .* \(rank 0\)$/],
+    ['leads and is killed before the other comes', 'kill while the others compute', 0, 3, /during step 3: .* \(rank 0\)$/],
+    ['says why it stops', 'report', 1, 3, /during step 3: rank 1: the disk is full$/],
+    ['does not come', 'absent', 1, 3, /rank 0 waited 3 s for the others in step 3$/],
+    ['stands still', 'stop', 1, 3, /during step 3: .*stopped sending heartbeats.*rank 1/],
+    ['leaves without a word', 'exit', 1, 3, /during step 3: .* \(rank 1\)$/],
+    ['has another shape', 'shape', 1, 0, /during step 0: Shape mismatch in the collective instance .*\[1000\]/],
+    ['has another type', 'type', 1, 3, /rank [01] waited 3 s for the others in step 3/],
+    ['is at another collective', 'order', 1, 3, /rank [01] waited 3 s for the others in step 3/],
+  ])('%s', async (_, fault, who, steps, message) => {
+    const results = await runRanks('fault.ts', [fault, String(who)], 2);
+    const { result, code } = results[1 - who];
+    const seen = result as Seen;
+    expect(seen).toMatchObject({ code: 'E_PEER', message: expect.stringMatching(message), steps });
+    expect(code).toBe(9);
+    // Nothing waits after a failure.
+    expect(seen.later.code).toBe('E_PEER');
+    expect(seen.later.ms).toBeLessThan(3000);
   });
 });

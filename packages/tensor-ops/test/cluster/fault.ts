@@ -1,36 +1,77 @@
-/** One rank of the test of faults: rank 1 fails in some way before its fourth step; rank 0 prints what it sees, and when. */
+/**
+ * One rank of the test of faults: one rank, the last argument, fails in some way before its fourth step; all others print what they see,
+ * at what step, and what becomes of a collective after that.
+ */
 import * as tf from '@tensorflow/tfjs-core';
 import { compile, type DitMoeError } from '../../src/index.js';
 import { joinCluster, launchInfo, useTensorFlow } from '../../src/node/index.js';
 
-const fault = process.argv[2];
+const [fault, who] = process.argv.slice(2);
 const launch = launchInfo(process.env);
 if (launch === undefined) throw new Error('no launcher');
-const cluster = await joinCluster(launch, { agreement: { fault }, acceptOpenPort: true });
+const cluster = await joinCluster(launch, { agreement: { fault, who }, acceptOpenPort: true });
 await useTensorFlow({ threads: 1, interOpThreads: 2, cluster });
-const step = compile((x: tf.Tensor) => cluster.collectives.allReduce(x), { name: 'step' });
+const { collectives } = cluster;
+const fails = cluster.rank === Number(who);
+// A collective belongs to the shape it was first used with; later ones of another shape are others.
+const at = fault === 'shape' ? 0 : 3;
+const step = compile((x: tf.Tensor) => collectives.allReduce(x), { name: 'step' });
+/** Two collectives, in another order where they are to be. */
+const swapped = compile(
+  (x: tf.Tensor) => {
+    const first = collectives.allReduce(x);
+    return tf.add(first, collectives.allReduce(tf.mul(first, 2)));
+  },
+  { name: 'swapped' },
+);
 // The watchdog of the others is for a process that lives and never comes; it must not hide what TensorFlow itself notices.
-const timeoutMs = fault === 'absent' ? 2000 : 60_000;
+const timeoutMs = ['absent', 'type', 'order'].includes(fault) ? 3000 : 60_000;
 let steps = 0;
-try {
-  for (; steps < 100; steps++) {
-    if (cluster.rank === 1 && steps === 3) {
-      if (fault === 'kill') process.kill(process.pid, 'SIGKILL');
-      if (fault === 'stop') process.kill(process.pid, 'SIGSTOP');
-      if (fault === 'exit') process.exit(0);
-      if (fault === 'absent') await new Promise((resolve) => setTimeout(resolve, 10_000));
-      if (fault === 'report') {
-        cluster.report('the disk is full');
-        await new Promise((resolve) => setTimeout(resolve, 2000));
-        process.exit(4);
-      }
-    }
-    const result = await cluster.guard(`step ${steps}`, () => step.run(tf.ones([1000])), timeoutMs);
-    if ((await result.data())[0] !== cluster.size) throw new Error('wrong sum');
+
+const pause = (ms: number): Promise<undefined> => new Promise((resolve) => setTimeout(resolve, ms));
+const signal = (name: NodeJS.Signals): undefined => {
+  process.kill(process.pid, name);
+};
+
+/** What the failing rank does in place of its fourth step. */
+const faults: Record<string, () => Promise<tf.Tensor | undefined> | undefined> = {
+  kill: () => signal('SIGKILL'),
+  stop: () => signal('SIGSTOP'),
+  'kill while the others compute': () => signal('SIGKILL'),
+  exit: () => process.exit(0),
+  absent: () => pause(10_000),
+  report: async () => {
+    cluster.report('the disk is full');
+    await pause(2000);
+    process.exit(4);
+  },
+  shape: () => step.run(tf.ones([999])),
+  type: () => step.run(tf.ones([1000], 'int32')),
+  order: () => swapped.run(tf.ones([1000])),
+};
+
+/** Code and words of what becomes of a step. */
+async function outcome(run: () => Promise<tf.Tensor>): Promise<{ code: string; message: string }> {
+  try {
+    const result = await cluster.guard(`step ${steps}`, run, timeoutMs);
+    const [sum] = await result.data();
+    return { code: 'none', message: String(sum) };
+  } catch (error) {
+    const { code, message } = error as DitMoeError;
+    return { code, message };
   }
-  process.exit(0);
-} catch (error) {
-  const { code, message } = error as DitMoeError;
-  console.log(JSON.stringify({ code, message, steps }));
+}
+
+for (;;) {
+  const run = () => step.run(tf.ones([1000]));
+  if (!fails && steps === at && fault === 'kill while the others compute') await pause(2000);
+  const { code, message } = await outcome(async () => (fails && steps === at ? ((await faults[fault]()) ?? run()) : run()));
+  if (code === 'none' && message === String(cluster.size) && steps < 100) {
+    steps++;
+    continue;
+  }
+  const start = performance.now();
+  const later = await outcome(run);
+  console.log(JSON.stringify({ code, message, steps, later: { ...later, ms: performance.now() - start } }));
   process.exit(9);
 }

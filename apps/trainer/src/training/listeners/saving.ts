@@ -81,8 +81,9 @@ export class Saving {
     const lossHistory = state.objective.timestepSampler?.lossHistory;
     const { room } = state;
     const saved: RunRecord = { ...record, ...(lossHistory && { lossHistory }), ...(room && { crowding: room.crowding }) };
-    await this.writer.save(state, { ...card, step: record.step }, saved, source.fingerprint, ranks.leads);
+    // A save that fails says so, now or later.
     this.savedStep = record.step;
+    await this.writer.save(state, { ...card, step: record.step }, saved, source.fingerprint, ranks);
   }
 
   private onFailure(error: unknown, failures: number): void {

@@ -13,4 +13,4 @@ export * from './sealed-manifest.js';
 export * from './torch-file.js';
 export * from './write-chunks.js';
 export { asWriteError, fileSystemReason, WriteError } from './write-error.js';
-export { writeShardedSafetensors } from './write-sharded.js';
+export { shardName, writeShardedSafetensors, writeShardIndex } from './write-sharded.js';

@@ -71,3 +71,25 @@ export async function checkFiles(folder: string, { files }: SealedManifest, name
     if ((await hashFile(where)) !== entry.sha256) damaged('is damaged: its sha256 is not that of the manifest.');
   }
 }
+
+/** Tensors that a folder holds under one name. */
+export interface StoredTensors {
+  /** The file to open: `name.safetensors`, or the index of its shards. */
+  file: string;
+  /** That file, and the shards. */
+  files: readonly string[];
+}
+
+const SHARD = /-\d{5}-of-\d{5}\.safetensors$/;
+
+/** What tensors a manifest lists, by their names without ending. */
+export function storedTensors({ files }: SealedManifest): Record<string, StoredTensors> {
+  const stored: Record<string, StoredTensors> = {};
+  for (const file of Object.keys(files).filter((name) => !SHARD.test(name))) {
+    const stem = /^(.+)\.safetensors(\.index\.json)?$/.exec(file)?.[1];
+    if (stem === undefined) continue;
+    const shards = Object.keys(files).filter((name) => SHARD.test(name) && name.replace(SHARD, '') === stem);
+    stored[stem] = { file, files: [file, ...shards] };
+  }
+  return stored;
+}

@@ -44,7 +44,9 @@ export class ShardedCheckpoint implements Checkpoint {
       for (const [name, shard] of shardOf)
         if (!namesOf.get(shard)!.has(name))
           throw new FormatError(index, `it places "${name}" in ${path.basename(shard.path)}, which has no such tensor.`);
-      return new ShardedCheckpoint(index, metadata, shardOf);
+      // Writers of this project keep the model card in every shard.
+      const [first] = shards.values();
+      return new ShardedCheckpoint(index, { ...first?.metadata, ...metadata }, shardOf);
     } catch (error) {
       await Promise.all([...shards.values()].map((shard) => shard.close()));
       throw error;

@@ -9,6 +9,7 @@ import { DitMoeError } from '../../errors.js';
 import { TensorFlowError } from '../tensorflow-error.js';
 import type { Launch } from './launch-info.js';
 import { refuseOpenPort } from './open-port.js';
+import { endsCollective, peerReason } from './peer-reason.js';
 import { freePort, type RendezvousOptions, rendezvous } from './rendezvous.js';
 import { TensorFlowCollectives } from './tensorflow-collectives.js';
 
@@ -92,9 +93,9 @@ export class Cluster {
     try {
       return await run();
     } catch (error) {
-      if (TensorFlowError.isInstance(error) && PEER_STATUS.has(error.status))
-        throw new PeerError(`Another process of the cluster failed during ${what}: ${error.message}`, { where: what, cause: error });
-      throw error;
+      if (!TensorFlowError.isInstance(error) || !(PEER_STATUS.has(error.status) || endsCollective(error.message))) throw error;
+      const reason = endsCollective(error.message) ? peerReason(error.message, this.size) : error.message;
+      throw new PeerError(`Another process of the cluster failed during ${what}: ${reason}`, { where: what, cause: error });
     } finally {
       clearTimeout(watchdog);
     }
