@@ -2,7 +2,8 @@
  * The page in headless Chromium: with the server, and as a static export with the model inside the browser.
  *
  * Without Chromium the tests are skipped by name; with DIT_MOE_REQUIRE_CHROMIUM=1 they fail instead. CHROMIUM says where it is.
- * With DIT_MOE_SCREENSHOTS=FOLDER pictures of the page are left there.
+ * With DIT_MOE_SCREENSHOTS=FOLDER pictures of the page are left there; with DIT_MOE_ACCEPT_LOOKS=1 those that it is compared with are
+ * written anew.
  */
 import fs from 'node:fs';
 import http from 'node:http';
@@ -16,10 +17,13 @@ import { type Browser, type BrowserContext, chromium, type Page } from 'playwrig
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyLatentModel, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { buildWeb } from './build.js';
+import { differenceOfLooks } from './testing/looks.js';
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 const required = process.env['DIT_MOE_REQUIRE_CHROMIUM'] === '1';
 const available = fs.existsSync(executablePath);
+/** Share of the page that may look different: a serif font makes 3 %, lost padding or lost columns more than 20 %. */
+const MOST_DIFFERENT = 0.05;
 const screenshots = process.env['DIT_MOE_SCREENSHOTS'];
 
 if (!available && !required) {
@@ -418,6 +422,29 @@ describe.runIf(available || required)('the page', () => {
     // The page's corner tells which scheme it took.
     expect(data[0] > 128).toBe(colorScheme === 'light');
     expect(new Set(data.filter((_, i) => i % channels === 1)).size).toBeGreaterThan(50);
+    await context.close();
+  });
+
+  test.each([
+    ['desktop', 'light', 1440, 904],
+    ['desktop-dark', 'dark', 1440, 904],
+    ['phone', 'light', 392, 848],
+  ] as const)('looks as it did: %s', async (name, colorScheme, width, height) => {
+    const { page, context } = await open(address, { colorScheme, viewport: { width, height }, reducedMotion: 'reduce' });
+    await page.getByLabel('Guidance scale').fill('1, 3');
+    await page.getByLabel('Steps').fill('3');
+    await sample(page, 6);
+    await page.getByLabel('Show which experts handle which patch').check();
+    const images = page.getByRole('region', { name: 'Guidance 3' });
+    // Whatever lines the font makes of the text above.
+    if (name === 'phone') await images.evaluate((element) => element.scrollIntoView());
+    else await page.evaluate(() => scrollTo(0, 0));
+    const { y } = (await images.boundingBox())!;
+    const png = await page.screenshot({
+      ...(name === 'phone' && { clip: { x: 0, y, width, height: 304 } }),
+      ...(screenshots !== undefined && { path: path.join(screenshots, `${name}.png`) }),
+    });
+    expect(differenceOfLooks(png, new URL(`./testing/looks/${name}.png`, import.meta.url))).toBeLessThan(MOST_DIFFERENT);
     await context.close();
   });
 
