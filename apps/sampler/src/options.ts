@@ -1,6 +1,6 @@
 /** Options that several commands have, and what their values may be. */
 import { readFileSync } from 'node:fs';
-import type { SolverName } from '@dit-moe/diffusion';
+import type { CacheSchedule, SolverName } from '@dit-moe/diffusion';
 import { backendOptions, integer, jsonOption, list, number, words } from '@dit-moe/kit';
 import { bundledModels } from '@dit-moe/models';
 import { Argument, InvalidArgumentError, Option } from 'commander';
@@ -16,6 +16,9 @@ const interval = (text: string): [number, number] => {
   if (to === undefined || rest.length > 0 || from > to) throw new InvalidArgumentError('Expected two times such as 0.1,0.8.');
   return [from, to];
 };
+
+/** `fast`, `exact`, or a number from 2. */
+const cache = (text: string): CacheSchedule => (text === 'fast' || text === 'exact' ? text : integer(2)(text));
 
 /** Height and width in pixels: one number for squares, or `H x W`. */
 const size = (text: string): [number, number] => {
@@ -85,6 +88,10 @@ export const samplingOptions = (): Option[] => [
     new Option('--eta <x>', 'fresh noise of ddim and the DPM-Solver++ SDEs').argParser(number()),
     new Option('--spacing <text>', 'timesteps of ddpm and ddim for Gaussian models, such as ddim50 or 250'),
     new Option('--clip', 'clip predicted clean images to [-1, 1]'),
+    new Option(
+      '--cache <schedule>',
+      'leave out evaluations of the model and extrapolate: fast, exact (within a grey level), or n for every n-th (default: none is left out)',
+    ).argParser(cache),
     new Option('--batch <n>', 'images at once').argParser(integer(1)).default(64),
   ].map((option) => option.helpGroup('Sampling:')),
   ...[

@@ -12,7 +12,7 @@ import type { NoiseLevel } from './paths.js';
 export type Denoiser = (x: tf.Tensor, t: tf.Tensor, level: NoiseLevel) => tf.Tensor | Promise<tf.Tensor>;
 
 /** A model with labels `y`, int32 `[B]`. */
-export type ConditionalDenoiser = (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor) => tf.Tensor | Promise<tf.Tensor>;
+export type ConditionalDenoiser = (x: tf.Tensor, t: tf.Tensor, y: tf.Tensor, level: NoiseLevel) => tf.Tensor | Promise<tf.Tensor>;
 
 /** The model gave NaN or infinity. */
 export class NotFiniteError extends DitMoeError {

@@ -1,5 +1,6 @@
 export * from './beta-schedules.js';
 export * from './bits-per-dimension.js';
+export { type CacheSchedule, cached, checkCacheSchedule } from './cached.js';
 export * from './denoiser.js';
 export {
   type DiffusionModel,

@@ -1,8 +1,28 @@
 /** What determines the pictures of a model, and which settings fit it. */
-import { checkGuidanceRule, type GridName, type Solver, type SolverName, solvers } from '@dit-moe/diffusion';
+import {
+  type CacheSchedule,
+  checkCacheSchedule,
+  checkGuidanceRule,
+  type GridName,
+  type Solver,
+  type SolverName,
+  solvers,
+} from '@dit-moe/diffusion';
 import type { ModelCard } from '@dit-moe/dit';
 import { ArgumentError } from '@dit-moe/tensor-ops';
-import { type FieldsOf, flag, integer, number, object, pair, parseSettings, partial, text, word } from '@dit-moe/tensor-ops/settings';
+import {
+  either,
+  type FieldsOf,
+  flag,
+  integer,
+  number,
+  object,
+  pair,
+  parseSettings,
+  partial,
+  text,
+  word,
+} from '@dit-moe/tensor-ops/settings';
 import { canBeGuided, samplingDefaults } from './conventions.js';
 
 /** Settings of the sampling; with the model, a label and an image's number they determine its picture. */
@@ -28,6 +48,8 @@ export interface SampleSettings {
   guidedChannels?: number;
   /** Places `[from, to]` between clean data (0) and noise (1) at which guidance applies (default: all). */
   interval?: readonly [number, number];
+  /** Evaluations of the model that are left out and extrapolated, see `CacheSchedule` (default: none); for solvers with a number of steps. */
+  cache?: CacheSchedule;
   seed: number;
 }
 
@@ -49,6 +71,10 @@ export const sampleSettings = /* @__PURE__ */ (() =>
         number('a place', { least: 0, most: 1 }),
         'places [from, to] between clean data (0) and noise (1) at which guidance applies (default: all)',
       ),
+      cache: either(
+        [word(['fast', 'exact']), integer('every n-th evaluation is computed', { least: 2 })],
+        'evaluations of the model to leave out and extrapolate (default: none)',
+      ),
       seed: integer('an image depends on it and its number (default 0)', { least: 0 }),
     } satisfies FieldsOf<SampleSettings>),
     'how images are sampled',
@@ -69,7 +95,7 @@ export const parseSampleSettings = (json: unknown, what = 'The settings'): Parti
  * @throws ArgumentError if a setting does not fit the model
  */
 export function settingsFor(card: ModelCard, given: Partial<SampleSettings>, guide?: ModelCard): SampleSettings {
-  const { grid, shift, eta, spacing, clip, interval, seed = 0 } = given;
+  const { grid, shift, eta, spacing, clip, interval, cache, seed = 0 } = given;
   const defaults = samplingDefaults(card, guide);
   const { solver = defaults.solver, guidance = defaults.guidance, guidanceRule = defaults.guidanceRule } = given;
   if (!Object.hasOwn(solvers, solver)) throw new ArgumentError('sample: solver', Object.keys(solvers).join(', '), solver);
@@ -79,11 +105,14 @@ export function settingsFor(card: ModelCard, given: Partial<SampleSettings>, gui
   if (guidanceRule !== undefined) checkGuidanceRule(guidanceRule, { flow: card.objective === 'flow', evaluationsPerStep });
   if (interval !== undefined && !(interval[0] >= 0 && interval[0] <= interval[1] && interval[1] <= 1))
     throw new ArgumentError('sample: interval', '[from, to] with 0 <= from <= to <= 1', interval);
+  if (cache !== undefined) checkCacheSchedule(cache);
+  if (cache !== undefined && steps === undefined)
+    throw new ArgumentError('sample: cache', 'a solver with a number of steps: this one chooses them by what the model says', solver);
   const channels = card.config.inChannels;
   if (guidedChannels !== undefined && !(Number.isInteger(guidedChannels) && guidedChannels >= 1 && guidedChannels <= channels))
     throw new ArgumentError('sample: guidedChannels', `1 to ${channels}, the model's channels`, guidedChannels);
   if (!Number.isSafeInteger(seed) || seed < 0) throw new ArgumentError('sample: seed', 'a whole number from 0 to 2^53 - 1', seed);
-  const all = { solver, steps, grid, shift, eta, spacing, clip, guidance, guidanceRule, guidedChannels, interval, seed };
+  const all = { solver, steps, grid, shift, eta, spacing, clip, guidance, guidanceRule, guidedChannels, interval, cache, seed };
   return Object.fromEntries(Object.entries(all).filter(([, value]) => value !== undefined)) as unknown as SampleSettings;
 }
 

@@ -1,7 +1,10 @@
 /** One batch from noise to samples: labels, guidance, objective and solver put together. */
 import {
   autoguidance,
+  type ConditionalDenoiser,
+  cached,
   classifierFreeGuidance,
+  type Denoiser,
   type GuidanceRule,
   levels,
   parseGuidanceRule,
@@ -25,7 +28,7 @@ export interface SolveOptions {
   guide?: TrainedDit;
   /** Ends the sampling with the signal's reason before the next step. */
   signal?: AbortSignal;
-  /** Sees what the routers chose in every evaluation. */
+  /** Sees what the routers chose in every evaluation; with `cache` only in those that are computed. */
   onRouting?: (routing: RoutedBatch) => void;
   reference?: Reference;
   /** Numbers to use instead of drawn ones: the start `[B, C, h, w]` and those of each step. */
@@ -39,7 +42,7 @@ export async function* solve(
   settings: SampleSettings,
   { signal, onRouting, reference, noise: given, guide }: SolveOptions = {},
 ): SolverRun {
-  const { solver, steps, guidance, guidanceRule, interval, seed, grid, shift, eta, spacing, clip } = settings;
+  const { solver, steps, guidance, guidanceRule, interval, seed, grid, shift, eta, spacing, clip, cache } = settings;
   const { card } = model;
   const { inChannels, inputSize } = card.config;
   const nullLabel = nullLabelOf(card.config);
@@ -52,11 +55,21 @@ export async function* solve(
   const blended = isBlended ? model.blend(ways) : undefined;
   const blendedGuide = isBlended ? guide?.blend(ways) : undefined;
   let rule: (GuidanceRule & { dispose?(): void }) | undefined;
+  const caches: ReturnType<typeof cached>[] = [];
+  const skipping = (predict: ConditionalDenoiser): ConditionalDenoiser => {
+    if (cache === undefined) return predict;
+    const skips = cached(predict, cache);
+    caches.push(skips);
+    return skips;
+  };
   const labels = tf.tensor1d(blended === undefined ? own : images.map((_, i) => i), 'int32');
   let start = noise;
   try {
-    const conditional = blended?.predict ?? (onRouting === undefined ? model.predict : watched(model, onRouting));
-    const ask = (predict: TrainedDit['predict']) => (x: tf.Tensor, t: tf.Tensor) => predict(x, t, labels);
+    const conditional = skipping(blended?.predict ?? (onRouting === undefined ? model.predict : watched(model, onRouting)));
+    const ask =
+      (predict: ConditionalDenoiser): Denoiser =>
+      (x, t, level) =>
+        predict(x, t, labels, level);
     const plain = diffusionModel(card, ask(conditional));
     // A rule may have a memory, so each batch has one of its own.
     rule = guidanceRule === undefined ? undefined : parseGuidanceRule(guidanceRule, plain.prediction);
@@ -73,7 +86,7 @@ export async function* solve(
             labels,
             nullLabel: blended === undefined ? (nullLabel ?? 0) : images.length,
           })
-        : autoguidance(plain.denoiser, ask(blendedGuide?.predict ?? guide.predict), guided);
+        : autoguidance(plain.denoiser, ask(skipping(blendedGuide?.predict ?? guide.predict)), guided);
     const diffusion = { ...plain, denoiser };
     let places: readonly number[] | undefined;
     let transform: ((clean: tf.Tensor) => tf.Tensor) | undefined;
@@ -107,6 +120,7 @@ export async function* solve(
     blended?.dispose();
     blendedGuide?.dispose();
     rule?.dispose?.();
+    for (const skips of caches) skips.dispose();
   }
 }
 

@@ -16,7 +16,7 @@ import {
 } from '@dit-moe/tensor-ops/settings';
 import { limits } from './protocol.js';
 
-const { seed, solver, steps, guidance, guidanceRule, interval } = sampleSettings.fields;
+const { seed, solver, steps, guidance, guidanceRule, interval, cache } = sampleSettings.fields;
 
 /** Body of `POST /api/samples`: settings of a sampling, within limits. Classes and models are checked against what is there. */
 export const requestSettings = object({
@@ -32,6 +32,7 @@ export const requestSettings = object({
   guidanceRule,
   guideWith: optional(text('a weaker model to guide with, one of the `guides` of the model (default: the model without its label)')),
   interval,
+  cache,
   init: optional(
     object(
       {

@@ -52,6 +52,8 @@ export interface SampleRequest {
   guideWith?: string;
   /** Times in which guidance applies, 1 is noise (default: all). */
   interval?: readonly [number, number];
+  /** Evaluations of the model to leave out and extrapolate (default: none). */
+  cache?: 'fast' | 'exact' | number;
   /** A picture to start from, or to complete (default: noise alone). */
   init?: StartPixels;
 }

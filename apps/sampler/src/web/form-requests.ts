@@ -11,7 +11,7 @@ import { pixelsOf, type Start } from './start.js';
  */
 export const FIELDS = [
   ...(['model', 'compare', 'classes', 'count', 'seed', 'strength', 'solver', 'steps', 'guidance', 'rule', 'guideWith'] as const),
-  ...(['from', 'to'] as const),
+  ...(['from', 'to', 'cache'] as const),
 ] as const;
 export type Fields = Record<(typeof FIELDS)[number], string>;
 
@@ -105,6 +105,7 @@ export function toRequests(fields: Fields, model: ModelInfo, models: readonly Mo
       ...(fields.rule !== (defaults.guidanceRule ?? 'cfg') && { guidanceRule: fields.rule }),
       ...(fields.guideWith !== '' && { guideWith: fields.guideWith }),
       ...((from > 0 || to < 1) && { interval: [from, to] as [number, number] }),
+      ...((fields.cache === 'fast' || fields.cache === 'exact') && { cache: fields.cache }),
       ...(init !== undefined && { init }),
     })),
   );
@@ -114,7 +115,17 @@ export function toRequests(fields: Fields, model: ModelInfo, models: readonly Mo
 export function initialFields(models: readonly ModelInfo[], { solvers, rules }: Choices): Fields {
   const given = fieldsOfAddress(location.hash, FIELDS);
   const model = models.find(({ id }) => id === given.model) ?? models[0];
-  const fields: Fields = { ...ofModel(model), count: '1', seed: '0', strength: '', from: '0', to: '1', ...given, model: model.id };
+  const fields: Fields = {
+    ...ofModel(model),
+    count: '1',
+    seed: '0',
+    strength: '',
+    from: '0',
+    to: '1',
+    cache: '',
+    ...given,
+    model: model.id,
+  };
   if (!solvers.some(({ name }) => name === fields.solver)) fields.solver = model.defaults.solver;
   if (!rules.some(({ name }) => name === ruleOfText(fields.rule).name)) fields.rule = ofModel(model).rule;
   if (!model.guides.includes(fields.guideWith)) fields.guideWith = '';

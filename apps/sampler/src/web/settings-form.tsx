@@ -147,6 +147,13 @@ export function SettingsForm(props: SettingsFormProps) {
         </Field>
       </div>
       {wrong('solver', 'steps')}
+      <Field id="cache" label="Evaluations of the model">
+        <select id="cache" value={fields.cache} onChange={(event) => set({ cache: event.currentTarget.value })}>
+          <option value="">in every step</option>
+          <option value="exact">exact: fewer, the same within a grey level</option>
+          <option value="fast">fast: about half of 50</option>
+        </select>
+      </Field>
       <Field id="guidance" label="Guidance scale" hint="Several, such as 1, 2, 4, are compared row by row.">
         <input {...text('guidance')} aria-describedby="guidance-hint" />
       </Field>

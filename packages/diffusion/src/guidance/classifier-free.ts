@@ -23,18 +23,18 @@ export function classifierFreeGuidance(model: ConditionalDenoiser, options: Clas
     if (labels.rank !== 1 || labels.shape[0] !== x.shape[0]) throw new ShapeError('guidance: labels', `[${x.shape[0]}]`, labels.shape);
   };
   return guided(
-    (x, t) => {
+    (x, t, level) => {
       checked(x);
-      return model(x, t, labels);
+      return model(x, t, labels, level);
     },
-    async (x, t) => {
+    async (x, t, level) => {
       checked(x);
       const doubled = tf.tidy(() => {
         const nulls = typeof nullLabel === 'number' ? tf.fill([labels.shape[0]], nullLabel, 'int32') : nullLabel;
         return [tf.concat([x, x]), tf.concat([t, t]), tf.concat([labels, nulls])] as const; // [2B, C, ...], [2B], [2B]
       }) as unknown as [tf.Tensor, tf.Tensor, tf.Tensor];
       try {
-        const both = await model(...doubled); // [2B, C, ...]
+        const both = await model(...doubled, level); // [2B, C, ...]
         const [conditional, unconditional] = tf.split(both, 2, 0); // each [B, C, ...]
         both.dispose();
         return [conditional, unconditional];

@@ -104,6 +104,8 @@ describe('settings', () => {
       [{ guidanceRule: 'agp' }, /Did you mean apg/],
       [{ guidanceRule: 'apg:momentum=-0.5', solver: 'heun' }, /momentum.*several evaluations/],
       [{ interval: [0.5, 2] }, /interval/],
+      [{ cache: 1 }, /cache.*fast, exact, or a whole number from 2/],
+      [{ cache: 'fast', solver: 'dopri5' }, /cache.*number of steps/],
     ] as const)
       expect(() => pipeline.sample({ labels: [0], ...(request as object) }), JSON.stringify(request)).toThrow(message);
     pipeline.dispose();
@@ -176,6 +178,40 @@ describe('images', () => {
     expect(await sample(5, { guidanceRule: 'apg' })).not.toEqual(await sample(5, { guidanceRule: 'apg:momentum=-0.5' }));
     pipeline.dispose();
     expect(tf.memory().numTensors).toBe(before);
+  });
+
+  test.each([
+    ['guided in a part of the way', { interval: [0.3, 0.8] as const }],
+    ['by a solver that corrects itself', { solver: 'heun' as const }],
+    ['with fresh noise', { solver: 'ddpm' as const }],
+    ['by a guide', {}],
+    ['between classes', {}],
+  ])('of a cache %s depend on seed and number, not on the batch, and leave no tensor', async (name, more) => {
+    const pipeline = await openPipeline(run, { ...(name === 'by a guide' && { guideWith: newest }) });
+    const requests: ImageRequest[] = [0, 1, 2].map((index) => ({
+      ...{ label: index, index },
+      ...(name === 'between classes' && { toward: { label: 0, seed: 1, share: 0.5 } }),
+    }));
+    const sampled = async (cache: SampleSettings['cache'], batch: number) =>
+      (await pipeline.sample({ ...settings, steps: 20, ...more, cache, images: requests, batch })).data;
+    const plain = await sampled(undefined, 3);
+    const before = tf.memory().numTensors;
+    const skipping = await sampled(3, 3);
+    expect(skipping).not.toEqual(plain);
+    expect(await sampled(3, 2)).toEqual(skipping);
+    expect(tf.memory().numTensors).toBe(before);
+    pipeline.dispose();
+  });
+
+  test('of a cache ask the model less often, and watch the routers where it is asked', async () => {
+    const pipeline = await openPipeline(run);
+    const asked = async (cache: SampleSettings['cache']) => {
+      let calls = 0;
+      await pipeline.sample({ ...settings, steps: 50, cache, labels: [1], onRouting: () => calls++ });
+      return calls;
+    };
+    expect([await asked(undefined), await asked('exact'), await asked('fast'), await asked(4)]).toEqual([50, 39, 23, 14]);
+    pipeline.dispose();
   });
 
   test('in bf16 are close to those in float32', async () => {
