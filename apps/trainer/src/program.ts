@@ -9,6 +9,7 @@ import type { ExportFlags } from './commands/export.js';
 import { imageOptions } from './commands/image-options.js';
 import type { InspectFlags } from './commands/inspect.js';
 import type { PlanFlags } from './commands/plan.js';
+import type { PushFlags } from './commands/push-to-hub.js';
 import type { ReduceFlags } from './commands/reduce.js';
 import type { SelftestFlags } from './commands/selftest.js';
 import type { SweepFlags } from './commands/sweep.js';
@@ -221,14 +222,32 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       weights(),
       new Option('--precision <kind>', 'of stored matrices (default: bf16 for a bundle, else f32)').choices(['f32', 'bf16']),
       new Option('--out <path>', 'folder, or file ending in .safetensors or (reference) .pt').makeOptionMandatory(),
+      new Option('--license <id>', 'of a bundle: who may use the model, such as apache-2.0 or cc-by-nc-4.0'),
+      new Option('--evaluation <file...>', 'of a bundle: what "dit-moe-sampler evaluate --out" wrote, for its page'),
       jsonOption(),
     ],
     examples: [
-      'export runs/a --out published/digits',
+      'export runs/a --license apache-2.0 --out published/digits',
       'export runs/a --to safetensors --precision bf16 --out digits.safetensors',
       'export runs/a --to reference --weights ema --out digits.pt',
     ],
     run: async (model: string, flags: ExportFlags) => (await import('./commands/export.js')).exportCommand(model, flags),
+  },
+  'push-to-hub': {
+    group: 'Models',
+    // Here the hub is what is written to.
+    codes: { E_HUB: exitCodes.output },
+    description: 'send a bundle to a model repository of the Hugging Face hub, which is made if it is not there; needs HF_TOKEN',
+    arguments: [new Argument('<bundle>', 'what export wrote'), new Argument('<repository>', 'owner/name')],
+    options: [
+      new Option('--public', 'everybody may see a repository that is made (default: only its owners)').default(false),
+      new Option('--dry-run', 'show what would be sent, and send nothing').default(false),
+      jsonOption(),
+    ],
+    notes: 'Files that the repository has are not sent again, so that the same command goes on after an interruption.',
+    examples: ['push-to-hub published/digits me/digits --dry-run', 'push-to-hub published/digits me/digits --public'],
+    run: async (folder: string, repository: string, flags: PushFlags) =>
+      (await import('./commands/push-to-hub.js')).pushCommand(folder, repository, flags),
   },
   upcycle: {
     group: 'Models',

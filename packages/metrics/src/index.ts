@@ -37,6 +37,7 @@ export { type InceptionScore, inceptionScoreBySize, inceptionScoreBySplits } fro
 export { cmmd, type KernelDistance, kernelDistance, polynomialMmd } from './kernel-distance.js';
 export { type Matrix, matrix } from './linear-algebra/matrix.js';
 export { type DensityCoverage, densityCoverage, type PrecisionRecall, precisionRecall, squaredRadii } from './manifold.js';
+export { type MetricRow, metricRows } from './metric-rows.js';
 export { type Moments, momentsOf, StreamingMoments } from './moments.js';
 export { type OnlineEvaluation, type OnlineEvaluationOptions, type OnlineEvaluationResult, onlineEvaluation } from './online.js';
 export { pixelExtractor } from './pixel-extractor.js';

@@ -2,7 +2,8 @@
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { exitCodes, formatTable, UsageError } from '@dit-moe/kit';
-import { type EvaluationRecord, rowsOf } from './evaluate.js';
+import { metricRows } from '@dit-moe/metrics';
+import type { EvaluationRecord } from './evaluate.js';
 
 /** What must be equal for the numbers to be comparable. */
 const CONDITIONS: [name: string, of: (record: EvaluationRecord) => string][] = [
@@ -40,7 +41,7 @@ async function readRecord(file: string): Promise<EvaluationRecord> {
 }
 
 function table(files: readonly string[], records: readonly EvaluationRecord[]): string {
-  const columns = records.map((record) => new Map(rowsOf(record)));
+  const columns = records.map((record) => new Map(metricRows(record.network.name, record.metrics).map(({ name, text }) => [name, text])));
   const names = [...new Set(columns.flatMap((column) => [...column.keys()]))];
   const rows = [
     ['', ...files.map((file) => path.basename(file, '.json'))],

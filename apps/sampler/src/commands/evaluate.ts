@@ -12,6 +12,7 @@ import {
   isSorted,
   type MetricName,
   type MetricValues,
+  metricRows,
   metrics,
   type StatisticsLayout,
   statisticsArrays,
@@ -245,34 +246,8 @@ function warningsOfSets(samples: ImageSet, reference: ImageSet | undefined): str
   return warnings;
 }
 
-/** Names and values of a record, in the order of the table; also for `compare`. */
-export function rowsOf({ network, metrics: m }: Pick<EvaluationRecord, 'network' | 'metrics'>): [name: string, value: string][] {
-  const inception = network.name === 'inception';
-  const named = (frechet: string) => (inception ? frechet : `${frechet.replace('FID', 'FD')} (${network.name})`);
-  const rows: [string, string][] = [];
-  const add = (name: string, value: number | undefined, digits = 4) => value !== undefined && rows.push([name, value.toFixed(digits)]);
-  add(named('FID'), m.fd?.distance);
-  if (m['fd-interval'] !== undefined)
-    rows.push([`${named('FID')}, 95 % interval`, `${m['fd-interval'].low.toFixed(4)} to ${m['fd-interval'].high.toFixed(4)}`]);
-  add(`${named('FID')}, infinitely many samples`, m['fd-infinity']?.distance);
-  add('sFID', m.sfd?.distance);
-  add('Inception Score, in file order', m.is?.inOrder.mean);
-  if (m.is !== undefined) rows.push(['Inception Score, shuffled', `${m.is.shuffled.mean.toFixed(4)} +- ${m.is.shuffled.std.toFixed(4)}`]);
-  add('accuracy', m.accuracy);
-  add('precision', m.pr?.precision);
-  add('recall', m.pr?.recall);
-  add('precision (ADM)', m['pr-adm']?.precision);
-  add('recall (ADM)', m['pr-adm']?.recall);
-  add('density', m.dc?.density);
-  add('coverage', m.dc?.coverage);
-  if (m.kd !== undefined)
-    rows.push([inception ? 'KID' : `kernel distance (${network.name})`, `${m.kd.mean.toFixed(6)} +- ${m.kd.std.toFixed(6)}`]);
-  add('CMMD', m.cmmd);
-  return rows;
-}
-
 function formatRecord(record: EvaluationRecord): string {
-  const rows = rowsOf(record);
+  const rows = metricRows(record.network.name, record.metrics).map(({ name, text }) => [name, text]);
   for (const [name, reason] of Object.entries(record.skipped)) rows.push([name, `not computed: ${reason}`]);
   const width = Math.max(0, ...rows.map(([name]) => name.length));
   const { samples, reference, network } = record;

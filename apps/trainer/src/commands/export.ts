@@ -8,6 +8,7 @@ import { exitCodes, OutputError, UsageError, untilInterrupted } from '@dit-moe/k
 import { createFolderAtomically, makeFolder } from '@dit-moe/tensor-ops/io/node';
 import { CheckpointError } from '../errors.js';
 import { exportBundle } from '../export/bundle.js';
+import { readEvaluation } from '../export/model-page.js';
 
 export type ExportFormat = 'bundle' | 'safetensors' | 'reference' | 'diffusers';
 
@@ -16,6 +17,8 @@ export interface ExportFlags {
   weights: string;
   precision?: 'f32' | 'bf16';
   out: string;
+  license?: string;
+  evaluation?: readonly string[];
   json: boolean;
 }
 
@@ -36,6 +39,14 @@ function checkName({ to, out }: Pick<ExportFlags, 'to' | 'out'>): void {
     throw new UsageError(`--out ${out} should end in ${endings.join(' or ')} for this format.`);
 }
 
+/** @throws UsageError for what stands on a bundle's page, where there is none, and for a licence that is no identifier */
+function checkPageOptions({ to, license, evaluation }: ExportFlags): void {
+  if (to !== 'bundle' && (license !== undefined || evaluation !== undefined))
+    throw new UsageError(`--license and --evaluation stand on the page of a bundle; ${to} has none.`);
+  if (license !== undefined && !/^[a-z0-9][a-z0-9.+-]*$/.test(license))
+    throw new UsageError(`--license ${license}: expected an identifier such as apache-2.0, mit, cc-by-4.0 or cc-by-nc-4.0.`);
+}
+
 /** @throws CheckpointError if the file does not say what its model was trained for */
 function requireOwnCard(model: ModelFile): ModelCard {
   if (model.card === undefined)
@@ -49,6 +60,8 @@ export const exportCommand = (location: string, flags: ExportFlags): Promise<num
 
 async function exportModel(location: string, flags: ExportFlags, signal: AbortSignal): Promise<number> {
   checkName(flags);
+  checkPageOptions(flags);
+  const evaluations = await Promise.all((flags.evaluation ?? []).map(readEvaluation));
   const onProgress = (): void => signal.throwIfAborted();
   const model = await openModel(location, { weights: flags.weights, onWarning: console.error });
   try {
@@ -57,8 +70,11 @@ async function exportModel(location: string, flags: ExportFlags, signal: AbortSi
       throw new OutputError(`${flags.out} exists already. Choose another --out, or delete it.`);
     await makeFolder(path.dirname(path.resolve(flags.out)));
     const precision = flags.precision ?? (flags.to === 'bundle' ? 'bf16' : 'f32');
-    if (flags.to === 'bundle') await exportBundle(model, card, flags.out, precision, { run: location, weights: flags.weights, onProgress });
-    else {
+    if (flags.to === 'bundle') {
+      const { license, weights } = flags;
+      const origin = { run: location, weights, evaluations, onProgress, ...(license !== undefined && { license }) };
+      await exportBundle(model, card, flags.out, precision, origin);
+    } else {
       const options: WriteModelOptions = { card, dtype: precision === 'bf16' ? 'BF16' : 'F32', onProgress };
       if (flags.to === 'diffusers')
         await createFolderAtomically(

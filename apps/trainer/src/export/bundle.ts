@@ -1,13 +1,23 @@
 /** A folder to publish: weights for inference, configuration, and a model card for people with the run's metrics. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { describeModel, type ModelCard, type ModelFile } from '@dit-moe/dit';
+import type { ModelCard, ModelFile } from '@dit-moe/dit';
 import { writeModel } from '@dit-moe/dit/node';
 import type { Precision } from '@dit-moe/tensor-ops';
 import { createFolderAtomically, hashFile, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
-import YAML from 'yaml';
 import type { TrainConfig } from '../config/schema.js';
-import { type MetricsLine, readMetrics } from '../training/metrics-log.js';
+import { readMetrics } from '../training/metrics-log.js';
+import { type Evaluation, modelPage } from './model-page.js';
+
+/** Where the weights are from, and what else people are told of them. */
+interface Origin {
+  run: string;
+  weights: string;
+  /** Identifier as the Hugging Face hub has them, such as `apache-2.0`. */
+  license?: string;
+  evaluations: readonly Evaluation[];
+  onProgress?: () => void;
+}
 
 /** Writes the folder, whole or not at all: `model.safetensors`, `config.json`, `README.md`, and the last samples of the run. */
 export async function exportBundle(
@@ -15,7 +25,7 @@ export async function exportBundle(
   card: ModelCard,
   out: string,
   precision: Precision,
-  { onProgress, ...origin }: { run: string; weights: string; onProgress?: () => void },
+  { onProgress, license, evaluations, ...origin }: Origin,
 ): Promise<void> {
   const trained = await fs
     .readFile(path.join(origin.run, 'config.json'), 'utf8')
@@ -35,8 +45,8 @@ export async function exportBundle(
     });
     await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify({ model: shared, training: config }, null, 2)}\n`);
     if (sheet !== undefined) await fs.copyFile(sheet, path.join(folder, 'samples.png'));
-    const about = { card, precision, weights: origin.weights, config, metrics, source, hasSamples: sheet !== undefined };
-    const readme = modelCard({ ...about, sha256: await hashFile(file) });
+    const about = { card, precision, weights: origin.weights, config, metrics, source, evaluations, hasSamples: sheet !== undefined };
+    const readme = modelPage({ ...about, ...(license !== undefined && { license }), sha256: await hashFile(file) });
     await writeFileAtomically(path.join(folder, 'README.md'), readme);
   });
 }
@@ -69,68 +79,4 @@ async function lastSamples(run: string, step: number): Promise<string | undefine
   );
   const last = names.sort().at(-1);
   return last === undefined ? undefined : path.join(folder, last);
-}
-
-interface About {
-  card: ModelCard;
-  precision: Precision;
-  /** Which weights of the run. */
-  weights: string;
-  config: TrainConfig | undefined;
-  metrics: readonly MetricsLine[];
-  source: string | undefined;
-  hasSamples: boolean;
-  /** Of the file of weights. */
-  sha256: string;
-}
-
-function modelCard({ card, precision, weights, config, metrics, source, hasSamples, sha256 }: About): string {
-  const { config: model, classNames } = card;
-  const { parameters, gmac } = describeModel(model);
-  const last = metrics.at(-1);
-  const evaluation = metrics.findLast((line) => line.evaluation !== undefined)?.evaluation ?? {};
-  const millions = (n: number): string => `${(n / 1e6).toFixed(n < 1e7 ? 2 : 1)} M`;
-  const shown = classNames.slice(0, 20).join(', ') + (classNames.length > 20 ? `, ... (${classNames.length})` : '');
-  const rows: [string, string][] = [
-    [
-      'architecture',
-      `${model.moe === undefined ? 'DiT' : 'DiT-MoE'}, ${model.depth} blocks of width ${model.hiddenSize}, ${model.numHeads} heads, patches of ${model.patchSize}`,
-    ],
-    ...(model.moe === undefined
-      ? []
-      : ([['experts', `${model.moe.numExperts} routed, ${model.moe.topK} per token${model.moe.sharedRatio > 0 ? ', one shared' : ''}`]] as [
-          string,
-          string,
-        ][])),
-    ['parameters', `${millions(parameters.total)}, ${millions(parameters.active)} active per token`],
-    ['forward pass', `${gmac.total.toPrecision(4)} GMAC per image`],
-    [
-      'input',
-      `${model.inChannels} x ${model.inputSize.join(' x ')}${card.latents === undefined ? ' pixels in [-1, 1]' : ` latents (scale ${card.latents.scalingFactor}, autoencoder sha256 ${card.latents.vae.slice(0, 12)})`}`,
-    ],
-    ['objective', card.objective === 'flow' ? `flow matching, the model sees t times ${card.timeScale}` : 'Gaussian diffusion'],
-    ['classes', shown],
-    [
-      'weights',
-      `${weights === 'weights' ? 'of the last step' : `average ${weights === 'ema' ? (config?.ema[0] ?? '') : weights.slice(4)}`}, matrices in ${precision}`,
-    ],
-    ['step', card.step.toLocaleString('en')],
-    ...(last === undefined ? [] : ([['training loss', last.loss.toFixed(4)]] as [string, string][])),
-    ...Object.entries(evaluation).map(([name, value]): [string, string] => [`${name} (online)`, value.toPrecision(4)]),
-    ['sha256', sha256],
-  ];
-  return `---
-library_name: dit-moe
-tags: [diffusion, mixture-of-experts, image-generation]
----
-# ${model.moe === undefined ? 'DiT' : 'DiT-MoE'}, step ${card.step.toLocaleString('en')}
-${hasSamples ? '\n![Samples](samples.png)\n' : ''}
-| | |
-|---|---|
-${rows.map(([key, value]) => `| ${key} | ${value.replaceAll('|', '\\|')} |`).join('\n')}
-
-\`\`\`sh
-dit-moe-sampler sample model.safetensors
-\`\`\`
-${source === undefined ? '' : `\n## Data\n\n${source}\n`}${config === undefined ? '' : `\n## Training\n\n\`\`\`yaml\n${YAML.stringify(config)}\`\`\`\n`}`;
 }

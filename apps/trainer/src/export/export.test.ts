@@ -5,6 +5,7 @@ import { openModel } from '@dit-moe/dit/node';
 import { hashFile, openCheckpoint, SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import YAML from 'yaml';
 import { exportCommand } from '../commands/export.js';
 import { inspectCommand } from '../commands/inspect.js';
 import { reduceCommand } from '../commands/reduce.js';
@@ -116,6 +117,51 @@ describe('export', () => {
       expect(readme).toContain(part);
     for (const name of ['README.md', 'config.json']) expect(fs.readFileSync(path.join(root, 'bundle', name), 'utf8')).not.toContain(root);
     expect(fs.readdirSync(path.join(root, 'bundle')).sort()).toEqual(['README.md', 'config.json', 'model.safetensors', 'samples.png']);
+  });
+
+  test('the page of a bundle has licence, data and evaluation, in the head that the hub reads, too', async () => {
+    const record = {
+      ...{ format: 1, samples: { count: 2000 }, reference: { path: '/data/test', count: 500 }, skipped: {}, warnings: [] },
+      ...{
+        network: { name: 'pixels', description: 'pixels | averaged' },
+        metrics: { fd: { distance: 1.25 }, kd: { mean: 0.5, std: 0.1 } },
+      },
+    };
+    const evaluation = path.join(root, 'evaluation.json');
+    fs.writeFileSync(evaluation, JSON.stringify(record));
+    const measured = newRun();
+    const more = ['evaluation={every: 4, samples: 6}', 'validation={share: 0.34, every: 4, samples: 4}', 'labelDropout=0.1'];
+    await runTiny(tinyConfig(images, ...more), measured);
+    const out = path.join(root, 'page');
+    await printed(() =>
+      exportCommand(measured, { to: 'bundle', weights: 'ema', json: true, out, license: 'cc-by-4.0', evaluation: [evaluation] }),
+    );
+    const page = fs.readFileSync(path.join(out, 'README.md'), 'utf8');
+    const [, head] = /^---\n(.*?)---\n/s.exec(page)!;
+    const { license, pipeline_tag, 'model-index': index } = YAML.parse(head);
+    expect([license, pipeline_tag]).toEqual(['cc-by-4.0', 'unconditional-image-generation']);
+    const [{ name, results }] = index;
+    expect(name).toBe('DiT-MoE, step 4');
+    expect(results.map(({ dataset }: { dataset: object }) => dataset)).toEqual([
+      { type: 'test', name: 'test' },
+      { type: 'images', name: 'images' },
+    ]);
+    expect(results[0].metrics[0]).toEqual({
+      ...{ type: 'fd-pixels', value: 1.25, name: 'FD (pixels), 2,000 samples against 500 images, pixels | averaged' },
+    });
+    expect(results[1].metrics.map(({ type }: { type: string }) => type)).toContain('held-out-loss');
+    for (const part of ['## Licence\n\n`cc-by-4.0`', '| FD (pixels) | 1.2500 |', 'pixels \\| averaged', 'online, step 4, 6 samples'])
+      expect(page).toContain(part);
+    const bare = fs.readFileSync(path.join(root, 'bundle', 'README.md'), 'utf8');
+    for (const part of ['None is given', 'These weights have not been evaluated.']) expect(bare).toContain(part);
+  });
+
+  test('what stands on a page is refused for other formats, and what is no licence or record', async () => {
+    const foreign = path.join(root, 'SOURCE.txt');
+    await expect(exportTo('z.safetensors', { to: 'safetensors', license: 'mit' })).rejects.toThrow(/page of a bundle/);
+    await expect(exportTo('z', { license: 'my own' })).rejects.toThrow(/an identifier such as/);
+    await expect(exportTo('z', { evaluation: [foreign] })).rejects.toThrow(/is not a record of "dit-moe-sampler evaluate --out"/);
+    expect(fs.existsSync(path.join(root, 'z'))).toBe(false);
   });
 
   test('refuses what is there already, a missing average, and foreign files', async () => {

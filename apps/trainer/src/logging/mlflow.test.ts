@@ -149,8 +149,8 @@ describe('what goes wrong', () => {
   });
 
   test('a server that is not there', async () => {
-    const tracker = new MlflowTracker(run, { server: 'http://127.0.0.1:9', experiment: 'a' }, {});
-    await expect(tracker.update(1)).rejects.toThrow(/^http:\/\/127\.0\.0\.1:9 cannot be reached \(/);
+    const tracker = new MlflowTracker(run, { server: 'http://127.0.0.1:2', experiment: 'a' }, {});
+    await expect(tracker.update(1)).rejects.toThrow(/^http:\/\/127\.0\.0\.1:2 cannot be reached \(/);
   });
 
   test('a server that does not keep artifacts itself: said once, and the metrics arrive', async () => {

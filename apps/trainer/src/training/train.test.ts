@@ -53,7 +53,7 @@ describe('a run', () => {
     // Nothing listens there, and nothing can be written here.
     fs.mkdirSync(told);
     fs.writeFileSync(path.join(told, 'wandb'), '');
-    const { messages, step } = await runTiny(config('logging={wandb: {project: a}, mlflow: {server: "http://127.0.0.1:9"}}'), told);
+    const { messages, step } = await runTiny(config('logging={wandb: {project: a}, mlflow: {server: "http://127.0.0.1:2"}}'), told);
     expect(step).toBe(4);
     expect(curveOf(told)).toEqual(curveOf(alone));
     expect(checkpointBytes(told, 4, 'weights').equals(checkpointBytes(alone, 4, 'weights'))).toBe(true);

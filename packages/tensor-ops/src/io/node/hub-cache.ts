@@ -3,9 +3,9 @@
  * `models--owner--name/{blobs/<etag>, refs/<revision>, snapshots/<commit>/<file>}`, where snapshots are links to blobs.
  */
 import fs from 'node:fs/promises';
-import os from 'node:os';
 import path from 'node:path';
 import { ArgumentError } from '../../errors.js';
+import { hubHome } from './hub-access.js';
 
 /** Commits and hashes, which become names of folders and files: nothing else a hub answers does. */
 const COMMIT = /^[0-9a-f]{40}$/;
@@ -13,9 +13,8 @@ const ETAG = /^[0-9a-f]{40,64}$/;
 
 /** Where the hub's libraries keep their files: `HF_HUB_CACHE`, else `HF_HOME`/hub, else `~/.cache/huggingface/hub`. */
 export function hubCacheFolder(): string {
-  const { HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE, HF_HOME, XDG_CACHE_HOME } = process.env;
-  const cache = XDG_CACHE_HOME ?? path.join(os.homedir(), '.cache');
-  return HF_HUB_CACHE ?? HUGGINGFACE_HUB_CACHE ?? path.join(HF_HOME ?? path.join(cache, 'huggingface'), 'hub');
+  const { HF_HUB_CACHE, HUGGINGFACE_HUB_CACHE } = process.env;
+  return HF_HUB_CACHE ?? HUGGINGFACE_HUB_CACHE ?? path.join(hubHome(), 'hub');
 }
 
 /** One repository in the cache. */

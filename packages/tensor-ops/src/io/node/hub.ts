@@ -1,21 +1,13 @@
 /**
  * Files of the Hugging Face hub, into the hub's own cache: resumed where they stopped, checked against their hashes, and found
- * again without a network. `@huggingface/hub` is an optional dependency: it is loaded when something has to be fetched.
+ * again without a network.
  */
-import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { PathInfo } from '@huggingface/hub';
-import { ArgumentError, DitMoeError } from '../../errors.js';
+import { ArgumentError } from '../../errors.js';
+import { type Access, accessOf, checkRepository, type Hub, HubError, hubHash, loadHub, reasonOf, statusOf } from './hub-access.js';
 import { CachedRepository, exists, hubCacheFolder } from './hub-cache.js';
-
-/** Files could not be had from the hub, and are not in the cache; the message says what to do. */
-export class HubError extends DitMoeError {
-  static override readonly code = 'E_HUB';
-  constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
-  }
-}
 
 /** Progress of one file. */
 export interface HubProgress {
@@ -31,7 +23,7 @@ export interface HubOptions {
   revision?: string;
   /** Default: where the hub's own libraries keep theirs, see `hubCacheFolder`. */
   cacheFolder?: string;
-  /** Access token for gated and private repositories (default: environment variable `HF_TOKEN`). */
+  /** Access token for gated and private repositories (default: environment variable `HF_TOKEN`, else what `hf auth login` has stored). */
   token?: string;
   /** Address of the hub (default: environment variable `HF_ENDPOINT`, else the public hub). */
   hubUrl?: string;
@@ -47,8 +39,6 @@ const ATTEMPTS = 5;
 /** Milliseconds before the second attempt; doubled each time. */
 const FIRST_PAUSE = 250;
 
-type Hub = typeof import('@huggingface/hub');
-
 /**
  * Fetches files of a model repository, unless they are cached.
  *
@@ -59,8 +49,7 @@ type Hub = typeof import('@huggingface/hub');
  * @throws HubError if they are not cached and the library is missing, there is no network, no access, or no such file
  */
 export async function downloadFromHub(repository: string, files: readonly string[], options: HubOptions = {}): Promise<string> {
-  if (!/^[\w.-]+(\/[\w.-]+)?$/.test(repository) || repository.includes('..'))
-    throw new ArgumentError('downloadFromHub: repository', 'a name such as "owner/model"', repository);
+  checkRepository('downloadFromHub', repository);
   for (const file of files)
     if (file === '' || path.posix.isAbsolute(file) || /[\\\0]/.test(file) || file.split('/').includes('..'))
       throw new ArgumentError('downloadFromHub: files', 'relative paths in the repository', file);
@@ -75,7 +64,7 @@ export async function downloadFromHub(repository: string, files: readonly string
   const lacking = `${repository} (${revision}): ${missing.join(', ')}`;
   if (offline) throw new HubError(`${lacking} are not in the cache ${cacheFolder}, and downloads are switched off.`);
   try {
-    const download = new HubDownload(await loadHub(lacking), repository, cache, options);
+    const download = new HubDownload(await loadHub(`${lacking} must be fetched from the Hugging Face hub`), repository, cache, options);
     const commit = await download.commit(revision);
     await download.files(commit, await cache.missing(commit, files));
     await cache.setCommit(revision, commit);
@@ -88,20 +77,8 @@ export async function downloadFromHub(repository: string, files: readonly string
   }
 }
 
-async function loadHub(lacking: string): Promise<Hub> {
-  try {
-    return await import('@huggingface/hub');
-  } catch (cause) {
-    throw new HubError(
-      `${lacking} must be fetched from the Hugging Face hub, which needs the optional package "@huggingface/hub": ` +
-        'npm install @huggingface/hub. Or fetch the files by other means and give their path.',
-      { cause },
-    );
-  }
-}
-
 class HubDownload {
-  private readonly access: { hubUrl?: string; accessToken?: string; fetch: typeof fetch };
+  private readonly access: Access;
 
   constructor(
     private readonly hub: Hub,
@@ -109,14 +86,7 @@ class HubDownload {
     private readonly cache: CachedRepository,
     private readonly options: HubOptions,
   ) {
-    const { signal } = options;
-    const hubUrl = options.hubUrl ?? process.env['HF_ENDPOINT'];
-    const accessToken = options.token ?? process.env['HF_TOKEN'];
-    this.access = {
-      fetch: (url, init) => fetch(url, signal === undefined ? init : { ...init, signal }),
-      ...(hubUrl !== undefined && { hubUrl: hubUrl.replace(/\/$/, '') }),
-      ...(accessToken !== undefined && { accessToken }),
-    };
+    this.access = accessOf(options);
   }
 
   /** The commit that a revision is now. */
@@ -145,7 +115,7 @@ class HubDownload {
       await fs.mkdir(path.dirname(blob), { recursive: true });
       const incomplete = `${blob}.incomplete`;
       await this.receive(incomplete, commit, file, size);
-      if ((await hashOf(incomplete, size, info)) !== etag) {
+      if ((await hubHash(incomplete, size, info.lfs !== undefined)) !== etag) {
         await fs.rm(incomplete);
         throw new HubError(`${file} of ${this.repository} arrived damaged: its hash is not ${etag}. It was deleted; try again.`);
       }
@@ -188,23 +158,6 @@ class HubDownload {
   }
 }
 
-/** sha256 for large files, git's hash (sha1 with a header) for the others, as the hub names them. */
-async function hashOf(file: string, size: number, { lfs }: PathInfo): Promise<string> {
-  const hash = createHash(lfs === undefined ? 'sha1' : 'sha256');
-  if (lfs === undefined) hash.update(`blob ${size}\0`);
-  const handle = await fs.open(file, 'r');
-  try {
-    for await (const chunk of handle.createReadStream({ autoClose: false, highWaterMark: 2 ** 20 })) hash.update(chunk as Uint8Array);
-  } finally {
-    await handle.close();
-  }
-  return hash.digest('hex');
-}
-
-const statusOf = (error: unknown): number | undefined => {
-  const status = (error as { statusCode?: unknown } | undefined)?.statusCode;
-  return typeof status === 'number' ? status : undefined;
-};
 /** The hub answered, and asking again will not help. */
 const isRefusal = (error: unknown): boolean => {
   const status = statusOf(error);
@@ -223,13 +176,8 @@ function explained(error: unknown, lacking: string, cacheFolder: string): unknow
     );
   if (status === 404) return new HubError(`The Hugging Face hub has no ${lacking}: check the names and the revision.`, options);
   return new HubError(
-    `${lacking} could not be fetched from the Hugging Face hub (${reason(error)}), and are not in the cache ${cacheFolder}. ` +
+    `${lacking} could not be fetched from the Hugging Face hub (${reasonOf(error)}), and are not in the cache ${cacheFolder}. ` +
       'Connect to the network once, copy the cache from another machine, or give the path of a local file.',
     options,
   );
-}
-
-function reason(error: unknown): string {
-  const { message, cause } = error as { message?: string; cause?: { code?: string; message?: string } };
-  return [message, cause?.code ?? cause?.message].filter(Boolean).join(': ');
 }

@@ -1,7 +1,9 @@
 export { createFolderAtomically, TEMPORARY_PREFIX, writeAtomically, writeFileAtomically } from './atomic.js';
 export { FileSource } from './file-source.js';
 export { hashFile } from './hash-file.js';
-export { downloadFromHub, HubError, type HubOptions, type HubProgress } from './hub.js';
+export { downloadFromHub, type HubOptions, type HubProgress } from './hub.js';
+export { HubError } from './hub-access.js';
+export { type HubUpload, type HubUploadFile, type HubUploadOptions, uploadToHub } from './hub-upload.js';
 
 export { type Lock, LockError, type LockTimes, takeLock } from './lock.js';
 export { makeFolder } from './make-folder.js';
