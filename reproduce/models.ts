@@ -19,7 +19,7 @@ function commandsOf(
   const [split, heldOut] = splits?.map((split) => ` --split ${split}`) ?? ['', ''];
   const train = `dit-moe-trainer train --preset ${name}${dataset === undefined ? '' : ` --data ${images}`}`;
   const own = settings === undefined ? '' : ` --set ${settings}`;
-  const judge = `--metrics ${size === undefined ? 'accuracy,fd' : 'accuracy'} --network classifier --network-weights ${at('-classifier.safetensors')}`;
+  const judge = `--metrics accuracy,fd --network classifier --network-weights ${at('-classifier.safetensors')}`;
   return {
     ...(dataset !== undefined && { dataset: { line: `dit-moe-trainer dataset ${dataset} ${images}`, makes: images } }),
     train: { line: `${train}${own} --threads 1 --out ${at('')}`, makes: at('/report.html') },
@@ -42,7 +42,7 @@ function commandsOf(
     },
     merge: { line: `dit-moe-sampler merge ${at('-samples')}`, makes: at('-samples/samples.npz') },
     evaluation: {
-      line: `dit-moe-sampler evaluate ${at('-samples')}${size === undefined ? ` ${images}${heldOut}` : ''} ${judge} --out ${at('-evaluation.json')}`,
+      line: `dit-moe-sampler evaluate ${at('-samples')} ${images}${heldOut} ${judge} --out ${at('-evaluation.json')}`,
       makes: at('-evaluation.json'),
     },
   };
@@ -66,7 +66,8 @@ By a classifier of ${classifier.images.toLocaleString('en')} real images, which 
 |---|---|
 | real held-out images that it tells right | ${percent(accuracy)} of ${images.toLocaleString('en')} |
 | samples that it tells to be of their class | ${percent(metrics.accuracy!)} of ${recipes[name].samples.toLocaleString('en')}, guidance ${samplingDefaults(model).guidance} as by default, 25 steps |
-${metrics.fd === undefined ? '' : `| Frechet distance of its features, samples to ${reference!.count.toLocaleString('en')} real images | ${metrics.fd.distance.toPrecision(3)} |\n`}
+| Frechet distance of its features, samples to ${reference!.count.toLocaleString('en')} real images | ${metrics.fd!.distance.toPrecision(3)} |
+
 ## How it was made
 
 \`pnpm models ${name}\` in a clone of the repository:

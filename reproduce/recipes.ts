@@ -6,7 +6,7 @@ export interface Recipe {
   images: string;
   /** Of the images: what is trained on, and what the classifier and the samples are judged with. */
   splits?: readonly [train: string, heldOut: string];
-  /** Edge of the model's pictures, where it is not that of the images: samples are then compared with no images, only their classes are told. */
+  /** Edge of the model's pictures, where it is not that of the images. */
   size?: number;
   /** Settings that differ from those of the preset. */
   settings?: string;

@@ -38,7 +38,8 @@ export class DitMoeError extends Error {
 
   constructor(message: string, details: ErrorDetails = {}) {
     const { where, expected, found, hint, code, ...options } = details;
-    super(hint === undefined ? message : `${message} ${hint}`, options);
+    // Behind what another program said, in lines of its own.
+    super(hint === undefined ? message : `${message}${message.includes('\n') ? '\n' : ' '}${hint}`, options);
     this.name = new.target.name;
     this.code = code ?? new.target.code;
     this.where = where;

@@ -19,6 +19,8 @@ export interface DataPackage {
   /** As its registry calls it, with the version. */
   name: string;
   commands: readonly (readonly [program: string, ...args: string[]])[];
+  /** What often helps where a client fails. */
+  remedy?: string;
   /** Folder of the data in what was unpacked. */
   folder: string;
   /** Files in it without which it is another package. */
@@ -62,7 +64,7 @@ async function checkFiles({ name, files }: DataPackage, folder: string): Promise
 }
 
 async function call(
-  { name, files }: DataPackage,
+  { name, files, remedy }: DataPackage,
   cwd: string,
   signal: AbortSignal | undefined,
   program: string,
@@ -78,6 +80,9 @@ async function call(
     if (code === 'ENOENT') throw new DataError(`${name} is fetched with ${program}, which this machine lacks.`, { hint, cause: error });
     const said = (stderr ?? '').split('\n').filter((line) => line.trim() !== '' && !STACK.test(line));
     const reason = said.length > 0 ? said.slice(0, REASON_LINES).join('\n') : (error as Error).message;
-    throw new DataError(`${[program, ...args].join(' ')} failed:\n${reason}`, { hint, cause: error });
+    throw new DataError(`${[program, ...args].join(' ')} failed:\n${reason}`, {
+      hint: remedy === undefined ? hint : `${remedy} ${hint}`,
+      cause: error,
+    });
   }
 }

@@ -23,6 +23,7 @@ const dataPackage: DataPackage = {
     ['apt-get', 'download', 'dataset-fashion-mnist'],
     ['sh', '-c', 'dpkg-deb -x dataset-fashion-mnist_*.deb .'],
   ],
+  remedy: 'If it cannot be located, the lists of packages may be missing: apt-get update.',
   folder: 'usr/share/datasets/fashion-mnist',
   files: Object.keys(fashionFiles),
 };

@@ -83,9 +83,14 @@ async function trainOne(run: StudyRun, { out, trainer, arguments: more = [], onL
   const folder = path.join(out, run.name);
   const file = path.join(out, `${run.name}.json`);
   await writeFileAtomically(file, `${JSON.stringify(run.config, null, 2)}\n`);
-  const resume = await readMetrics(folder).then(async (lines) => lines.length > 0 || (await listCheckpoints(folder)).length > 0);
+  // Also of a run that ended before it had anything to go on from.
+  const resume = await fs.stat(path.join(folder, 'config.json')).then(
+    () => true,
+    () => false,
+  );
   const [program, ...args] = [...trainer, 'train', file, '--out', folder, '--json', ...more, ...(resume ? ['--resume'] : [])];
-  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
+  // In a group of its own: Ctrl-C of a terminal would reach it as well, and a second signal ends it before it has saved itself.
+  const child = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'], detached: process.platform !== 'win32' });
   const stop = (): void => void child.kill('SIGTERM');
   signal?.addEventListener('abort', stop);
   const last: string[] = [];

@@ -1,4 +1,4 @@
-import { pictureOf } from '@dit-moe/data';
+import { type Pixels, pictureOf, resize } from '@dit-moe/data';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { beforeAll, describe, expect, test } from 'vitest';
@@ -25,6 +25,11 @@ function strokes(count: number, seed: number) {
   }
   return { images: { ...pictureOf(data, SIZE, SIZE, 1), count }, labels };
 }
+/** Grey pictures as RGB, enlarged or shrunk. */
+function resizedBy(images: Pixels, factor: number): Pixels {
+  const data = Uint8Array.from({ length: 3 * images.data.length }, (_, i) => images.data[Math.floor(i / 3)]);
+  return resize({ ...images, data, channels: 3 }, factor * SIZE, factor * SIZE, 'box');
+}
 const config = { size: SIZE, classNames: ['level', 'upright'] };
 
 test('learns to tell classes of images that it has not seen, the same for the same seed, and leaks nothing', async () => {
@@ -38,6 +43,12 @@ test('learns to tell classes of images that it has not seen, the same for the sa
   expect(found.pool!.dimension).toBe(128);
   expect(accuracy(found.logits!, held.labels)).toBeGreaterThan(0.95);
   expect(await first.parameters['logits.weight'].data()).toEqual(await second.parameters['logits.weight'].data());
+  // Larger pictures are seen at the judge's size; what has been enlarged is not what it knows.
+  const larger = await collectFeatures([resizedBy(held.images, 2)], extractor.extract);
+  expect(accuracy(larger.features.logits!, held.labels)).toBeGreaterThan(0.95);
+  await expect(collectFeatures([resizedBy(held.images, 0.5)], extractor.extract)).rejects.toThrow(
+    /pictures of 6 x 6 are smaller than its 12 x 12\. Train one for them: train-classifier IMAGES --size 6/,
+  );
   extractor.dispose();
   for (const set of [first, second]) set.dispose();
   expect(tf.memory().numTensors).toBe(before);
