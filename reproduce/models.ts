@@ -8,7 +8,7 @@ import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
 import { samplingDefaults } from '@dit-moe/pipeline';
 import type { EvaluationRecord } from '../apps/sampler/src/commands/evaluate.js';
-import { type Command, root, runCommands } from './commands.js';
+import { type Command, root, runCommands, runProgram } from './commands.js';
 import { type Recipe, recipes, WORK } from './recipes.js';
 
 function commandsOf(
@@ -83,14 +83,16 @@ ${Object.values(commands)
 const names = process.argv.slice(2);
 const unknown = names.find((name) => recipes[name] === undefined);
 if (unknown !== undefined) throw new Error(`There is no recipe for ${unknown}: ${Object.keys(recipes).join(', ')}.`);
-for (const name of names.length === 0 ? Object.keys(recipes) : names) {
-  const commands = commandsOf(name, recipes[name]);
-  fs.mkdirSync(path.join(root, WORK), { recursive: true });
-  await runCommands(Object.values(commands));
-  const judged = judgement(name, commands);
-  const target = path.join(root, 'packages/models/models', name);
-  fs.rmSync(target, { recursive: true, force: true });
-  fs.cpSync(path.join(root, commands['bundle'].makes), target, { recursive: true });
-  fs.appendFileSync(path.join(target, 'README.md'), judged);
-  console.log(`${target}`);
-}
+await runProgram(async () => {
+  for (const name of names.length === 0 ? Object.keys(recipes) : names) {
+    const commands = commandsOf(name, recipes[name]);
+    fs.mkdirSync(path.join(root, WORK), { recursive: true });
+    await runCommands(Object.values(commands));
+    const judged = judgement(name, commands);
+    const target = path.join(root, 'packages/models/models', name);
+    fs.rmSync(target, { recursive: true, force: true });
+    fs.cpSync(path.join(root, commands['bundle'].makes), target, { recursive: true });
+    fs.appendFileSync(path.join(target, 'README.md'), judged);
+    console.log(`${target}`);
+  }
+});

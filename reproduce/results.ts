@@ -48,5 +48,7 @@ export function readResults(file = resultsFile): Results {
 export function writeResults(results: Results, file = resultsFile): void {
   const names = Object.keys(arms);
   const runs = [...results.runs].sort((a, b) => names.indexOf(a.arm) - names.indexOf(b.arm) || a.seed - b.seed);
-  fs.writeFileSync(file, `${JSON.stringify({ ...results, runs }, null, 1)}\n`);
+  // Whole or not at all: an interruption must not cost what others have computed.
+  fs.writeFileSync(`${file}.part`, `${JSON.stringify({ ...results, runs }, null, 1)}\n`);
+  fs.renameSync(`${file}.part`, file);
 }
