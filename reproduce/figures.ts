@@ -68,7 +68,7 @@ function some({ pixels }: Labelled, count: number): Pixels {
 }
 
 const write = (name: string, pixels: Pixels, columns: number): void =>
-  fs.writeFileSync(path.join(root, FIGURES, `${name}.png`), encodePng(contactSheet(pixels, columns, zoomTo(48, pixels))));
+  fs.writeFileSync(path.join(root, FIGURES, `${name}.png`), encodePng(contactSheet(pixels, columns, zoomTo(64, pixels))));
 
 for (const { name, weights } of bundledModels) {
   const { images, splits } = recipes[name];
@@ -99,7 +99,7 @@ for (const { name, weights } of bundledModels) {
   console.log(`${name}: distance to the nearest image of the training, of 255: samples ${ofSamples.toFixed(1)}${ofHeld}`);
 }
 await runLine(
-  `dit-moe-sampler sample emoji --classes smileys,animals,food --count 1 --seed 4 --steps 12 --out runs/models/strip.png --film ${FIGURES}/models-denoising.png`,
+  `dit-moe-sampler sample emoji --classes flags,smileys,people --count 1 --seed 4 --steps 12 --out runs/models/strip.png --film ${FIGURES}/models-denoising.png`,
 );
 await runLine('dit-moe-sampler routing fashion --count 16 --steps 25 --out runs/models/routing');
 fs.copyFileSync(path.join(root, 'runs/models/routing/position.png'), path.join(root, FIGURES, 'models-experts.png'));

@@ -45,7 +45,7 @@ export async function frechetDistances(scale: Scale, classifier: string, threads
       const samples = `${work}/samples-${arm}-${seed}`;
       return [
         {
-          line: `dit-moe-sampler generate ${work}/${arm}-${seed} --images ${images} --labels balanced --guidance 1 --steps ${steps} --batch 100 --threads ${threads} --out ${samples}`,
+          line: `dit-moe-sampler generate ${work}/${arm}-${seed} --images ${images} --labels balanced --guidance 1 --solver unipc --steps ${steps} --batch 100 --threads ${threads} --out ${samples}`,
           makes: `${samples}/done`,
           printsIt: true,
         },

@@ -90,7 +90,7 @@ const FRECHET_HEAD = ['images', 'number', 'Frechet distance', '95 % interval', '
 
 function frechetText(measured: readonly Frechet[] | undefined): string {
   const about = `How far are the samples of the models of one active size from the real held-out images, as a whole? In the 128 features of the classifier, sampled
-without guidance in 25 steps of Euler from as many labels of each class, by models of one seed. Nothing was expected of it in writing, and it decides no
+without guidance in 10 steps of UniPC from as many labels of each class, by models of one seed. Nothing was expected of it in writing, and it decides no
 claim. The first row is what real images reach; the classifier was trained on them, and never saw the others.`;
   if (measured === undefined) return `${about}\n\nNot run yet.`;
   const rows = measured.map(({ arm, images, distance, low, high, toldRight }) => [

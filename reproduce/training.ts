@@ -37,7 +37,7 @@ export const fullScale = (file: string): Scale => {
     classifier: '--split train --held-out test --epochs 4',
     pictures: { perClass: 16, steps: 25 },
     splits: true,
-    frechet: { images: 10_000, steps: 25, seed: 2 },
+    frechet: { images: 10_000, steps: 10, seed: 2 },
     base: merge(base, { data: { path: data }, validation: { path: data } }),
     arm: (settings) => settings,
   };
@@ -53,7 +53,7 @@ export const quickScale = (): Scale => {
     classifier: '--epochs 1',
     pictures: { perClass: 1, steps: 2 },
     splits: false,
-    frechet: { images: 20, steps: 1, seed: 0 },
+    frechet: { images: 20, steps: 2, seed: 0 },
     base: merge(base, {
       data: { path: data, split: undefined },
       model: { patchSize: 2, hiddenSize: 16, depth: 2, numHeads: 2 },

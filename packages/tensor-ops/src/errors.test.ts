@@ -61,3 +61,7 @@ test('facts are fields, the sentence says them too', () => {
     cause,
   });
 });
+
+test('a hint is a line of its own behind several lines', () => {
+  expect(new DitMoeError('npm said:\nno network', { hint: 'Try again.' }).message).toBe('npm said:\nno network\nTry again.');
+});

@@ -230,10 +230,11 @@ function byPosition(counts: RoutingCounts): Figure {
     title: 'Experts by place in the image',
     caption: `Share of a patch's assignments that each expert gets, for every layer (rows) and expert (columns); ${rows} x ${columns} patches. Dependence on the place (0 none, 1 complete) by layer: ${strength}.`,
     svg: draw('Experts by place in the image', {
-      width: 110 + 90 * experts,
+      width: 94 + 90 * experts,
       height: 70 + Math.round((86 * rows) / columns) * counts.layers.length,
-      marginLeft: 20,
-      marginRight: 60,
+      // The name of the axis stands beside its numbers.
+      marginLeft: 44,
+      marginRight: 20,
       x: { axis: null, type: 'band' },
       y: { axis: null, type: 'band' },
       fx: { label: 'expert', padding: 0.06, tickFormat: expertName(counts.kinds) },
