@@ -11,7 +11,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type DitConfig, dit, isMatrix, type Layout } from '@dit-moe/dit';
-import { openModel, type WriteModelOptions, writeModel } from '@dit-moe/dit/node';
+import { openModel, writeModel } from '@dit-moe/dit/node';
 import { decodeTensor, encodeTensor } from '@dit-moe/tensor-ops/io';
 import { writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
@@ -21,14 +21,13 @@ import { makeRoot, runTiny, tinyConfig } from '../../apps/trainer/src/testing/ti
 import { randomNumbers, someInputs, tiny } from '../../packages/dit/src/testing/models.js';
 
 type Numbers = Record<string, { shape: readonly number[]; data: Float32Array }>;
-type Dtype = NonNullable<WriteModelOptions['dtype']>;
 
 interface Random {
   name: string;
   config: DitConfig;
   layout: Layout;
   file: string;
-  dtype?: Dtype;
+  dtype?: keyof typeof torchTypes;
 }
 
 const experts: DitConfig = { ...tiny, inputSize: [8, 8], inChannels: 4, numClasses: 5, learnSigma: true };
@@ -88,7 +87,7 @@ const trained: Trained[] = [
 const torchTypes = { F32: 'torch.float32', F16: 'torch.float16', BF16: 'torch.bfloat16' };
 
 /** Inputs and our outputs for weights as the file has them. */
-async function writeOurs(file: string, config: DitConfig, numbers: Numbers, dtype: Dtype): Promise<void> {
+async function writeOurs(file: string, config: DitConfig, numbers: Numbers, dtype: keyof typeof torchTypes): Promise<void> {
   const rounded = Object.entries(numbers).map(([weight, { shape, data }]) => {
     const values = isMatrix(weight) ? decodeTensor(encodeTensor(data, dtype), dtype) : data;
     return [weight, tf.tensor(values as Float32Array, [...shape])] as const;

@@ -220,7 +220,11 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     options: [
       new Option('--to <format>', 'what to write').choices(['bundle', 'safetensors', 'reference', 'diffusers']).default('bundle'),
       weights(),
-      new Option('--precision <kind>', 'of stored matrices (default: bf16 for a bundle, else f32)').choices(['f32', 'bf16']),
+      new Option('--precision <kind>', 'of stored matrices (default: bf16 for a bundle, else f32); int8 for the sampler on CPUs').choices([
+        'f32',
+        'bf16',
+        'int8',
+      ]),
       new Option('--out <path>', 'folder, or file ending in .safetensors or (reference) .pt').makeOptionMandatory(),
       new Option('--license <id>', 'of a bundle: who may use the model, such as apache-2.0 or cc-by-nc-4.0'),
       new Option('--evaluation <file...>', 'of a bundle: what "dit-moe-sampler evaluate --out" wrote, for its page'),

@@ -69,8 +69,8 @@ export const ditBlock: Block = (w, x, context) => {
 };
 
 /** `x w + b` on the last axis. */
-export const affine = (w: Scope, name: string, x: tf.Tensor, options: { precision?: Precision }): tf.Tensor =>
-  linear(x, w(`${name}.weight`), w(`${name}.bias`), options); // [..., out]
+export const affine = (w: Scope, name: string, x: tf.Tensor, options: { precision?: Precision | undefined }): tf.Tensor =>
+  linear(x, w(`${name}.weight`), w(`${name}.bias`), { precision: options.precision, scale: w.find(`${name}.weight.scale`) }); // [..., out]
 
 /** Shifts, scales and gates of a block or of the final layer, `[B, D]` each. */
 export const modulation = (w: Scope, { condition, precision }: Pick<BlockContext, 'condition' | 'precision'>, parts: number): tf.Tensor[] =>
@@ -111,6 +111,12 @@ function gated(x: tf.Tensor): tf.Tensor {
   return tf.mul(silu(gate), value);
 }
 
+/** `(silu(x Wg) * (x Wu)) Wd` for `[N, D]`. */
+function gatedMlp(w: Scope, rows: tf.Tensor, precision: Precision | undefined): tf.Tensor {
+  const [gateUp, down] = [w.find('gateUp.scale'), w.find('down.scale')];
+  return swiglu(rows, w('gateUp'), w('down'), { precision, scales: gateUp && down && { gateUp, down } });
+}
+
 /** Each token by itself: a dense layer, or the experts that its router chooses. */
 function feedForward(w: Scope, x: tf.Tensor, unmodulated: () => tf.Tensor, context: BlockContext): Omit<BlockOutput, 'inside'> {
   const { config, layer, precision } = context;
@@ -121,8 +127,7 @@ function feedForward(w: Scope, x: tf.Tensor, unmodulated: () => tf.Tensor, conte
   }
   const flat = (tokens: tf.Tensor): tf.Tensor => tf.reshape(tokens, [-1, x.shape[2]!]);
   const rows = flat(x); // [B T, D]
-  if (config.moe === undefined || !hasExperts(config, layer))
-    return dense(tf.reshape(swiglu(rows, w('mlp.gateUp'), w('mlp.down'), { precision }), x.shape)); // [B, T, D]
+  if (config.moe === undefined || !hasExperts(config, layer)) return dense(tf.reshape(gatedMlp(w.within('mlp'), rows, precision), x.shape)); // [B, T, D]
   const place = { ...context, w: w.within('moe'), config: { ...config, moe: config.moe } };
   const router = routerOptions(place, rows, () => flat(unmodulated()));
   const { output, losses, routing } = moe(rows, place.w, {

@@ -8,6 +8,7 @@ export {
   WeightsMismatchError,
 } from './checkpoints/convert.js';
 export { type InferredConfig, inferConfig, type KnownConfig } from './checkpoints/infer-config.js';
+export { int8Parameters, widened } from './checkpoints/int8-weights.js';
 export { type Layout, layoutOf } from './checkpoints/layouts.js';
 export {
   type CardRequirements,
@@ -56,4 +57,4 @@ export { type BlendedLabel, type ChosenExperts, loadDit, type TrainedDit, traine
 export type { WeightStream } from './upcycle/model-weights.js';
 export { type ReduceOptions, reduceExperts } from './upcycle/reduce-experts.js';
 export { type UpcycleOptions, upcycle } from './upcycle/upcycle.js';
-export { countWeights, isExpertWeight, isLabelTable, isMatrix, weightSpecs } from './weights.js';
+export { countWeights, isExpertWeight, isInt8Matrix, isLabelTable, isMatrix, weightSpecs } from './weights.js';

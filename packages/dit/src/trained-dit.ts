@@ -4,8 +4,18 @@
  */
 import type { Routing } from '@dit-moe/moe';
 import { scoresAt } from '@dit-moe/moe/selectors';
-import { type CompiledStep, compile, DitMoeError, type Parameter, type Precision, topK } from '@dit-moe/tensor-ops';
+import {
+  type CompiledStep,
+  compile,
+  DitMoeError,
+  type InferencePrecision,
+  int8Refusal,
+  type Parameter,
+  type Precision,
+  topK,
+} from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
+import { widened } from './checkpoints/int8-weights.js';
 import type { ModelCard } from './checkpoints/model-card.js';
 import { loadParameters, type ModelFile } from './checkpoints/read-model.js';
 import { type DitConfig, nullLabelOf } from './config.js';
@@ -135,13 +145,26 @@ export function trainedDit(card: ModelCard, parameters: Readonly<Record<string, 
 /**
  * Brings a model's weights to the device, one tensor at a time.
  * @param card what the model is, see `cardOf`; its configuration may have another size than the file's
- * @param precision `bf16` keeps the matrices as bfloat16: half the memory, faster on machines with bfloat16 products (default `f32`)
+ * @param precision `bf16` keeps the matrices as bfloat16: half the memory, faster on machines with bfloat16 products; `int8` keeps the large
+ *   ones as integers, a quarter, and multiplies them as such, where that is possible (default `f32`)
+ * @param onWarning hears in a sentence why `int8` is not possible here, and the model is loaded in float32; and of weights in int8 that
+ *   are widened for another precision (default `console.warn`)
  * @throws WeightsMismatchError naming the weights that are missing or of another shape; UntrainedRouterError if its routers have no thresholds
  */
-export async function loadDit(file: Pick<ModelFile, 'weights'>, card: ModelCard, precision: Precision = 'f32'): Promise<TrainedDit> {
-  const parameters = await loadParameters(file, { precision });
+export async function loadDit(
+  file: Pick<ModelFile, 'weights'>,
+  card: ModelCard,
+  precision: InferencePrecision = 'f32',
+  onWarning: (message: string) => void = console.warn,
+): Promise<TrainedDit> {
+  const refusal = precision === 'int8' ? int8Refusal() : undefined;
+  if (refusal !== undefined) onWarning(`precision int8: ${refusal}. The model is loaded in float32.`);
+  const used = refusal === undefined ? precision : 'f32';
+  // A reason to load in float32 was heard already.
+  const source = precision === 'int8' ? file : { weights: () => widened(file.weights(), onWarning) };
+  const parameters = await loadParameters(source, { precision: used });
   await requireThresholds(parameters);
-  const model = trainedDit(card, parameters, precision);
+  const model = trainedDit(card, parameters, used === 'int8' ? 'f32' : used);
   return {
     ...model,
     dispose() {

@@ -141,6 +141,16 @@ export function isMatrix(name: string): boolean {
   return /(\.weight|\.gateUp|\.up|\.down)$/.test(name);
 }
 
+/**
+ * Whether a matrix is held in int8 where that is asked for: those of experts, feed-forward layers and attention, nearly all of a model.
+ * Modulations, embedders and the last layer stay float32: they are small, and every number of the output goes through them.
+ */
+export const isInt8Matrix = (name: string): boolean =>
+  /(\.attention\.(qkv|output)\.weight|\.mlp\.[01]\.weight|\.gateUp|\.up|\.down)$/.test(name);
+
+/** Name of the scales of a matrix in int8, in files and beside the weight. */
+export const scaleName = (name: string): string => `${name}.scale`;
+
 /** Whether a weight belongs to the routed experts: its first axis is theirs. */
 export const isExpertWeight = (name: string): boolean => name.includes('.moe.experts.');
 

@@ -160,7 +160,7 @@ describe('auto', () => {
       numExperts,
       full,
     });
-    const shape = { width, hidden, kind: 'swiglu', bf16: false } as const;
+    const shape = { width, hidden, kind: 'swiglu', narrow: false } as const;
     const isDense = (speed: typeof hostBound, options: Parameters<typeof plan>) =>
       auto({ speed })(plan(...options), shape).slotOfRow.size === numExperts * tokens;
     tf.tidy(() => {

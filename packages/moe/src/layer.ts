@@ -116,6 +116,9 @@ export function expertWeights(weights: Weights | Scope, experts?: MoeLayer['expe
 
 function feedForward(scope: Scope, kind = scope.find('up') === undefined ? 'swiglu' : 'gelu'): GroupWeights {
   const [down, downBias] = [scope('down'), scope.find('downBias')];
-  if (kind === 'gelu') return { kind: 'gelu', up: scope('up'), upBias: scope.find('upBias'), down, downBias };
-  return { gateUp: scope('gateUp'), gateUpBias: scope.find('gateUpBias'), down, downBias };
+  const downScale = scope.find('down.scale');
+  if (kind === 'gelu')
+    return { kind: 'gelu', up: scope('up'), upBias: scope.find('upBias'), down, downBias, upScale: scope.find('up.scale'), downScale };
+  const [gateUp, gateUpBias, gateUpScale] = [scope('gateUp'), scope.find('gateUpBias'), scope.find('gateUp.scale')];
+  return { gateUp, gateUpBias, down, downBias, gateUpScale, downScale };
 }

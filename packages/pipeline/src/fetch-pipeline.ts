@@ -1,6 +1,6 @@
 /** Opens a model in a browser: its weights are fetched as one safetensors file of this project, with the decoder of its latents beside it. */
 import { type ModelCard, readModel } from '@dit-moe/dit';
-import { ArgumentError, type Precision } from '@dit-moe/tensor-ops';
+import { ArgumentError, type InferencePrecision } from '@dit-moe/tensor-ops';
 import { fetchCheckpoint } from '@dit-moe/tensor-ops/io';
 import { Autoencoder, type AutoencoderConfig, loadAutoencoder } from '@dit-moe/vae';
 import { checkGuide, type DescribedModel, loadWithGuide } from './guide.js';
@@ -13,8 +13,8 @@ export interface FetchPipelineOptions {
   decoder?: { file: string; config: AutoencoderConfig };
   /** A weaker model to guide with, as `url`. */
   guideWith?: string | undefined;
-  /** Of matrix products (default `f32`). */
-  precision?: Precision;
+  /** Of matrix products (default `f32`); `int8` is for the TensorFlow runtime, elsewhere a warning says so, and it is float32. */
+  precision?: InferencePrecision;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** A guide: a weaker model that a better one is led away from (autoguidance, Karras et al. 2024), and what the two must have in common. */
 import { ditSizes, loadDit, type ModelCard, type ModelFile, ModelMismatchError, type TrainedDit } from '@dit-moe/dit';
-import type { Precision } from '@dit-moe/tensor-ops';
+import type { InferencePrecision } from '@dit-moe/tensor-ops';
 import { objectiveOptions } from './conventions.js';
 
 /** Why a model cannot be another one's guide, in words; empty if it can. Width, depth and experts may differ. */
@@ -30,12 +30,13 @@ export type DescribedModel = Pick<ModelFile, 'weights'> & { card: ModelCard };
 export async function loadWithGuide(
   model: DescribedModel,
   guide: DescribedModel | undefined,
-  precision: Precision | undefined,
+  precision: InferencePrecision | undefined,
+  onWarning?: (message: string) => void,
 ): Promise<[TrainedDit, TrainedDit?]> {
-  const loaded = await loadDit(model, model.card, precision);
+  const loaded = await loadDit(model, model.card, precision, onWarning);
   if (guide === undefined) return [loaded];
   try {
-    return [loaded, await loadDit(guide, guide.card, precision)];
+    return [loaded, await loadDit(guide, guide.card, precision, onWarning)];
   } catch (error) {
     loaded.dispose();
     throw error;

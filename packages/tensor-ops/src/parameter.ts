@@ -9,7 +9,7 @@ import { ArgumentError, ShapeError } from './errors.js';
 import { DataType, type TensorFlowBackend, tensorFlowBackend } from './tensorflow-backend.js';
 
 /** How the values of a parameter are stored. */
-export type ParameterDtype = 'float32' | 'int32' | 'bfloat16';
+export type ParameterDtype = 'float32' | 'int32' | 'bfloat16' | 'int8';
 
 let nextVariable = 0;
 
@@ -17,7 +17,7 @@ let nextVariable = 0;
 export class Parameter {
   readonly name: string;
   readonly shape: readonly number[];
-  /** Storage type; `bfloat16` is kept as float32 on backends without it. */
+  /** Storage type; `bfloat16` and `int8` are kept as float32 on backends without them. */
   readonly dtype: ParameterDtype;
   /** Handle of the TensorFlow resource variable for raw ops such as `ResourceApplyAdam`; `undefined` on other backends. */
   readonly resource: tf.Tensor | undefined;
@@ -59,7 +59,7 @@ export class Parameter {
   }
 
   /**
-   * The current value; bfloat16 storage on the TensorFlow runtime comes as a raw bfloat16 tensor. The caller disposes it.
+   * The current value; bfloat16 and int8 storage on the TensorFlow runtime come as raw tensors. The caller disposes it.
    * @throws ArgumentError (TensorFlowError on the TensorFlow runtime) if it has none yet
    */
   read(): tf.Tensor {
@@ -121,9 +121,8 @@ export class Parameter {
   async data(): Promise<Float32Array | Int32Array> {
     const value = tf.tidy(() => {
       const raw = this.read();
-      return this.backend !== undefined && this.dtype === 'bfloat16'
-        ? this.backend.raw('Cast', [raw], { DstT: { type: DataType.float32 } })[0]
-        : raw;
+      const type = { bfloat16: DataType.float32, int8: DataType.int32 }[this.dtype as string];
+      return this.backend !== undefined && type !== undefined ? this.backend.raw('Cast', [raw], { DstT: { type } })[0] : raw;
     });
     try {
       return (await value.data()) as Float32Array | Int32Array;

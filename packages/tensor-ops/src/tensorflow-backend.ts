@@ -12,10 +12,12 @@ export const DataType = {
   float64: 2,
   int32: 3,
   uint8: 4,
+  int8: 6,
   string: 7,
   complex64: 8,
   int64: 9,
   bool: 10,
+  qint8: 11,
   bfloat16: 14,
   float16: 19,
   resource: 20,
@@ -118,6 +120,8 @@ export interface TensorFlowBackend {
    * float32 such products are computed in float32, which is more exact as well.
    */
   bf16Products: boolean;
+  /** Whether the processor has instructions for products in int8; see `int8Refusal`. */
+  readonly int8Products: boolean;
   /** How it computes, as chosen at its start. */
   readonly computes: Computes;
   /** Whether the runtime computes on a GPU. */

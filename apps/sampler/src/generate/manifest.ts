@@ -32,7 +32,7 @@ const manifestSettings = object({
   ),
   seed: natural('of the noise'),
   settings: record('of the sampler that are not listed here by name'),
-  precision: word(['f32', 'bf16'], 'of matrix products'),
+  precision: word(['f32', 'bf16', 'int8'], 'of matrix products'),
   model: object(byContent, 'the model by content'),
   guide: optional(object(byContent, 'the weaker model that guidance leads away from, if there is one')),
   // Rounding differs between backends and their versions, so a set is made by one.

@@ -5,9 +5,10 @@ import path from 'node:path';
 import type { ModelCard, ModelFile } from '@dit-moe/dit';
 import { openModel, type WriteModelOptions, writeModel } from '@dit-moe/dit/node';
 import { exitCodes, OutputError, UsageError, untilInterrupted } from '@dit-moe/kit';
+import type { InferencePrecision } from '@dit-moe/tensor-ops';
 import { createFolderAtomically, makeFolder } from '@dit-moe/tensor-ops/io/node';
 import { CheckpointError } from '../errors.js';
-import { exportBundle } from '../export/bundle.js';
+import { DTYPES, exportBundle } from '../export/bundle.js';
 import { readEvaluation } from '../export/model-page.js';
 
 export type ExportFormat = 'bundle' | 'safetensors' | 'reference' | 'diffusers';
@@ -15,7 +16,7 @@ export type ExportFormat = 'bundle' | 'safetensors' | 'reference' | 'diffusers';
 export interface ExportFlags {
   to: ExportFormat;
   weights: string;
-  precision?: 'f32' | 'bf16';
+  precision?: InferencePrecision;
   out: string;
   license?: string;
   evaluation?: readonly string[];
@@ -60,6 +61,8 @@ export const exportCommand = (location: string, flags: ExportFlags): Promise<num
 
 async function exportModel(location: string, flags: ExportFlags, signal: AbortSignal): Promise<number> {
   checkName(flags);
+  if (flags.precision === 'int8' && (flags.to === 'reference' || flags.to === 'diffusers'))
+    throw new UsageError(`--precision int8 is for --to bundle and safetensors: no program of PyTorch reads such a ${flags.to} file.`);
   checkPageOptions(flags);
   const evaluations = await Promise.all((flags.evaluation ?? []).map(readEvaluation));
   const onProgress = (): void => signal.throwIfAborted();
@@ -75,7 +78,7 @@ async function exportModel(location: string, flags: ExportFlags, signal: AbortSi
       const origin = { run: location, weights, evaluations, onProgress, ...(license !== undefined && { license }) };
       await exportBundle(model, card, flags.out, precision, origin);
     } else {
-      const options: WriteModelOptions = { card, dtype: precision === 'bf16' ? 'BF16' : 'F32', onProgress };
+      const options: WriteModelOptions = { card, dtype: DTYPES[precision], onProgress };
       if (flags.to === 'diffusers')
         await createFolderAtomically(
           flags.out,

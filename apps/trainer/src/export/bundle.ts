@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { ModelCard, ModelFile } from '@dit-moe/dit';
 import { writeModel } from '@dit-moe/dit/node';
-import type { Precision } from '@dit-moe/tensor-ops';
+import type { InferencePrecision } from '@dit-moe/tensor-ops';
 import { createFolderAtomically, hashFile, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type { TrainConfig } from '../config/schema.js';
 import { readMetrics } from '../training/metrics-log.js';
@@ -19,12 +19,15 @@ interface Origin {
   onProgress?: () => void;
 }
 
+/** How matrices are stored for a precision. */
+export const DTYPES = { f32: 'F32', bf16: 'BF16', int8: 'I8' } as const;
+
 /** Writes the folder, whole or not at all: `model.safetensors`, `config.json`, `README.md`, and the last samples of the run. */
 export async function exportBundle(
   model: ModelFile,
   card: ModelCard,
   out: string,
-  precision: Precision,
+  precision: InferencePrecision,
   { onProgress, license, evaluations, ...origin }: Origin,
 ): Promise<void> {
   const trained = await fs
@@ -40,7 +43,7 @@ export async function exportBundle(
     const file = path.join(folder, 'model.safetensors');
     await writeModel(file, model, {
       card: shared,
-      dtype: precision === 'bf16' ? 'BF16' : 'F32',
+      dtype: DTYPES[precision],
       ...(onProgress && { onProgress }),
     });
     await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify({ model: shared, training: config }, null, 2)}\n`);

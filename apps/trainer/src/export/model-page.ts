@@ -10,7 +10,7 @@ import path from 'node:path';
 import { describeModel, type ModelCard } from '@dit-moe/dit';
 import { UsageError } from '@dit-moe/kit';
 import { type MetricValues, metricRows } from '@dit-moe/metrics';
-import type { Precision } from '@dit-moe/tensor-ops';
+import type { InferencePrecision } from '@dit-moe/tensor-ops';
 import YAML from 'yaml';
 import type { TrainConfig } from '../config/schema.js';
 import type { MetricsLine } from '../training/metrics-log.js';
@@ -37,7 +37,7 @@ export async function readEvaluation(file: string): Promise<Evaluation> {
 
 interface About {
   card: ModelCard;
-  precision: Precision;
+  precision: InferencePrecision;
   /** Which weights of the run. */
   weights: string;
   /** Identifier of the licence. */
@@ -70,7 +70,7 @@ export function modelPage(about: About): string {
     `---\n${YAML.stringify(metadata(title, about, measured))}---\n# ${title}`,
     ...(hasSamples ? ['![Samples](samples.png)'] : []),
     table(['', ''], rowsOfModel(about)),
-    '```sh\ndit-moe-sampler sample model.safetensors\n```',
+    `\`\`\`sh\ndit-moe-sampler sample model.safetensors${about.precision === 'int8' ? ' --precision int8' : ''}\n\`\`\``,
     `## Data\n\n${dataText(about)}`,
     `## Evaluation\n\n${evaluationText(measured)}`,
     `## Licence\n\n${license === undefined ? 'None is given: ask whoever published this before you use it.' : `\`${license}\``}`,

@@ -1,5 +1,5 @@
 /** Starting from a trained model instead of random weights: fine-tuning, or training on after upcycling. */
-import { isLabelTable, nullLabelOf, weightSpecs } from '@dit-moe/dit';
+import { isLabelTable, nullLabelOf, weightSpecs, widened } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
 import { CheckpointError } from '../errors.js';
 import { adaptLabelTable } from './label-table.js';
@@ -39,7 +39,7 @@ export async function loadInitialWeights(
       throw new CheckpointError(`The weights of ${model.path} are those of another model: ${differences.slice(0, 5).join('; ')}${more}.`);
     }
     const others = new Map<string, Float32Array>();
-    for await (const [name, { shape, data }] of model.weights())
+    for await (const [name, { shape, data }] of widened(model.weights(), onWarning))
       if (isLabelTable(name) && shape.join() !== ours[name]?.shape.join()) others.set(name, data);
       else state.assignWeight(name, data);
     const tables = Object.keys(ours).filter((name) => isLabelTable(name) && ours[name].shape.join() !== theirs[name]?.shape.join());

@@ -1,5 +1,5 @@
 /** Weights of other implementations to ours and back, one tensor at a time. */
-import { ArgumentError, DitMoeError } from '@dit-moe/tensor-ops';
+import { ArgumentError, DitMoeError, type QuantizedMatrix } from '@dit-moe/tensor-ops';
 import type { Checkpoint } from '@dit-moe/tensor-ops/io';
 import { type DitConfig, ditSizes } from '../config.js';
 import { positionEmbedding } from '../embeddings.js';
@@ -10,6 +10,8 @@ import { checkExport, computedTensors, type Layout, layoutNames, layoutOf, POSIT
 export interface NamedArray {
   shape: readonly number[];
   data: Float32Array;
+  /** The same as integers, if the file holds them so; `data` is then made of them when it is read. */
+  quantized?: QuantizedMatrix;
 }
 
 /** Tensors by name, as `openCheckpoint` gives them. */

@@ -1,13 +1,14 @@
 /** A model from any checkpoint: of this project, of the reference, of diffusers. */
-import { ArgumentError, Parameter, type Precision } from '@dit-moe/tensor-ops';
+import { ArgumentError, type InferencePrecision, Parameter } from '@dit-moe/tensor-ops';
 import type { Checkpoint, SafetensorsDtype } from '@dit-moe/tensor-ops/io';
 import * as tf from '@tensorflow/tfjs-core';
 import { type DitConfig, ditSizes } from '../config.js';
 import { positionEmbedding } from '../embeddings.js';
 import { rotationTables } from '../rotary.js';
-import { isMatrix, weightSpecs } from '../weights.js';
+import { isInt8Matrix, isMatrix, scaleName, weightSpecs } from '../weights.js';
 import { checkTensors, importWeights, modelTensors, type NamedArray, readFloats, type TensorFile } from './convert.js';
 import { inferConfig, type KnownConfig } from './infer-config.js';
+import { int8Parameters, isStoredInt8, readInt8, scaleShape } from './int8-weights.js';
 import { type Layout, layoutOf, POSITIONS, ROTATION } from './layouts.js';
 import { cardFromMetadata, hasCard, type ModelCard } from './model-card.js';
 import { type RecordedTraining, recordedTraining } from './recorded-training.js';
@@ -162,24 +163,36 @@ async function* ownWeights(
   const prefix =
     /^ema\.[\d.]+\.(?=patchEmbedding\.weight$)/.exec(checkpoint.names.find((n) => n.endsWith('patchEmbedding.weight')) ?? '')?.[0] ?? '';
   const specs = Object.entries(weightSpecs(config));
-  checkTensors(checkpoint, new Map(specs.map(([name, { shape }]) => [prefix + name, shape])), options);
-  for (const [name, { shape }] of specs) yield [name, { shape, data: await readFloats(checkpoint, prefix + name) }];
+  const int8 = new Set(specs.map(([name]) => name).filter((name) => isStoredInt8(checkpoint, prefix + name)));
+  const expected = specs.map(([name, { shape }]) => [prefix + name, shape] as const);
+  const scales = specs.flatMap(([name, { shape }]) => (int8.has(name) ? [[scaleName(prefix + name), scaleShape(shape)] as const] : []));
+  checkTensors(checkpoint, new Map([...expected, ...scales]), options);
+  for (const [name, { shape }] of specs) {
+    const stored = prefix + name;
+    yield [name, int8.has(name) ? await readInt8(checkpoint, stored, shape) : { shape, data: await readFloats(checkpoint, stored) }];
+  }
 }
 
 /**
  * Puts a model's weights on the device, one at a time, so that the host never holds more than one.
  *
- * @param options `precision: 'bf16'` keeps matrices as bfloat16, half the memory: for inference; default `f32`
+ * @param options `precision` (default `f32`) is for inference: `bf16` keeps matrices as bfloat16, half the memory; `int8` the large ones as
+ *   integers with their scales beside them, a quarter, which `int8Refusal` must allow
  * @returns weights by name; the caller disposes them
  */
 export async function loadParameters(
   model: Pick<ModelFile, 'weights'>,
-  options: { precision?: Precision; onProgress?: (name: string) => void } = {},
+  options: { precision?: InferencePrecision; onProgress?: (name: string) => void } = {},
 ): Promise<Record<string, Parameter>> {
   const parameters: Record<string, Parameter> = {};
   try {
-    for await (const [name, { shape, data }] of model.weights()) {
+    for await (const [name, weight] of model.weights()) {
       options.onProgress?.(name);
+      if (options.precision === 'int8' && isInt8Matrix(name)) {
+        Object.assign(parameters, int8Parameters(name, weight));
+        continue;
+      }
+      const { shape, data } = weight;
       const value = tf.tensor(data, [...shape]);
       parameters[name] = new Parameter(name, value, options.precision === 'bf16' && isMatrix(name) ? 'bfloat16' : 'float32');
       value.dispose();

@@ -11,18 +11,22 @@ import {
   writeTorch,
 } from '@dit-moe/tensor-ops/io/node';
 import { exportedShapes, exportWeights, type NamedArray } from '../checkpoints/convert.js';
+import { quantizedOf, scaleShape } from '../checkpoints/int8-weights.js';
 import { type Layout, recipes } from '../checkpoints/layouts.js';
 import { cardToMetadata, type ModelCard } from '../checkpoints/model-card.js';
 import { type DitConfig, ditSizes } from '../config.js';
 import type { WeightStream } from '../upcycle/model-weights.js';
-import { isMatrix, weightSpecs } from '../weights.js';
+import { isInt8Matrix, isMatrix, scaleName, weightSpecs } from '../weights.js';
 
 /** Layout and precision of a file. */
 export interface WriteModelOptions {
   /** Names and form of the tensors (default `dit-moe`, this project's; it needs a card). */
   layout?: 'dit-moe' | Layout;
-  /** Type of the matrices (default `F32`); routers, norms, biases and tables stay float32. */
-  dtype?: 'F32' | 'F16' | 'BF16';
+  /**
+   * Type of the matrices (default `F32`); routers, norms, biases and tables stay float32. `I8`, for this project's layout: the large
+   * matrices are integers with a scale for each output channel beside them, about a quarter of the bytes.
+   */
+  dtype?: 'F32' | 'F16' | 'BF16' | 'I8';
   /** Stored with this project's layout, and its configuration is that of the model; others record its objective. */
   card?: ModelCard;
   /** Called before each tensor. */
@@ -43,7 +47,13 @@ export async function writeModel(target: string, model: WeightStream, options: W
   const { config } = model;
   if (layout === 'dit-moe' && card === undefined)
     throw new ArgumentError('writeModel: card', 'a model card: the file must say what the model is', card);
-  const tensors = await tensorSources(model, options);
+  if (layout !== 'dit-moe' && options.dtype === 'I8')
+    throw new ArgumentError(
+      'writeModel: dtype',
+      `F32, F16 or BF16 for the layout ${layout}: PyTorch's programs read no int8 with scales`,
+      'I8',
+    );
+  const tensors = options.dtype === 'I8' ? int8Sources(model, options) : tensorSources(model, options);
   const metadata =
     layout === 'dit-moe' ? cardToMetadata({ ...card!, config }) : { format: 'pt', args: JSON.stringify(referenceArgs(config, card)) };
   if (target.endsWith('.safetensors')) {
@@ -65,10 +75,10 @@ export async function writeModel(target: string, model: WeightStream, options: W
 }
 
 /** The file's tensors in order; each takes what it needs from the stream when its turn comes. */
-async function tensorSources(
+function tensorSources(
   model: WeightStream,
   { layout = 'dit-moe', dtype = 'F32', onProgress }: WriteModelOptions,
-): Promise<(TensorSource & { dtype: NonNullable<WriteModelOptions['dtype']> })[]> {
+): (TensorSource & { dtype: NonNullable<WriteModelOptions['dtype']> })[] {
   const { config } = model;
   const specs = weightSpecs(config);
   const narrow = new Set(
@@ -89,6 +99,32 @@ async function tensorSources(
       return encodeTensor((await next(stream, name)).data, type);
     };
     return { name, dtype: type, shape, bytes };
+  });
+}
+
+/** {@link tensorSources} in int8: of a large matrix its integers, then its scales. */
+function int8Sources(model: WeightStream, { onProgress }: WriteModelOptions): (TensorSource & { dtype: 'F32' | 'I8' })[] {
+  const stream = model.weights()[Symbol.asyncIterator]();
+  const specs = Object.entries(weightSpecs(model.config));
+  return specs.flatMap(([name, { shape }], done) => {
+    const read = (): Promise<NamedArray> => {
+      onProgress?.({ name, done, total: specs.length });
+      return next(stream, name);
+    };
+    if (!isInt8Matrix(name)) return [{ name, dtype: 'F32', shape, bytes: async () => encodeTensor((await read()).data, 'F32') }];
+    let scale: Float32Array = new Float32Array(0);
+    const bytes = async () => {
+      const quantized = quantizedOf(await read());
+      scale = quantized.scale;
+      return encodeTensor(quantized.values, 'I8');
+    };
+    const scales = {
+      name: scaleName(name),
+      dtype: 'F32' as const,
+      shape: scaleShape(shape),
+      bytes: async () => encodeTensor(scale, 'F32'),
+    };
+    return [{ name, dtype: 'I8' as const, shape, bytes }, scales];
   });
 }
 

@@ -47,8 +47,8 @@ export interface ExpertShape {
   /** Hidden width of an expert. */
   hidden: number;
   kind: 'swiglu' | 'gelu';
-  /** Whether their products are in bfloat16. */
-  bf16: boolean;
+  /** Whether their products are in bfloat16 or int8. */
+  narrow: boolean;
 }
 
 /** Lays out a plan. Runs off the gradient tape. */
@@ -79,8 +79,8 @@ const choose = (condition: tf.Tensor, a: tf.Tensor, b: tf.Tensor | number): tf.T
  * Dropless: rows sorted by expert, each expert multiplies its slice. No wasted work whatever the load; the default, and the fastest
  * on CPUs and for large batches. Off the TensorFlow runtime the sizes are read to the host, once per layer and direction.
  */
-export const slices: Dispatcher = (plan, { bf16 }) => {
-  const multiple = bf16 ? multipleOf(plan.indices.size / plan.numExperts) : 1;
+export const slices: Dispatcher = (plan, { narrow }) => {
+  const multiple = narrow ? multipleOf(plan.indices.size / plan.numExperts) : 1;
   if (multiple > 1) return roundedSlices(plan, multiple);
   const { order, inverse, counts } = sorted(plan);
   if (plan.full) return { layout: 'slices', slotOfRow: order, rowOfSlot: inverse, counts, rowsFull: true, slotsFull: true };
@@ -92,7 +92,7 @@ export const slices: Dispatcher = (plan, { bf16 }) => {
 };
 
 /**
- * What the rows of an expert in bfloat16 should be a multiple of, for `load` rows on average: oneDNN generates code for every size of such
+ * What the rows of an expert in bfloat16 or int8 should be a multiple of, for `load` rows on average: oneDNN generates code for every size of such
  * a product that it has not met (0.2 to 0.7 ms), and keeps 1,024 of them. With a 64th of the load few sizes occur, at 1.6 % more rows.
  */
 const multipleOf = (load: number): number => 2 ** Math.max(0, Math.floor(Math.log2(load / 64)));

@@ -36,6 +36,9 @@ function withZero(x: tf.Tensor, full: boolean): tf.Tensor {
   return joinRows([x, castLike(zero, x)]);
 }
 
+/** What is said of each token in the order of the rows, off the gradient tape; of empty rows zero. */
+export const inRows = (x: tf.Tensor, rows: Rows): tf.Tensor => takeRows(withZero(x, rows.rowsFull), rows.tokenOfRow);
+
 /**
  * The tokens in the order of the rows; empty rows are zero.
  *
@@ -44,7 +47,7 @@ function withZero(x: tf.Tensor, full: boolean): tf.Tensor {
 export function toRows(x: tf.Tensor, rows: Rows, round: (x: tf.Tensor) => tf.Tensor): tf.Tensor {
   return customGradient(
     [x],
-    ([x]) => ({ value: takeRows(withZero(round(x), rows.rowsFull), rows.tokenOfRow), saved: rowTensors(rows) }),
+    ([x]) => ({ value: inRows(round(x), rows), saved: rowTensors(rows) }),
     (dRows, saved) => {
       const { index, columns } = slotColumns(withRowTensors(rows, saved));
       const ofSlot = takeRows(withZero(dRows, rows.slotsFull), index);

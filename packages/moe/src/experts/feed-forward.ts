@@ -32,6 +32,10 @@ export interface SwigluExperts {
   down: tf.Tensor;
   /** `[E, D]` */
   downBias?: tf.Tensor;
+  /** Of matrices in int8: what their output channels are multiplied by, `[E, 2, H]`. */
+  gateUpScale?: tf.Tensor;
+  /** `[E, D]` */
+  downScale?: tf.Tensor;
 }
 
 /** GELU experts (tanh form, as DiT's blocks) of hidden width `H`. */
@@ -45,6 +49,10 @@ export interface GeluExperts {
   down: tf.Tensor;
   /** `[E, D]` */
   downBias?: tf.Tensor;
+  /** Of matrices in int8: what their output channels are multiplied by, `[E, H]`. */
+  upScale?: tf.Tensor;
+  /** `[E, D]` */
+  downScale?: tf.Tensor;
 }
 
 /** Stacked weights of equal experts. */
@@ -63,6 +71,12 @@ export interface ExpertTensors {
   upBias?: tf.Tensor;
   /** `[E, D]` */
   downBias?: tf.Tensor;
+}
+
+/** The scales of matrices in int8, under common names; `undefined` for others. */
+export function expertScales(experts: FeedForwardExperts): { up: tf.Tensor; down: tf.Tensor } | undefined {
+  const [up, down] = [experts.kind === 'gelu' ? experts.upScale : experts.gateUpScale, experts.downScale];
+  return up && down && { up, down };
 }
 
 /** @throws ShapeError if the shapes do not fit each other or the width */

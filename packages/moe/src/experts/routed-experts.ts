@@ -3,6 +3,7 @@
  * a gradient of its own, so that no gather and no slice is on the tape and stacked weights get their gradient once.
  */
 import {
+  ArgumentError,
   alone,
   type Collectives,
   customGradient,
@@ -11,16 +12,20 @@ import {
   type Precision,
   type Products,
   products,
+  type QuantizedRows,
+  quantizeRows,
   ShapeError,
   stopGradient,
   toFloat,
   widen,
+  withoutGradient,
 } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 import { type Assignments, type Dispatcher, dense, type Grouping, slices } from '../dispatch/grouping.js';
-import { combine, type Rows, rowsOf, toRows } from '../dispatch/rows.js';
+import { combine, inRows, type Rows, rowsOf, toRows } from '../dispatch/rows.js';
 import { expertExchange } from './expert-ranks.js';
-import { type ExpertTensors, expertRunner, expertTensors, type FeedForwardExperts } from './feed-forward.js';
+import { type ExpertTensors, expertRunner, expertScales, expertTensors, type FeedForwardExperts } from './feed-forward.js';
+import { int8Experts } from './int8-experts.js';
 import type { ExpertModulation } from './modulation.js';
 
 /** How routed experts are computed. */
@@ -68,19 +73,37 @@ export function routedExperts(
   const { modulation, dispatcher = tf.getBackend() === 'webgpu' ? dense : slices } = options;
 
   const math = products(weights.up, options.precision);
-  const shape = { width, hidden: weights.down.shape[1]!, kind: experts.kind ?? 'swiglu', bf16: math.low } as const;
+  const scales = expertScales(experts);
+  if (scales !== undefined && expertRanks.size > 1)
+    throw new ArgumentError('experts: expertRanks', 'experts with weights in float32 or bfloat16', 'int8');
+  const narrow = math.low || scales !== undefined;
+  const shape = { width, hidden: weights.down.shape[1]!, kind: experts.kind ?? 'swiglu', narrow } as const;
   // Booleans and words in a grouping are no tensors, which tidy does not mind.
   const grouping = tf.tidy(() => dispatcher({ ...plan, weights: stopGradient(plan.weights) }, shape) as never) as Grouping;
   const rows = rowsOf(grouping, tokens, indices.shape[1]!);
-  let hidden = toRows(x, rows, modulation === undefined ? math.round : (x) => x); // [R, D]
   const table = modulation && modulationTable(modulation, rows, indices, numExperts, width);
-  if (table !== undefined) hidden = scaleAndShift(hidden, table.factor, table.shift);
-  const exchange = expertExchange(expertRanks, numExperts, grouping);
-  let results = exchange.fromOwners(runExperts(math, exchange.toOwners(hidden), experts.kind, weights, rows));
+  const modulated = (hidden: tf.Tensor): tf.Tensor => (table === undefined ? hidden : scaleAndShift(hidden, table.factor, table.shift));
+  let results: tf.Tensor; // [R, D]
+  if (scales !== undefined)
+    results = withoutGradient(x, (x) => {
+      // A token is quantized once, and its bytes go to all of its experts.
+      const inInt8 = table === undefined ? inRowsInt8(quantizeRows(x), rows) : quantizeRows(modulated(inRows(x, rows)));
+      return int8Experts(inInt8, experts.kind, weights, scales, rows);
+    });
+  else {
+    const hidden = modulated(toRows(x, rows, table === undefined ? math.round : (x) => x)); // [R, D]
+    const exchange = expertExchange(expertRanks, numExperts, grouping);
+    results = exchange.fromOwners(runExperts(math, exchange.toOwners(hidden), experts.kind, weights, rows));
+  }
   if (table !== undefined) results = scaleAndShift(results, table.gate);
   const output = combine(results, plan.weights, rows);
   return { output, ...(grouping.dropped && { dropped: grouping.dropped }) };
 }
+
+const inRowsInt8 = ({ values, scale }: QuantizedRows, rows: Rows): QuantizedRows => ({
+  values: inRows(values, rows),
+  scale: inRows(scale, rows),
+});
 
 /** `x * factor + shift` for equal shapes, without the reshapes of tfjs' gradients, which would fix the number of rows. */
 function scaleAndShift(x: tf.Tensor, factor: tf.Tensor, shift?: tf.Tensor): tf.Tensor {

@@ -3,7 +3,7 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { cardOf, type ModelCard, type ModelFile, type Training, withInputSize } from '@dit-moe/dit';
 import { type OpenModelOptions, openModel, threadsFor } from '@dit-moe/dit/node';
-import { ArgumentError, type Precision } from '@dit-moe/tensor-ops';
+import { ArgumentError, type InferencePrecision } from '@dit-moe/tensor-ops';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { checkGuide, loadWithGuide } from '../guide.js';
@@ -13,8 +13,11 @@ import { openSpace } from './open-space.js';
 
 /** How to open a model; one whose file does not say how it was trained needs that besides. */
 export interface OpenPipelineOptions extends OpenModelOptions, Training {
-  /** Of matrix products (default `f32`); `bf16` keeps the matrices as bfloat16: half the memory. */
-  precision?: Precision;
+  /**
+   * Of matrix products (default `f32`). `bf16` keeps the matrices as bfloat16, half the memory; `int8` the large ones as integers, a
+   * quarter, on CPUs with VNNI: elsewhere `onWarning` hears why not, and the model is loaded in float32.
+   */
+  precision?: InferencePrecision;
   /** Autoencoder for models of latents: a name, a folder, a file, or `none` for rough pictures (default: the one that belongs to the model). */
   vae?: string;
   /**
@@ -72,7 +75,7 @@ export async function openPipelineFile(location: string, options: OpenPipelineOp
         const sized = (own: ModelCard): ModelCard => (size === undefined ? own : { ...own, config: resized(own, size, space.scale) });
         try {
           const itsGuide = guide === undefined ? undefined : { ...guide.file, card: sized(guide.card) };
-          const [model, weaker] = await loadWithGuide({ ...file, card: sized(card) }, itsGuide, precision);
+          const [model, weaker] = await loadWithGuide({ ...file, card: sized(card) }, itsGuide, precision, options.onWarning);
           return new Pipeline(model, space, weaker);
         } catch (error) {
           space.dispose();

@@ -9,6 +9,7 @@ import type { BackendStep, Computes, ElementwiseChain, OpAttribute, TensorFlowBa
 import { DataType } from '../tensorflow-backend.js';
 import type { HostValues, TensorFlowBinding, TensorMetadata } from './binding.js';
 import type { InputSpec } from './planning/plan.js';
+import { hasVnni } from './processor.js';
 import { type FunctionOutputs, Recorder } from './recording/recorder.js';
 import { type Recording, StepFunction } from './step-function.js';
 import { TensorFlowError } from './tensorflow-error.js';
@@ -44,6 +45,8 @@ const labels: Partial<Record<number, tf.DataType>> = {
   [DataType.int32]: 'int32',
   [DataType.int64]: 'int32',
   [DataType.uint8]: 'int32',
+  [DataType.int8]: 'int32',
+  [DataType.qint8]: 'int32',
   [DataType.uint32]: 'int32',
   [DataType.uint64]: 'int32',
   [DataType.bool]: 'bool',
@@ -58,6 +61,7 @@ export class TensorFlowNodeBackend
 {
   declare isUsingGpuDevice: boolean;
   bf16Products: boolean;
+  readonly int8Products = hasVnni();
   private readonly tensorFlow: TensorFlowBinding;
   private recorder: Recorder | undefined;
   /** Whether chains become kernels: on a CPU only, no GPU was at hand to try it. */

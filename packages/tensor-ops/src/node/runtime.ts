@@ -7,7 +7,6 @@ import * as tf from '@tensorflow/tfjs-core';
 import { ArgumentError } from '../errors.js';
 import { optionalPackage } from '../optional-package.js';
 import type { Computes } from '../tensorflow-backend.js';
-import { hasFastBf16 } from './bf16-products.js';
 import type { Device, TensorFlowBinding } from './binding.js';
 import type { Cluster } from './cluster/index.js';
 import { clusterConfig, serverDef } from './cluster/server-def.js';
@@ -15,6 +14,7 @@ import { gpuGeneration } from './gpu-generation.js';
 import { registerGradients } from './gradients.js';
 import { type FoundLibrary, findLibtensorflow } from './library/index.js';
 import { chosenGpu, type NvidiaDriver, type NvidiaGpu, nvidiaDriver, visibleGpus } from './nvidia.js';
+import { hasFastBf16 } from './processor.js';
 import { RuntimeStartError } from './tensorflow-error.js';
 
 /** Device, threads and precision of the runtime. */

@@ -5,6 +5,7 @@ import { after } from './after.js';
 import { customGradient } from './custom-gradient.js';
 import { stackRows, unstackRows } from './dynamic-rows.js';
 import { fused } from './fused.js';
+import { int8Product, quantizeRows, withoutGradient } from './int8.js';
 import { castLike, products, widen } from './products.js';
 import type { Precision } from './raw-math.js';
 import { isRounded } from './rounded-maps.js';
@@ -79,6 +80,14 @@ export function gelu(x: tf.Tensor, approximate: 'tanh' | 'none' = 'tanh'): tf.Te
   );
 }
 
+/** How {@link swiglu} multiplies. */
+export interface SwigluOptions {
+  /** Precision of the products (default `f32`). */
+  precision?: Precision;
+  /** Of weights in int8: what their output channels are multiplied by, `[2, H]` and `[D]`. There is no gradient then. */
+  scales?: { gateUp: tf.Tensor; down: tf.Tensor } | undefined;
+}
+
 /**
  * SwiGLU feed-forward layer without biases (Shazeer 2020): `(silu(x Wg) * (x Wu)) Wd`. Keeps `x` and the pre-activations; the
  * activation itself is recomputed in the backward pass.
@@ -91,7 +100,15 @@ export function gelu(x: tf.Tensor, approximate: 'tanh' | 'none' = 'tanh'): tf.Te
  * @param down `[H, D]`
  * @returns `[N, D]`
  */
-export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options: { precision?: Precision } = {}): tf.Tensor {
+export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options: SwigluOptions = {}): tf.Tensor {
+  const { scales } = options;
+  if (scales !== undefined)
+    return withoutGradient(x, (x) => {
+      const rows = quantizeRows(x);
+      const gateUpScales = unstackRows(scales.gateUp);
+      const [gate, up] = unstackRows(gateUp).map((w, i) => int8Product(rows, w, gateUpScales[i]));
+      return int8Product(quantizeRows(swigluActivation(gate, up)[0]), down, scales.down);
+    });
   const { round, product } = products(gateUp, options.precision);
   return customGradient(
     [x, gateUp, down],

@@ -1,4 +1,13 @@
-export { gelu, geluActivation, geluActivationGradients, silu, swiglu, swigluActivation, swigluActivationGradients } from './activation.js';
+export {
+  gelu,
+  geluActivation,
+  geluActivationGradients,
+  type SwigluOptions,
+  silu,
+  swiglu,
+  swigluActivation,
+  swigluActivationGradients,
+} from './activation.js';
 export { after } from './after.js';
 export { type AttentionOptions, attention } from './attention.js';
 export { type ConvolutionOptions, conv2d, type Padding, packFilter } from './convolution.js';
@@ -22,12 +31,23 @@ export { fused } from './fused.js';
 export { gatedResidual } from './gated-residual.js';
 export { NoGradientError, valueAndGrads } from './gradients.js';
 export { type GroupNormOptions, groupNorm } from './group-norm.js';
+export {
+  dequantizeMatrix,
+  int8Product,
+  int8Refusal,
+  int8Tensor,
+  type QuantizedMatrix,
+  type QuantizedRows,
+  quantizeMatrix,
+  quantizeRows,
+  withoutGradient,
+} from './int8.js';
 export { type LinearOptions, linear } from './linear.js';
 export { layerNorm, layerNormModulate, modulate, type NormOptions, rmsNorm } from './norm.js';
 export { oneHot } from './one-hot.js';
 export { patchify, unpatchify } from './patches.js';
 export { castLike, type Products, products, widen } from './products.js';
-export { type Precision, usesBf16 } from './raw-math.js';
+export { type InferencePrecision, type Precision, usesBf16 } from './raw-math.js';
 export { broadcastTo, cumsum, mean, sum } from './reductions.js';
 export { type PixelCentres, type ResizeOptions, resizeImages } from './resize.js';
 export { isRounded, padMaps, roundMaps, stackMaps } from './rounded-maps.js';

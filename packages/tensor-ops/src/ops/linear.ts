@@ -9,19 +9,22 @@ import * as tf from '@tensorflow/tfjs-core';
 import { ShapeError } from '../errors.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { customGradient } from './custom-gradient.js';
+import { int8Product, quantizeRows, withoutGradient } from './int8.js';
 import { matMul, type Precision, toF32, toProductType, usesBf16 } from './raw-math.js';
 
 /** Bias, activation and precision of a linear layer. */
 export interface LinearOptions {
   /** Precision of the products (default `f32`). */
   precision?: Precision;
+  /** Of a `w` in int8: what its output channels are multiplied by, `[out]`. There is no gradient then. */
+  scale?: tf.Tensor | undefined;
 }
 
 /**
  * `x w + b`.
  *
  * @param x `[..., in]`
- * @param w `[in, out]`; may be a raw bfloat16 tensor; its gradient is float32 all the same
+ * @param w `[in, out]`; may be a raw bfloat16 tensor; its gradient is float32 all the same. With `scale` integers, see `int8Tensor`
  * @param b `[out]`
  * @returns `[..., out]`, float32
  * @throws ShapeError if the inner dimensions differ
@@ -30,9 +33,21 @@ export function linear(x: tf.Tensor, w: tf.Tensor, b?: tf.Tensor, options: Linea
   const [inputs, outputs] = w.shape as [number, number];
   if (w.rank !== 2 || x.shape.at(-1) !== inputs) throw new ShapeError('linear', `x [..., ${inputs}] for w [${w.shape}]`, x.shape);
   const flat = x.rank === 2 ? x : tf.reshape(x, [-1, inputs]);
-  const y = tensorFlowBackend() === undefined ? portable(flat, w, b) : native(flat, w, b, options.precision);
+  const { precision, scale } = options;
+  const y =
+    scale !== undefined
+      ? inInt8(flat, w, scale, b)
+      : tensorFlowBackend() === undefined
+        ? portable(flat, w, b)
+        : native(flat, w, b, precision);
   return x.rank === 2 ? y : tf.reshape(y, [...x.shape.slice(0, -1), outputs]);
 }
+
+const inInt8 = (x: tf.Tensor, w: tf.Tensor, scale: tf.Tensor, b: tf.Tensor | undefined): tf.Tensor =>
+  withoutGradient(x, (x) => {
+    const product = int8Product(quantizeRows(x), w, scale);
+    return b === undefined ? product : tf.add(product, b);
+  });
 
 function native(x: tf.Tensor, w: tf.Tensor, b: tf.Tensor | undefined, precision: Precision | undefined): tf.Tensor {
   const backend = tensorFlowBackend()!;

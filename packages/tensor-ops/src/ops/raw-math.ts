@@ -9,6 +9,12 @@ import { after } from './after.js';
  */
 export type Precision = 'f32' | 'bf16';
 
+/**
+ * Precision of a model that is not trained. `int8` holds the large matrices as integers of 8 bits and multiplies them as such, see
+ * `int8Refusal`; all else is float32.
+ */
+export type InferencePrecision = Precision | 'int8';
+
 /** Casts to `type` unless the tensor has it; with `before` not until that is there, see {@link after}. */
 export function castTo(backend: TensorFlowBackend, x: tf.Tensor, type: DataType, before?: tf.Tensor): tf.Tensor {
   if (backend.dtypeOf(x) === type) return x;
