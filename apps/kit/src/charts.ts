@@ -21,3 +21,33 @@ export function expertName(kinds: readonly (readonly string[])[]): (expert: numb
   const telling = new Set(first).size > 1 && kinds.every((layer) => layer.join() === first.join());
   return (expert) => (telling ? `${expert} ${first[expert]}` : String(expert));
 }
+
+/** Colours from none to twice an even share, and more. */
+export const shareColours = (even: number, scheme: Plot.ColorScheme, label: string): Plot.ScaleOptions => ({
+  scheme,
+  domain: [0, 2 * even],
+  clamp: true,
+  label,
+});
+
+/** What the colours of {@link shareColours} mean: a strip of them with an axis in percent. */
+export function colourScale(colours: Plot.ScaleOptions, style: Plot.PlotOptions['style'] = undefined): string {
+  const most = (colours.domain as number[])[1];
+  const parts = Array.from({ length: 40 }, (_, i) => ({ from: (i / 40) * 100 * most, to: ((i + 1) / 40) * 100 * most }));
+  return drawChart(
+    {
+      ...{ width: 340, height: 56, marginTop: 4, marginBottom: 34, marginLeft: 12, marginRight: 24, style },
+      x: {
+        label: `${colours.label} in %, the last colour also for more`,
+        labelAnchor: 'left',
+        labelArrow: 'none',
+        ticks: 5,
+        domain: [0, 100 * most],
+      },
+      y: { axis: null },
+      color: { ...colours, domain: [0, 100 * most], legend: false },
+      marks: [Plot.rect(parts, { x1: 'from', x2: 'to', y1: 0, y2: 1, fill: 'from' })],
+    },
+    `colours from 0 to ${(100 * most).toPrecision(3)} %: ${colours.label}`,
+  );
+}

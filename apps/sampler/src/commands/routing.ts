@@ -10,7 +10,7 @@ import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
 import { locate, modelWithClasses } from '../bundled-models.js';
 import { parseClasses } from '../classes.js';
-import { drawFigures, type Prototypes, type RoutingCounts } from '../routing/figures.js';
+import { drawFigures, legend, type Prototypes, type RoutingCounts } from '../routing/figures.js';
 import { routingPage } from '../routing/page.js';
 import { type BackendFlags, type ModelFlags, startPipeline } from '../start-pipeline.js';
 
@@ -39,6 +39,7 @@ export async function routingCommand(given: string | undefined, flags: RoutingFl
   const { grid, tokens } = ditSizes(card.config);
   const { classNames } = card;
   const counter = new RoutingCounter({ numExperts: moe.numExperts, tokens, classes: classNames.length });
+  const started = performance.now();
   progress.update({ what: 'image', done: 0, total: labels.length });
   for (let start = 0; start < labels.length; start += flags.batch) {
     const images = labels.slice(start, start + flags.batch).map((label, i) => ({ label, index: start + i }));
@@ -47,6 +48,7 @@ export async function routingCommand(given: string | undefined, flags: RoutingFl
     progress.update({ what: 'image', done: start + images.length, total: labels.length });
   }
   progress.done();
+  const seconds = (performance.now() - started) / 1000;
   pipeline.dispose();
   const { times, evaluations, layers } = counter;
   const kinds = expertKinds(card.config);
@@ -80,7 +82,10 @@ export async function routingCommand(given: string | undefined, flags: RoutingFl
   );
   await write(
     'routing.html',
-    routingPage({ model: location, step: card.step, images: labels.length, router: moe.router ?? 'token', settings, figures, summary }),
+    routingPage({
+      ...{ model: given ?? path.basename(location), step: card.step, objective: card.objective, images: labels.length },
+      ...{ router: moe.router ?? 'token', settings, made: new Date(), seconds, legend: legend(counts), figures, summary },
+    }),
   );
   if (flags.json) console.log(JSON.stringify({ out: path.resolve(flags.out), images: labels.length, backend: backend.name, summary }));
   else

@@ -2,7 +2,7 @@
  * How often each expert is chosen: by class, by place in the image, by time, and together with which others, per layer, as SVG. This is
  * the analysis of DiT-MoE (Fei et al. 2024, section 3.4), whose experts specialise by place and time, hardly by class.
  */
-import { drawChart, expertName } from '@dit-moe/kit/charts';
+import { colourScale, drawChart, expertName, shareColours } from '@dit-moe/kit/charts';
 import { columnShares, evenness, type HostRoutingTables, meanPerToken, specialisation } from '@dit-moe/moe/telemetry';
 import * as Plot from '@observablehq/plot';
 
@@ -71,18 +71,15 @@ export function drawFigures(counts: RoutingCounts, prototypes: readonly Prototyp
 
 const numExperts = (counts: RoutingCounts): number => counts.layers[0].load.length;
 const percent = (share: number): string => `${Number((100 * share).toFixed(1))} %`;
-/** Colours from no share at all to twice an even share. */
-const color = (even: number, label: string): Plot.ScaleOptions => ({
-  scheme: SCHEME,
-  domain: [0, 2 * even],
-  clamp: true,
-  legend: false,
-  label,
-});
+/** The colours of every map of shares, so that one legend does for all. */
+const colours = (counts: RoutingCounts): Plot.ScaleOptions => shareColours(1 / numExperts(counts), SCHEME, 'share');
 
 /** A figure that looks the same wherever its file is opened. */
-const draw = (label: string, options: Plot.PlotOptions): string =>
-  drawChart({ style: { background: 'white', color: '#222', fontFamily: 'sans-serif' }, ...options }, label);
+const style = { background: 'white', color: '#222', fontFamily: 'sans-serif' };
+const draw = (label: string, options: Plot.PlotOptions): string => drawChart({ style, ...options }, label);
+
+/** The legend of the maps of shares. */
+export const legend = (counts: RoutingCounts): string => colourScale(colours(counts), style);
 
 /** Heat maps of experts over columns, one below the other for each layer. */
 function perLayer(
@@ -103,7 +100,7 @@ function perLayer(
     x: { label, type: 'band', domain: columns as (string | number)[], ...(rotate && { tickRotate: -60 }) },
     y: { label: 'expert', type: 'band', tickFormat: expertName(counts.kinds) },
     fy: { label: 'layer', padding: 0.08 },
-    color: color(1 / experts, 'share of the assignments'),
+    color: colours(counts),
     marks: [Plot.cell(cells, { x: 'column', y: 'expert', fy: 'layer', fill: 'share', inset: 0.3 })],
   });
 }
@@ -123,7 +120,7 @@ function byLayer(counts: RoutingCounts): Figure {
       marginLeft: 60,
       x: { label: 'expert', type: 'band', tickFormat: expertName(counts.kinds) },
       y: { label: 'layer', type: 'band' },
-      color: color(1 / experts, 'share'),
+      color: colours(counts),
       marks: [
         Plot.cell(cells, { x: 'expert', y: 'layer', fill: 'share', inset: 0.5 }),
         Plot.text(cells, {
@@ -153,12 +150,13 @@ function perToken(counts: RoutingCounts): Figure {
     const shares = layer.perToken.flatMap((n, number) => (n > 0 ? [`${number}: ${percent(n / total)}`] : []));
     return `${meanPerToken(layer).toFixed(2)} (${shares.join(', ')})`;
   });
+  const most = Math.max(...cells.map(({ mean }) => mean));
   const perRow = Math.min(4, counts.layers.length);
   const place = { fx: (d: { layer: number }) => d.layer % perRow, fy: (d: { layer: number }) => Math.floor(d.layer / perRow) };
   return {
     name: 'experts-per-token',
     title: 'Experts per token',
-    caption: `Mean number of experts that a patch has, by its place; one map for each layer. Mean over all, and share of the patches by their number of experts, by layer: ${spread.join('; ')}.`,
+    caption: `Mean number of experts that a patch has, by its place, from 0 (lightest) to ${most.toFixed(2)} (darkest); one map for each layer. Mean over all, and share of the patches by their number of experts, by layer: ${spread.join('; ')}.`,
     svg: draw('Experts per token', {
       width: 40 + perRow * 170,
       height: 50 + Math.ceil(counts.layers.length / perRow) * (Math.round((150 * rows) / columns) + 30),
@@ -166,7 +164,7 @@ function perToken(counts: RoutingCounts): Figure {
       y: { axis: null, type: 'band' },
       fx: { axis: null, padding: 0.1 },
       fy: { axis: null, padding: 0.2 },
-      color: { scheme: SCHEME, domain: [0, Math.max(...cells.map(({ mean }) => mean))], legend: false },
+      color: { scheme: SCHEME, domain: [0, most], legend: false },
       marks: [
         Plot.cell(cells, { x: 'column', y: 'row', ...place, fill: 'mean', inset: 0 }),
         Plot.text(
@@ -239,7 +237,7 @@ function byPosition(counts: RoutingCounts): Figure {
       y: { axis: null, type: 'band' },
       fx: { label: 'expert', padding: 0.06, tickFormat: expertName(counts.kinds) },
       fy: { label: 'layer', padding: 0.06 },
-      color: color(1 / experts, 'share'),
+      color: colours(counts),
       marks: [Plot.cell(cells, { x: 'column', y: 'row', fx: 'expert', fy: 'layer', fill: 'share', inset: 0 })],
     }),
   };
@@ -281,11 +279,11 @@ function coActivation(counts: RoutingCounts): Figure {
       width: Math.max(320, 100 + perRow * (16 * experts + 30)),
       height: 50 + Math.ceil(counts.layers.length / perRow) * (16 * experts + 40),
       marginLeft: 80,
-      x: { label: null, type: 'band' },
+      x: { label: 'other expert', type: 'band' },
       y: { label: 'expert', type: 'band', tickFormat: expertName(counts.kinds) },
       fx: { axis: null, padding: 0.12 },
       fy: { axis: null, padding: 0.16 },
-      color: color(1 / Math.max(1, experts - 1), 'share'),
+      color: colours(counts),
       marks: [
         Plot.cell(cells, {
           x: 'other',
@@ -331,7 +329,7 @@ function likeness(prototypes: readonly Prototypes[]): Figure {
       width: Math.max(320, 60 + perRow * (20 * experts + 40)),
       height: 50 + Math.ceil(prototypes.length / perRow) * (20 * experts + 40),
       marginLeft: 40,
-      x: { label: null, type: 'band' },
+      x: { label: 'other expert', type: 'band' },
       y: { label: 'expert', type: 'band' },
       fx: { axis: null, padding: 0.12 },
       fy: { axis: null, padding: 0.2 },

@@ -1,5 +1,5 @@
 /** `routing.html`: the figures in one file, without external requests. */
-import { escapeHtml } from '@dit-moe/kit';
+import { escapeHtml, formatDuration } from '@dit-moe/kit';
 import type { Figure } from './figures.js';
 
 export interface LayerSummary {
@@ -18,6 +18,16 @@ const sharesOf = (kinds: LayerSummary['kinds']): string =>
     .map(([kind, share]) => `${kind} ${(100 * share).toFixed(1)} %`)
     .join(', ');
 
+/** On what the choice of expert depends most, by the means over the layers. */
+function verdict(summary: readonly LayerSummary[]): string {
+  const mean = (of: keyof LayerSummary['dependence']): number =>
+    summary.reduce((sum, { dependence }) => sum + dependence[of], 0) / summary.length;
+  const means = (['position', 'time', 'class'] as const).map((of) => ({ name: of === 'position' ? 'place' : of, value: mean(of) }));
+  const [most, ...others] = means.toSorted((a, b) => b.value - a.value);
+  const rest = others.map(({ name, value }) => `${name} (${value.toFixed(3)})`).join(' and ');
+  return `The choice of expert depends on the ${most.name} most (${most.value.toFixed(3)} on average, 1 would be completely), less on ${rest}.`;
+}
+
 /** The page as text. */
 export function routingPage(options: {
   model: string;
@@ -25,10 +35,16 @@ export function routingPage(options: {
   images: number;
   router: string;
   settings: object;
+  /** What the model was trained for. */
+  objective: string;
+  /** When the page was made, and how long the sampling took. */
+  made: Date;
+  seconds: number;
+  legend: string;
   figures: readonly Figure[];
   summary: readonly LayerSummary[];
 }): string {
-  const { model, step, images, router, settings, figures, summary } = options;
+  const { model, step, images, router, settings, objective, made, seconds, legend, figures, summary } = options;
   const rows = summary.map(
     ({ layer, evenness: even, perToken, capacity, kinds, dependence }) =>
       `<tr><th scope="row">${layer}<td>${sharesOf(kinds)}<td>${perToken.toFixed(2)} of ${capacity}<td>${even.toFixed(3)}<td>${dependence.position.toFixed(3)}<td>${dependence.time.toFixed(3)}<td>${dependence.class.toFixed(3)}`,
@@ -43,8 +59,11 @@ figure { margin: 0 0 2.5rem; overflow-x: auto; } svg { height: auto; border-radi
 table { border-collapse: collapse; } th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #8884; }
 </style>
 <h1>What the experts do</h1>
-<p>Choices of the routers (<code>${escapeHtml(router)}</code>) while ${images} images were sampled with <code>${escapeHtml(model)}</code> (step ${step}, ${escapeHtml(JSON.stringify(settings))}).
-Darker is more; the scale ends at twice an even share.</p>
+<p>Choices of the routers (<code>${escapeHtml(router)}</code>) while ${images} images were sampled with <code>${escapeHtml(model)}</code> (step ${step}, trained for ${objective === 'flow' ? 'flow matching' : 'Gaussian diffusion'}, ${escapeHtml(JSON.stringify(settings))}).
+Made ${made.toISOString().slice(0, 16).replace('T', ' ')} UTC in ${formatDuration(seconds)}.</p>
+<p><strong>${verdict(summary)}</strong></p>
+<p>The colours of all maps of shares; they end at twice an even share:</p>
+${legend}
 <table><caption>Kinds of experts with their share of the assignments, experts per token, as counted and as configured, balance, and how far the choice of expert depends on place, time and class (0: not at all, 1: completely)</caption>
 <tr><th scope="col">layer<th scope="col">kinds<th scope="col">experts per token<th scope="col">evenness<th scope="col">place<th scope="col">time<th scope="col">class
 ${rows.join('\n')}

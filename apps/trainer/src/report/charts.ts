@@ -18,12 +18,21 @@ export function thin<T>(items: readonly T[], most: number): T[] {
   return items.filter((_, i) => (items.length - 1 - i) % stride === 0);
 }
 
+/** Where an axis begins and, unless it is the largest value, ends: without them a small change looks like a large one. */
+export type Range = readonly [from: number, to?: number];
+
+/** The ends of an axis for these values. */
+export const ends = ([from, to]: Range, values: readonly number[]): [number, number] => [
+  from,
+  to ?? Math.max(from + Number.EPSILON, ...values),
+];
+
 /** A value over the steps; `smooth` adds an average over about a fiftieth of the run. */
 export function curve(
   metrics: readonly MetricsLine[],
   label: string,
   value: (line: MetricsLine) => number | undefined,
-  options: { log?: boolean; smooth?: boolean } = {},
+  options: { log?: boolean; smooth?: boolean; range?: Range } = {},
 ): string {
   const points = metrics.flatMap((line) => {
     const y = value(line);
@@ -49,7 +58,17 @@ export function curve(
   return draw(
     {
       x: { label: 'step' },
-      y: { label, type, grid: true, ...(type === 'log' ? { tickFormat: '~g' } : last.y >= 10_000 && { tickFormat: '~s' }) },
+      y: {
+        ...{ label, type, grid: true },
+        ...(options.range !== undefined && {
+          domain: ends(
+            options.range,
+            points.map(({ y }) => y),
+          ),
+          nice: options.range[1] === undefined,
+        }),
+        ...(type === 'log' ? { tickFormat: '~g' } : last.y >= 10_000 && { tickFormat: '~s' }),
+      },
       marks,
     },
     `${label} over the steps, at last ${last.y.toPrecision(3)} in step ${last.step}`,

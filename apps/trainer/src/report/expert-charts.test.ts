@@ -1,17 +1,18 @@
 import { parseHTML } from 'linkedom';
 import { expect, test } from 'vitest';
 import type { MetricsLine } from '../training/metrics-log.js';
-import { kindCurves, loadMap, measureCurves } from './expert-charts.js';
+import { kindCurves, layerLegend, loadMap, measureCurves } from './expert-charts.js';
 
 const line = (step: number, ...layers: object[]) => ({ step, routing: layers }) as MetricsLine;
 
-test('the legend of a measure names the layer of every line in its colour', () => {
+test('the one legend names the layer of every line in its colour, and a measure begins where it can', () => {
   const variations = (...values: number[]) => values.map((coefficientOfVariation) => ({ coefficientOfVariation }));
-  const { document } = parseHTML(
-    measureCurves([line(1, ...variations(0, 0.5, 1)), line(2, ...variations(0, 0.2, 0.8))], 'coefficientOfVariation'),
-  );
-  const swatches = [...document.querySelectorAll('span')];
-  expect(swatches.map((swatch) => swatch.textContent)).toEqual(['layer 0', 'layer 1', 'layer 2']);
+  const metrics = [line(1, ...variations(0.4, 0.5, 1)), line(2, ...variations(0.4, 0.4, 0.8))];
+  const { document } = parseHTML(measureCurves(metrics, 'coefficientOfVariation'));
+  const ticks = [...document.querySelectorAll('[aria-label^="y-axis tick label"] text')].map(({ textContent }) => Number(textContent));
+  expect(ticks[0]).toBe(0);
+  const swatches = [...parseHTML(layerLegend(metrics)).document.querySelectorAll('span')];
+  expect(swatches.map((swatch) => swatch.textContent!.trim())).toEqual(['layer 0', 'layer 1', 'layer 2']);
   const colours = swatches.map((swatch) => swatch.querySelector('svg')!.getAttribute('fill'));
   const lines = [...document.querySelectorAll('[aria-label="line"] path')];
   expect(lines.map((path) => path.getAttribute('stroke'))).toEqual(colours);

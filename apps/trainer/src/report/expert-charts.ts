@@ -1,10 +1,10 @@
 /** Charts of what the routers do: over the steps, and in the last line of metrics. */
-import { expertName } from '@dit-moe/kit/charts';
+import { colourScale, expertName, shareColours } from '@dit-moe/kit/charts';
 import { columnShares, type RoutingSnapshot } from '@dit-moe/moe/telemetry';
 import * as Plot from '@observablehq/plot';
 import type { MetricsLine } from '../training/metrics-log.js';
 import { type LayerMeasure, type LayerRouting, layerMeasures, measureOf } from '../training/routing.js';
-import { draw, MOST_POINTS, thin } from './charts.js';
+import { draw, ends, MOST_POINTS, type Range, thin } from './charts.js';
 
 /** Columns of the load map. */
 const MOST_COLUMNS = 48;
@@ -12,20 +12,25 @@ const SCHEME = 'blues';
 /** Room for the names of experts. */
 const LABELS = 80;
 
-/** Shares from none to twice an even one; darker is more. */
-const shares = (even: number, label: string): Plot.ScaleOptions => ({ scheme: SCHEME, domain: [0, 2 * even], clamp: true, label });
+/** What a measure can be: from 0, or between ends of its own. */
+const ranges: Partial<Record<LayerMeasure, Range>> = { maxOverMean: [1], loadEntropy: [0, 1], routerEntropy: [0, 1], dropRate: [0, 1] };
 
 /** A measure over the steps, a line per layer; nothing if it is 0 throughout. */
 export const measureCurves = (metrics: readonly MetricsLine[], measure: LayerMeasure): string =>
-  layerCurves(metrics, (layer) => measureOf(layer, measure), layerMeasures[measure]);
+  layerCurves(metrics, (layer) => measureOf(layer, measure), layerMeasures[measure], ranges[measure] ?? [0]);
 
 /** For each kind of expert its share of the assignments over the steps, a line per layer that has several kinds. */
 export function kindCurves(metrics: readonly MetricsLine[]): string[] {
   const kinds = new Set(metrics.at(-1)?.routing.flatMap((layer) => Object.keys(layer.kinds ?? {})));
-  return [...kinds].map((kind) => layerCurves(metrics, (layer) => layer.kinds?.[kind], `share of the ${kind} experts`));
+  return [...kinds].map((kind) => layerCurves(metrics, (layer) => layer.kinds?.[kind], `share of the ${kind} experts`, [0, 1]));
 }
 
-function layerCurves(metrics: readonly MetricsLine[], measured: (layer: LayerRouting) => number | undefined, label: string): string {
+function layerCurves(
+  metrics: readonly MetricsLine[],
+  measured: (layer: LayerRouting) => number | undefined,
+  label: string,
+  range: Range,
+): string {
   const points = thin(metrics, MOST_POINTS).flatMap(({ step, routing }) =>
     routing.flatMap((layer, index) => {
       const value = measured(layer);
@@ -36,12 +41,31 @@ function layerCurves(metrics: readonly MetricsLine[], measured: (layer: LayerRou
   return draw(
     {
       x: { label: 'step' },
-      y: { label, grid: true },
-      color: { type: 'ordinal', scheme: 'viridis', legend: true, tickFormat: (layer: number) => `layer ${layer}` },
+      y: {
+        label,
+        grid: true,
+        domain: ends(
+          range,
+          points.map(({ value }) => value),
+        ),
+        nice: range[1] === undefined,
+      },
+      color: { type: 'ordinal', scheme: 'viridis' },
       marks: [Plot.lineY(points, { x: 'step', y: 'value', z: 'layer', stroke: 'layer' })],
     },
     `${label} over the steps, a line per layer`,
   );
+}
+
+/** The one legend of the curves: the colour of each layer. */
+export function layerLegend(metrics: readonly MetricsLine[]): string {
+  const layers = Math.max(0, ...metrics.map(({ routing }) => routing.length));
+  if (layers === 0) return '';
+  const color: Plot.ScaleOptions = { type: 'ordinal', scheme: 'viridis', domain: Array.from({ length: layers }, (_, layer) => layer) };
+  const { apply } = Plot.scale({ color });
+  const swatch = (layer: number) =>
+    `<span><svg width="15" height="15" fill="${apply(layer)}"><rect width="100%" height="100%"/></svg> layer ${layer}</span>`;
+  return `<p class="legend">${(color.domain as number[]).map(swatch).join('\n')}</p>`;
 }
 
 /** What the experts of each layer are, see `expertKinds`. */
@@ -61,11 +85,12 @@ export function loadMap(metrics: readonly MetricsLine[], kinds: Kinds): string {
       return load.map((n, expert) => ({ step, layer, expert, share: n / total }));
     }),
   );
+  const colours = shareColours(1 / experts, SCHEME, "share of the layer's tokens");
   const ticks = thin(
     lines.map(({ step }) => step),
     6,
   );
-  return draw(
+  const map = draw(
     {
       width: 940,
       height: 60 + layers * Math.max(24, Math.min(100, 11 * experts)),
@@ -74,11 +99,12 @@ export function loadMap(metrics: readonly MetricsLine[], kinds: Kinds): string {
       x: { label: 'step', type: 'band', ticks, padding: 0 },
       y: { label: 'expert', type: 'band', padding: 0, tickFormat: expertName(kinds), ticks: experts <= 8 ? undefined : [] },
       fy: { label: 'layer' },
-      color: shares(1 / experts, 'share of the tokens'),
+      color: colours,
       marks: [Plot.cell(cells, { x: 'step', y: 'expert', fy: 'layer', fill: 'share' })],
     },
     `share of the tokens of each of ${experts} experts in ${layers} layers over the steps`,
   );
+  return `${map}\n${colourScale(colours)}`;
 }
 
 /** One small map per layer, side by side. */
@@ -90,7 +116,8 @@ function perLayer(
   const perRow = Math.min(4, layers);
   const place = { fx: (d: { layer: number }) => d.layer % perRow, fy: (d: { layer: number }) => Math.floor(d.layer / perRow) };
   const ticks = (count: number) => (count <= 16 ? undefined : []);
-  return draw(
+  const colours = shareColours(even, SCHEME, label);
+  const maps = draw(
     {
       width: 100 + perRow * 220,
       height: 70 + Math.ceil(layers / perRow) * (Math.max(100, Math.min(220, 22 * rows)) + 20),
@@ -100,7 +127,7 @@ function perLayer(
       y: { label: 'expert', type: 'band', padding: 0, tickFormat: expertName(kinds), ticks: ticks(rows) },
       fx: { axis: null, padding: 0.08 },
       fy: { axis: null, padding: 0.14 },
-      color: shares(even, label),
+      color: colours,
       marks: [
         Plot.cell(cells, { x: 'column', y: 'row', ...place, fill: 'share' }),
         Plot.text(
@@ -111,6 +138,7 @@ function perLayer(
     },
     `${label}, for each of ${layers} layers`,
   );
+  return `${maps}\n${colourScale(colours)}`;
 }
 
 /** Which expert is chosen at which time: share of the assignments of each part of the timesteps. */

@@ -1,15 +1,16 @@
 /** `report.html`: the curves, the samples and the experts' load of a run in one page, without external requests. */
 import path from 'node:path';
-import { countWeights, expertKinds } from '@dit-moe/dit';
-import { escapeHtml } from '@dit-moe/kit';
+import { countWeights, expertKinds, type ModelCard } from '@dit-moe/dit';
+import { escapeHtml, formatDuration } from '@dit-moe/kit';
 import { writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import YAML from 'yaml';
 import type { TrainConfig } from '../config/schema.js';
 import type { MetricsLine } from '../training/metrics-log.js';
 import { type LayerMeasure, layerMeasures, measureOf } from '../training/routing.js';
 import { curve, lossByTime } from './charts.js';
-import { coActivationMap, kindCurves, loadMap, measureCurves, timestepMap } from './expert-charts.js';
+import { coActivationMap, kindCurves, layerLegend, loadMap, measureCurves, timestepMap } from './expert-charts.js';
 import { type RunData, readRun } from './run-data.js';
+import { stateOf, verdict } from './verdict.js';
 
 /** Writes the report of a run, whole or not at all. */
 export async function writeReport(out: string): Promise<void> {
@@ -23,6 +24,8 @@ h2 { margin-top: 2rem; border-bottom: 1px solid var(--quiet); }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; align-items: end; } figure { margin: 0; }
 svg, img { max-width: 100%; height: auto; } img { image-rendering: pixelated; } svg { background: none; overflow: visible; }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .5rem 1rem; margin: 1rem 0; }
+.head { opacity: .8; } .verdict { border-left: 3px solid var(--accent); padding-left: .7rem; } .legend { display: flex; flex-wrap: wrap; gap: .3rem 1rem; }
+.legend span { display: inline-flex; gap: .35rem; align-items: center; }
 dt { font-size: .85em; opacity: .75; } dd { margin: 0; font-size: 1.2em; font-variant-numeric: tabular-nums; }
 pre { overflow: auto; background: var(--quiet); padding: 1rem; border-radius: 6px; } summary { cursor: pointer; }`;
 
@@ -30,7 +33,7 @@ pre { overflow: auto; background: var(--quiet); padding: 1rem; border-radius: 6p
  * The page.
  * @param script put at its end, for a page that follows the run
  */
-export function renderReport({ name, config, card, metrics, previews, routing }: RunData, script = ''): string {
+export function renderReport({ name, config, card, metrics, previews, routing, signOfLife }: RunData, script = ''): string {
   const last = metrics.at(-1);
   const format = (value: number | null | undefined, digits: number): string => value?.toFixed(digits) ?? '–';
   const evaluations = [...new Set(metrics.flatMap(({ evaluation }) => Object.keys(evaluation ?? {})))];
@@ -38,6 +41,8 @@ export function renderReport({ name, config, card, metrics, previews, routing }:
   const silent = measures.filter((measure) => metrics.every((line) => line.routing.every((layer) => measureOf(layer, measure) === 0)));
   const kinds = expertKinds(card.config);
   const coActivation = routing === undefined ? '' : coActivationMap(routing, kinds);
+  const state = stateOf(config, metrics, signOfLife, Date.now());
+  const head = [timesOf(metrics), describeData(config, card), describeTask(config, card)].filter((text) => text !== '');
   const facts: Record<string, string> = {
     step: `${(last?.step ?? 0).toLocaleString('en')} of ${config.steps.toLocaleString('en')}`,
     loss: format(last?.loss, 4),
@@ -68,11 +73,14 @@ export function renderReport({ name, config, card, metrics, previews, routing }:
       `<div class="row">${[
         curve(metrics, 'loss', (l) => l.loss, { log: true, smooth: true }),
         curve(metrics, 'gradient norm', (l) => l.gradNorm, { log: true, smooth: true }),
-        curve(metrics, 'learning rate', (l) => l.learningRate),
-        curve(metrics, 'images per second', (l) => l.imagesPerSecond),
-        curve(metrics, 'memory (MiB)', (l) => l.memory),
-        curve(metrics, 'waited for data (%)', (l) => 100 * l.stall),
-        card.config.moe === undefined ? '' : curve(metrics, 'balance loss', (l) => l.balance, { smooth: true }),
+        curve(metrics, 'learning rate', (l) => l.learningRate, { range: [0] }),
+        curve(metrics, 'images per second', (l) => l.imagesPerSecond, { range: [0] }),
+        curve(metrics, 'memory of the process (MiB)', (l) => l.memory, { range: [0] }),
+        curve(metrics, 'memory of the GPU (MiB)', (l) => l.deviceMemory, { range: [0] }),
+        curve(metrics, 'waited for data (% of the time)', (l) => 100 * l.stall, { range: [0, 100] }),
+        card.config.moe === undefined
+          ? ''
+          : curve(metrics, 'balance loss (sum of the layers; 1 each is even)', (l) => l.balance, { smooth: true, range: [0] }),
         ...[...new Set(metrics.flatMap(({ routerLosses = {} }) => Object.keys(routerLosses)))].map((name) =>
           curve(metrics, `${name} loss of the routers`, (l) => l.routerLosses?.[name], { smooth: true }),
         ),
@@ -117,7 +125,8 @@ ${lossByTime(metrics)}</div>`,
       card.config.moe === undefined || metrics.length === 0
         ? ''
         : `<p>Share of each layer's tokens that an expert gets; an even load is ${(100 / card.config.moe.numExperts).toFixed(0)} %, darker is more.</p>
-${loadMap(metrics, kinds)}<div class="row">${[...kindCurves(metrics), ...measures.map((measure) => measureCurves(metrics, measure))].join('\n')}</div>
+${loadMap(metrics, kinds)}
+${layerLegend(metrics)}<div class="row">${[...kindCurves(metrics), ...measures.map((measure) => measureCurves(metrics, measure))].join('\n')}</div>
 <p>${silent.length === 0 ? '' : `None so far: ${silent.map((measure) => layerMeasures[measure]).join(', ')}.`}</p>`,
     ],
     [
@@ -136,6 +145,8 @@ ${coActivation === '' ? '' : `<p>Which experts are chosen together: of the token
 <style>${style}</style>
 <main>
 <h1>${escapeHtml(name)}</h1>
+<p class="head">${head.map(escapeHtml).join('<br>')}</p>
+<p class="verdict"><strong>${escapeHtml(capitalised(state))}.</strong> ${escapeHtml(verdict(metrics).join(' '))}</p>
 <dl>${Object.entries(facts)
     .map(([key, value]) => `<div><dt>${key}</dt><dd>${value}</dd></div>`)
     .join('')}</dl>
@@ -147,6 +158,31 @@ ${sections
 ${script}
 </html>
 `;
+}
+
+const capitalised = (text: string): string => text[0].toUpperCase() + text.slice(1);
+
+/** From when to when the lines of metrics are; nothing where they do not say. */
+function timesOf(metrics: readonly MetricsLine[]): string {
+  const times = metrics.flatMap(({ at }) => (at === undefined ? [] : [at]));
+  if (times.length === 0) return '';
+  const text = (time: number): string => `${new Date(time).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
+  return times.length === 1
+    ? `Measured ${text(times[0])}.`
+    : `Measured from ${text(times[0])} to ${text(times.at(-1)!)}, ${formatDuration((times.at(-1)! - times[0]) / 1000)}.`;
+}
+
+function describeData({ data, batchSize, accumulation }: TrainConfig, { config, classNames }: ModelCard): string {
+  const [height, width] = config.inputSize;
+  const of = data.path === undefined ? '' : ` of ${data.path}`;
+  const kind = data.kind === 'latents' ? 'Latents' : 'Images';
+  return `${kind}${of}, ${height} x ${width} with ${config.inChannels} channels, ${classNames.length} classes; ${batchSize * accumulation} in a step.`;
+}
+
+function describeTask({ objective }: TrainConfig, { config: { moe } }: ModelCard): string {
+  const prediction = objective.prediction === undefined ? '' : `, which predicts the ${objective.prediction}`;
+  const experts = moe === undefined ? 'dense' : `${moe.numExperts} experts, router ${moe.router ?? 'token'}`;
+  return `${objective.kind === 'flow' ? 'Flow matching' : 'Gaussian diffusion'}${prediction}; ${experts}.`;
 }
 
 /** What objective, output and hidden states have in the loss, as shares of their weighted sum. */

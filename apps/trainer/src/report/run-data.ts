@@ -21,6 +21,8 @@ export interface RunData {
   card: ModelCard;
   metrics: readonly MetricsLine[];
   previews: readonly Preview[];
+  /** See {@link signOfLife}. */
+  signOfLife: number | undefined;
   /** All that was counted for the last line of metrics; undefined without experts. */
   routing: RoutingFile | undefined;
 }
@@ -48,8 +50,16 @@ export async function readRun(out: string): Promise<RunData> {
     metrics: await readMetrics(out),
     previews: await readPreviews(out),
     routing: await readRouting(out),
+    signOfLife: await signOfLife(out),
   };
 }
+
+/** When a run's process touched its lock last, in milliseconds since 1970; undefined without a lock. */
+export const signOfLife = (out: string): Promise<number | undefined> =>
+  fs.stat(path.join(out, 'run.lock')).then(
+    ({ mtimeMs }) => mtimeMs,
+    () => undefined,
+  );
 
 async function readRouting(out: string): Promise<RoutingFile | undefined> {
   const text = await fs.readFile(path.join(out, ROUTING_FILE), 'utf8').catch(() => undefined);

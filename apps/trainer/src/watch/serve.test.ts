@@ -51,7 +51,15 @@ test('the page shows the run, and its version changes with every line of metrics
   expect((await get('/')).body.toString()).toMatch(/steps skipped<\/dt><dd>17/);
   fs.copyFileSync(path.join(run, 'samples/step-00000004.png'), path.join(run, 'samples/step-00000005.png'));
   versions.push((await get('/version')).body.toString());
-  expect(new Set(versions).size).toBe(3);
+  fs.writeFileSync(file, fs.readFileSync(file, 'utf8').split('\n').slice(0, 2).join('\n'));
+  fs.writeFileSync(path.join(run, 'run.lock'), '{}');
+  versions.push((await get('/version')).body.toString());
+  expect((await get('/')).body.toString()).toContain('<strong>Running.</strong>');
+  // The process was killed: its lock stays, and nobody touches it.
+  fs.utimesSync(path.join(run, 'run.lock'), new Date(0), new Date(0));
+  versions.push((await get('/version')).body.toString());
+  expect((await get('/')).body.toString()).toContain('<strong>Ended without a word after step 2; go on with --resume.</strong>');
+  expect(new Set(versions).size).toBe(5);
   const picture = await get('/samples/step-00000005.png');
   expect(picture.headers['content-type']).toBe('image/png');
   expect(picture.body.equals(fs.readFileSync(path.join(run, 'samples/step-00000005.png')))).toBe(true);

@@ -7,7 +7,8 @@ import type { AddressInfo } from 'node:net';
 import path from 'node:path';
 import { UsageError } from '@dit-moe/kit';
 import { renderReport } from '../report/report.js';
-import { readRun } from '../report/run-data.js';
+import { readRun, signOfLife } from '../report/run-data.js';
+import { isAlive } from '../report/verdict.js';
 
 /** Fetches the page again when the run has written something, and replaces its content without moving it. */
 const script = `<script>
@@ -79,11 +80,11 @@ async function answer(
   return text(404, 'Nothing here.\n');
 }
 
-/** Changes when the run has written metrics or samples. */
+/** Changes when the run has written metrics or samples, and when its process has ended. */
 async function version(out: string): Promise<string> {
   const size = (await fs.stat(path.join(out, 'metrics.jsonl')).catch(() => undefined))?.size ?? 0;
   const samples = await fs.readdir(path.join(out, 'samples')).catch(() => [] as string[]);
   return createHash('sha256')
-    .update(JSON.stringify([size, samples]))
+    .update(JSON.stringify([size, samples, isAlive(await signOfLife(out), Date.now())]))
     .digest('hex');
 }

@@ -41,7 +41,14 @@ export function cardOf(
     );
   }
   if (objective === undefined)
-    throw new ArgumentError(`${path}: objective`, 'to be told (ddpm: the published DiT-MoE S/2 and B/2; flow: XL/2 and G/2)', objective);
+    throw new ArgumentError(
+      `${path}: objective`,
+      'ddpm (as the published DiT-MoE S/2 and B/2) or flow (as XL/2 and G/2), which the file does not say',
+      objective,
+      { hint: 'Say it: --objective.' },
+    );
+  if (objective === 'flow' && told.timeScale === undefined && known.timeScale === undefined)
+    assumed.push('the model is told times from 0 to 1, as the published flow models (--time-scale for others)');
   const made: ModelCard = { timeScale: 1, ...told, ...known, config, objective, classNames: [], step: 0 };
   requireCard(made, told as CardRequirements, path);
   return { card: made, assumed };

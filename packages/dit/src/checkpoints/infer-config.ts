@@ -66,8 +66,8 @@ export function inferConfig(
     assumed.push(`${numHeads} heads, as size ${preset[0]} has`);
   }
   if (numHeads === undefined)
-    throw new ArgumentError('inferConfig: numHeads', 'to be told: the weights of another size do not tell the number of heads', 'nothing', {
-      hint: 'Give it (config.numHeads, --heads).',
+    throw new ArgumentError('numHeads', 'the number of attention heads, which weights of this size do not tell', numHeads, {
+      hint: 'Say it: --heads, or numHeads in the configuration.',
     });
 
   const moe = isDiffusers ? undefined : inferMoe(file, shape, d, depth, number('num_experts_per_tok'), known, assumed);
