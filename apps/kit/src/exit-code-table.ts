@@ -4,7 +4,7 @@ import { exitCodes } from './exit-codes.js';
 /** Exit codes by the code of an error. An error that is not in it is a defect. */
 export type ExitCodeTable = Readonly<Record<string, number>>;
 
-const { usage, data, output, backend, model, evaluation } = exitCodes;
+const { usage, data, output, backend, model, evaluation, peer } = exitCodes;
 
 /** Errors of the packages and of the kit, which mean the same in both programs; each adds its own. */
 export const commonExitCodes: ExitCodeTable = {
@@ -13,6 +13,7 @@ export const commonExitCodes: ExitCodeTable = {
   E_ARGUMENT: usage,
   E_ARRAY_JOB: usage,
   E_LAUNCH: usage,
+  E_OPEN_PORT: usage,
   E_DATA: data,
   E_IMAGE: data,
   E_IMAGE_SOURCE: data,
@@ -23,9 +24,6 @@ export const commonExitCodes: ExitCodeTable = {
   E_LOCKED: output,
   E_BACKEND: backend,
   E_LIBRARY: backend,
-  E_OPEN_PORT: backend,
-  E_PEER: backend,
-  E_RENDEZVOUS: backend,
   E_LIBRARY_LOAD: backend,
   E_MISSING_PACKAGE: backend,
   E_RUNTIME_START: backend,
@@ -45,4 +43,6 @@ export const commonExitCodes: ExitCodeTable = {
   E_PICKLE_TRUNCATED: model,
   E_HUB: model,
   E_METRIC: evaluation,
+  E_PEER: peer,
+  E_RENDEZVOUS: peer,
 };

@@ -159,6 +159,10 @@ An image depends on the model, the settings, the seed and its number only; --bat
       new Option('--apply-orientation', 'turn images as their EXIF orientation says; training does not, nor does pytorch-fid').default(
         false,
       ),
+      new Option(
+        '--accept-open-port',
+        'as one of several processes of a launcher: open the port of TensorFlow, which has no password, though the internet may reach it',
+      ),
       ...backendOptions(),
       jsonOption(),
     ],

@@ -36,8 +36,4 @@ export const exitCodeTable: ExitCodeTable = {
   E_TRAINING_FAILED: exitCodes.peer,
   E_OUT_OF_MEMORY: exitCodes.backend,
   E_PROFILER: exitCodes.backend,
-  E_PEER: exitCodes.peer,
-  E_RENDEZVOUS: exitCodes.peer,
-  E_LAUNCH: exitCodes.usage,
-  E_OPEN_PORT: exitCodes.usage,
 };

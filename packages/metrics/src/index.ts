@@ -43,6 +43,7 @@ export { type OnlineEvaluation, type OnlineEvaluationOptions, type OnlineEvaluat
 export { pixelExtractor } from './pixel-extractor.js';
 export { randomRows } from './random-rows.js';
 export { type ResampleKernel, resample } from './resample.js';
+export { type SharedExtractorOptions, sharedExtractor } from './shared-extractor.js';
 export type { DistancePrecision, TileOptions } from './squared-distances.js';
 export {
   type ReferenceStatistics,

@@ -8,6 +8,7 @@ import {
   type EvaluationReference,
   type EvaluationResult,
   evaluate,
+  type FeatureExtractor,
   type InceptionResize,
   isSorted,
   type MetricName,
@@ -15,11 +16,13 @@ import {
   metricRows,
   metrics,
   type StatisticsLayout,
+  sharedExtractor,
   statisticsArrays,
 } from '@dit-moe/metrics';
 import { type ImageSet, type NetworkName, networks, type OpenNetwork, openImageSet, openNetwork } from '@dit-moe/metrics/node';
 import { writeFileAtomically, writeNpz } from '@dit-moe/tensor-ops/io/node';
-import { type BackendName, type ChosenBackend, startBackend } from '@dit-moe/tensor-ops/node';
+import { type BackendName, type ChosenBackend, type Cluster, startBackend } from '@dit-moe/tensor-ops/node';
+import { joinEvaluation, leaveTogether, settingsIn } from '../evaluation-cluster.js';
 import { MANIFEST, readManifest } from '../generate/manifest.js';
 
 export interface EvaluateFlags {
@@ -37,6 +40,8 @@ export interface EvaluateFlags {
   applyOrientation: boolean;
   backend: BackendName;
   threads?: number;
+  /** Open TensorFlow's server on a machine that the internet may reach. */
+  acceptOpenPort?: boolean;
   json: boolean;
 }
 
@@ -89,6 +94,8 @@ const imagesOf = ({ split, applyOrientation }: EvaluateFlags) => ({ applyOrienta
 export async function evaluateCommand(samplesPath: string, referencePath: string | undefined, flags: EvaluateFlags): Promise<number> {
   for (const file of [flags.out, flags.saveStatistics]) if (file !== undefined) await prepareOutput(file);
   const record = await evaluateSets(samplesPath, referencePath, flags);
+  // Rank 0 says it for all.
+  if (record === undefined) return exitCodes.ok;
   if (flags.out !== undefined) await writeFileAtomically(flags.out, `${JSON.stringify(record, null, 2)}\n`);
   console.log(flags.json ? JSON.stringify(record) : formatRecord(record));
   return exitCodes.ok;
@@ -114,7 +121,11 @@ export function parseMetrics(text: string | undefined, network: NetworkName): re
   });
 }
 
-async function evaluateSets(samplesPath: string, referencePath: string | undefined, flags: EvaluateFlags): Promise<EvaluationRecord> {
+async function evaluateSets(
+  samplesPath: string,
+  referencePath: string | undefined,
+  flags: EvaluateFlags,
+): Promise<EvaluationRecord | undefined> {
   const names = parseMetrics(flags.metrics, flags.network);
   const samples = await openImageSet(samplesPath, imagesOf(flags));
   const reference =
@@ -133,17 +144,26 @@ async function evaluateSets(samplesPath: string, referencePath: string | undefin
       ['reference', reference],
     ] as const)
       if (set !== undefined) console.error(`${what}: ${set.summary}`);
-    const backend = await startBackend(flags.backend, flags.threads, (message) => console.error(message));
+    const { network: networkName, resize, batch, limit, backend: backendName, acceptOpenPort = false } = flags;
+    const counts = [samples, reference].map((set) => set?.count);
+    const cluster = await joinEvaluation({ networkName, resize, batch, limit, names, counts }, { backend: backendName, acceptOpenPort });
+    const leads = cluster === undefined || cluster.rank === 0;
+    const backend = await startBackend(backendName, settingsIn(cluster, flags.threads), (message) => console.error(message));
     network = await openNetwork(flags.network, { weights: flags.networkWeights, resize: flags.resize });
     const started = performance.now();
-    const own = await collect(samples, network, flags, 'sample');
-    const other = reference === undefined ? undefined : await referenceOf(reference, network, flags, names);
+    const own = await collect(samples, network, flags, 'sample', cluster);
+    const other = reference === undefined ? undefined : await referenceOf(reference, network, flags, names, cluster);
+    if (!leads) {
+      await leaveTogether(cluster);
+      return undefined;
+    }
     const result = evaluate(own, other, names, {
       labels: samples.labels?.slice(0, own.count),
       seed: flags.seed,
       judgesLabels: network.classNames !== undefined,
       onMetric: (name) => console.error(`computing ${name}: ${metrics[name]}`),
     });
+    await leaveTogether(cluster);
     if (flags.saveStatistics !== undefined) await saveStatistics(own, flags.saveStatistics, flags.layout);
     return {
       format: 1,
@@ -168,18 +188,33 @@ async function evaluateSets(samplesPath: string, referencePath: string | undefin
   }
 }
 
-async function collect(set: ImageSet, network: OpenNetwork, flags: EvaluateFlags, what: string): Promise<CollectedFeatures<Names>> {
+async function collect(
+  set: ImageSet,
+  network: OpenNetwork,
+  flags: EvaluateFlags,
+  what: string,
+  cluster: Cluster | undefined,
+): Promise<CollectedFeatures<Names>> {
+  const leads = cluster === undefined || cluster.rank === 0;
   const progress = createProgress();
   const total = Math.min(set.count, flags.limit ?? Number.POSITIVE_INFINITY);
-  progress.update({ what, done: 0, total });
-  const features = await collectFeatures<Names>(set.images(), network.extractor.extract as Parameters<typeof collectFeatures<Names>>[1], {
-    batch: flags.batch,
-    keep: ['pool', 'logits'],
-    moments: ['pool', 'spatial'],
+  const onProgress = (done: number): void => void (leads && progress.update({ what, done, total }));
+  onProgress(0);
+  const extractor = network.extractor as FeatureExtractor<Names>;
+  const { batch } = flags;
+  const shared =
+    cluster &&
+    sharedExtractor(extractor, { collectives: cluster.collectives, batch, guard: (run) => cluster.guard('gathering features', run) });
+  const features = await collectFeatures<Names>(set.images(), (shared ?? extractor).extract, {
+    batch: batch * (cluster?.size ?? 1),
+    // The others need none of what they gather.
+    keep: leads ? ['pool', 'logits'] : [],
+    moments: leads ? ['pool', 'spatial'] : [],
     ...(flags.limit !== undefined && { limit: flags.limit }),
-    onProgress: (done) => progress.update({ what, done, total }),
+    onProgress,
   });
   progress.done();
+  shared?.dispose();
   return features;
 }
 
@@ -189,11 +224,14 @@ async function referenceOf(
   network: OpenNetwork,
   flags: EvaluateFlags,
   names: readonly MetricName[],
+  cluster: Cluster | undefined,
 ): Promise<EvaluationReference> {
   const { statistics } = set;
   const imagesNeeded = statistics === undefined || names.some((name) => !['fd', 'sfd', 'is', 'fd-infinity', 'fd-interval'].includes(name));
   if (set.count === 0 || !imagesNeeded) return statistics!;
-  const found = await collect(set, network, { ...flags, limit: undefined }, 'reference image');
+  const found = await collect(set, network, { ...flags, limit: undefined }, 'reference image', cluster);
+  // Of a process that keeps nothing.
+  if (found.moments.pool === undefined) return statistics ?? {};
   const enough = found.count > 1;
   return {
     pool: statistics?.pool ?? (enough ? found.moments.pool!.moments() : undefined),
