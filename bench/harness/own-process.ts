@@ -19,13 +19,14 @@ const MODULE = 'DIT_MOE_BENCH_MODULE';
  *
  * @param module `import.meta.url` of the caller
  * @param request anything that JSON holds
+ * @param environment variables beside those of this process
  */
-export async function inOwnProcess<T>(module: string, request: unknown): Promise<T> {
+export async function inOwnProcess<T>(module: string, request: unknown, environment: NodeJS.ProcessEnv = {}): Promise<T> {
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'dit-moe-bench-'));
   try {
     const program = await bundle(module, folder);
     return await new Promise((resolve, reject) => {
-      const child = fork(program, [JSON.stringify(request)], { execArgv: [], env: { ...process.env, [MODULE]: module } });
+      const child = fork(program, [JSON.stringify(request)], { execArgv: [], env: { ...process.env, ...environment, [MODULE]: module } });
       child.on('message', (value) => resolve(value as T));
       child.on('exit', (code, signal) => reject(new BenchmarkError(`The measurement ended early (${signal ?? `exit code ${code}`}).`)));
     });
