@@ -126,6 +126,13 @@ export function reproductionPage({ runs, dependence, classifier, frechet }: Resu
       .sort((a, b) => a.seed - b.seed)
       .map((run) => `${run.seed} ${letter(machines.indexOf(machineOf(run)))}`)
       .join(', ');
+  // The same training with judged samples: what another machine changes.
+  const [first, again] = [sameArm, 'velocity-4'].map((arm) => runs.find((run) => run.arm === arm && run.seed === 0));
+  const machinesDiffer =
+    first === undefined || again === undefined
+      ? ''
+      : ` \`${again.arm}\` is \`${first.arm}\` from seed 0 once more, on the machines ${letter(machines.indexOf(machineOf(again)))} and ${letter(machines.indexOf(machineOf(first)))}:
+their losses differ by ${Math.abs(first.loss - again.loss).toFixed(6)}.`;
   const wanted = new Set(claims.flatMap((claim) => claim.arms.flatMap((arm) => claim.seeds.map((seed) => `${arm}-${seed}`))));
   const summary = [
     ...judged.map(({ claim, holds }) => [claim.id, claim.title, `${claim.seeds.length}`, holdsText(holds)]),
@@ -158,7 +165,7 @@ ${table(['claim', '', 'seeds', 'result'], summary)}
 Every arm is trained for ${base.steps} steps of ${base.batchSize} images: ${base.model.depth} blocks of width ${base.model.hiddenSize}, patches of 4 x 4, flow matching. The measure is the loss of the averaged weights on
 ${base.validation.samples.toLocaleString('en')} held-out images at the same times with the same noise. Differences are of runs of the same seed.
 
-The arm \`${sameArm}\` against itself with other seeds shows what chance does: the deviation of such a difference is ${chance === undefined ? 'not measured yet' : `${chance.toFixed(4)}, from ${runs.filter(({ arm }) => arm === sameArm).length} seeds`}.
+The arm \`${sameArm}\` against itself with other seeds shows what chance does: the deviation of such a difference is ${chance === undefined ? 'not measured yet' : `${chance.toFixed(4)}, from ${runs.filter(({ arm }) => arm === sameArm).length} seeds`}.${machinesDiffer}
 A difference of losses counts if its mean over n seeds is more than twice that over the root of n. The load counts as more even if it varies half as much. Of the samples
 a classifier tells ${classifier === undefined ? '' : `(${(100 * classifier.accuracy).toFixed(1)} % of ${classifier.images.toLocaleString('en')} real held-out images) `}6 % more must be right.
 
