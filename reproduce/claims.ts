@@ -127,7 +127,8 @@ export const claims: readonly Claim[] = [
   {
     id: 'g',
     title: 'Large patches need the clean image as the target',
-    source: 'JiT (arXiv 2511.13720). A patch of 4 x 4 has 16 numbers, one of 14 x 14 has 196, three times the width of the model.',
+    source:
+      'JiT (arXiv 2511.13720). A patch of 4 x 4 has 16 numbers, one of 14 x 14 has 196, three times the width of the model. Losses of the two targets have other scales: samples are compared.',
     arms: ['velocity-4', 'start-4', 'velocity-14', 'start-14'],
     seeds: [0],
     expected: [{ better: 'start-14', worse: 'velocity-14', by: 'accuracy' }],

@@ -13,7 +13,7 @@ import { type Recipe, recipes, WORK } from './recipes.js';
 
 function commandsOf(
   name: string,
-  { dataset, images, splits, size, settings, again, classifier, samples }: Recipe,
+  { dataset, images, splits, size, settings, again, fromBundle = false, classifier, samples }: Recipe,
 ): Record<string, Command> {
   const at = (suffix: string): string => `${WORK}/${name}${suffix}`;
   const [split, heldOut] = splits?.map((split) => ` --split ${split}`) ?? ['', ''];
@@ -23,9 +23,10 @@ function commandsOf(
   return {
     ...(dataset !== undefined && { dataset: { line: `dit-moe-trainer dataset ${dataset} ${images}`, makes: images } }),
     train: { line: `${train}${own} --threads 1 --out ${at('')}`, makes: at('/report.html') },
+    ...(fromBundle && { first: { line: `dit-moe-trainer export ${at('')} --out ${at('-first')}`, makes: at('-first') } }),
     ...(again !== undefined && {
       again: {
-        line: `${train} --set initialWeights=${at('')} ${again} --threads 1 --out ${at('-again')}`,
+        line: `${train} --set initialWeights=${at(fromBundle ? '-first/model.safetensors' : '')} ${again} --threads 1 --out ${at('-again')}`,
         makes: at('-again/report.html'),
       },
     }),

@@ -21,5 +21,5 @@ test('a page without results says so of every claim', () => {
   const page = reproductionPage({ runs: [] });
   expect(page).toContain('0 of ');
   for (const { id, title } of claims) expect(page).toContain(`| ${id} | ${title} | `);
-  expect(page.match(/not decided yet \|$/gm)!.length).toBe(claims.length + 1);
+  expect(page.match(/\| not decided yet \|/g)!.length).toBe(claims.length + 1);
 });

@@ -12,6 +12,8 @@ export interface Recipe {
   settings?: string;
   /** Settings of a second training, which begins with the weights of the first. */
   again?: string;
+  /** The second training begins with the first one's bundle, whose matrices are in bf16, and not with its run. */
+  fromBundle?: boolean;
   /** Further options of the classifier's training. */
   classifier: string;
   /** How many samples are judged. */
@@ -41,6 +43,8 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     images: `${WORK}/emoji-images`,
     splits: ['train', 'test'],
     size: 32,
+    again: 'seed=1 steps=6000 optimizer.learningRate=1e-3 ema=[0.998] sampling.every=1500',
+    fromBundle: true,
     classifier: '--epochs 20 --threads 1',
     samples: 450,
   },
