@@ -12,13 +12,14 @@ import { Pipeline, roughSpace } from '@dit-moe/pipeline';
 import { type Precision, randomNormal } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
-import { type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
+import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
 import { ditVariants, fastestVariant } from './harness/fastest-variant.js';
 import { interleave, type Timer, timer } from './harness/measure.js';
 import { findPython, Peer } from './harness/peer.js';
 
 export const name = 'sample';
-export const description = 'sampling DiT-MoE-S/2-8E2A: 50 Euler steps with guidance, guidance interval; against PyTorch';
+export const description =
+  'sampling DiT-MoE-S/2-8E2A: 50 Euler steps with guidance, guidance interval, against PyTorch; with a cache, against without';
 
 const BATCH = 4;
 const STEPS = 50;
@@ -32,11 +33,20 @@ const WEIGHT_STD = 0.02;
 /** Normals that are made; larger weights repeat them. */
 const NORMALS = 2 ** 20;
 
+/** Images of the section `cache`, which takes all the steps: which of them are computed depends on their places. */
+const CACHE_BATCH = 1;
+
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]> {
-  const { quick, log } = options;
+  const { only, log } = options;
+  if (only !== undefined && only !== 'cache') throw new BenchmarkError(`There is no section "${only}": cache.`);
   const threads = os.availableParallelism();
   const runtime = await useTensorFlow({ threads });
   log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0].toFixed(2)}`);
+  return [...(only === 'cache' ? [] : await againstPyTorch(threads, options)), ...(await cacheGain(options))];
+}
+
+async function againstPyTorch(threads: number, options: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const { quick, log } = options;
   const python = findPython();
   if (python === undefined) log('No PyTorch: python3 cannot import torch, so there is no peer. Set DIT_MOE_PYTHON to a Python that can.');
   const peer = python === undefined ? undefined : Peer.start(python, 'dit_moe.py', threads);
@@ -76,6 +86,25 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
     peer?.stop();
   }
   return results;
+}
+
+/** Our sampling with a cache in turns with our sampling without; all 50 steps, as the schedule depends on their places. */
+async function cacheGain({ quick, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const model = await randomModel('f32');
+  const images = Array.from({ length: CACHE_BATCH }, (_, index) => ({ label: index * 100, index }));
+  const side = (cache?: 'fast' | 'exact'): Timer =>
+    timer(async () => {
+      const x = await finish(model.solve({ images, solver: 'euler', steps: STEPS, guidance: 4, seed: 0, ...(cache && { cache }) }));
+      await x.data();
+      x.dispose();
+    });
+  const [plain, ...skipping] = await interleave([side(), side('fast'), side('exact')], { warmUp: 1, rounds: quick ? 2 : 6, perRound: 1 });
+  model.dispose();
+  return skipping.map((seconds, i) => {
+    const line = result(`sampling-cache-${['fast', 'exact'][i]}`, 'images/s', 'more', CACHE_BATCH / seconds, CACHE_BATCH / plain);
+    log(`${line.name}: ${line.value.toFixed(3)} images/s, without a cache ${line.peer!.toFixed(3)}, ratio ${line.ratio!.toFixed(2)}`);
+    return line;
+  });
 }
 
 /** The published size with random weights. */

@@ -15,6 +15,22 @@ export function drawChart(options: Plot.PlotOptions, label: string): string {
   return chart.outerHTML;
 }
 
+/** Lines by name over days, each named at its end, on white: SVG text for a file. */
+export function linesOverDays(points: readonly { date: Date; name: string; value: number }[], label: string, title: string): string {
+  return drawChart(
+    {
+      ...{ width: 800, height: 400, marginRight: 160, style: { background: 'white', color: '#222', fontFamily: 'sans-serif' } },
+      x: { type: 'utc', label: null },
+      y: { label, grid: true },
+      marks: [
+        Plot.lineY(points, { x: 'date', y: 'value', stroke: 'name', marker: 'dot' }),
+        Plot.text(points, Plot.selectLast({ x: 'date', y: 'value', z: 'name', text: 'name', textAnchor: 'start', dx: 8 })),
+      ],
+    },
+    title,
+  );
+}
+
 /** Name of an expert by its number, with its kind where that tells it from others and is the same in all layers. */
 export function expertName(kinds: readonly (readonly string[])[]): (expert: number) => string {
   const [first = []] = kinds;

@@ -1,0 +1,143 @@
+/**
+ * All that is said of the speed, measured in one go on a quiet machine and written as a page of its own: each section in a process of its
+ * own, and before and after it the matrix products of its step alone.
+ */
+import { execFileSync, fork } from 'node:child_process';
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { DitMoeError } from '@dit-moe/tensor-ops';
+import { BATCH } from './engine/model.js';
+import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult } from './harness/benchmark.js';
+import { findPython } from './harness/peer.js';
+import { drawRatios, reportPage } from './report/page.js';
+import { timeProducts } from './report/products.js';
+import { type ReportRow, readRecords, type SpeedRecord } from './report/record.js';
+
+export const description = 'everything in some 20 minutes, as --quick, written to docs/measurements; refuses a loaded machine';
+
+/** Benchmark and section, with the step whose products are its limit. */
+const sections = [
+  { bench: 'engine', only: 'train-f32', step: { workload: 'train', precision: 'f32' } },
+  { bench: 'engine', only: 'train-bf16', step: { workload: 'train', precision: 'bf16' } },
+  { bench: 'engine', only: 'forward-f32', step: { workload: 'forward', precision: 'f32' } },
+  { bench: 'engine', only: 'forward-bf16', step: { workload: 'forward', precision: 'bf16' } },
+  { bench: 'sample', only: 'cache', step: undefined },
+] as const;
+/** Rounds of a step's products, before and after it. */
+const PRODUCT_ROUNDS = 5;
+
+/** With more than this, other programs would be measured too. */
+const QUIET = 1.5;
+
+/** Other programs use the machine. */
+export class LoadedMachineError extends DitMoeError {
+  static override readonly code = 'E_LOADED_MACHINE';
+  constructor(load: number) {
+    super(`The load average is ${load.toFixed(2)}: other programs use this machine, or did a minute ago.`, {
+      expected: `below ${QUIET}`,
+      found: load.toFixed(2),
+      hint: 'End them, wait a few minutes, and run the report again; single sections can be measured at any load.',
+    });
+  }
+}
+
+const docs = fileURLToPath(new URL('../docs/', import.meta.url));
+
+/**
+ * Runs all sections and writes the page.
+ * @throws LoadedMachineError before anything is run
+ */
+export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const names = sections.map((section) => section.only as string);
+  if (only !== undefined && !names.includes(only)) throw new BenchmarkError(`There is no section "${only}": ${names.join(', ')}.`);
+  const load = os.loadavg()[0];
+  if (load >= QUIET) throw new LoadedMachineError(load);
+  const started = performance.now();
+  const rows: ReportRow[] = [];
+  const failed: SpeedRecord['failed'][number][] = [];
+  const threads = os.availableParallelism();
+  let tensorFlow: string | undefined;
+  for (const { bench, only: section, step } of sections) {
+    if (only !== undefined && only !== section) continue;
+    log(`${section} (${((performance.now() - started) / 60_000).toFixed(1)} minutes)`);
+    try {
+      const limit = async (): Promise<number | undefined> => {
+        if (step === undefined) return undefined;
+        const { seconds, version } = await timeProducts({ ...step, threads, rounds: PRODUCT_ROUNDS });
+        tensorFlow = version;
+        return seconds;
+      };
+      const before = await limit();
+      const results = await runSection(bench, section, log);
+      const after = await limit();
+      for (const row of results) {
+        const isStep = row.name === section && before !== undefined && after !== undefined;
+        rows.push({ ...row, ...(isStep && { share: (((before + after) / 2) * row.value) / BATCH }) });
+      }
+    } catch (error) {
+      const reason = (error as Error).message.split('\n')[0];
+      log(`${section} failed: ${reason}`);
+      failed.push({ section, reason });
+    }
+  }
+  if (rows.length === 0) throw new BenchmarkError('No section could be measured: nothing is written.');
+  // A single section is a rehearsal.
+  if (only === undefined)
+    write({ ...describeMachine(tensorFlow), load, minutes: (performance.now() - started) / 60_000, rows, failed }, log);
+  return rows;
+}
+
+/** A section's results, by `pnpm bench` in a process of its own. */
+async function runSection(bench: string, section: string, log: (message: string) => void): Promise<BenchmarkResult[]> {
+  const main = fileURLToPath(new URL('main.ts', import.meta.url));
+  const child = fork(main, [bench, '--only', section, '--quick', '--json'], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+  let [output, lastError] = ['', ''];
+  child.stdout!.on('data', (bytes) => (output += bytes));
+  child.stderr!.on('data', (bytes: Buffer) => {
+    lastError = bytes.toString().trim() || lastError;
+    log(`  ${bytes.toString().trim().replaceAll('\n', '\n  ')}`);
+  });
+  const code = await new Promise((resolve) => child.on('close', resolve));
+  if (code !== 0) throw new BenchmarkError(lastError || `exit code ${code}`);
+  return (JSON.parse(output) as { results: BenchmarkResult[] }).results;
+}
+
+function describeMachine(tensorFlow: string | undefined): Omit<SpeedRecord, 'load' | 'minutes' | 'rows' | 'failed'> {
+  const python = findPython();
+  const one = (command: string, ...args: string[]): string => execFileSync(command, args, { encoding: 'utf8' }).trim();
+  return {
+    date: new Date().toISOString().slice(0, 10),
+    processor: os.cpus()[0].model.replaceAll(/\s+/g, ' ').trim(),
+    cores: os.availableParallelism(),
+    gibibytes: Math.round(os.totalmem() / 2 ** 30),
+    versions: {
+      Node: process.versions.node,
+      ...(tensorFlow !== undefined && { TensorFlow: tensorFlow }),
+      ...(python !== undefined && { PyTorch: one(python, '-c', 'import torch; print(torch.__version__)') }),
+    },
+    commit: one('git', 'rev-parse', '--short', 'HEAD'),
+  };
+}
+
+/** The record, the page, the chart over all records, and the link to the page. */
+function write(record: SpeedRecord, log: (message: string) => void): void {
+  const { date } = record;
+  const folder = path.join(docs, 'measurements/speed');
+  fs.mkdirSync(folder, { recursive: true });
+  fs.writeFileSync(path.join(folder, `${date}.json`), `${JSON.stringify(record, undefined, 1)}\n`);
+  const chart = drawRatios(readRecords(folder));
+  if (chart !== undefined) fs.writeFileSync(path.join(docs, 'figures/speed.svg'), `${chart}\n`);
+  const page = path.join(docs, `measurements/${date}-speed.md`);
+  fs.writeFileSync(page, reportPage(record, chart === undefined ? undefined : '../figures/speed.svg'));
+  const index = path.join(docs, 'README.md');
+  const text = fs.readFileSync(index, 'utf8');
+  const link = `- [Speed, ${date}](measurements/${date}-speed.md)\n`;
+  if (!text.includes(link)) {
+    const at = text.lastIndexOf('(measurements/');
+    const end = text.indexOf('\n', at) + 1;
+    fs.writeFileSync(index, text.slice(0, end) + link + text.slice(end));
+  }
+  log(`written: ${page}`);
+}

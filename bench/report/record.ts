@@ -1,0 +1,38 @@
+/** What a report of the speed keeps: small enough to lie beside the pages for years. */
+import fs from 'node:fs';
+import path from 'node:path';
+import type { BenchmarkResult } from '../harness/benchmark.js';
+
+/** A line of the report. */
+export interface ReportRow extends BenchmarkResult {
+  /** Time of the step's matrix products alone as a share of the step's time, where it has products of its own. */
+  share?: number;
+}
+
+/** One run of all sections. */
+export interface SpeedRecord {
+  /** Day, as `2026-11-30`. */
+  date: string;
+  processor: string;
+  cores: number;
+  gibibytes: number;
+  /** Of Node, TensorFlow and, where there is one, PyTorch. */
+  versions: Record<string, string>;
+  commit: string;
+  /** Load average of the last minute before the first section. */
+  load: number;
+  minutes: number;
+  rows: readonly ReportRow[];
+  /** Sections that ended with an error, and its first line. */
+  failed: readonly { section: string; reason: string }[];
+}
+
+/** All records of a folder, oldest first; none if there is no folder yet. */
+export function readRecords(folder: string): SpeedRecord[] {
+  if (!fs.existsSync(folder)) return [];
+  return fs
+    .readdirSync(folder)
+    .filter((name) => /^\d{4}-\d\d-\d\d\.json$/.test(name))
+    .toSorted()
+    .map((name) => JSON.parse(fs.readFileSync(path.join(folder, name), 'utf8')) as SpeedRecord);
+}

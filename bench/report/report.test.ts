@@ -1,0 +1,61 @@
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { preset } from '@dit-moe/dit';
+import { expect, test, vi } from 'vitest';
+import { BATCH, MODEL } from '../engine/model.js';
+import { LoadedMachineError, run } from '../report.js';
+import { drawRatios, reportPage } from './page.js';
+import { blockProducts } from './products.js';
+import { readRecords, type SpeedRecord } from './record.js';
+
+const record: SpeedRecord = {
+  ...{ date: '2026-11-30', processor: 'Some Processor', cores: 2, gibibytes: 24, versions: { Node: '24.1.0' }, commit: 'abc', load: 0.4 },
+  minutes: 17.2,
+  rows: [
+    { name: 'train-f32', value: 2.054, unit: 'images/s', peer: 1.9, ratio: 1.081, share: 0.714 },
+    { name: 'memory-train-f32', value: 3893.4, unit: 'MiB', peer: null, ratio: null },
+  ],
+  failed: [{ section: 'train-bf16', reason: 'no memory' }],
+};
+const log = () => {};
+
+test('a loaded machine is refused before anything is run, as is a section that there is not', async () => {
+  const load = vi.spyOn(os, 'loadavg').mockReturnValue([1.5, 0, 0]);
+  const refused = await run({ quick: true, log }).catch((error: unknown) => error);
+  expect(LoadedMachineError.isInstance(refused)).toBe(true);
+  expect(refused).toMatchObject({ code: 'E_LOADED_MACHINE', message: expect.stringMatching(/1\.50.*other programs/) });
+  await expect(run({ quick: true, only: 'walk', log })).rejects.toThrow(/no section "walk": forward-f32/);
+  load.mockRestore();
+});
+
+test('the page has every number, a dash for none, and what failed', () => {
+  const page = reportPage(record, '../figures/speed.svg');
+  expect(page).toContain('| `train-f32` | 2.05 images/s | 1.90 | 1.08 | 71 % |');
+  expect(page).toContain('| `memory-train-f32` | 3893 MiB |  |  |  |');
+  expect(page).toContain('Not measured: `train-bf16`, because of "no memory".');
+  expect(page).toContain('![Ratios over time](../figures/speed.svg)');
+  expect(reportPage(record, undefined)).not.toContain('figures');
+});
+
+test('records are read in order, and drawn once there are two days', () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'records-'));
+  const write = (date: string) => fs.writeFileSync(path.join(folder, `${date}.json`), JSON.stringify({ ...record, date }));
+  expect(readRecords(path.join(folder, 'none'))).toEqual([]);
+  write('2026-12-02');
+  expect(drawRatios(readRecords(folder))).toBeUndefined();
+  write('2026-11-30');
+  fs.writeFileSync(path.join(folder, 'notes.json'), 'none of them');
+  const records = readRecords(folder);
+  expect(records.map(({ date }) => date)).toEqual(['2026-11-30', '2026-12-02']);
+  const chart = drawRatios(records);
+  expect(chart).toMatch(/^<svg /);
+  expect(chart).toContain('train-f32');
+  fs.rmSync(folder, { recursive: true });
+});
+
+test("the products of a model's blocks are those of a forward pass, 128 GFLOP of S/2-8E2A", () => {
+  const config = preset(MODEL);
+  const flops = blockProducts(config, BATCH).reduce((sum, { batch = 1, m, k, n, count }) => sum + 2 * batch * m * k * n * count, 0);
+  expect((config.depth * flops) / 1e9).toBeCloseTo(128, -1);
+});
