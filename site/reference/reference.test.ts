@@ -1,6 +1,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
+import { program as sampler } from '../../apps/sampler/src/program.js';
+import { program as trainer } from '../../apps/trainer/src/program.js';
 import { root } from '../../release/packages.js';
 import { generatedPages } from './index.js';
 import { commentedProperties } from './source-comments.js';
@@ -9,6 +11,18 @@ test('the pages of the reference are those of the code; else: pnpm docs:referenc
   for (const [file, text] of Object.entries(await generatedPages())) {
     expect(fs.readFileSync(path.join(root, 'docs/reference', file), 'utf8'), file).toBe(text);
   }
+});
+
+/** Options that mean another thing in another command: what is written differs, labels are read or given, noise is added or is read. */
+const differing = ['--out', '--labels', '--noise'];
+
+test('an option takes the same kind of value in every command of both programs', () => {
+  const values = new Map<string, Set<string>>();
+  for (const { commands } of [trainer, sampler])
+    for (const { options } of Object.values(commands))
+      for (const { long, flags } of options) values.set(long!, (values.get(long!) ?? new Set()).add(flags.replace(long!, '').trim()));
+  const several = [...values].filter(([, kinds]) => kinds.size > 1).map(([name]) => name);
+  expect(several.sort()).toEqual([...differing].sort());
 });
 
 test('every line of a preset of a paper says where it is from, but the word of the router that it is named after', () => {

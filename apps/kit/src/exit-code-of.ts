@@ -2,6 +2,7 @@
 import { DitMoeError } from '@dit-moe/tensor-ops/errors';
 import type { ExitCodeTable } from './exit-code-table.js';
 import { exitCodes } from './exit-codes.js';
+import { marked } from './terminal.js';
 
 /** The exit code of some work. What goes wrong is said on stderr, with a stack only for our own defects. */
 export async function exitCodeOf(work: () => Promise<number>, codes: ExitCodeTable): Promise<number> {
@@ -11,7 +12,7 @@ export async function exitCodeOf(work: () => Promise<number>, codes: ExitCodeTab
     if (DitMoeError.isInstance(error)) {
       const code = codes[error.code] ?? codes[(error.constructor as typeof DitMoeError).code];
       if (code !== undefined) {
-        console.error(`error: ${error.message}`);
+        console.error(marked(`error: ${error.message}`));
         return code;
       }
     }
@@ -24,7 +25,7 @@ export async function exitCodeOf(work: () => Promise<number>, codes: ExitCodeTab
     }
     const { path, syscall } = error as NodeJS.ErrnoException;
     const writing = /^(write|fsync|ftruncate|mkdir|rmdir|rename|unlink|link|symlink|copyfile|chmod|utime)/.test(syscall ?? '');
-    console.error(`error: Cannot ${writing ? 'write' : 'read'} ${path ?? 'a file'}: ${known.reason}. ${known.hint}`);
+    console.error(marked(`error: Cannot ${writing ? 'write' : 'read'} ${path ?? 'a file'}: ${known.reason}. ${known.hint}`));
     return writing ? exitCodes.output : exitCodes.data;
   }
 }

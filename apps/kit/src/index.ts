@@ -10,3 +10,4 @@ export * from './options.js';
 export type { CommandEntry, ProgramTable } from './program.js';
 export { createProgress, type Progress, type ProgressState, type ProgressStream } from './progress.js';
 export { type Interruption, interruption, interruptionExitCode, untilInterrupted, untilSignal } from './signals.js';
+export { coloursFor } from './terminal.js';

@@ -55,6 +55,18 @@ export const words = <T extends string>(all: Record<T, true>): T[] => Object.key
 
 const backends = words<BackendName>({ auto: true, tensorflow: true, wasm: true, cpu: true });
 
+/** For work that array jobs share out. @param shards what a part has, such as `do every n-th shard, from shard k on` */
+export const partOptions = (shards: string): Option[] => [
+  new Option('--part <k/n>', `${shards} (default: the index of the array job, else all)`),
+  new Option('--parts <n>', 'tasks of the array job, where the scheduler does not tell').argParser(integer(1)),
+];
+
+export const weightsOption = (): Option =>
+  new Option(
+    '--weights <name>',
+    'of a run: ema (the first average), weights (the last ones), or another average such as ema-0.999; of a .pt file: its entry (default: the averaged ones)',
+  );
+
 export const jsonOption = () => new Option('--json', 'print the result as JSON').default(false);
 
 /** @param without how many threads there are without the option */

@@ -1,10 +1,12 @@
 /** A command line from a table of commands. Each command's code is loaded when it is called, so that help and mistakes answer at once. */
 import { nearest } from '@dit-moe/tensor-ops/settings';
 import { type Argument, Command, CommanderError, InvalidArgumentError, type Option } from 'commander';
+import pc from 'picocolors';
 import { completionScript, shells } from './completion.js';
 import { exitCodeOf } from './exit-code-of.js';
 import type { ExitCodeTable } from './exit-code-table.js';
 import { exitCodes, exitCodesLine } from './exit-codes.js';
+import { marked } from './terminal.js';
 
 /** One command. */
 export interface CommandEntry {
@@ -36,8 +38,11 @@ export interface ProgramTable {
   commands: Readonly<Record<string, CommandEntry>>;
 }
 
+/** For what commander prints. */
+const { bold, cyan } = pc.createColors(true);
+
 const examplesText = (name: string, lines: readonly string[]): string =>
-  `\nExamples:\n${lines.map((line) => `  ${name} ${line}`).join('\n')}`;
+  `\n${bold('Examples:')}\n${lines.map((line) => `  ${name} ${line}`).join('\n')}`;
 
 /** Runs the command that `args` name. What goes wrong is said on stderr. @returns the exit code */
 export async function run(table: ProgramTable, args: readonly string[]): Promise<number> {
@@ -46,6 +51,9 @@ export async function run(table: ProgramTable, args: readonly string[]): Promise
   const program = new Command(name)
     .description(table.description)
     .exitOverride()
+    // Commander leaves colours out where they are not wanted.
+    .configureHelp({ styleTitle: bold, styleCommandText: cyan, styleSubcommandText: cyan, styleOptionText: cyan, styleArgumentText: cyan })
+    .configureOutput({ outputError: (text, write) => write(marked(text)) })
     .addHelpCommand(new Command('help').argument('[command]').description('show the help of a command').helpGroup('This machine:'))
     .addHelpText('after', `\n${exitCodesLine}\n${examplesText(name, table.examples)}`);
   program.option('-V, --version', 'print the version').on('option:version', () => {

@@ -2,7 +2,10 @@ import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { createProgress } from './progress.js';
 
 beforeEach(() => void vi.useFakeTimers());
-afterEach(() => void vi.useRealTimers());
+afterEach(() => {
+  vi.useRealTimers();
+  vi.unstubAllEnvs();
+});
 
 function start(isTTY: boolean, columns?: number) {
   let text = '';
@@ -56,6 +59,7 @@ test('shows life while nothing is reported', () => {
 });
 
 test('on a terminal: one line with a bar, never wider than the terminal, and messages above it', () => {
+  vi.stubEnv('TERM', 'xterm');
   const { progress, seconds, written } = start(true, 40);
   progress.update({ what: 'step', done: 1, total: 2, details: ['a detail that is longer than the line'] });
   seconds(0.05);
@@ -65,7 +69,7 @@ test('on a terminal: one line with a bar, never wider than the terminal, and mes
   const drawn = written().split('\r\x1b[K');
   // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are control sequences
   const visible = drawn[1].replace(/\x1b\[[\d;]*m/g, '');
-  expect(visible).toMatch(/^━{24} step 1\/2 {2}a/);
+  expect(visible).toMatch(/^━{12}─{12} step 1\/2 {2}a/);
   expect(visible).toHaveLength(39);
   expect(drawn[2]).toBe('a message\n');
   expect(written().endsWith('\n')).toBe(true);

@@ -2,8 +2,8 @@
  * Long work on stderr: a line with a bar that is rewritten in place on a terminal, plain lines elsewhere. Whoever waits sees life
  * within a second, and then at least once per second; a log that is written for hours gets a line every ten seconds.
  */
-import pc from 'picocolors';
 import { formatDuration } from './format.js';
+import { coloursFor, isTerminal, marked } from './terminal.js';
 
 /** How far work has come. */
 export interface ProgressState {
@@ -57,9 +57,9 @@ function progressLine({ what, done, total, details = [] }: ProgressState, since:
   return [`${what} ${done}${total === undefined ? '' : `/${total}`}`, ...details, ...time].join('  ');
 }
 
-function bar(share: number): string {
+function bar(share: number, { cyan, dim }: ReturnType<typeof coloursFor>): string {
   const full = Math.round(BAR_WIDTH * Math.min(1, Math.max(0, share)));
-  return `${pc.cyan('━'.repeat(full))}${pc.dim('━'.repeat(BAR_WIDTH - full))}`;
+  return `${cyan('━'.repeat(full))}${dim('─'.repeat(BAR_WIDTH - full))}`;
 }
 
 /**
@@ -68,6 +68,8 @@ function bar(share: number): string {
  */
 export function createProgress(stream: ProgressStream = process.stderr, now: () => number = () => performance.now()): Progress {
   const began = now();
+  const colours = coloursFor(stream);
+  const rewritable = isTerminal(stream);
   let current: { text: () => string; plain: () => string } | undefined;
   /** Since when the rate is measured. */
   let first: { what: string; at: number; done: number } | undefined;
@@ -83,7 +85,7 @@ export function createProgress(stream: ProgressStream = process.stderr, now: () 
   const draw = (): void => {
     if (current === undefined) return;
     printedAt = now();
-    if (stream.isTTY) {
+    if (rewritable) {
       // A longer line would wrap, and the next one could not replace it.
       stream.write(`\r\x1b[K${cut(current.text(), (stream.columns ?? 80) - 1)}`);
       open = true;
@@ -93,7 +95,7 @@ export function createProgress(stream: ProgressStream = process.stderr, now: () 
     if (line !== printed) stream.write(`${line}\n`);
     printed = line;
   };
-  const due = (): number => (stream.isTTY ? DRAW_MS : now() - began < EAGER_MS ? SECOND : RARE_MS);
+  const due = (): number => (rewritable ? DRAW_MS : now() - began < EAGER_MS ? SECOND : RARE_MS);
   const show = (next: NonNullable<typeof current>, force: boolean): void => {
     current = next;
     if (force || now() - printedAt >= due()) draw();
@@ -106,7 +108,7 @@ export function createProgress(stream: ProgressStream = process.stderr, now: () 
       first = undefined;
       const elapsed = (): string => (now() - since < SECOND ? '' : `  ${formatDuration((now() - since) / SECOND)}`);
       const plain = (): string => `${text} ...${elapsed()}`;
-      show({ text: () => pc.cyan(plain()), plain }, true);
+      show({ text: () => colours.cyan(plain()), plain }, true);
     },
     update(state) {
       const isFirst = first === undefined || first.what !== state.what;
@@ -114,13 +116,13 @@ export function createProgress(stream: ProgressStream = process.stderr, now: () 
       const { at, done } = first!;
       const line = (): string => progressLine(state, done, (now() - at) / SECOND);
       const share = state.total === undefined ? undefined : state.done / state.total;
-      const next = { text: () => (share === undefined ? pc.cyan(line()) : `${bar(share)} ${line()}`), plain: line };
+      const next = { text: () => (share === undefined ? colours.cyan(line()) : `${bar(share, colours)} ${line()}`), plain: line };
       show(next, isFirst || state.done === state.total);
     },
     log(message) {
       clear();
-      stream.write(`${message}\n`);
-      if (stream.isTTY) draw();
+      stream.write(`${marked(message, stream)}\n`);
+      if (rewritable) draw();
     },
     done() {
       clearInterval(timer);

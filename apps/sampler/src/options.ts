@@ -1,7 +1,7 @@
 /** Options that several commands have, and what their values may be. */
 import { readFileSync } from 'node:fs';
 import type { CacheSchedule, SolverName } from '@dit-moe/diffusion';
-import { backendOptions, integer, jsonOption, list, number, words } from '@dit-moe/kit';
+import { backendOptions, integer, jsonOption, list, number, weightsOption, words } from '@dit-moe/kit';
 import { bundledModels } from '@dit-moe/models';
 import { Argument, InvalidArgumentError, Option } from 'commander';
 
@@ -52,7 +52,7 @@ export const modelsArgument = () => new Argument('[models...]', `as for sample (
 /** Options about the model, for commands with one or several. */
 export const modelOptions = (): Option[] =>
   [
-    new Option('--weights <name>', 'of a run: ema (default), weights, or another average such as ema-0.999; of a .pt file: its entry'),
+    weightsOption(),
     new Option('--precision <kind>', 'of matrix products; int8, a quarter of the memory, on CPUs with VNNI only')
       .choices(['f32', 'bf16', 'int8'])
       .default('f32'),

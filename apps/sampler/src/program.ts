@@ -10,6 +10,7 @@ import {
   list,
   number,
   type ProgramTable,
+  partOptions,
   words,
 } from '@dit-moe/kit';
 import type { NetworkName } from '@dit-moe/metrics/node';
@@ -111,8 +112,7 @@ The API is described at /api/openapi.json; a picture by curl:
       new Option('--images <n>', 'images in the set').argParser(integer(1)).default(50_000),
       new Option('--shard-size <n>', 'images per shard: what a kill costs at most').argParser(integer(1)).default(1000),
       new Option('--labels <policy>', 'uniform, balanced, or a file with a class per image').default('uniform'),
-      new Option('--part <k/n>', 'make every n-th shard, from shard k on (default: the index of the array job, else all)'),
-      new Option('--parts <n>', 'tasks of the array job, where the scheduler does not tell').argParser(integer(1)),
+      ...partOptions('make every n-th shard, from shard k on'),
       ...samplingOptions(),
     ],
     notes: `The index of an array job is taken from Slurm, Kubernetes, AWS Batch, Google Batch, Grid Engine, PBS or LSF, within one job from torchrun, srun, Open MPI or PMI.

@@ -47,7 +47,7 @@ beforeAll(async () => {
   await saveAutoencoder(vae, weights, config);
   tf.dispose(weights);
   [train, sample] = await Promise.all([bundleProgram(trainer), bundleProgram(new URL('./cli.ts', import.meta.url))]);
-  await succeed(train(['encode', images, '--vae', vae, '--size', '8', '--out', latents, '--offline']));
+  await succeed(train(['encode', images, '--vae', vae, '--size', '8', '--out', latents]));
 });
 afterAll(() => {
   for (const server of servers) {

@@ -1,6 +1,18 @@
 /** The trainer's table of commands. */
 import fs from 'node:fs';
-import { backendOptions, type CommandEntry, doctor, exitCodes, integer, jsonOption, number, type ProgramTable, words } from '@dit-moe/kit';
+import {
+  backendOptions,
+  type CommandEntry,
+  doctor,
+  exitCodes,
+  integer,
+  jsonOption,
+  number,
+  type ProgramTable,
+  partOptions,
+  weightsOption,
+  words,
+} from '@dit-moe/kit';
 import { Argument, Option } from 'commander';
 import type { ConfigFlags } from './commands/config.js';
 import type { DatasetFlags } from './commands/dataset.js';
@@ -23,8 +35,6 @@ import type { SectionName } from './selftest/sections/index.js';
 
 const set = () => new Option('--set <key=value...>', 'override a setting, such as optimizer.learningRate=1e-3').default([]);
 const preset = () => new Option('--preset <name>', 'start from these settings').choices(Object.keys(presets));
-const weights = () =>
-  new Option('--weights <kind>', 'ema (the first average), another average such as ema-0.999, or weights (the last ones)').default('ema');
 
 /** Listed here so that help does not load them. */
 const selftestSections: Record<SectionName | 'cluster', true> = {
@@ -127,26 +137,25 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       new Option('--size <pixels>', 'edge of the squares').argParser(integer(1)).default(256),
       new Option('--crop <kind>', "the reference's crops").choices(['center', 'random']).default('center'),
       new Option('--seed <n>', 'of random crops').argParser(integer(0)).default(0),
-      new Option('--flips', 'encode every image mirrored, too').default(false),
+      new Option('--flip', 'encode every image mirrored, too').default(false),
       new Option('--apply-orientation', 'turn images as their EXIF orientation says').default(false),
       new Option('--dtype <type>', 'of the moments in the cache').choices(['f16', 'f32']).default('f16'),
-      new Option('--precision <type>', 'of the computation; bf16 only where the processor is faster in it')
+      new Option('--precision <kind>', 'of the computation; bf16 only where the processor is faster in it')
         .choices(['f32', 'bf16'])
         .default('f32'),
       new Option('--shard-size <n>', 'images per file').argParser(integer(1)).default(4096),
       new Option('--batch <n>', 'images per call (default: what fits the memory, at most 16)').argParser(integer(1)),
       new Option('--memory <GiB>', 'for activations of one call').argParser(number({ above: 0 })).default(2),
-      new Option('--part <k/n>', 'do one part of the shards (default: that of the array job of a scheduler, else all)'),
+      ...partOptions('encode every n-th shard, from shard k on'),
       new Option('--max-skipped <share>', 'give up if more images than this cannot be used')
         .argParser(number({ least: 0, most: 1 }))
         .default(0.01),
       ...imageOptions(),
-      new Option('--offline', 'never ask the hub').default(false),
       ...backendOptions(),
       jsonOption(),
     ],
     examples: [
-      'encode imagenet/train --out latents --flips',
+      'encode imagenet/train --out latents --flip',
       "encode 'shards/train-{000..127}.tar' --vae my-vae --size 512 --out latents-512",
       "encode 'data/train-*.parquet' --out latents --part 0/8",
     ],
@@ -176,7 +185,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     examples: [
       'dataset shapes data/shapes --size 32',
       'train-vae data/shapes --size 32 --steps 600 --out shapes-vae',
-      'encode data/shapes --vae shapes-vae --size 32 --flips --out shapes-latents',
+      'encode data/shapes --vae shapes-vae --size 32 --flip --out shapes-latents',
       'train --preset shapes --data shapes-latents --set data.kind=latents sampling.vae=shapes-vae --out runs/a',
     ],
     run: async (images: string, flags: Omit<TrainVaeFlags, 'images' | 'downscale'> & { downscale: string }) =>
@@ -219,7 +228,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     arguments: [new Argument('<model>', 'run folder, checkpoint folder or .safetensors file')],
     options: [
       new Option('--to <format>', 'what to write').choices(['bundle', 'safetensors', 'reference', 'diffusers']).default('bundle'),
-      weights(),
+      weightsOption(),
       new Option('--precision <kind>', 'of stored matrices (default: bf16 for a bundle, else f32); int8 for the sampler on CPUs').choices([
         'f32',
         'bf16',
@@ -258,7 +267,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     description: 'turn a trained dense model (DiT, or one of this project) into one with experts that computes the same',
     arguments: [new Argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt, diffusers folder)')],
     options: [
-      new Option('--weights <kind>', 'which weights of a run or PyTorch file (default: the averaged ones)'),
+      weightsOption(),
       new Option('--experts <n>', 'routed experts').argParser(integer(1)).default(8),
       new Option('--top-k <n>', 'experts per token').argParser(integer(1)).default(2),
       new Option('--granularity <n>', 'parts that each copy is cut into').argParser(integer(1)).default(1),
@@ -280,7 +289,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     description: 'turn a model with many experts into one with fewer, and write a configuration that distils the one into the other',
     arguments: [new Argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt)')],
     options: [
-      new Option('--weights <kind>', 'which weights of a run or PyTorch file (default: the averaged ones)'),
+      weightsOption(),
       new Option('--keep <n>', 'experts that stay in each layer').argParser(integer(1)).makeOptionMandatory(),
       new Option('--method <name>', 'drop the others, or merge each into the kept one whose router is most like its own')
         .choices(['prune', 'merge'])
@@ -300,7 +309,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     description: 'show format, model, tensors and routing of a checkpoint of any supported kind, or of a run',
     arguments: [new Argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt, .bin, sharded)')],
     options: [
-      weights(),
+      weightsOption(),
       new Option('--tensors', 'list the tensors').default(false),
       new Option('--stats', 'list the tensors with mean, deviation, largest value and numbers that are not finite').default(false),
       jsonOption(),
@@ -357,9 +366,10 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       new Option('--gpu <n>', 'number of the GPU, of those that CUDA_VISIBLE_DEVICES leaves (default: the first)').argParser(integer(0)),
       new Option('--processes <n>', 'also check so many processes of this machine as a cluster').argParser(integer(2)),
       new Option('--only <section...>', 'run these sections alone').choices(words<SectionName | 'cluster'>(selftestSections)),
-      new Option('--json <file>', 'write the findings there too, as JSON'),
+      new Option('--out <file>', 'keep the findings as JSON'),
+      jsonOption(),
     ],
-    examples: ['selftest', 'selftest --gpu 0 --json selftest.json', 'selftest --processes 8', 'selftest --only ops training'],
+    examples: ['selftest', 'selftest --gpu 0 --out selftest.json', 'selftest --processes 8', 'selftest --only ops training'],
     run: async (flags: SelftestFlags) => (await import('./commands/selftest.js')).selftestCommand(flags),
   },
   doctor: doctor(),

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
+import { type Share, workerShare } from '@dit-moe/kit/share';
 import type { Pipeline, SampleSettings } from '@dit-moe/pipeline';
 import type { PipelineFile } from '@dit-moe/pipeline/node';
 import { type Lock, makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
@@ -10,7 +11,6 @@ import { type LabelPolicy, labelsOf, parseLabelList } from '../generate/labels.j
 import { lockPart } from '../generate/locks.js';
 import { hashOf, LABELS, type Manifest, openSet, shardCount, shardRange } from '../generate/manifest.js';
 import { isDone, missingShards, writeShard } from '../generate/shards.js';
-import { type Share, workerShare } from '../generate/share.js';
 import { type BackendFlags, type ModelFlags, startPipeline } from '../start-pipeline.js';
 
 export interface GenerateFlags extends Partial<SampleSettings>, ModelFlags, BackendFlags {

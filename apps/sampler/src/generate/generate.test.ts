@@ -1,8 +1,6 @@
-import { UsageError } from '@dit-moe/kit';
 import { describe, expect, test } from 'vitest';
 import { tinyCard } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { labelsOf, parseLabelList } from './labels.js';
-import { workerShare } from './share.js';
 
 describe('labels', () => {
   test('depend on the number only, and cover the classes as their policy says', () => {
@@ -21,21 +19,5 @@ describe('labels', () => {
     expect(() => parseLabelList('ant dog', tinyCard.classNames, 2)).toThrow(/entry 2: there is no class "dog"/);
     expect(() => parseLabelList('0 2', ['2', 'x', 'y'], 2)).toThrow(/entry 2: "2" is the name of class number 0, and the number/);
     expect(() => parseLabelList('ant', tinyCard.classNames, 2)).toThrow(/1 labels for 2 images/);
-  });
-});
-
-describe('the share of a worker', () => {
-  test('is given, that of an array job, or everything', () => {
-    const job = { SLURM_ARRAY_TASK_ID: '7', SLURM_ARRAY_TASK_MIN: '5', SLURM_ARRAY_TASK_COUNT: '4' };
-    expect(workerShare('1/3', undefined, job)).toEqual({ index: 1, count: 3, source: '--part' });
-    expect(workerShare(undefined, undefined, job)).toEqual({ index: 2, count: 4, source: 'SLURM_ARRAY_TASK_ID=7' });
-    expect(workerShare(undefined, 4, { JOB_COMPLETION_INDEX: '3' })).toMatchObject({ index: 3, count: 4 });
-    expect(workerShare(undefined, undefined, {})).toMatchObject({ index: 0, count: 1 });
-  });
-
-  test('must be whole', () => {
-    expect(() => workerShare(undefined, undefined, { JOB_COMPLETION_INDEX: '3' })).toThrow(/--parts/);
-    expect(() => workerShare(undefined, 3, {})).toThrow(UsageError);
-    expect(() => workerShare('3/3', undefined, {})).toThrow(/--part/);
   });
 });

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { jsonSchema } from '../config/schema.js';
-import { searchSettings } from './config-search.js';
+import { meantSearch, searchSettings } from './config-search.js';
 
 const paths = (text: string): string[] => searchSettings(jsonSchema(), text).map(({ path }) => path);
 
@@ -13,6 +13,12 @@ test('settings are found by name and by what they are about', () => {
   expect(searchSettings(jsonSchema(), 'prefetch')).toEqual([
     { path: 'data.prefetch', description: expect.stringContaining('ahead of the step'), default: 2 },
   ]);
+});
+
+test('words that are misspelt lead to those that are meant', () => {
+  expect(meantSearch(jsonSchema(), 'lerning rate')).toBe('learning rate');
+  expect(meantSearch(jsonSchema(), 'warmpu')).toBe('warmup');
+  expect(meantSearch(jsonSchema(), 'xyzzy')).toBeUndefined();
 });
 
 test('every setting with a description is found by its path', () => {

@@ -1,5 +1,5 @@
 /** `config --search`: settings by what they are about. */
-import type { JsonSchema } from '@dit-moe/tensor-ops/settings';
+import { type JsonSchema, nearest } from '@dit-moe/tensor-ops/settings';
 
 export interface FoundSetting {
   /** As `--set` wants it. */
@@ -31,6 +31,26 @@ export function searchSettings(schema: JsonSchema, text: string): FoundSetting[]
   const holds = (where: string): boolean => words.every((word) => plain(where).includes(word));
   const named = all.filter(({ path }) => holds(path));
   return [...named, ...all.filter((setting) => !named.includes(setting) && holds(`${setting.path} ${setting.description}`))];
+}
+
+/** A text that finds settings, for one whose words are misspelt. */
+export function meantSearch(schema: JsonSchema, text: string): string | undefined {
+  const known = [
+    ...new Set(
+      settingsOf(schema as Node).flatMap(({ path }) =>
+        path
+          .replaceAll(/([A-Z])/g, ' $1')
+          .toLowerCase()
+          .split(/[. ]/),
+      ),
+    ),
+  ];
+  const words = text
+    .toLowerCase()
+    .split(/\s+/)
+    .filter((word) => word !== '');
+  const meant = words.map((word) => (searchSettings(schema, word).length > 0 ? word : (nearest(word, known) ?? word))).join(' ');
+  return searchSettings(schema, meant).length > 0 ? meant : undefined;
 }
 
 function settingsOf(node: Node, path = ''): FoundSetting[] {

@@ -3,7 +3,7 @@ import { exitCodes, formatTable, UsageError } from '@dit-moe/kit';
 import YAML from 'yaml';
 import { resolveConfig } from '../config/resolve.js';
 import { jsonSchema } from '../config/schema.js';
-import { searchSettings } from './config-search.js';
+import { meantSearch, searchSettings } from './config-search.js';
 
 export interface ConfigFlags {
   config?: string;
@@ -19,7 +19,10 @@ export interface ConfigFlags {
 export function configCommand(flags: ConfigFlags): number {
   if (flags.search !== undefined) {
     const found = searchSettings(jsonSchema(), flags.search);
-    if (found.length === 0) throw new UsageError(`--search: no setting is about "${flags.search}".`);
+    if (found.length === 0) {
+      const meant = meantSearch(jsonSchema(), flags.search);
+      throw new UsageError(`--search: no setting is about "${flags.search}".${meant === undefined ? '' : ` Did you mean "${meant}"?`}`);
+    }
     const rows = found.map(({ path, description, default: value }) => [
       path,
       `${description}${value === undefined || typeof value === 'object' ? '' : ` (default: ${String(value)})`}`,

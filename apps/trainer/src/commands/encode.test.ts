@@ -33,14 +33,13 @@ beforeAll(async () => {
     size: 16,
     crop: 'center',
     seed: 0,
-    flips: true,
+    flip: true,
     applyOrientation: false,
     dtype: 'f16',
     precision: 'f32',
     shardSize: 4,
     memory: 1,
     maxSkipped: 0.2,
-    offline: true,
     backend: 'tensorflow',
     json: true,
   };
@@ -83,5 +82,5 @@ test('wrong input ends with the exit code that says what is wrong', async () => 
   expect(await code({ part: '2/2' })).toBe(exitCodes.usage);
   const of = { out: path.join(root, 'of-other-settings') };
   expect(await code(of)).toBe(exitCodes.ok);
-  await expect(encodeCommand({ ...flags, ...of, flips: false })).rejects.toMatchObject({ code: 'E_LATENT_CACHE' });
+  await expect(encodeCommand({ ...flags, ...of, flip: false })).rejects.toMatchObject({ code: 'E_LATENT_CACHE' });
 });

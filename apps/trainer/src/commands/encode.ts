@@ -10,13 +10,13 @@ import {
   shardsOf,
   writeLatents,
 } from '@dit-moe/data/node';
-import { createProgress, exitCodes, interruption, type Progress, UsageError } from '@dit-moe/kit';
+import { coloursFor, createProgress, exitCodes, interruption, type Progress, UsageError } from '@dit-moe/kit';
+import { workerShare } from '@dit-moe/kit/share';
 import { placeOf } from '@dit-moe/pipeline/node';
 import type { Precision } from '@dit-moe/tensor-ops';
-import { arrayWorker, type BackendName, parseWorker, startBackend } from '@dit-moe/tensor-ops/node';
+import { type BackendName, startBackend } from '@dit-moe/tensor-ops/node';
 import { batchSizeFor, downscale } from '@dit-moe/vae';
 import { type OpenedAutoencoder, openAutoencoder } from '@dit-moe/vae/node';
-import pc from 'picocolors';
 import sharp from 'sharp';
 import { openSource } from '../data/images.js';
 import { type ImageFlags, imageSourceOf } from './image-options.js';
@@ -28,7 +28,7 @@ export interface EncodeFlags extends ImageFlags {
   size: number;
   crop: 'center' | 'random';
   seed: number;
-  flips: boolean;
+  flip: boolean;
   applyOrientation: boolean;
   dtype: 'f16' | 'f32';
   precision: Precision;
@@ -36,8 +36,8 @@ export interface EncodeFlags extends ImageFlags {
   batch?: number;
   memory: number;
   part?: string;
+  parts?: number;
   maxSkipped: number;
-  offline: boolean;
   backend: BackendName;
   threads?: number;
   json: boolean;
@@ -50,7 +50,7 @@ const SHOWN = 20;
 
 /** Runs `encode` and returns the exit code. */
 export async function encodeCommand(flags: EncodeFlags): Promise<number> {
-  const worker = flags.part === undefined ? arrayWorker(process.env, { remedy: 'Give --part k/n.' }) : parseWorker(flags.part, '--part');
+  const worker = workerShare(flags.part, flags.parts, process.env);
   const progress = createProgress();
   const log = progress.log;
   progress.phase('listing the images');
@@ -67,7 +67,6 @@ export async function encodeCommand(flags: EncodeFlags): Promise<number> {
       precision: flags.precision,
       memoryBudget,
       hub: {
-        ...(flags.offline && { offline: true }),
         onProgress: ({ file, received, total }) => received === total && log(`fetched ${file}`),
       },
     });
@@ -113,7 +112,8 @@ export async function encodeCommand(flags: EncodeFlags): Promise<number> {
     if (flags.json)
       console.log(JSON.stringify({ ...summary, out: path.resolve(flags.out), precision: autoencoder.precision, backend: backend.name }));
     else {
-      for (const { key, reason } of skippedImages.slice(0, SHOWN)) console.log(pc.yellow(`skipped ${key}: ${reason}`));
+      for (const { key, reason } of skippedImages.slice(0, SHOWN))
+        console.log(coloursFor(process.stdout).yellow(`skipped ${key}: ${reason}`));
       if (skippedImages.length > SHOWN) console.log(`... and ${skippedImages.length - SHOWN} more; --json prints all.`);
       console.log(
         interrupted
@@ -150,7 +150,7 @@ function headerOf(
     momentsShape: [2 * config.latentChannels, edge, edge],
     dtype: flags.dtype === 'f16' ? 'F16' : 'F32',
     preprocessing: { size: flags.size, crop: flags.crop, seed: flags.seed, applyOrientation: flags.applyOrientation },
-    flips: flags.flips ? 2 : 1,
+    flips: flags.flip ? 2 : 1,
     source: { kind: source.kind, count: source.count, fingerprint },
     classNames: source.classNames,
     shardSize: flags.shardSize,

@@ -15,7 +15,7 @@ export type ExportFormat = 'bundle' | 'safetensors' | 'reference' | 'diffusers';
 
 export interface ExportFlags {
   to: ExportFormat;
-  weights: string;
+  weights?: string;
   precision?: InferencePrecision;
   out: string;
   license?: string;
@@ -66,7 +66,7 @@ async function exportModel(location: string, flags: ExportFlags, signal: AbortSi
   checkPageOptions(flags);
   const evaluations = await Promise.all((flags.evaluation ?? []).map(readEvaluation));
   const onProgress = (): void => signal.throwIfAborted();
-  const model = await openModel(location, { weights: flags.weights, onWarning: console.error });
+  const model = await openModel(location, { ...(flags.weights !== undefined && { weights: flags.weights }), onWarning: console.error });
   try {
     const card = requireOwnCard(model);
     if ((await fs.stat(flags.out).catch(() => undefined)) !== undefined)
@@ -74,7 +74,7 @@ async function exportModel(location: string, flags: ExportFlags, signal: AbortSi
     await makeFolder(path.dirname(path.resolve(flags.out)));
     const precision = flags.precision ?? (flags.to === 'bundle' ? 'bf16' : 'f32');
     if (flags.to === 'bundle') {
-      const { license, weights } = flags;
+      const { license, weights = 'ema' } = flags;
       const origin = { run: location, weights, evaluations, onProgress, ...(license !== undefined && { license }) };
       await exportBundle(model, card, flags.out, precision, origin);
     } else {

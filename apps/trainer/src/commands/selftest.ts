@@ -16,7 +16,9 @@ export interface SelftestFlags {
   /** Number of the GPU. */
   gpu?: number;
   /** Where the findings go, as JSON. */
-  json?: string;
+  out?: string;
+  /** Print them as JSON, in place of the page. */
+  json: boolean;
   /** Sections to run (default: all). */
   only?: (SectionName | typeof CLUSTER)[];
   /** Processes of the section of the cluster; none without. */
@@ -83,9 +85,9 @@ function machineRows({ version, devices, threads, computes, gpu }: ChosenBackend
   };
 }
 
-async function finish(result: SelftestResult, { json }: SelftestFlags): Promise<number> {
-  console.log(formatSelftest(result));
-  if (json !== undefined)
-    await writeFileAtomically(json, `${JSON.stringify(result, null, 2)}\n`).catch((error) => Promise.reject(asWriteError(error, json)));
+async function finish(result: SelftestResult, { json, out }: SelftestFlags): Promise<number> {
+  console.log(json ? JSON.stringify(result) : formatSelftest(result));
+  if (out !== undefined)
+    await writeFileAtomically(out, `${JSON.stringify(result, null, 2)}\n`).catch((error) => Promise.reject(asWriteError(error, out)));
   return result.passed ? exitCodes.ok : exitCodes.backend;
 }

@@ -20,8 +20,8 @@ beforeAll(async () => {
   await startBackend('tensorflow');
   const silent = [vi.spyOn(process.stderr, 'write').mockReturnValue(true), vi.spyOn(console, 'log').mockReturnValue()];
   const code = await encodeCommand({
-    ...{ images, vae, out: latents, size: 16, crop: 'center', seed: 0, flips: true, applyOrientation: false, dtype: 'f16' },
-    ...{ precision: 'f32', shardSize: 4, memory: 1, maxSkipped: 0, offline: true, backend: 'tensorflow', json: true },
+    ...{ images, vae, out: latents, size: 16, crop: 'center', seed: 0, flip: true, applyOrientation: false, dtype: 'f16' },
+    ...{ precision: 'f32', shardSize: 4, memory: 1, maxSkipped: 0, backend: 'tensorflow', json: true },
   });
   for (const spy of silent) spy.mockRestore();
   expect(code).toBe(0);

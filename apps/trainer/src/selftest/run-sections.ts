@@ -35,7 +35,7 @@ export async function runSection(name: SectionName, machine: SelftestMachine): P
 export async function runElsewhere(name: SectionName | typeof CLUSTER, args: readonly string[], processes = 1): Promise<SectionResult> {
   const start = performance.now();
   const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'selftest-'));
-  const json = path.join(folder, 'result.json');
+  const out = path.join(folder, 'result.json');
   const [program, ...words] = [
     process.execPath,
     '--expose-gc',
@@ -44,8 +44,8 @@ export async function runElsewhere(name: SectionName | typeof CLUSTER, args: rea
     'selftest',
     '--only',
     name,
-    '--json',
-    json,
+    '--out',
+    out,
     ...args,
   ];
   const lines: string[] = [];
@@ -59,7 +59,7 @@ export async function runElsewhere(name: SectionName | typeof CLUSTER, args: rea
         stdout: 'ignore',
         lastWordsMs: ABORT_MS,
       });
-    const { sections: results } = JSON.parse(await fs.readFile(json, 'utf8')) as { sections: SectionResult[] };
+    const { sections: results } = JSON.parse(await fs.readFile(out, 'utf8')) as { sections: SectionResult[] };
     return { ...results[0], seconds: (performance.now() - start) / 1000 };
   } catch (error) {
     return failure(name, lines.length === 0 ? error : said(lines), start);

@@ -62,16 +62,16 @@ test('PyTorch is compared with where Python has it', async () => {
   fs.writeFileSync(python, '#!/bin/sh\necho \'{"version": "2.9 on cpu", "f32": 1, "bf16": 1, "call": 1e9}\'\n', { mode: 0o755 });
   vi.stubEnv('DIT_MOE_PYTHON', python);
   const print = vi.spyOn(console, 'log').mockReturnValue();
-  const json = path.join(root, 'engine.json');
-  expect(await selftestCommand({ only: ['engine'], json })).toBe(0);
+  const out = path.join(root, 'engine.json');
+  expect(await selftestCommand({ only: ['engine'], out, json: false })).toBe(0);
   expect(print.mock.calls.join()).toMatch(/PyTorch 1\.00 \(\d+\.\d\d times as fast\)[\s\S]*PyTorch \| 2\.9 on cpu/);
-  expect(JSON.parse(fs.readFileSync(json, 'utf8'))).toMatchObject({ passed: true, sections: [{ section: 'engine' }] });
+  expect(JSON.parse(fs.readFileSync(out, 'utf8'))).toMatchObject({ passed: true, sections: [{ section: 'engine' }] });
   vi.unstubAllEnvs();
   print.mockRestore();
 });
 
 test('the cluster needs processes', async () => {
-  await expect(selftestCommand({ only: ['cluster'] })).rejects.toMatchObject({
+  await expect(selftestCommand({ only: ['cluster'], json: false })).rejects.toMatchObject({
     code: 'E_USAGE',
     message: expect.stringContaining('--processes'),
   });

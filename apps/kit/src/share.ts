@@ -1,8 +1,8 @@
 /** Which shards a worker makes: every n-th one, by `--part k/n` or by what the scheduler says of an array job. */
-import { UsageError } from '@dit-moe/kit';
 import { arrayWorker, parseWorker, type Worker } from '@dit-moe/tensor-ops/node';
+import { UsageError } from './errors.js';
 
-/** A part of the shards, and where it comes from, for the log. */
+/** A part of what is made, and where it comes from, for the log. */
 export type Share = Worker & { source: string };
 
 /**
