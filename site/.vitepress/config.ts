@@ -24,6 +24,7 @@ const sidebar = parts();
 
 export default defineConfig({
   title: 'DiT-MoE in TypeScript',
+  head: [['link', { rel: 'icon', href: 'data:,' }]],
   description: 'Mixture-of-experts diffusion transformers: train, sample, look inside',
   srcDir: '.pages',
   outDir: 'dist',

@@ -9,7 +9,7 @@ import { pixelsOf, type Start } from './start.js';
  * `compare` are ids of further models; `rule` is a rule of guidance with its numbers, as the command line has it; `guideWith` is empty
  * for the model without its label.
  */
-export const FIELDS = [
+const FIELDS = [
   ...(['model', 'compare', 'classes', 'count', 'seed', 'strength', 'solver', 'steps', 'guidance', 'rule', 'guideWith'] as const),
   ...(['from', 'to', 'cache'] as const),
 ] as const;

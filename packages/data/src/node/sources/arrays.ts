@@ -93,7 +93,8 @@ async function choose(
     throw new ImageSourceError(location, `no array of 8-bit images, [N, H, W], [N, H, W, 1 or 3] or [N, 1 or 3, H, W]; ${found}.`);
   const wanted =
     split === undefined || split === 'none' ? images : images.filter((image) => image.split !== undefined && sameSplit(image.split, split));
-  if (wanted.length === 0) throw new ImageSourceError(location, `it has no split "${split}"; ${found}.`);
+  if (wanted.length === 0)
+    throw new ImageSourceError(location, `it has no split "${split}"; ${found}.`, { hint: 'To take all: --split none.' });
   if (wanted.length > 1) {
     const splits = wanted.map((image) => image.split ?? image.name).sort(byName);
     throw new ImageSourceError(location, `it holds several arrays of images (${wanted.map(({ name }) => name).join(', ')}).`, {

@@ -60,7 +60,7 @@ describe('splits', () => {
       line: expect.stringContaining(`split ${split}`),
     });
     expect((await read(location, { split: 'none' })).keys).toHaveLength(2);
-    await refused(location, /no split "extra"/, { split: 'extra' });
+    await refused(location, /no split "extra", but: .*To take all: --split none\./s, { split: 'extra' });
   });
 
   test('shards of one set are one source, other sets are not mixed in', async () => {

@@ -117,7 +117,7 @@ export const severalOf = (location: string, names: readonly string[], what: stri
   });
 
 export const noSplit = (location: string, wanted: string, names: readonly string[]): ImageSourceError =>
-  new ImageSourceError(location, `it has no split "${wanted}"; it has ${list(names)}.`);
+  new ImageSourceError(location, `it has no split "${wanted}", but: ${list(names)}`, { hint: 'To take all: --split none.' });
 
 /** Files that belong together. */
 export interface ShardSet {
