@@ -92,7 +92,7 @@ export const samplingOptions = (): Option[] => [
     new Option('--clip', 'clip predicted clean images to [-1, 1]'),
     new Option(
       '--cache <schedule>',
-      'leave out evaluations of the model and extrapolate: fast, exact (within a grey level, if the solver draws no noise), or n for every n-th (default: none is left out)',
+      'leave out evaluations of the model and extrapolate: fast, exact (about a grey level away, if the solver draws no noise), or n for every n-th (default: none is left out)',
     ).argParser(cache),
     new Option('--batch <n>', 'images at once').argParser(integer(1)).default(64),
   ].map((option) => option.helpGroup('Sampling:')),

@@ -14,7 +14,7 @@ import { weightedSum } from './weighted-sum.js';
  */
 export type CacheSchedule = 'fast' | 'exact' | number;
 
-/** Distances in `log(alpha / sigma)`: `exact` leaves pictures within a grey level unless noise is drawn, `fast` halves 50 even steps. */
+/** Distances in `log(alpha / sigma)`: `exact` moves pictures by about a grey level unless noise is drawn, `fast` halves 50 even steps. */
 const DISTANCES = { fast: 0.25, exact: 0.1 } as const;
 
 /** Predictions that are extrapolated: a third one adds what routers that change their minds add, more noise than curvature. */

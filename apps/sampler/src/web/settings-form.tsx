@@ -150,7 +150,7 @@ export function SettingsForm(props: SettingsFormProps) {
       <Field id="cache" label="Evaluations of the model">
         <select id="cache" value={fields.cache} onChange={(event) => set({ cache: event.currentTarget.value })}>
           <option value="">in every step</option>
-          <option value="exact">exact: fewer, the same within a grey level</option>
+          <option value="exact">exact: fewer, about a grey level away</option>
           <option value="fast">fast: about half of 50</option>
         </select>
       </Field>
