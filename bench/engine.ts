@@ -5,7 +5,7 @@
  * is compared, in turns with us and with as many threads.
  */
 import os from 'node:os';
-import { DataType, type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { DataType, type InferencePrecision, int8Refusal, type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { checkAgreement } from './engine/agreement.js';
@@ -19,9 +19,10 @@ import { findPython, Peer } from './harness/peer.js';
 export const name = 'engine';
 export const description = 'op overhead, matrix products, DiT-MoE-S/2-8E2A forward and training, memory; against PyTorch';
 
-const workloads: readonly { workload: Workload; precision: Precision }[] = [
+const workloads: readonly { workload: Workload; precision: InferencePrecision }[] = [
   { workload: 'forward', precision: 'f32' },
   { workload: 'forward', precision: 'bf16' },
+  { workload: 'forward', precision: 'int8' },
   { workload: 'train', precision: 'f32' },
   { workload: 'train', precision: 'bf16' },
 ];
@@ -60,6 +61,11 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
     const large: Repetitions = quick ? { warmUp: 2, rounds: 3, perRound: 1 } : { warmUp: 3, rounds: 6, perRound: 2 };
     for (const { workload, precision } of workloads) {
       if (!wanted(`${workload}-${precision}`)) continue;
+      const refusal = precision === 'int8' ? int8Refusal() : undefined;
+      if (refusal !== undefined) {
+        log(`${workload}-int8 is left out: ${refusal}.`);
+        continue;
+      }
       const eager = await engine.model(workload, precision, false, large);
       const best = await engine.model(workload, precision, true, large, eager);
       await engine.memory(workload, precision, best);
@@ -115,7 +121,7 @@ class EngineBenchmark {
    */
   async model(
     workload: Workload,
-    precision: Precision,
+    precision: InferencePrecision,
     compiled: boolean,
     repetitions: Repetitions,
     rival?: string,
@@ -139,7 +145,7 @@ class EngineBenchmark {
   }
 
   /** Peak memory of both sides' fastest form, each in a fresh process. */
-  async memory(workload: Workload, precision: Precision, variant: string | undefined): Promise<void> {
+  async memory(workload: Workload, precision: InferencePrecision, variant: string | undefined): Promise<void> {
     const steps = 3;
     const ours = await peakMemory({ workload, precision, threads: this.threads, steps });
     let theirs: number | null = null;

@@ -1,6 +1,17 @@
 /** Our side of the engine benchmark: DiT-MoE forward and training steps, as the sampler and the trainer run them. */
-import { type DitConfig, dit, isMatrix, preset, weightSpecs } from '@dit-moe/dit';
-import { AdamW, compile, DataType, Parameter, ParameterSet, type Precision, tensorFlowBackend, valueAndGrads } from '@dit-moe/tensor-ops';
+import { type DitConfig, dit, isInt8Matrix, isMatrix, preset, weightSpecs } from '@dit-moe/dit';
+import {
+  AdamW,
+  ArgumentError,
+  compile,
+  DataType,
+  type InferencePrecision,
+  Parameter,
+  ParameterSet,
+  type Precision,
+  tensorFlowBackend,
+  valueAndGrads,
+} from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';
 
 export type Workload = 'forward' | 'train';
@@ -32,12 +43,16 @@ export interface ModelOptions {
  *
  * @param compiled one TensorFlow function per step, else op by op
  */
-export function prepareModel(workload: Workload, precision: Precision, compiled: boolean, options: ModelOptions = {}): ModelRun {
+export function prepareModel(workload: Workload, precision: InferencePrecision, compiled: boolean, options: ModelOptions = {}): ModelRun {
   const { config = preset(MODEL), batch = BATCH, recompute = false } = options;
-  const low = precision === 'bf16';
-  const parameters = makeParameters(config, (name) => workload === 'forward' && low && isMatrix(name));
+  if (workload === 'train' && precision === 'int8') throw new ArgumentError('prepareModel', 'f32 or bf16 to train in', precision);
+  const parameters =
+    precision === 'int8'
+      ? makeInt8Parameters(config)
+      : makeParameters(config, (name) => workload === 'forward' && precision === 'bf16' && isMatrix(name));
+  const products = precision === 'int8' ? 'f32' : precision;
   const [x, target, t, y] = makeInputs(config, batch);
-  const step = workload === 'forward' ? forwardStep(config, parameters, precision) : trainStep(config, parameters, precision, recompute);
+  const step = workload === 'forward' ? forwardStep(config, parameters, products) : trainStep(config, parameters, products, recompute);
   const fn = compile(step.run, { name: `${workload}_${precision}` });
   return {
     async step() {
@@ -114,25 +129,60 @@ export function trainingLoss(
 }
 
 /** Random weights, made on the device: 199 M numbers need not go through JavaScript. */
-function makeParameters(config: DitConfig, isBf16: (name: string) => boolean): Record<string, Parameter> {
+function makeParameters(
+  config: DitConfig,
+  isBf16: (name: string) => boolean,
+  isWanted: (name: string) => boolean = () => true,
+): Record<string, Parameter> {
   const backend = tensorFlowBackend()!;
   return Object.fromEntries(
-    Object.entries(weightSpecs(config)).map(([name, { shape }]) => {
-      const value = tf.tidy(() =>
-        tf.mul(
-          backend.raw('RandomStandardNormal', [tf.tensor1d(shape, 'int32')], {
-            dtype: { type: DataType.float32 },
-            seed: { int: 1 },
-            seed2: { int: 1 },
-          })[0],
-          WEIGHT_STD,
-        ),
-      );
-      const parameter = new Parameter(name, value, isBf16(name) ? 'bfloat16' : 'float32');
-      value.dispose();
-      return [name, parameter];
-    }),
+    Object.entries(weightSpecs(config))
+      .filter(([name]) => isWanted(name))
+      .map(([name, { shape }]) => {
+        const value = tf.tidy(() =>
+          tf.mul(
+            backend.raw('RandomStandardNormal', [tf.tensor1d(shape, 'int32')], {
+              dtype: { type: DataType.float32 },
+              seed: { int: 1 },
+              seed2: { int: 1 },
+            })[0],
+            WEIGHT_STD,
+          ),
+        );
+        const parameter = new Parameter(name, value, isBf16(name) ? 'bfloat16' : 'float32');
+        value.dispose();
+        return [name, parameter];
+      }),
   );
+}
+
+/** The same model with its large matrices in int8: uniform integers, whose scales give them the same deviation. */
+function makeInt8Parameters(config: DitConfig): Record<string, Parameter> {
+  const backend = tensorFlowBackend()!;
+  const all = Object.entries(weightSpecs(config));
+  const parameters = makeParameters(
+    config,
+    () => false,
+    (name) => !isInt8Matrix(name),
+  );
+  for (const [name, { shape }] of all) {
+    if (!isInt8Matrix(name)) continue;
+    parameters[name] = kept(name, 'int8', () => {
+      const size = tf.tensor1d(shape, 'int32');
+      const [uniform] = backend.raw('RandomUniform', [size], { dtype: { type: DataType.float32 }, seed: { int: 1 }, seed2: { int: 1 } });
+      return tf.round(tf.mul(tf.sub(uniform, 0.5), 254));
+    });
+    const scales = [...shape.slice(0, -2), shape.at(-1)!];
+    parameters[`${name}.scale`] = kept(`${name}.scale`, 'float32', () => tf.fill(scales, (WEIGHT_STD * Math.sqrt(3)) / 127));
+  }
+  return parameters;
+}
+
+function kept(name: string, dtype: 'int8' | 'float32', make: () => tf.Tensor): Parameter {
+  const value = tf.tidy(make);
+  const parameter = new Parameter(name, value, dtype);
+  value.dispose();
+  return parameter;
 }
 
 function makeInputs(config: DitConfig, batch: number): [tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor] {

@@ -1,5 +1,5 @@
 /** Peak resident memory of a few steps on our side. */
-import type { Precision } from '@dit-moe/tensor-ops';
+import type { InferencePrecision } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import { ownPeak } from '../harness/own-peak.js';
 import { answer, inOwnProcess } from '../harness/own-process.js';
@@ -7,7 +7,7 @@ import { prepareModel, type Workload } from './model.js';
 
 interface Request {
   workload: Workload;
-  precision: Precision;
+  precision: InferencePrecision;
   threads: number;
   /** Compiled steps. */
   steps: number;

@@ -4,8 +4,10 @@ Architecture: Peebles and Xie 2023 (DiT), Fei et al. 2024 (DiT-MoE). A variant i
 
 - compile: `eager`; `compile` (torch.compile, experts as they are); `frozen` (torch.compile with weights as constants, so that the
   compiler may pack them; forward only); `autotune` (frozen, choosing among its own matrix kernels).
-- experts: `sorted` (tokens sorted by expert, one product per expert's slice), `grouped` (torch's grouped matrix product).
-- types: `f32`; `autocast` (bfloat16 products from float32 weights); `bf16` (weights and activations bfloat16, forward only).
+- experts: `sorted` (tokens sorted by expert, one product per expert's slice), `grouped` (torch's grouped matrix product), `linear` (as
+  `sorted`, of modules, which can be quantized).
+- types: `f32`; `autocast` (bfloat16 products from float32 weights); `bf16` (weights and activations bfloat16, forward only); `int8`
+  (torch's dynamic quantization of experts and attention's projections, forward only, eager only).
 
 Training uses the fused AdamW. `train` is the step alone; `loop` is what a training script does around it: samples of cached posteriors,
 noise, times, dropped labels, the loss of flow matching, and the average of the weights.
@@ -14,6 +16,7 @@ noise, times, dropped labels, the loss of flow matching, and the average of the 
 import gc
 import importlib
 import math
+import re
 
 from worker import THREADS, peak_memory, seconds, serve, unknown
 
@@ -28,12 +31,14 @@ SIZES["moe"] = dict(numExperts=8, topK=2, expertRatio=4, sharedRatio=2, balanceA
 
 
 def swiglu(x, gate_up, down):
-    g, u = F.linear(x, gate_up).chunk(2, -1)
-    return F.linear(F.silu(g) * u, down)
+    """Matrices, or modules that multiply."""
+    multiply = lambda value, weight: F.linear(value, weight) if torch.is_tensor(weight) else weight(value)
+    g, u = multiply(x, gate_up).chunk(2, -1)
+    return multiply(F.silu(g) * u, down)
 
 
 def sorted_experts(x, indices, weights, gate_up, down):
-    """x [N, D], indices and weights [N, k], lists of E weights."""
+    """x [N, D], indices and weights [N, k], lists of E weights or modules."""
     flat = indices.flatten()
     order = flat.argsort()
     token = order // indices.shape[1]
@@ -79,6 +84,9 @@ class Experts(nn.Module):
         if kind in ("sorted", "opaque"):
             self.gate_up = nn.ParameterList([torch.empty(2 * hidden, width) for _ in range(count)])
             self.down = nn.ParameterList([torch.empty(width, hidden) for _ in range(count)])
+        elif kind == "linear":
+            self.gate_up = nn.ModuleList([nn.Linear(width, 2 * hidden, bias=False) for _ in range(count)])
+            self.down = nn.ModuleList([nn.Linear(hidden, width, bias=False) for _ in range(count)])
         else:
             self.gate_up = nn.Parameter(torch.empty(count, 2 * hidden, width))
             self.down = nn.Parameter(torch.empty(count, width, hidden))
@@ -86,7 +94,7 @@ class Experts(nn.Module):
     def forward(self, x, indices, weights):
         if self.kind == "opaque":
             return torch.ops.peer.sorted_experts(x, indices, weights, list(self.gate_up), list(self.down))
-        function = sorted_experts if self.kind == "sorted" else grouped_experts
+        function = grouped_experts if self.kind == "grouped" else sorted_experts
         return function(x, indices, weights, self.gate_up, self.down)
 
 
@@ -107,7 +115,7 @@ class Moe(nn.Module):
         count = scores.shape[1]
         hits = torch.zeros(count).index_add(0, indices.flatten(), torch.ones(indices.numel()))
         balance = (hits * (count / indices.numel()) * scores.mean(0)).sum()
-        shared = swiglu(x, self.shared_gate_up.weight, self.shared_down.weight)
+        shared = swiglu(x, self.shared_gate_up, self.shared_down)
         return self.experts(x, indices, weights) + shared, balance
 
 
@@ -183,6 +191,8 @@ def training_loss(model, x, target, t, y, alpha):
 def variants(workload, precision, compiled, quick):
     """Names of the variants worth trying, compiled or eager ones."""
     forward = workload == "forward"
+    if precision == "int8":
+        return [] if compiled else ["eager/linear/int8"]
     kinds = ["f32"] if precision == "f32" else ["autocast", "bf16"] if forward else ["autocast"]
     if not compiled:
         return [f"eager/{expert}/{kind}" for kind in kinds for expert in ("sorted", "grouped")]
@@ -202,6 +212,9 @@ def make_model(workload, variant, batch, depth):
     if types == "bf16":
         model = model.to(torch.bfloat16)
         model.frequency = model.frequency.float()
+    if types == "int8":
+        parts = [name for name, _ in model.named_modules() if re.search(r"\.(qkv|output|shared_gate_up|shared_down|(gate_up|down)\.\d+)$", name)]
+        model = torch.ao.quantization.quantize_dynamic(model, set(parts), dtype=torch.qint8, inplace=True)
     x = torch.randn(batch, 4, *SIZES["inputSize"])
     target = torch.randn(batch, 8, *SIZES["inputSize"])
     t = 1000 * (torch.arange(batch) + 0.5) / batch
