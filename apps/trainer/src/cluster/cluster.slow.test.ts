@@ -1,8 +1,10 @@
 /** Training by several processes of this machine: the same as by one, and nothing is lost when one dies. */
 import fs from 'node:fs';
+import path from 'node:path';
 import { bundleProgram, type Running } from '@dit-moe/kit/testing';
+import { freePort } from '@dit-moe/tensor-ops/node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { checkpointBytes, checkpointFolder, makeRoot, metricsLines, tinyOverrides } from '../testing/tiny-run.js';
+import { checkpointBytes, checkpointFolder, makeRoot, metricsLines, tinyOverrides, writeImages } from '../testing/tiny-run.js';
 
 /** Whether there is time for many processes: `pnpm test:nightly`. */
 const nightly = process.env['DIT_MOE_NIGHTLY'] === '1';
@@ -157,5 +159,22 @@ test('what cannot be shared out is refused before anything starts', async () => 
     const uneven = train(newRun(), ['--processes', '2'], override);
     expect((await uneven.ended).code).toBe(2);
     expect(uneven.output.err).toMatch(message);
+  }
+});
+
+test('processes that see other files under the same path are refused', async () => {
+  const folders = ['here', 'there'].map((name) => path.join(root, name));
+  for (const folder of folders) writeImages(path.join(folder, 'pictures'), folder === folders[0] ? 3 : 4);
+  const port = String(await freePort());
+  const set = settings.flatMap((override) => ['--set', override]);
+  const ranks = folders.map((folder, rank) =>
+    start(['train', '--data', 'pictures', '--out', newRun(), '--threads', '1', '--accept-open-port', ...set], {
+      env: { RANK: String(rank), WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: port },
+      prefix: ['sh', '-c', 'cd "$0" && exec "$@"', folder],
+    }),
+  );
+  for (const { code, err } of await Promise.all(ranks.map(({ ended }) => ended))) {
+    expect(code).toBe(3);
+    expect(err).toMatch(/The data is not the same on all 2 ranks: every machine must see the same files/);
   }
 });
