@@ -23,6 +23,7 @@ const sections = [
   { bench: 'engine', only: 'train-bf16', step: { workload: 'train', precision: 'bf16' } },
   { bench: 'engine', only: 'forward-f32', step: { workload: 'forward', precision: 'f32' } },
   { bench: 'engine', only: 'forward-bf16', step: { workload: 'forward', precision: 'bf16' } },
+  { bench: 'engine', only: 'forward-int8', step: undefined },
   { bench: 'sample', only: 'cache', step: undefined },
 ] as const;
 /** Rounds of a step's products, before and after it. */
