@@ -35,7 +35,10 @@ export async function serveCommand(given: readonly string[], flags: ServeFlags):
     const bytes = await exportStatic(flags.static, store);
     if (bytes > LARGE_BYTES) console.error(`The models have ${(bytes / 1e6).toFixed(0)} MB, which every visitor downloads.`);
     if (flags.json) console.log(JSON.stringify({ out: path.resolve(flags.static), models: store.models, bytes }));
-    else console.log(`${store.models.length} models, ${(bytes / 1e6).toFixed(1)} MB: put ${flags.static} on any host of static files.`);
+    else
+      console.log(
+        `${store.models.length} model${store.models.length === 1 ? '' : 's'}, ${(bytes / 1e6).toFixed(1)} MB: put ${flags.static} on any host of static files.`,
+      );
     return exitCodes.ok;
   }
   const token = process.env[TOKEN];
