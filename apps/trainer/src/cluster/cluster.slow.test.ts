@@ -168,7 +168,7 @@ test('processes that see other files under the same path are refused', async () 
   const port = String(await freePort());
   const set = settings.flatMap((override) => ['--set', override]);
   const ranks = folders.map((folder, rank) =>
-    start(['train', '--data', 'pictures', '--out', newRun(), '--threads', '1', '--accept-open-port', ...set], {
+    start(['train', '--data', '/proc/self/cwd/pictures', '--out', newRun(), '--threads', '1', '--accept-open-port', ...set], {
       env: { RANK: String(rank), WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: port },
       prefix: ['sh', '-c', 'cd "$0" && exec "$@"', folder],
     }),
