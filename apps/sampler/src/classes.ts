@@ -1,9 +1,11 @@
 /** Classes as people write them: names or numbers, separated by commas. */
+import { imagenetClasses, imagenetNames } from '@dit-moe/data';
 import { UsageError } from '@dit-moe/kit';
 
 /**
  * Labels of `text`, a comma-separated list of class names or numbers; all classes without it. A name goes before a number; a number
- * that is the name of one class and the number of another is refused, `#3` and `=3` say which is meant.
+ * that is the name of one class and the number of another is refused, `#3` and `=3` say which is meant. ImageNet's classes may also be
+ * written as their folders are called, `n01440764`.
  */
 export function parseClasses(text: string | undefined, classNames: readonly string[]): number[] {
   if (text === undefined) return classNames.map((_, label) => label);
@@ -38,6 +40,8 @@ export function labelOf(word: string, classNames: readonly string[], option: str
   if (number >= 0) return number;
   const [sign, rest] = [word.slice(0, 1), word.slice(1)];
   if (sign === '=' && classNames.includes(rest)) return onlyNamed(rest, classNames, option);
+  const folder = imagenetClasses.indexOf(word);
+  if (folder >= 0 && classNames.join() === imagenetNames.join()) return folder;
   if (sign === '#' && /^\d+$/.test(rest) && Number(rest) < classNames.length) return Number(rest);
   throw new UsageError(
     `${option}: there is no class "${word}"; expected names or numbers from 0 to ${classNames.length - 1} (${classNames.slice(0, 10).join(', ')}).`,

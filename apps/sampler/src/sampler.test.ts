@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { imagenetNames } from '@dit-moe/data';
 import { bundleProgram } from '@dit-moe/kit/testing';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode } from 'fast-png';
@@ -50,6 +51,8 @@ test('classes are names or numbers', () => {
   // Two of ImageNet's are called crane.
   expect(() => parseClasses('crane', ['crane', 'bird', 'crane'])).toThrow(/name of several classes, such as 0 and 2.*#0 or #2/);
   expect(parseClasses('#2', ['crane', 'bird', 'crane'])).toEqual([2]);
+  expect(parseClasses('golden retriever, n01440764, #517', imagenetNames)).toEqual([207, 0, 517]);
+  expect(() => parseClasses('n01440764', tinyCard.classNames)).toThrow(/no class "n01440764"/);
   expect(parseClassesOrNone('none', ['cat'])).toEqual([null]);
   expect(parseClassesOrNone('none', ['cat', 'none'])).toEqual([1]);
   expect(parseClasses('tench, Tinca tinca', ['tench, Tinca tinca', 'goldfish'])).toEqual([0]);

@@ -234,7 +234,7 @@ async function referenceOf(
   if (found.moments.pool === undefined) return statistics ?? {};
   const enough = found.count > 1;
   return {
-    pool: statistics?.pool ?? (enough ? found.moments.pool!.moments() : undefined),
+    pool: statistics?.pool ?? (enough ? found.moments.pool.moments() : undefined),
     spatial: statistics?.spatial ?? (enough ? found.moments.spatial?.moments() : undefined),
     features: found.features.pool,
   };

@@ -12,7 +12,7 @@ test('the one legend names the layer of every line in its colour, and a measure 
   const ticks = [...document.querySelectorAll('[aria-label^="y-axis tick label"] text')].map(({ textContent }) => Number(textContent));
   expect(ticks[0]).toBe(0);
   const swatches = [...parseHTML(layerLegend(metrics)).document.querySelectorAll('span')];
-  expect(swatches.map((swatch) => swatch.textContent!.trim())).toEqual(['layer 0', 'layer 1', 'layer 2']);
+  expect(swatches.map((swatch) => swatch.textContent.trim())).toEqual(['layer 0', 'layer 1', 'layer 2']);
   const colours = swatches.map((swatch) => swatch.querySelector('svg')!.getAttribute('fill'));
   const lines = [...document.querySelectorAll('[aria-label="line"] path')];
   expect(lines.map((path) => path.getAttribute('stroke'))).toEqual(colours);

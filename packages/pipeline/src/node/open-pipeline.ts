@@ -1,6 +1,7 @@
 /** Opens a trained model: our own runs, published checkpoints of DiT and DiT-MoE, folders of diffusers, the Hugging Face hub. */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { imagenetClasses, imagenetNames } from '@dit-moe/data';
 import { cardOf, type ModelCard, type ModelFile, type Training, withInputSize } from '@dit-moe/dit';
 import { type OpenModelOptions, openModel, threadsFor } from '@dit-moe/dit/node';
 import { ArgumentError, type InferencePrecision } from '@dit-moe/tensor-ops';
@@ -97,7 +98,9 @@ async function openDescribed(
   const file = await openModel(location, options);
   try {
     const { card, assumed } = cardOf(file, { objective, timeScale, convention });
-    return { file, card: { ...card, classNames: allNames(card.classNames, card.config.numClasses) }, assumed };
+    const { classNames, ofImagenet } = allNames(card.classNames, card.config.numClasses);
+    const names = ofImagenet ? ['the 1,000 classes, which the model does not name, are those of ImageNet'] : [];
+    return { file, card: { ...card, classNames }, assumed: [...assumed, ...names] };
   } catch (error) {
     await file.close();
     throw error;
@@ -132,9 +135,12 @@ export function threadsOf(cards: readonly ModelCard[]): ReturnType<typeof thread
   return cards.every(isOfPixels) ? threadsFor({ hiddenSize: Math.max(...cards.map(({ config }) => config.hiddenSize)) }) : undefined;
 }
 
-/** Names for all classes: numbers where there are none. */
-const allNames = (names: readonly string[], numClasses: number): string[] =>
-  Array.from({ length: Math.max(1, numClasses) }, (_, label) => names[label] ?? String(label));
+/** Names for all classes: English ones where folders have ImageNet's, numbers where there are none, but for as many as ImageNet has. */
+function allNames(names: readonly string[], numClasses: number): { classNames: readonly string[]; ofImagenet: boolean } {
+  const ofImagenet = names.length === 0 && numClasses === imagenetNames.length;
+  if (ofImagenet || names.join() === imagenetClasses.join()) return { classNames: imagenetNames, ofImagenet };
+  return { classNames: Array.from({ length: Math.max(1, numClasses) }, (_, label) => names[label] ?? String(label)), ofImagenet };
+}
 
 function resized({ config }: ModelCard, [height, width]: readonly [number, number], scale: number): ModelCard['config'] {
   const step = scale * config.patchSize;

@@ -1,6 +1,7 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { imagenetClasses } from '@dit-moe/data';
 import { loadParameters } from '@dit-moe/dit';
 import { writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
@@ -43,6 +44,24 @@ describe('models', () => {
     await close();
     expect(card).toMatchObject({ objective: 'flow', timeScale: 1, classNames: ['0', '1', '2', '3', '4', '5', '6'] });
     await expect(openPipelineFile(run, { objective: 'ddpm' })).rejects.toThrow(/objective is "flow", needed "ddpm"/);
+  });
+
+  test("ImageNet's classes have English names: of its folders, and, as is said, of 1,000 classes without names", async () => {
+    const thousand = { ...tinyCard, config: { ...tinyCard.config, numClasses: 1000 } };
+    for (const [classNames, said] of [
+      [imagenetClasses, []],
+      [[], [expect.stringContaining('ImageNet')]],
+    ] as const) {
+      const file = path.join(root, 'imagenet.safetensors');
+      await writeTinyModel(file, { ...thousand, classNames });
+      const { card, assumed, close } = await openPipelineFile(file);
+      await close();
+      expect(assumed).toEqual(said);
+      expect(card.classNames).toHaveLength(1000);
+      expect([0, 134, 207, 517, 999].map((label) => card.classNames[label])).toEqual([
+        ...['tench', 'crane', 'golden retriever', 'crane', 'toilet tissue'],
+      ]);
+    }
   });
 
   test('a missing weight and a foreign file are refused by name and leave no tensor', async () => {
