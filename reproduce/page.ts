@@ -52,8 +52,12 @@ const verdictsTable = (verdicts: readonly Verdict[]): string =>
     ]),
   );
 
-const holdsText = (holds: boolean | undefined): string =>
-  holds === undefined ? 'not decided yet' : holds ? 'holds here' : 'does not hold here';
+/** A claim that is not shown may be true all the same: one that does not hold has an order that is found the other way round. */
+function resultText(holds: boolean | undefined, verdicts: readonly Verdict[] = []): string {
+  if (holds === undefined) return 'not decided yet';
+  if (holds) return 'holds here';
+  return verdicts.every(({ says }) => says !== 'the other way round') ? 'not shown here' : 'does not hold here';
+}
 
 /** Whether choices depend on place and time, and less on the class. */
 function specialisationHolds(layers: readonly Dependence[] | undefined): boolean | undefined {
@@ -140,12 +144,12 @@ their losses differ by ${Math.abs(first.loss - again.loss).toFixed(6)}.`;
       claim.id,
       claim.title,
       `${claim.seeds.length}`,
-      holdsText(holds),
+      resultText(holds, verdicts),
       ...(['as expected', 'the other way round', 'no difference seen'] as const).map(
         (found) => `${verdicts.filter(({ says }) => says === found).length}`,
       ),
     ]),
-    ['e', 'Experts specialise in places and times, less in classes', '1', holdsText(specialisationHolds(dependence)), '', '', ''],
+    ['e', 'Experts specialise in places and times, less in classes', '1', resultText(specialisationHolds(dependence)), '', '', ''],
   ].sort(([a], [b]) => a.localeCompare(b));
   return `<!-- Written by \`pnpm reproduce\` from reproduce/results.json. -->
 
@@ -169,7 +173,8 @@ a look at the digits model. That a claim is open until all its seeds are in was 
 
 ${table(['claim', '', 'seeds', 'result', 'orders as expected', 'the other way round', 'no difference seen'], summary)}
 
-A claim holds if all its orders are found as expected: most of what does not hold here is a difference too small to be seen.
+A claim holds if all its orders are found as expected. It is not shown if differences are too small to be seen, and does not hold if an order is found
+the other way round.
 
 ## What is measured, and what counts
 
@@ -182,7 +187,7 @@ a classifier tells ${classifier === undefined ? '' : `(${(100 * classifier.accur
 
 ${judged
   .map(
-    ({ claim, verdicts, holds }) => `## (${claim.id}) ${claim.title}: ${holdsText(holds)}
+    ({ claim, verdicts, holds }) => `## (${claim.id}) ${claim.title}: ${resultText(holds, verdicts)}
 
 ${claim.source}
 
@@ -192,7 +197,7 @@ ${verdictsTable(verdicts)}
 `,
   )
   .join('\n')}
-## (e) Experts specialise: ${holdsText(specialisationHolds(dependence))}
+## (e) Experts specialise: ${resultText(specialisationHolds(dependence))}
 
 ${specialisationText(dependence)}
 
