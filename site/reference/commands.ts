@@ -10,8 +10,8 @@ export async function commandsPage(): Promise<string> {
 
 You know what you want to do and look for the command and its options. The same is printed by
 \`dit-moe-trainer COMMAND --help\` and \`dit-moe-sampler COMMAND --help\`; \`completion bash\` (or \`zsh\`,
-\`fish\`) prints a script that lets the shell complete all of it. What a process ends with is in
-[exit codes](exit-codes.md).
+\`fish\`) prints a script that lets the shell complete all of it; \`completion --help\` says where it
+goes. What a process ends with is in [exit codes](exit-codes.md).
 
 ${programs.join('\n\n')}
 `;

@@ -45,7 +45,9 @@ ${values.join('\n')}
     esac
     words="${[...options.map(({ long }) => long), ...choices].join(' ')}" ;;`;
   });
-  return `${zsh ? `#compdef ${name}\nautoload -U +X bashcompinit && bashcompinit\n` : ''}_${name.replaceAll('-', '_')}() {
+  const complete = `_${name.replaceAll('-', '_')}`;
+  const [before, after] = zsh ? aroundInZsh(name, complete) : ['', ''];
+  return `${before}${complete}() {
   local word="\${COMP_WORDS[COMP_CWORD]}" before="\${COMP_WORDS[COMP_CWORD-1]}" words=""
   if [ "$COMP_CWORD" -eq 1 ]; then
     COMPREPLY=($(compgen -W "${commands.map(({ name }) => name).join(' ')} --help" -- "$word"))
@@ -56,8 +58,21 @@ ${cases.join('\n')}
   esac
   COMPREPLY=($(compgen -W "$words --help" -- "$word"))
 }
-complete -o default -F _${name.replaceAll('-', '_')} ${name}`;
+complete -o default -F ${complete} ${name}${after}`;
 }
+
+/**
+ * What zsh needs before and after bash's script. It may be sourced, also by a shell that has not begun to complete, or lie in a folder
+ * of `fpath`: then zsh runs it at the first use, which is to be answered, too.
+ */
+const aroundInZsh = (name: string, complete: string): [string, string] => [
+  `#compdef ${name}
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
+autoload -U +X bashcompinit && bashcompinit
+`,
+  `
+[[ \${funcstack[1]} != _${name} ]] || _bash_complete -o default -F ${complete}`,
+];
 
 function fishScript(program: Command): string {
   const name = program.name();

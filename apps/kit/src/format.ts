@@ -1,10 +1,11 @@
 /** Numbers and tables for people. */
 
-/** Seconds as `1:02:03` or `2:03`. */
+/** Seconds as `3 s`, `2 min 3 s` or `1 h 2 min`. */
 export function formatDuration(seconds: number): string {
   const s = Math.max(0, Math.round(seconds));
-  const pad = (n: number): string => String(n).padStart(2, '0');
-  return s >= 3600 ? `${Math.floor(s / 3600)}:${pad(Math.floor(s / 60) % 60)}:${pad(s % 60)}` : `${Math.floor(s / 60)}:${pad(s % 60)}`;
+  const minutes = Math.floor(s / 60);
+  if (minutes === 0) return `${s} s`;
+  return minutes < 60 ? `${minutes} min ${s % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
 /** Rows with their columns below each other. @param right columns that are flushed right */

@@ -85,7 +85,7 @@ export async function run(table: ProgramTable, args: readonly string[]): Promise
   return code;
 }
 
-/** Adds "did you mean" to what commander says about a word that is no choice. */
+/** Adds "did you mean", or else what the option is for, to what commander says about a word that is no choice. */
 function suggesting(option: Option): Option {
   const { argChoices, parseArg } = option;
   if (argChoices === undefined || parseArg === undefined) return option;
@@ -94,7 +94,8 @@ function suggesting(option: Option): Option {
       return parseArg.call(option, word, previous) as T;
     } catch (error) {
       const meant = nearest(word, argChoices);
-      throw meant === undefined ? error : new InvalidArgumentError(`${(error as Error).message} Did you mean ${meant}?`);
+      const hint = meant === undefined ? `(${option.description})` : `Did you mean ${meant}?`;
+      throw new InvalidArgumentError(`${(error as Error).message} ${hint}`);
     }
   });
 }
@@ -107,6 +108,7 @@ function completionEntry(name: string, program: () => Command): CommandEntry {
     options: [],
     examples: [
       `completion bash > ~/.local/share/bash-completion/completions/${name}`,
+      `completion zsh > "\${fpath[1]}/_${name}"`,
       `completion fish > ~/.config/fish/completions/${name}.fish`,
     ],
     run: (shell: (typeof shells)[number]) => {

@@ -24,7 +24,7 @@ test('in a pipe: whole lines, at once, then every second, and rarely after a min
     seconds(0.5);
     at(11 + i);
   }
-  expect(lines().slice(1)).toEqual(['step 11/400  loss 0.0909  6:29 left', 'step 13/400  loss 0.0769  4:18 left']);
+  expect(lines().slice(1)).toEqual(['step 11/400  loss 0.0909  6 min 29 s left', 'step 13/400  loss 0.0769  4 min 18 s left']);
   for (let i = 15; i < 400; i++) {
     seconds(0.5);
     at(i);
@@ -33,7 +33,7 @@ test('in a pipe: whole lines, at once, then every second, and rarely after a min
   expect(late).toBeGreaterThan(60);
   expect(late).toBeLessThan(60 + 20);
   at(400);
-  expect(lines().at(-1)).toBe('step 400/400  loss 0.0025  0:00 left');
+  expect(lines().at(-1)).toBe('step 400/400  loss 0.0025  0 s left');
   expect(written()).not.toContain('\x1b');
   progress.done();
 });
@@ -48,12 +48,12 @@ test('shows life while nothing is reported', () => {
   seconds(5);
   expect(written().split('\n')).toEqual([
     'reading the images ...',
-    'reading the images ...  0:01',
-    'reading the images ...  0:02',
-    'reading the images ...  0:03',
+    'reading the images ...  1 s',
+    'reading the images ...  2 s',
+    'reading the images ...  3 s',
     'image 0/8',
-    'image 0/8  0:01 so far',
-    'image 0/8  0:02 so far',
+    'image 0/8  1 s so far',
+    'image 0/8  2 s so far',
     '',
   ]);
 });

@@ -107,8 +107,20 @@ describe('completion', () => {
     }
   });
 
-  test.skipIf(!isThere('zsh'))('in zsh the script is accepted and registered', async () => {
-    const line = 'autoload -Uz compinit; compinit -u -D; source "$0"; print -r -- $_comps[dit-moe-trainer]';
+  test.skipIf(!isThere('zsh'))('in zsh the script is accepted and registered, also before compinit', async () => {
+    const line = 'source "$0"; print -r -- $_comps[dit-moe-trainer]';
     expect(execFileSync('zsh', ['-f', '-c', line, await script('zsh')], { encoding: 'utf8' })).toContain('_dit_moe_trainer');
+  });
+
+  test.skipIf(!isThere('zsh'))('in zsh from a folder of fpath, the first time that the key is pressed', async () => {
+    const folder = path.join(root, 'zsh');
+    fs.mkdirSync(folder);
+    fs.copyFileSync(await script('zsh'), path.join(folder, '_dit-moe-trainer'));
+    // What the shell echoes of the commands has a space more than their output.
+    const line = `zmodload zsh/zpty; zpty shell zsh -f -i
+      zpty -w shell "fpath=($0 \\$fpath); autoload -Uz compinit; compinit -u -D; print is re\\ ady | tr -d ' '"
+      zpty -r shell said '*isready*'
+      zpty -w -n shell $'dit-moe-trainer ex\\t'; zpty -r shell said '*export*'; print -r -- $said`;
+    expect(execFileSync('zsh', ['-f', '-c', line, folder], { encoding: 'utf8', timeout: 20_000 })).toContain('export');
   });
 });

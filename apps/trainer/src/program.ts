@@ -227,7 +227,9 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     description: 'write the weights of a run: a folder to publish, one safetensors file, or the state dictionary of the PyTorch reference',
     arguments: [new Argument('<model>', 'run folder, checkpoint folder or .safetensors file')],
     options: [
-      new Option('--to <format>', 'what to write').choices(['bundle', 'safetensors', 'reference', 'diffusers']).default('bundle'),
+      new Option('--to <format>', 'bundle: a folder to publish; safetensors: one file; reference: a .pt for PyTorch; diffusers: its folder')
+        .choices(['bundle', 'safetensors', 'reference', 'diffusers'])
+        .default('bundle'),
       weightsOption(),
       new Option('--precision <kind>', 'of stored matrices (default: bf16 for a bundle, else f32); int8 for the sampler on CPUs').choices([
         'f32',

@@ -17,5 +17,5 @@ test('the share of the work counts steps and finished runs', () => {
 });
 
 test('durations', () => {
-  expect([0.2, 59, 61, 600].map(duration)).toEqual(['1 s', '59 s', '1:01', '10:00']);
+  expect([0.2, 59, 61, 600].map(duration)).toEqual(['1 s', '59 s', '1 min 1 s', '10 min 0 s']);
 });

@@ -4,10 +4,10 @@ import type { Run } from './frames.js';
 
 const TICK_MS = 500;
 
-/** Seconds as `2:03`, or `12 s`. */
+/** Seconds as `2 min 3 s`, or `12 s`. */
 export function duration(seconds: number): string {
   const s = Math.ceil(seconds);
-  return s < 60 ? `${s} s` : `${Math.floor(s / 60)}:${String(s % 60).padStart(2, '0')}`;
+  return s < 60 ? `${s} s` : `${Math.floor(s / 60)} min ${s % 60} s`;
 }
 
 /** Share of the work that is done, from 0 to 1: every run counts alike. */

@@ -35,9 +35,11 @@ const ENDINGS: Record<ExportFormat, readonly string[]> = {
 function checkName({ to, out }: Pick<ExportFlags, 'to' | 'out'>): void {
   const endings = ENDINGS[to];
   const isFile = /\.(pt|pth|bin|ckpt|safetensors)$/.test(out);
-  if (endings.length === 0 && isFile) throw new UsageError(`--out ${out}: ${to} writes a folder; leave out the ending.`);
+  const others = Object.entries(ENDINGS).flatMap(([other, theirs]) => (theirs.some((ending) => out.endsWith(ending)) ? [other] : []));
+  const hint = others.length === 0 ? '' : ` Such a file is written with --to ${others.join(' or ')}.`;
+  if (endings.length === 0 && isFile) throw new UsageError(`--out ${out}: ${to} writes a folder; leave out the ending.${hint}`);
   if (endings.length > 0 && !endings.some((ending) => out.endsWith(ending)))
-    throw new UsageError(`--out ${out} should end in ${endings.join(' or ')} for this format.`);
+    throw new UsageError(`--out ${out} should end in ${endings.join(' or ')} for --to ${to}.${hint}`);
 }
 
 /** @throws UsageError for what stands on a bundle's page, where there is none, and for a licence that is no identifier */
