@@ -12,7 +12,7 @@ export interface Workload {
 
 /**
  * Feature maps alive at once, in units of the larger one of a residual block or of a doubling of the size: what a block keeps for its
- * sum, the sums of rows of a convolution and what becomes of them. Measured up to 6.9 (docs/guides/autoencoder.md); the rest is a margin.
+ * sum, the sums of rows of a convolution and what becomes of them. Measured up to 6.9 (docs/measurements/autoencoder.md); the rest is a margin.
  */
 const MAPS_ALIVE = 7;
 

@@ -1,7 +1,7 @@
 /**
  * Encoding and decoding of images too large for memory: overlapping tiles whose seams are blended linearly (diffusers' scheme).
  * Group norms and attention see one tile only, so the result differs from the untiled one: by 8 % (RMS) for tiles of half the edge of a
- * picture and a trained autoencoder, much more for smaller tiles or random weights; docs/guides/autoencoder.md has a table. Strips differ by rounding only.
+ * picture and a trained autoencoder, much more for smaller tiles or random weights; docs/measurements/autoencoder.md has a table. Strips differ by rounding only.
  */
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import * as tf from '@tensorflow/tfjs-core';

@@ -13,7 +13,7 @@ import type { SelftestMachine } from '../machine.js';
 
 /** Blocks and images: four of twelve on a processor, so that the whole takes less than a minute. */
 const SIZE = { cpu: { depth: 4, batch: 4 }, gpu: { depth: 12, batch: 64 } } as const;
-/** Measured over planned, as docs/concepts/memory.md has it for whole models. */
+/** Measured over planned, as docs/measurements/memory.md has it for whole models. */
 const LIMIT = 1.2;
 /**
  * What a process takes beside, whatever its model; not traced to its causes. Beyond 1.2 times the plan, of 1.3 GiB, were 0.12 GiB in float32 and 0.29
