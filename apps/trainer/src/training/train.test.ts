@@ -38,7 +38,7 @@ describe('a run', () => {
       'data:image/png;base64,',
       'gradient norm',
       'waited for data',
-      'memory (MiB)',
+      'memory of the process (MiB)',
     ])
       expect(report).toContain(part);
     expect(report).not.toMatch(/(src|href)="http/);
