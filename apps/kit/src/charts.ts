@@ -31,6 +31,29 @@ export function linesOverDays(points: readonly { date: Date; name: string; value
   );
 }
 
+/** The loss over the steps of trainings that follow one another, on white: SVG text for a file. Few points are marked. */
+export function lossOverTrainings(trainings: readonly (readonly { step: number; loss: number }[])[], title: string): string {
+  let begin = 0;
+  const marks = trainings.flatMap((lines, i) => {
+    const [from, points] = [begin, lines.map(({ step, loss }) => ({ step: begin + step, loss }))];
+    begin = points.at(-1)?.step ?? begin;
+    return [
+      Plot.lineY(points, { x: 'step', y: 'loss', stroke: '#1f5fa8' }),
+      ...(points.length < 20 ? [Plot.dot(points, { x: 'step', y: 'loss', fill: '#1f5fa8' })] : []),
+      ...(i === 0 ? [] : [Plot.ruleX([from], { stroke: '#999', strokeDasharray: '4 3' })]),
+    ];
+  });
+  return drawChart(
+    {
+      ...{ width: 800, height: 360, marginLeft: 50, style: { background: 'white', color: '#222', fontFamily: 'sans-serif' } },
+      x: { label: 'step' },
+      y: { label: 'loss', type: 'log', grid: true, tickFormat: '~g' },
+      marks,
+    },
+    title,
+  );
+}
+
 /** Name of an expert by its number, with its kind where that tells it from others and is the same in all layers. */
 export function expertName(kinds: readonly (readonly string[])[]): (expert: number) => string {
   const [first = []] = kinds;
