@@ -151,7 +151,9 @@ def positions(width, rows, columns):
 
 
 class DitMoe(nn.Module):
-    def __init__(self, sizes, kind):
+    """`finish` makes of each block what it is kept as, before the next one is built: a peak of memory is that of the model as it is used."""
+
+    def __init__(self, sizes, kind, finish=lambda block: block):
         super().__init__()
         width, patch, channels = sizes["hiddenSize"], sizes["patchSize"], sizes["inChannels"]
         self.patch, self.out_channels = patch, 2 * channels
@@ -161,7 +163,7 @@ class DitMoe(nn.Module):
         self.register_buffer("frequency", torch.exp(-math.log(10000) * torch.arange(128) / 128))
         self.time1, self.time2 = nn.Linear(256, width), nn.Linear(width, width)
         self.labels = nn.Embedding(sizes["numClasses"] + 1, width)
-        self.blocks = nn.ModuleList([Block(width, sizes["numHeads"], sizes["moe"], kind) for _ in range(sizes["depth"])])
+        self.blocks = nn.ModuleList([finish(Block(width, sizes["numHeads"], sizes["moe"], kind)) for _ in range(sizes["depth"])])
         self.final_modulation = nn.Linear(width, 2 * width)
         self.final_output = nn.Linear(width, patch * patch * self.out_channels)
 
@@ -188,6 +190,10 @@ def training_loss(model, x, target, t, y, alpha):
     return F.mse_loss(output.float(), target) + alpha * balance
 
 
+# A block's matrices that are kept in int8.
+QUANTIZED = re.compile(r"(^|\.)(qkv|output|shared_gate_up|shared_down|(gate_up|down)\.\d+)$")
+
+
 def variants(workload, precision, compiled, quick):
     """Names of the variants worth trying, compiled or eager ones."""
     forward = workload == "forward"
@@ -205,16 +211,25 @@ def make_model(workload, variant, batch, depth):
     how, experts, types = variant.split("/")
     opaque = workload == "forward" and how != "eager" and experts == "sorted"
     torch.manual_seed(1)
-    model = DitMoe(SIZES | {"depth": depth}, "opaque" if opaque else experts)
-    with torch.no_grad():
-        for parameter in model.parameters():
+
+    @torch.no_grad()
+    def filled(module):
+        for parameter in module.parameters():
             parameter.normal_(0, 0.02)
+        return module.to(torch.bfloat16) if types == "bf16" else module
+
+    def finish(block):
+        if types != "int8":
+            return filled(block)
+        parts = {name for name, _ in block.named_modules() if QUANTIZED.search(name)}
+        return torch.ao.quantization.quantize_dynamic(filled(block), parts, dtype=torch.qint8, inplace=True)
+
+    model = DitMoe(SIZES | {"depth": depth}, "opaque" if opaque else experts, finish)
+    for part in model.children():
+        if part is not model.blocks:
+            filled(part)
     if types == "bf16":
-        model = model.to(torch.bfloat16)
-        model.frequency = model.frequency.float()
-    if types == "int8":
-        parts = [name for name, _ in model.named_modules() if re.search(r"\.(qkv|output|shared_gate_up|shared_down|(gate_up|down)\.\d+)$", name)]
-        model = torch.ao.quantization.quantize_dynamic(model, set(parts), dtype=torch.qint8, inplace=True)
+        model.positions = model.positions.to(torch.bfloat16)
     x = torch.randn(batch, 4, *SIZES["inputSize"])
     target = torch.randn(batch, 8, *SIZES["inputSize"])
     t = 1000 * (torch.arange(batch) + 0.5) / batch

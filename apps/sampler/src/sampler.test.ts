@@ -3,6 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { imagenetNames } from '@dit-moe/data';
 import { bundleProgram } from '@dit-moe/kit/testing';
+import { int8Refusal } from '@dit-moe/tensor-ops';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode } from 'fast-png';
 import sharp from 'sharp';
@@ -94,6 +95,33 @@ describe('the command line', () => {
       expect(help).toMatch(/rescale +brings contrast back .*\(share=0\.7\)/);
       expect(help).toMatch(/Every rule costs two evaluations/);
     }
+  });
+
+  test('a bundle in int8: exported, inspected, sampled; what computed is recorded, also where it was not int8', async () => {
+    const trainer = await bundleProgram(new URL('../../trainer/src/cli.ts', import.meta.url));
+    const done = async (running: ReturnType<typeof start>) => {
+      const outcome = await running.ended;
+      expect(outcome, outcome.err).toMatchObject({ code: 0 });
+      return outcome;
+    };
+    const [bundle, picture, set] = ['bundle-int8', 'int8.png', 'set-int8'].map((name) => path.join(root, name));
+    await done(trainer(['export', run, '--precision', 'int8', '--out', bundle]));
+    const page = fs.readFileSync(path.join(bundle, 'README.md'), 'utf8');
+    for (const part of ['| weights | average, matrices in int8 |', 'sample model.safetensors --precision int8'])
+      expect(page).toContain(part);
+    const { out } = await done(trainer(['inspect', bundle, '--stats', '--json']));
+    const { dtypes, card, tensors, problem } = JSON.parse(out);
+    expect({ dtypes, problem, step: card.step }).toEqual({ dtypes: ['F32', 'I8'], problem: undefined, step: 7 });
+    const matrix = tensors.find(({ name }: { name: string }) => name === 'blocks.0.attention.qkv.weight');
+    expect(matrix).toMatchObject({ dtype: 'I8', largest: 127, notFinite: 0 });
+
+    const asked = ['--precision', 'int8', '--steps', '2'];
+    await done(start(['sample', bundle, ...asked, '--count', '1', '--out', picture]));
+    const precision = int8Refusal() === undefined ? 'int8' : 'f32';
+    expect(JSON.parse(decode(fs.readFileSync(picture)).text['Comment'])).toMatchObject({ step: 7, precision });
+    const { err } = await done(start(['generate', bundle, ...asked, '--images', '2', '--backend', 'cpu', '--out', set]));
+    expect(err).toMatch(/precision int8: only the TensorFlow runtime.*float32/);
+    expect(JSON.parse(fs.readFileSync(path.join(set, 'manifest.json'), 'utf8')).precision).toBe('f32');
   });
 
   test('writes other formats, names beside the rows, and films; says what it is doing', async () => {

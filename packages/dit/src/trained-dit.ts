@@ -40,6 +40,8 @@ export type ChosenExperts = tf.Tensor[];
 /** A model with its weights, ready to predict. */
 export interface TrainedDit {
   readonly card: ModelCard;
+  /** Of matrix products: `f32` where `int8` was asked for and is not to be had. */
+  readonly precision: InferencePrecision;
   /**
    * The model as one function inside a compiled step or `tf.tidy`.
    * @param x `[B, C, H, W]`
@@ -105,6 +107,7 @@ export function trainedDit(card: ModelCard, parameters: Readonly<Record<string, 
   });
   return {
     card,
+    precision,
     apply: (x, t, y) => evaluate(card.config, x, t, y),
     predict: (x, t, y) => plain.run(x, t, y),
     async predictWithRouting(x, t, y) {
@@ -167,6 +170,7 @@ export async function loadDit(
   const model = trainedDit(card, parameters, used === 'int8' ? 'f32' : used);
   return {
     ...model,
+    precision: used,
     dispose() {
       model.dispose();
       for (const parameter of Object.values(parameters)) parameter.dispose();

@@ -58,7 +58,7 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
     labels: { policy, ...(listText !== undefined && { sha256: hashOf(listText) }) },
     seed,
     settings: others,
-    precision: flags.precision ?? 'f32',
+    precision: pipeline.model.precision,
     model: { sha256, step: card.step },
     ...(guide !== undefined && { guide }),
     backend: `${backend.name} ${backend.version}`,

@@ -176,7 +176,7 @@ export async function sampleCommand(given: string | undefined, flags: SampleFlag
     ...sampling,
     ...(flags.guideWith !== undefined && { guideWith: flags.guideWith }),
     weights: flags.weights ?? 'ema',
-    precision: flags.precision,
+    precision: pipeline.model.precision,
     backend: `${backend.name} ${backend.version}`,
     ...(flags.init !== undefined && {
       init: flags.init,

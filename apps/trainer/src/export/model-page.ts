@@ -114,6 +114,7 @@ function rowsOfModel({ card, precision, weights, config, metrics, sha256 }: Abou
   const { config: model, classNames } = card;
   const { parameters, gmac } = describeModel(model);
   const last = metrics.at(-1);
+  const decay = weights === 'ema' ? (card.emaDecay ?? config?.ema[0]) : weights.slice(4);
   const millions = (n: number): string => `${(n / 1e6).toFixed(n < 1e7 ? 2 : 1)} M`;
   const experts =
     model.moe && `${model.moe.numExperts} routed, ${model.moe.topK} per token${model.moe.sharedRatio > 0 ? ', one shared' : ''}`;
@@ -134,7 +135,7 @@ function rowsOfModel({ card, precision, weights, config, metrics, sha256 }: Abou
     ['classes', classNames.slice(0, 20).join(', ') + (classNames.length > 20 ? `, ... (${classNames.length})` : '')],
     [
       'weights',
-      `${weights === 'weights' ? 'of the last step' : `average ${weights === 'ema' ? (config?.ema[0] ?? '') : weights.slice(4)}`}, matrices in ${precision}`,
+      `${weights === 'weights' ? 'of the last step' : `average${decay === undefined ? '' : ` ${decay}`}`}, matrices in ${precision}`,
     ],
     ['step', card.step.toLocaleString('en')],
     ...(last === undefined ? [] : [['training loss', last.loss.toFixed(4)] as [string, string]]),

@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { int8Refusal } from '../ops/int8.js';
 import { MissingPackageError } from '../optional-package.js';
 import { gpuGeneration } from './gpu-generation.js';
 import { cacheDirectory, fixFor } from './library/index.js';
@@ -67,6 +68,8 @@ function describe(backend: ChosenBackend): Record<string, string> {
 /** What multiplies in what, and what would change it. */
 function products({ name, computes, gpu }: ChosenBackend): Record<string, string> {
   if (name !== 'tensorflow') return { bf16: 'this backend computes in float32' };
+  const refusal = int8Refusal();
+  const int8 = refusal === undefined ? 'models opened in int8 multiply in int8' : `models opened in int8 are loaded in float32: ${refusal}`;
   if (gpu === undefined)
     return {
       f32: 'matrix products run in float32',
@@ -74,6 +77,7 @@ function products({ name, computes, gpu }: ChosenBackend): Record<string, string
         computes.bf16 === 'bfloat16'
           ? 'matrix products run in bfloat16 when asked for'
           : 'products asked for in bf16 run in float32, which is faster on this processor',
+      int8,
     };
   const { name: generation } = gpuGeneration(gpu.computeCapability);
   return {
@@ -86,6 +90,7 @@ function products({ name, computes, gpu }: ChosenBackend): Record<string, string
       computes.bf16 === 'bfloat16'
         ? 'matrix products run in bfloat16 when asked for, sums in float32'
         : `products asked for in bf16 run in float32: ${generation} has no bfloat16`,
+    int8,
   };
 }
 
