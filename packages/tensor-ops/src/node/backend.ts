@@ -8,6 +8,7 @@ import { ArgumentError } from '../errors.js';
 import type { BackendStep, Computes, ElementwiseChain, OpAttribute, TensorFlowBackend } from '../tensorflow-backend.js';
 import { DataType } from '../tensorflow-backend.js';
 import type { HostValues, TensorFlowBinding, TensorMetadata } from './binding.js';
+import type { Cluster } from './cluster/index.js';
 import type { InputSpec } from './planning/plan.js';
 import { hasVnni } from './processor.js';
 import { type FunctionOutputs, Recorder } from './recording/recorder.js';
@@ -77,6 +78,7 @@ export class TensorFlowNodeBackend
     readonly computes: Computes,
     /** Where TensorFlow's libraries lie. */
     readonly libraryDirectory: string,
+    private readonly cluster?: Cluster,
   ) {
     super(binding, '@tensorflow/tfjs-node-gpu');
     this.tensorFlow = binding;
@@ -166,6 +168,7 @@ export class TensorFlowNodeBackend
     options: { name: string; xla?: boolean; rewrite?: boolean },
   ): BackendStep {
     const recording = this.record(step, inputs);
+    const agreed = this.cluster?.recorded(options.name);
     const returned = recording.outputs.map(({ dtype, dims, shape }) => ({ dtype, dims, shape }));
     const fn = new StepFunction(this.tensorFlow, recording, options);
     this.functions.set(fn.name, returned);
@@ -173,7 +176,10 @@ export class TensorFlowNodeBackend
     return {
       functionName: fn.name,
       runSync: (xs) => wrap(fn.runSync(this.getInputTensorIds(xs))),
-      run: async (xs) => wrap(await fn.run(this.getInputTensorIds(xs))),
+      run: async (xs) => {
+        await agreed?.();
+        return wrap(await fn.run(this.getInputTensorIds(xs)));
+      },
       dispose: () => {
         this.functions.delete(fn.name);
         fn.dispose();

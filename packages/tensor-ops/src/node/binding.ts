@@ -8,7 +8,7 @@ import { RecordingError } from '../errors.js';
 import { joined } from '../io/protobuf.js';
 import { DataType, type OpAttribute } from '../tensorflow-backend.js';
 import { Attr, BindingConstants, FIRST_SYMBOLIC_ID } from './binding-constants.js';
-import { type CApi, memoryView, type Pointer } from './c-api.js';
+import { bufferBytes, type CApi, memoryView, type Pointer } from './c-api.js';
 import { withoutSignals } from './native-process.js';
 import { attrValue, configProto } from './protobuf.js';
 import { checkInputs, type OpDef, opDef } from './recording/op-def.js';
@@ -144,6 +144,26 @@ export class TensorFlowBinding extends BindingConstants {
     return this.called('TFE_WaitAtBarrier', (status, done) =>
       this.api.TFE_WaitAtBarrier.async(this.context, name, timeoutMs, status, done),
     );
+  }
+
+  /** Puts a text into the coordination service, once for each key. */
+  insertKeyValue(key: string, value: string): Promise<void> {
+    return this.called('TFE_InsertConfigKeyValue', (status, done) =>
+      this.api.TFE_InsertConfigKeyValue.async(this.context, key, value, status, done),
+    );
+  }
+
+  /** A text of the coordination service; waits at most `timeoutMs` until it is there. */
+  async keyValue(key: string, timeoutMs: number): Promise<string> {
+    const buffer = this.api.TF_NewBuffer();
+    try {
+      await this.called('TFE_GetConfigKeyValue', (status, done) =>
+        this.api.TFE_GetConfigKeyValue.async(this.context, key, timeoutMs, buffer, status, done),
+      );
+      return new TextDecoder().decode(bufferBytes(buffer));
+    } finally {
+      this.api.TF_DeleteBuffer(buffer);
+    }
   }
 
   /** Calls a C function on a thread of the libuv pool. */

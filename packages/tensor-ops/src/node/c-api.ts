@@ -102,6 +102,8 @@ const signatures = {
   TFE_AbortCollectiveOps: ['void', [P, P]],
   TFE_WaitAtBarrier: ['void', [P, 'str', 'int64', P]],
   TFE_ReportErrorToCluster: ['void', [P, 'int', 'str', P]],
+  TFE_InsertConfigKeyValue: ['void', [P, 'str', 'str', P]],
+  TFE_GetConfigKeyValue: ['void', [P, 'str', 'int64', P, P]],
   malloc: [P, ['size_t']],
 } as const satisfies Record<string, readonly [string, readonly string[]]>;
 

@@ -169,7 +169,11 @@ async function start(context: ContextSettings, options: TensorFlowOptions): Prom
     deterministic: context.deterministic || !binding.isUsingGpuDevice(),
     ...(gpu && { gpu: gpu.name }),
   };
-  tf.registerBackend(BACKEND_NAME, () => new TensorFlowNodeBackend(binding, computes, library.directory) as unknown as tf.KernelBackend, 3);
+  tf.registerBackend(
+    BACKEND_NAME,
+    () => new TensorFlowNodeBackend(binding, computes, library.directory, options.cluster) as unknown as tf.KernelBackend,
+    3,
+  );
   if (!tf.setBackend(BACKEND_NAME)) throw new RuntimeStartError('tfjs refused the TensorFlow backend.');
   return {
     version: binding.TF_Version,
@@ -209,6 +213,8 @@ async function join(cluster: Cluster, binding: TensorFlowBinding): Promise<void>
     abort: (message) => binding.abortCollectives(message),
     report: (message) => binding.reportToCluster(message),
     barrier: (name, timeoutMs) => binding.waitAtBarrier(name, timeoutMs),
+    publish: (key, text) => binding.insertKeyValue(key, text),
+    published: (key, timeoutMs) => binding.keyValue(key, timeoutMs),
   });
 }
 

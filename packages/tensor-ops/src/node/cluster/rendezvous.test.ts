@@ -30,7 +30,7 @@ const messages = (results: PromiseSettledResult<unknown>[]) =>
 test('everybody gets the addresses of all, in the order of ranks beyond ten', async () => {
   const results = await meet(12);
   const addresses = Array.from({ length: 12 }, (_, rank) => `127.0.0.1:${7000 + rank}`);
-  for (const result of results) expect(result).toEqual({ status: 'fulfilled', value: addresses });
+  for (const result of results) expect(result).toMatchObject({ status: 'fulfilled', value: { addresses } });
 });
 
 test('who runs another configuration is named, to everybody', async () => {
@@ -75,5 +75,34 @@ test('a port in use and strangers at the door', async () => {
     await new Promise((resolve) => stranger.on('close', resolve));
   }
   await rendezvous(launchOf(1, 2, free), { agreement, port: 7001, timeoutMs: 5000 });
-  await expect(leading).resolves.toEqual(['127.0.0.1:7000', '127.0.0.1:7001']);
+  await expect(leading).resolves.toMatchObject({ addresses: ['127.0.0.1:7000', '127.0.0.1:7001'] });
+});
+
+/** Ranks 0 and 1 of three have met, and a rank 2 that says the same over a connection of the test's own. */
+async function meetByHand() {
+  const port = await freePort();
+  const met = [0, 1].map((rank) => rendezvous(launchOf(rank, 3, port), { agreement, port: 7000 + rank, timeoutMs: 5000 }));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const socket = net.connect(port, '127.0.0.1');
+  socket.write(`${JSON.stringify({ protocol: 'dit-moe-cluster/1', rank: 2, size: 3, port: 7002, agreement })}\n`);
+  return { socket, meetings: await Promise.all(met) };
+}
+
+test('a process that ends after the meeting is named to all others', async () => {
+  const { socket, meetings } = await meetByHand();
+  socket.destroy();
+  expect(await Promise.all(meetings.map(({ gone }) => gone))).toEqual([2, 2]);
+});
+
+test('a leader that ends without a word is rank 0', async () => {
+  const leader = net.createServer((socket) =>
+    socket.once('data', () =>
+      socket.write(`${JSON.stringify({ addresses: ['a:1', 'b:2'] })}\n`, () => setTimeout(() => socket.destroy(), 50)),
+    ),
+  );
+  await new Promise<void>((resolve) => leader.listen(0, resolve));
+  const { port } = leader.address() as net.AddressInfo;
+  const { gone } = await rendezvous(launchOf(1, 2, port), { agreement, port: 7001, timeoutMs: 5000 });
+  expect(await gone).toBe(0);
+  leader.close();
 });

@@ -3,7 +3,8 @@
  * listen, and gets the addresses of all. TensorFlow's own start cannot be timed out and says nothing about who is missing; this does.
  *
  * One TCP connection per process, one line of JSON each way. Nothing secret travels, and nothing is trusted: lines are bounded, and
- * whoever speaks another language is dropped.
+ * whoever speaks another language is dropped. The connections stay open, since the end of a process closes its own at once: TensorFlow
+ * notices that only where a collective is under way, and else by the signs of life that stop.
  */
 import net from 'node:net';
 import { DitMoeError } from '../../errors.js';
@@ -47,18 +48,30 @@ interface Greeting {
 
 type Reply = { addresses: string[] } | { problem: string };
 
+/** What the leader says last, when one process is gone: the others end then too. */
+interface Farewell {
+  gone: number;
+}
+
+/** The processes that have met. */
+export interface Meeting {
+  /** `host:port` of TensorFlow's server of every rank, in their order. */
+  addresses: readonly string[];
+  /** The rank that ended first, as soon as its connection closes; it does not keep this process alive. */
+  gone: Promise<number>;
+}
+
 /**
  * Meets the other processes of a launch.
  *
- * @returns `host:port` of TensorFlow's server of every rank, in their order
  * @throws RendezvousError on every process alike: who is missing after the timeout, whose agreement differs in what, which rank came twice
  */
-export async function rendezvous(launch: Launch, options: RendezvousOptions): Promise<readonly string[]> {
+export async function rendezvous(launch: Launch, options: RendezvousOptions): Promise<Meeting> {
   const timeoutMs = options.timeoutMs ?? 300_000;
   return launch.rank === 0 ? lead(launch, options, timeoutMs) : follow(launch, options, timeoutMs);
 }
 
-function lead(launch: Launch, options: RendezvousOptions, timeoutMs: number): Promise<readonly string[]> {
+function lead(launch: Launch, options: RendezvousOptions, timeoutMs: number): Promise<Meeting> {
   const { size, leader } = launch;
   const members = new Map<number, { socket: net.Socket; greeting: Greeting; address: string }>();
   let ownHost = leader.host;
@@ -74,9 +87,14 @@ function lead(launch: Launch, options: RendezvousOptions, timeoutMs: number): Pr
       clearInterval(waiting);
       clearTimeout(timer);
       server.close();
-      for (const { socket } of members.values()) socket.end(`${JSON.stringify(reply)}\n`);
-      if ('addresses' in reply) resolve(reply.addresses);
-      else reject(new RendezvousError(`The cluster did not come together: ${reply.problem}.`));
+      const line = `${JSON.stringify(reply)}\n`;
+      if ('addresses' in reply) {
+        for (const { socket } of members.values()) socket.write(line);
+        resolve({ addresses: reply.addresses, gone: firstToLeave(new Map([...members].map(([rank, { socket }]) => [rank, socket]))) });
+        return;
+      }
+      for (const { socket } of members.values()) socket.end(line);
+      reject(new RendezvousError(`The cluster did not come together: ${reply.problem}.`));
     };
     /** Takes in one process; the reply to all once everybody is there, or something is wrong. */
     const admit = (socket: net.Socket, greeting: Greeting): Reply | undefined => {
@@ -120,7 +138,23 @@ function lead(launch: Launch, options: RendezvousOptions, timeoutMs: number): Pr
   });
 }
 
-async function follow(launch: Launch, options: RendezvousOptions, timeoutMs: number): Promise<readonly string[]> {
+/** The first of the leader's connections that closes, which the others are told of. */
+function firstToLeave(sockets: ReadonlyMap<number, net.Socket>): Promise<number> {
+  return new Promise((resolve) => {
+    for (const [rank, socket] of sockets) {
+      socket.unref();
+      const left = (): void => {
+        resolve(rank);
+        const farewell: Farewell = { gone: rank };
+        for (const other of sockets.values()) if (!other.writableEnded) other.end(JSON.stringify(farewell));
+      };
+      if (socket.closed) left();
+      else socket.once('close', left);
+    }
+  });
+}
+
+async function follow(launch: Launch, options: RendezvousOptions, timeoutMs: number): Promise<Meeting> {
   const { rank, size, leader } = launch;
   const place = hostPort(leader.host, leader.port);
   const greeting: Greeting = { protocol: PROTOCOL, rank, size, port: options.port, agreement: { ...options.agreement } };
@@ -129,10 +163,11 @@ async function follow(launch: Launch, options: RendezvousOptions, timeoutMs: num
   let reported = performance.now();
   while (performance.now() < deadline) {
     try {
-      const line = await ask(leader, `${JSON.stringify(greeting)}\n`, timeoutMs);
+      const { line, end } = await ask(leader, `${JSON.stringify(greeting)}\n`, timeoutMs);
       const reply = JSON.parse(line) as Reply;
       if ('problem' in reply) throw new RendezvousError(`The cluster did not come together: ${reply.problem}.`);
-      if (Array.isArray(reply.addresses) && reply.addresses.length === size) return reply.addresses;
+      if (Array.isArray(reply.addresses) && reply.addresses.length === size)
+        return { addresses: reply.addresses, gone: end.then((text) => farewellOf(text)?.gone ?? 0) };
       failure = 'it answered something else';
     } catch (error) {
       if (RendezvousError.isInstance(error)) throw error;
@@ -149,8 +184,11 @@ async function follow(launch: Launch, options: RendezvousOptions, timeoutMs: num
   });
 }
 
-/** Says `line` to the leader and waits for its line: as long as the leader itself waits, which names who is missing. */
-function ask(leader: Launch['leader'], line: string, timeoutMs: number): Promise<string> {
+/**
+ * Says `line` to the leader and waits for its line: as long as the leader itself waits, which names who is missing.
+ * @returns the line, and what came after it when the connection has closed
+ */
+async function ask(leader: Launch['leader'], line: string, timeoutMs: number): Promise<{ line: string; end: Promise<string> }> {
   const socket = net.connect(leader.port, leader.host);
   const late = (): void => void socket.destroy(new Error('no answer'));
   let timer = setTimeout(late, timeoutMs);
@@ -159,26 +197,52 @@ function ask(leader: Launch['leader'], line: string, timeoutMs: number): Promise
     timer = setTimeout(late, timeoutMs + GRACE_MS);
     socket.write(line);
   });
-  return readLine(socket).finally(() => {
-    clearTimeout(timer);
+  try {
+    const reply = await readLine(socket);
+    socket.unref();
+    const end = new Promise<string>((resolve) => {
+      let text = '';
+      socket.on('data', (part: string) => {
+        text = (text + part).slice(0, MAX_LINE_BYTES);
+      });
+      socket.once('close', () => resolve(text));
+    });
+    return { line: reply, end };
+  } catch (error) {
     socket.destroy();
-  });
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 /** The first line that arrives; rejected if the connection ends before it, fails, or sends more than a line may hold. */
 function readLine(socket: net.Socket): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = '';
-    socket.setEncoding('utf8');
-    socket.on('data', (part: string) => {
+    const take = (part: string): void => {
       text += part;
       const end = text.indexOf('\n');
+      if (end < 0 && text.length <= MAX_LINE_BYTES) return;
+      socket.off('data', take);
       if (end >= 0) resolve(text.slice(0, end));
-      else if (text.length > MAX_LINE_BYTES) reject(new Error('the line is too long'));
-    });
+      else reject(new Error('the line is too long'));
+    };
+    socket.setEncoding('utf8');
+    socket.on('data', take);
     socket.on('error', reject);
     socket.on('close', () => reject(new Error('the connection was closed')));
   });
+}
+
+/** What the leader said last; nothing if it was killed. */
+function farewellOf(text: string): Farewell | undefined {
+  try {
+    const { gone } = JSON.parse(text) as Farewell;
+    return Number.isInteger(gone) ? { gone } : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function greetingOf(line: string): Greeting | undefined {

@@ -11,11 +11,14 @@ import { ArgumentError } from '../../errors.js';
 import { customGradient } from '../../ops/index.js';
 import { DataType, type OpAttribute, type TensorFlowBackend, tensorFlowBackend } from '../../tensorflow-backend.js';
 import { RuntimeStoppedError } from '../tensorflow-error.js';
+import type { RecordedCollective } from './recorded-collectives.js';
 
 const mergeOps: Record<Reduction, string> = { sum: 'Add', max: 'Max', min: 'Min' };
 
 /** Numbers below are left to TensorFlow's own use. */
 const FIRST_KEY = 100;
+
+const typeNames = new Map(Object.entries(DataType).map(([name, type]) => [type, name]));
 
 /** Counts the groups and collectives of a process. */
 interface Keys {
@@ -29,11 +32,12 @@ export class TensorFlowCollectives implements Collectives {
     readonly size: number,
     private readonly groupKey: number,
     private readonly keys: Keys,
+    private readonly onRecorded: (collective: RecordedCollective) => void,
   ) {}
 
-  /** All ranks of a cluster. */
-  static of(rank: number, size: number): TensorFlowCollectives {
-    return new TensorFlowCollectives(rank, size, FIRST_KEY, { nextGroup: FIRST_KEY + 1, nextInstance: FIRST_KEY });
+  /** All ranks of a cluster. @param onRecorded told of each collective that is recorded */
+  static of(rank: number, size: number, onRecorded: (collective: RecordedCollective) => void): TensorFlowCollectives {
+    return new TensorFlowCollectives(rank, size, FIRST_KEY, { nextGroup: FIRST_KEY + 1, nextInstance: FIRST_KEY }, onRecorded);
   }
 
   /** @throws ArgumentError for an empty tensor, which would end the process of rank 0 */
@@ -84,7 +88,7 @@ export class TensorFlowCollectives implements Collectives {
     // A group is known by its least member too, since the groups of one call are disjoint.
     const key = this.keys.nextGroup + ranks[0];
     this.keys.nextGroup += this.size;
-    return new TensorFlowCollectives(ranks.indexOf(this.rank), ranks.length, key, this.keys);
+    return new TensorFlowCollectives(ranks.indexOf(this.rank), ranks.length, key, this.keys, this.onRecorded);
   }
 
   private exchange(x: tf.Tensor): tf.Tensor {
@@ -98,11 +102,15 @@ export class TensorFlowCollectives implements Collectives {
 
   private run(op: string, x: tf.Tensor, shape: readonly number[], attributes: Readonly<Record<string, OpAttribute>>): tf.Tensor {
     if (x.size === 0) throw new ArgumentError(op, 'a tensor with elements', `[${x.shape}]`);
-    if (this.size === 1) {
-      // Nothing is sent, but a number is taken: other ranks may be in larger groups, and all must count alike.
-      this.keys.nextInstance++;
-      return tf.reshape(x, [...shape]);
+    const instance = this.keys.nextInstance++;
+    const recording = tensorFlowBackend();
+    if (recording?.recording === true) {
+      const merged = attributes['merge_op'] === undefined ? '' : ` (${(attributes['merge_op'] as { string: string }).string})`;
+      const what = `${op}${merged} of ${typeNames.get(recording.dtypeOf(x))} [${x.shape}]`;
+      this.onRecorded({ group: this.groupKey, size: this.size, instance, what });
     }
+    // Nothing is sent, but a number is taken: other ranks may be in larger groups, and all must count alike.
+    if (this.size === 1) return tf.reshape(x, [...shape]);
     const backend = backendOf();
     return tf.tidy(() => {
       // Neither a gather nor NCCL takes bfloat16; moving it as float16 keeps its bits.
@@ -114,7 +122,7 @@ export class TensorFlowCollectives implements Collectives {
       const open = { shape: { shape: x.shape.map(() => -1) } };
       const input = backend.recording && shape !== x.shape ? backend.raw('PlaceholderWithDefault', [own], open)[0] : own;
       const integer = (value: number): tf.Tensor => tf.scalar(value, 'int32');
-      const [result] = backend.raw(op, [input, integer(this.size), integer(this.groupKey), integer(this.keys.nextInstance++)], {
+      const [result] = backend.raw(op, [input, integer(this.size), integer(this.groupKey), integer(instance)], {
         communication_hint: { string: backend.isUsingGpuDevice && x.dtype !== 'int32' ? 'nccl' : 'ring' },
         timeout_seconds: { float: 0 },
         Nordering_token: { int: 0 },
