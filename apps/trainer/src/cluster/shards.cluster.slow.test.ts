@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { bundleProgram, type Running } from '@dit-moe/kit/testing';
 import { openCheckpoint, readManifest, storedTensors } from '@dit-moe/tensor-ops/io/node';
+import { freePort } from '@dit-moe/tensor-ops/node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { checkpointFolder, makeRoot, metricsLines, tinyOverrides } from '../testing/tiny-run.js';
 import { verifyCheckpoint } from '../training/checkpoints.js';
@@ -105,6 +106,31 @@ test('a rank that is killed while all write leaves the checkpoint before; starte
   await done(train(startSharding, harmed, ['--processes', '2', '--resume'], ...overrides));
   expect(fs.readdirSync(path.join(harmed, 'checkpoints')).filter((name) => !name.startsWith('step-'))).toEqual([]);
   expect(await tensorsOf(checkpointFolder(harmed, 60))).toEqual(await tensorsOf(checkpointFolder(calm, 60)));
+});
+
+test('a rank that cannot write its shards: all go on and then end with code 4, it is named, and the checkpoint before is whole', async () => {
+  const out = newRun();
+  const overrides = [...settings, 'model.hiddenSize=64', 'parallel.zero=1', 'checkpoints.every=1'].flatMap((override) => [
+    '--set',
+    override,
+  ]);
+  const port = String(await freePort());
+  const ranks = (flags: string[], limit: string): Running[] =>
+    [0, 1].map((rank) =>
+      startSharding(['train', '--data', images, '--out', out, '--threads', '1', '--accept-open-port', ...overrides, ...flags], {
+        env: { RANK: String(rank), WORLD_SIZE: '2', MASTER_ADDR: '127.0.0.1', MASTER_PORT: port },
+        prefix: ['bash', '-c', `ulimit -f ${rank === 1 ? limit : 'unlimited'}; exec "$0" "$@"`],
+      }),
+    );
+  for (const running of ranks(['--set', 'steps=2'], 'unlimited')) await done(running);
+  // Kibibytes; the moments of rank 1 alone are larger.
+  const [first, second] = await Promise.all(ranks(['--resume', '--set', 'steps=50'], '100').map(({ ended }) => ended));
+  expect([first.code, second.code], `${first.err}${second.err}`).toEqual([4, 4]);
+  expect(first.err).toMatch(/WARNING: the checkpoint could not be saved \(1 in a row\): .*Rank 1: .*exceeds the size limit/);
+  expect(first.err).toMatch(/3 checkpoints in a row could not be saved\. .*Rank 1: .*step-00000002 is the newest one saved/);
+  expect(second.err).toMatch(/exceeds the size limit/);
+  expect((await verifyCheckpoint(checkpointFolder(out, 2))).record.step).toBe(2);
+  expect(fs.readdirSync(path.join(out, 'checkpoints')).filter((name) => !name.startsWith('step-'))).toEqual([]);
 });
 
 test('a damaged shard is seen, its checkpoint is moved aside, and the run goes on from the one before', async () => {

@@ -37,6 +37,7 @@ const faults: Record<string, () => Promise<tf.Tensor | undefined> | undefined> =
   kill: () => signal('SIGKILL'),
   stop: () => signal('SIGSTOP'),
   'kill while the others compute': () => signal('SIGKILL'),
+  'kill before a barrier': () => signal('SIGKILL'),
   exit: () => process.exit(0),
   absent: () => pause(10_000),
   report: async () => {
@@ -49,6 +50,14 @@ const faults: Record<string, () => Promise<tf.Tensor | undefined> | undefined> =
   'type at first': () => step.run(tf.ones([1000], 'int32')),
   'order at first': () => swapped.run(tf.ones([1000])),
 };
+
+/** Says what a step that failed has said, and what becomes of the next. */
+async function end({ code, message }: { code: string; message: string }): Promise<never> {
+  const start = performance.now();
+  const later = await outcome(() => step.run(tf.ones([1000])));
+  console.log(JSON.stringify({ code, message, steps, later: { ...later, ms: performance.now() - start } }));
+  process.exit(9);
+}
 
 /** Code and words of what becomes of a step. */
 async function outcome(run: () => Promise<tf.Tensor>): Promise<{ code: string; message: string }> {
@@ -65,13 +74,11 @@ async function outcome(run: () => Promise<tf.Tensor>): Promise<{ code: string; m
 for (;;) {
   const run = () => step.run(tf.ones([1000]));
   if (!fails && steps === at && fault === 'kill while the others compute') await pause(2000);
+  if (!fails && steps === at && fault === 'kill before a barrier') await cluster.barrier('here').catch(end);
   const { code, message } = await outcome(async () => (fails && steps === at ? ((await faults[fault]()) ?? run()) : run()));
   if (code === 'none' && message === String(cluster.size) && steps < 100) {
     steps++;
     continue;
   }
-  const start = performance.now();
-  const later = await outcome(run);
-  console.log(JSON.stringify({ code, message, steps, later: { ...later, ms: performance.now() - start } }));
-  process.exit(9);
+  await end({ code, message });
 }

@@ -23,7 +23,7 @@ export class PeerError extends DitMoeError {
 export interface ClusterRuntime {
   /** Ends every collective that waits, here and on the others. */
   abort(message: string): void;
-  /** Ends the others' collectives with this process's own words. */
+  /** Ends the others' collectives, and barriers everywhere, with this process's own words. */
   report(message: string): void;
   /** Waits until all ranks have come to the barrier of this name, at most `timeoutMs`. */
   barrier(name: string, timeoutMs: number): Promise<void>;
@@ -137,6 +137,8 @@ export class Cluster {
     this.lost ??= reason;
     if (this.waiting.size === 0) return;
     this.runtime?.abort(reason);
+    // Barriers end by this only, and a process that exits waits for the thread that stands there.
+    this.tell(reason);
     for (const end of this.waiting) end(reason);
   }
 
@@ -175,8 +177,12 @@ export class Cluster {
 
   /** Tells the others why this process ends; their collectives end with these words. */
   report(reason: string): void {
+    this.tell(`rank ${this.rank}: ${reason}`);
+  }
+
+  private tell(message: string): void {
     try {
-      this.runtime?.report(`rank ${this.rank}: ${reason}`);
+      this.runtime?.report(message);
     } catch (error) {
       // They know already that something is wrong.
       if (!TensorFlowError.isInstance(error)) throw error;
