@@ -98,7 +98,7 @@ async function bandwidth({ collectives, size }: Cluster, bytes: number): Promise
 async function abort(cluster: Cluster): Promise<Finding> {
   const step = compile((v: tf.Tensor) => cluster.collectives.allReduce(v), { name: 'selftest_abort' });
   const x = tf.scalar(1);
-  // As in a training, where all have met in this step before: who dies before the first is missed by its signs of life only.
+  // As in a training, where all have met in this step before.
   (await cluster.guard('the step before one process dies', () => step.run(x))).dispose();
   await cluster.barrier('selftest-abort', 60_000);
   if (cluster.rank === cluster.size - 1) process.kill(process.pid, 'SIGKILL');

@@ -19,6 +19,8 @@ const RETRY_MS = 250;
 const REPORT_MS = 10_000;
 /** How much longer than rank 0 itself the others wait for its answer. */
 const GRACE_MS = 5000;
+/** A connection that stays open shows a sign of life so often. */
+const KEEP_ALIVE_MS = 30_000;
 /** Names of ranks in one message. */
 const MAX_NAMED = 16;
 
@@ -138,11 +140,14 @@ function lead(launch: Launch, options: RendezvousOptions, timeoutMs: number): Pr
   });
 }
 
+/** Routers between machines forget connections on which nothing moves. It is no reason for this process to go on. */
+const keep = (socket: net.Socket): void => void socket.setKeepAlive(true, KEEP_ALIVE_MS).unref();
+
 /** The first of the leader's connections that closes, which the others are told of. */
 function firstToLeave(sockets: ReadonlyMap<number, net.Socket>): Promise<number> {
   return new Promise((resolve) => {
     for (const [rank, socket] of sockets) {
-      socket.unref();
+      keep(socket);
       const left = (): void => {
         resolve(rank);
         const farewell: Farewell = { gone: rank };
@@ -199,7 +204,7 @@ async function ask(leader: Launch['leader'], line: string, timeoutMs: number): P
   });
   try {
     const reply = await readLine(socket);
-    socket.unref();
+    keep(socket);
     const end = new Promise<string>((resolve) => {
       let text = '';
       socket.on('data', (part: string) => {
