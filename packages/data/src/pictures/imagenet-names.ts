@@ -89,4 +89,4 @@ seashore, valley, volcano, ballplayer, groom, scuba diver, rapeseed, daisy, yell
 agaric, gyromitra, stinkhorn, earthstar, hen-of-the-woods, bolete, ear, toilet tissue`;
 
 /** Name of each class, by class number; "crane" and "maillot" are the names of two classes each. */
-export const imagenetNames: readonly string[] = NAMES.trim().split(/,\s/);
+export const imagenetNames: readonly string[] = /* @__PURE__ */ (() => NAMES.trim().split(/,\s/))();

@@ -70,6 +70,7 @@ const OFFSETS = `
 12768682 12985857 12998815 13037406 13040303 13044778 13052670 13054560 13133613 15075141`;
 
 /** WordNet name of each class, by class number; they are in alphabetical order. */
-export const imagenetClasses: readonly string[] = OFFSETS.trim()
-  .split(/\s+/)
-  .map((offset) => `n${offset}`);
+export const imagenetClasses: readonly string[] = /* @__PURE__ */ (() =>
+  OFFSETS.trim()
+    .split(/\s+/)
+    .map((offset) => `n${offset}`))();

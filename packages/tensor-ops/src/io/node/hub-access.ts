@@ -1,7 +1,4 @@
-/**
- * What downloads from the Hugging Face hub and uploads to it share. `@huggingface/hub` is an optional dependency: it is loaded when
- * something has to be fetched or sent.
- */
+/** What downloads from the Hugging Face hub and uploads to it share. */
 import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import os from 'node:os';
@@ -16,8 +13,6 @@ export class HubError extends DitMoeError {
   }
 }
 
-export type Hub = typeof import('@huggingface/hub');
-
 /** Where the hub is, and who asks. */
 export interface Access {
   hubUrl?: string;
@@ -29,18 +24,6 @@ export interface Access {
 export function checkRepository(caller: string, repository: string): void {
   if (!/^[\w.-]+(\/[\w.-]+)?$/.test(repository) || repository.includes('..'))
     throw new ArgumentError(`${caller}: repository`, 'a name such as "owner/model"', repository);
-}
-
-/** @param what needs it, as a sentence without its end */
-export async function loadHub(what: string): Promise<Hub> {
-  try {
-    return await import('@huggingface/hub');
-  } catch (cause) {
-    throw new HubError(
-      `${what}, which needs the optional package "@huggingface/hub": npm install @huggingface/hub. Or move the files by other means.`,
-      { cause },
-    );
-  }
 }
 
 export function accessOf(options: { token?: string; hubUrl?: string; signal?: AbortSignal }): Access {

@@ -4,7 +4,8 @@ import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { PathInfo } from '@huggingface/hub';
 import { ArgumentError } from '../../errors.js';
-import { type Access, accessOf, checkRepository, type Hub, HubError, hubHash, loadHub, reasonOf, statusOf } from './hub-access.js';
+import { type Access, accessOf, checkRepository, HubError, hubHash, reasonOf, statusOf } from './hub-access.js';
+import { type Hub, loadHub } from './hub-client.js';
 
 /** How a folder is sent, and as whom. */
 export interface HubUploadOptions {

@@ -6,8 +6,9 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import type { PathInfo } from '@huggingface/hub';
 import { ArgumentError } from '../../errors.js';
-import { type Access, accessOf, checkRepository, type Hub, HubError, hubHash, loadHub, reasonOf, statusOf } from './hub-access.js';
+import { type Access, accessOf, checkRepository, HubError, hubHash, reasonOf, statusOf } from './hub-access.js';
 import { CachedRepository, exists, hubCacheFolder } from './hub-cache.js';
+import { type Hub, loadHub } from './hub-client.js';
 
 /** Progress of one file. */
 export interface HubProgress {
