@@ -79,11 +79,15 @@ function endBy(name: Ending): never {
   process.exit(signalExitCode(os.constants.signals[name]));
 }
 
-/** Waits for a signal that ends the process. */
-export async function untilSignal(): Promise<void> {
+/**
+ * Waits for a signal that ends the process.
+ * @param ready says that the process is there; who reads it may send a signal
+ */
+export async function untilSignal(ready: () => void): Promise<void> {
   let release: (() => void) | undefined;
   await new Promise<void>((resolve) => {
     release = interruption(() => resolve()).release;
+    ready();
   });
   release!();
 }

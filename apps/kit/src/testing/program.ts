@@ -76,8 +76,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     examples: ['wait'],
     run: async () => {
       const alive = setInterval(() => {}, 1000);
-      console.log('waiting');
-      await untilSignal();
+      await untilSignal(() => console.log('waiting'));
       clearInterval(alive);
       return exitCodes.ok;
     },

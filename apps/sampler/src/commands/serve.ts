@@ -64,9 +64,11 @@ export async function serveCommand(given: readonly string[], flags: ServeFlags):
   });
   const { port } = server.address() as { port: number };
   const address = `http://${flags.host.includes(':') ? `[${flags.host}]` : flags.host}:${port}/`;
-  if (flags.json) console.log(JSON.stringify({ address, models: store.models, backend: backend.name }));
-  else console.log(`Serving ${store.models.map(({ name }) => name).join(', ')} at ${address} (${backend.name}). End with Ctrl+C.`);
-  await untilSignal();
+  const names = store.models.map(({ name }) => name).join(', ');
+  await untilSignal(() => {
+    if (flags.json) console.log(JSON.stringify({ address, models: store.models, backend: backend.name }));
+    else console.log(`Serving ${names} at ${address} (${backend.name}). End with Ctrl+C.`);
+  });
   server.close();
   server.closeAllConnections();
   return exitCodes.ok;
