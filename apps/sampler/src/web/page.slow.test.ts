@@ -306,7 +306,8 @@ describe.runIf(available || required)('the page', () => {
       .waitFor();
     await drop('tiny.safetensors', model);
     await page.getByText('Opened tiny-2: it is computed in this browser (WebAssembly) and sent nowhere.').waitFor();
-    expect(await page.getByLabel('Checkpoint').inputValue()).toBe('tiny-2');
+    // The form follows a moment after the words.
+    await expect.poll(() => page.getByLabel('Checkpoint').inputValue()).toBe('tiny-2');
     await page.getByText('tiny (router token)').click();
     await page.getByLabel('Steps').fill('3');
     await sample(page, 6);
