@@ -35,7 +35,7 @@ function expected(rank: number, size: number, scale: number): Results {
       rows.flatMap((row) => row.slice(2 * rank, 2 * rank + 2)),
       [size, 2],
     ),
-    // The numbers are whole and below 256, which bfloat16 holds.
+    // The numbers are whole and, of 12 processes too, below 256, which bfloat16 holds.
     halfGather: numbers(rows.flat()),
     scalar: { shape: [], values: [(size * (size - 1)) / 2] },
   };
@@ -56,7 +56,7 @@ async function checkCollectives(size: number): Promise<void> {
     expect(devices[0]).toBe(`/job:worker/replica:0/task:${rank}/device:CPU:0`);
     expect(eager).toEqual(expected(rank, size, 10));
     expect(compiled).toEqual(expected(rank, size, 10));
-    expect(again).toEqual(expected(rank, size, 20));
+    expect(again).toEqual(expected(rank, size, 15));
     expect(hashes).toEqual([reports[0].hashes[0], reports[0].hashes[0]]);
     // Row r of the result of exchange came from rank r, where it was weighed with that rank's row for us.
     expect(gradient).toEqual(Array.from({ length: size }, (_, r) => [0, 1].map((i) => 3 * (r + 1) + 2 * rank + i)));

@@ -41,7 +41,7 @@ const hash = async (x: tf.Tensor) =>
 const eager = await read(all(mine(10)));
 const step = compile((x: tf.Tensor) => all(x), { name: 'all' });
 const compiled = await read(await cluster.guard('all', () => step.run(mine(10))));
-const again = await read(await cluster.guard('all', () => step.run(mine(20))));
+const again = await read(await cluster.guard('all', () => step.run(mine(15))));
 
 const reduce = compile((x: tf.Tensor) => collectives.allReduce(x), { name: 'reduce' });
 const hashes = [await hash(await reduce.run(wide)), await hash(await reduce.run(wide))];
