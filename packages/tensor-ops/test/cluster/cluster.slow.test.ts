@@ -1,5 +1,6 @@
 /** Processes on this machine as a cluster: the collectives' numbers, and what the others see when one fails. */
 import { describe, expect, test } from 'vitest';
+import { taskOf } from '../../src/node/cluster/server-def.js';
 import { runRanks } from './ranks.js';
 
 interface Numbers {
@@ -53,7 +54,7 @@ async function checkCollectives(size: number): Promise<void> {
   for (const { code, stderr } of results) expect({ code, stderr: code === 0 ? '' : stderr }).toEqual({ code: 0, stderr: '' });
   const reports = results.map(({ result }) => result as Report);
   for (const { rank, devices, eager, compiled, again, hashes, gradient, groups, refused } of reports) {
-    expect(devices[0]).toBe(`/job:worker/replica:0/task:${rank}/device:CPU:0`);
+    expect(devices[0]).toBe(`/job:worker/replica:0/task:${taskOf(rank, size)}/device:CPU:0`);
     expect(eager).toEqual(expected(rank, size, 10));
     expect(compiled).toEqual(expected(rank, size, 10));
     expect(again).toEqual(expected(rank, size, 15));
