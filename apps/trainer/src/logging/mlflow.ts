@@ -1,7 +1,7 @@
 /**
  * A run on an MLflow tracking server, through its REST API: settings as parameters, numbers as metrics, samples as artifacts.
  *
- * Not through the files of `mlruns`, which MLflow refuses to read since version 3.13.
+ * Not through the files of `mlruns`, which MLflow from version 3.13 refuses to read unless told to, as its maintainers say.
  *
  * Source: mlflow.org/docs/latest/api_reference/rest-api.html.
  */

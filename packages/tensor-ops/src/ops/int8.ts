@@ -87,7 +87,10 @@ export function dequantizeMatrix({ values, scale }: QuantizedMatrix, shape: read
   return data;
 }
 
-/** Integers on the device: raw int8 on the TensorFlow runtime, float32 elsewhere. */
+/**
+ * Integers on the device: raw int8 on the TensorFlow runtime, float32 elsewhere.
+ * @param shape of as many numbers as there are values
+ */
 export function int8Tensor(values: Int8Array, shape: readonly number[]): tf.Tensor {
   const backend = tensorFlowBackend();
   if (backend === undefined) return tf.tensor(Float32Array.from(values), [...shape]);
