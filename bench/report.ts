@@ -15,16 +15,18 @@ import { drawRatios, reportPage } from './report/page.js';
 import { timeProducts } from './report/products.js';
 import { type ReportRow, readRecords, type SpeedRecord } from './report/record.js';
 
-export const description = 'everything in some 20 minutes, as --quick, written to docs/measurements; refuses a loaded machine';
+export const description = 'everything in some 25 minutes, as --quick, written to docs/measurements; refuses a loaded machine';
 
-/** Benchmark and section, with the step whose products are its limit. */
+/** Benchmark and section, what it is measured against, and the step whose products are its limit. */
 const sections = [
-  { bench: 'engine', only: 'train-f32', step: { workload: 'train', precision: 'f32' } },
-  { bench: 'engine', only: 'train-bf16', step: { workload: 'train', precision: 'bf16' } },
-  { bench: 'engine', only: 'forward-f32', step: { workload: 'forward', precision: 'f32' } },
-  { bench: 'engine', only: 'forward-bf16', step: { workload: 'forward', precision: 'bf16' } },
-  { bench: 'engine', only: 'forward-int8', step: undefined },
-  { bench: 'sample', only: 'cache', step: undefined },
+  { bench: 'engine', only: 'train-f32', against: 'PyTorch', step: { workload: 'train', precision: 'f32' } },
+  { bench: 'engine', only: 'train-bf16', against: 'PyTorch', step: { workload: 'train', precision: 'bf16' } },
+  { bench: 'engine', only: 'forward-f32', against: 'PyTorch', step: { workload: 'forward', precision: 'f32' } },
+  { bench: 'engine', only: 'forward-bf16', against: 'PyTorch', step: { workload: 'forward', precision: 'bf16' } },
+  { bench: 'engine', only: 'forward-int8', against: 'PyTorch', step: undefined },
+  { bench: 'sample', only: 'cache', against: 'no cache', step: undefined },
+  { bench: 'moe', only: 'experts', against: '8 experts', step: undefined },
+  { bench: 'moe', only: 'auto', against: 'fastest dispatcher', step: undefined },
 ] as const;
 /** Rounds of a step's products, before and after it. */
 const PRODUCT_ROUNDS = 5;
@@ -60,7 +62,7 @@ export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkRes
   const failed: SpeedRecord['failed'][number][] = [];
   const threads = os.availableParallelism();
   let tensorFlow: string | undefined;
-  for (const { bench, only: section, step } of sections) {
+  for (const { bench, only: section, against, step } of sections) {
     if (only !== undefined && only !== section) continue;
     log(`${section} (${((performance.now() - started) / 60_000).toFixed(1)} minutes)`);
     try {
@@ -75,7 +77,7 @@ export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkRes
       const after = await limit();
       for (const row of results) {
         const isStep = row.name === section && before !== undefined && after !== undefined;
-        rows.push({ ...row, ...(isStep && { share: (((before + after) / 2) * row.value) / BATCH }) });
+        rows.push({ ...row, against, ...(isStep && { share: (((before + after) / 2) * row.value) / BATCH }) });
       }
     } catch (error) {
       const reason = (error as Error).message.split('\n')[0];
@@ -111,6 +113,7 @@ function describeMachine(tensorFlow: string | undefined): Omit<SpeedRecord, 'loa
   return {
     date: new Date().toISOString().slice(0, 10),
     processor: os.cpus()[0].model.replaceAll(/\s+/g, ' ').trim(),
+    instructions: instructions(),
     cores: os.availableParallelism(),
     gibibytes: Math.round(os.totalmem() / 2 ** 30),
     versions: {
@@ -120,6 +123,13 @@ function describeMachine(tensorFlow: string | undefined): Omit<SpeedRecord, 'loa
     },
     commit: one('git', 'rev-parse', '--short', 'HEAD'),
   };
+}
+
+/** Those of this processor that decide how fast its products are; none where the system does not tell. */
+function instructions(): string[] {
+  const info = fs.existsSync('/proc/cpuinfo') ? fs.readFileSync('/proc/cpuinfo', 'utf8') : '';
+  const flags = /^flags\s*:(.*)$/m.exec(info)?.[1].trim().split(' ') ?? [];
+  return ['avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'avx512_fp16', 'amx_bf16', 'amx_int8'].filter((name) => flags.includes(name));
 }
 
 /** The record, the page, the chart over all records, and the link to the page. */

@@ -7,12 +7,12 @@ const orDash = (x: number | null | undefined, text: (x: number) => string): stri
 
 /** Markdown of a record. */
 export function reportPage(record: SpeedRecord, figure: string | undefined): string {
-  const { date, processor, cores, gibibytes, versions, commit, load, minutes, rows, failed } = record;
-  const table = rows.map(({ name, value, unit, peer, ratio, share }) =>
+  const { date, processor, instructions, cores, gibibytes, versions, commit, load, minutes, rows, failed } = record;
+  const table = rows.map(({ name, value, unit, peer, ratio, share, against }) =>
     [
       `| \`${name}\``,
       `${number(value)} ${unit}`,
-      orDash(peer, number),
+      orDash(peer, (x) => `${number(x)} (${against})`),
       orDash(ratio, (x) => x.toFixed(2)),
       `${orDash(share, (x) => `${Math.round(100 * x)} %`)} |`,
     ].join(' | '),
@@ -21,7 +21,7 @@ export function reportPage(record: SpeedRecord, figure: string | undefined): str
 
 | | |
 |---|---|
-| machine | ${processor}, ${cores} cores, ${gibibytes} GiB |
+| machine | ${[processor, ...instructions].join(', ')}; ${cores} cores, ${gibibytes} GiB |
 | versions | ${Object.entries(versions)
     .map(([name, version]) => `${name} ${version}`)
     .join(', ')} |
@@ -29,13 +29,13 @@ export function reportPage(record: SpeedRecord, figure: string | undefined): str
 | load average before | ${load.toFixed(2)} |
 | command | \`pnpm bench report\`, ${minutes.toFixed(0)} minutes |
 
-DiT-MoE-S/2-8E2A, 256 px latents, batch 4, both sides in turns, medians. A ratio above 1 means that
-we are better, more of a speed or less of memory. PyTorch is the fastest of the forms that were
-tried; for \`sampling-cache\`, our own sampling of 50 steps without a cache. The share is that of a
-step's matrix products alone, of the same shapes, in its time: 100 % would be a step in which
-nothing else costs anything.
+DiT-MoE-S/2-8E2A, 256 px latents, batch 4 (\`sampling-cache\`: 50 steps with guidance, batch 1), both
+sides in turns, medians. A ratio above 1 means that we are better, more of a speed or less of a
+time or of memory. PyTorch is the fastest of the forms that were tried. The share is that of a step's
+matrix products alone, of the same shapes, in its time: 100 % would be a step in which nothing else
+costs anything.
 
-| section | ours | PyTorch | ratio | share of the products' limit |
+| section | ours | against | ratio | share of the products' limit |
 |---|---:|---:|---:|---:|
 ${table.join('\n')}
 ${failed.map(({ section, reason }) => `\nNot measured: \`${section}\`, because of "${reason}".\n`).join('')}${
@@ -43,10 +43,12 @@ ${failed.map(({ section, reason }) => `\nNot measured: \`${section}\`, because o
 }`;
 }
 
-/** Ratios of all records by section: SVG text; nothing to draw before there are two days. */
+/** Ratios against PyTorch of all records by section: SVG text; nothing to draw before there are two days. */
 export function drawRatios(records: readonly SpeedRecord[]): string | undefined {
   const points = records.flatMap(({ date, rows }) =>
-    rows.flatMap(({ name, ratio }) => (ratio === null ? [] : [{ date: new Date(date), name, value: ratio }])),
+    rows.flatMap(({ name, ratio, against }) =>
+      ratio === null || against !== 'PyTorch' ? [] : [{ date: new Date(date), name, value: ratio }],
+    ),
   );
   if (new Set(points.map(({ date }) => date.getTime())).size < 2) return undefined;
   return linesOverDays(points, 'ratio', 'Ratios by section over the days that were measured');

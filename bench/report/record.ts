@@ -5,6 +5,8 @@ import type { BenchmarkResult } from '../harness/benchmark.js';
 
 /** A line of the report. */
 export interface ReportRow extends BenchmarkResult {
+  /** What the peer is, such as PyTorch. */
+  against: string;
   /** Time of the step's matrix products alone as a share of the step's time, where it has products of its own. */
   share?: number;
 }
@@ -14,6 +16,8 @@ export interface SpeedRecord {
   /** Day, as `2026-11-30`. */
   date: string;
   processor: string;
+  /** That decide how fast products are, as Linux names them. */
+  instructions: readonly string[];
   cores: number;
   gibibytes: number;
   /** Of Node, TensorFlow and, where there is one, PyTorch. */

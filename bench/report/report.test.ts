@@ -10,11 +10,20 @@ import { blockProducts } from './products.js';
 import { readRecords, type SpeedRecord } from './record.js';
 
 const record: SpeedRecord = {
-  ...{ date: '2026-11-30', processor: 'Some Processor', cores: 2, gibibytes: 24, versions: { Node: '24.1.0' }, commit: 'abc', load: 0.4 },
+  ...{
+    date: '2026-11-30',
+    processor: 'Some Processor',
+    instructions: ['avx2'],
+    cores: 2,
+    gibibytes: 24,
+    versions: { Node: '24.1.0' },
+    commit: 'abc',
+    load: 0.4,
+  },
   minutes: 17.2,
   rows: [
-    { name: 'train-f32', value: 2.054, unit: 'images/s', peer: 1.9, ratio: 1.081, share: 0.714 },
-    { name: 'memory-train-f32', value: 3893.4, unit: 'MiB', peer: null, ratio: null },
+    { name: 'train-f32', against: 'PyTorch', value: 2.054, unit: 'images/s', peer: 1.9, ratio: 1.081, share: 0.714 },
+    { name: 'memory-train-f32', against: 'PyTorch', value: 3893.4, unit: 'MiB', peer: null, ratio: null },
   ],
   failed: [{ section: 'train-bf16', reason: 'no memory' }],
 };
@@ -31,7 +40,7 @@ test('a loaded machine is refused before anything is run, as is a section that t
 
 test('the page has every number, a dash for none, and what failed', () => {
   const page = reportPage(record, '../figures/speed.svg');
-  expect(page).toContain('| `train-f32` | 2.05 images/s | 1.90 | 1.08 | 71 % |');
+  expect(page).toContain('| `train-f32` | 2.05 images/s | 1.90 (PyTorch) | 1.08 | 71 % |');
   expect(page).toContain('| `memory-train-f32` | 3893 MiB |  |  |  |');
   expect(page).toContain('Not measured: `train-bf16`, because of "no memory".');
   expect(page).toContain('![Ratios over time](../figures/speed.svg)');
