@@ -7,27 +7,44 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { DitMoeError } from '@dit-moe/tensor-ops';
-import { BATCH } from './engine/model.js';
+import { DitMoeError, type Precision } from '@dit-moe/tensor-ops';
+import { BATCH, type Workload } from './engine/model.js';
 import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult } from './harness/benchmark.js';
 import { findPython } from './harness/peer.js';
 import { drawRatios, reportPage } from './report/page.js';
 import { timeProducts } from './report/products.js';
-import { type ReportRow, readRecords, type SpeedRecord } from './report/record.js';
+import { type ReportRow, readRecords, type SpeedRecord, withEarlier } from './report/record.js';
 
-export const description = 'everything in some 25 minutes, as --quick, written to docs/measurements; refuses a loaded machine';
+export const description =
+  'everything in some 40 minutes, as --quick, written to docs/measurements; one section is added to the page of the day; refuses a loaded machine';
 
-/** Benchmark and section, what it is measured against, and the step whose products are its limit. */
-const sections = [
-  { bench: 'engine', only: 'train-f32', against: 'PyTorch', step: { workload: 'train', precision: 'f32' } },
-  { bench: 'engine', only: 'train-bf16', against: 'PyTorch', step: { workload: 'train', precision: 'bf16' } },
-  { bench: 'engine', only: 'forward-f32', against: 'PyTorch', step: { workload: 'forward', precision: 'f32' } },
-  { bench: 'engine', only: 'forward-bf16', against: 'PyTorch', step: { workload: 'forward', precision: 'bf16' } },
-  { bench: 'engine', only: 'forward-int8', against: 'PyTorch', step: undefined },
-  { bench: 'sample', only: 'cache', against: 'no cache', step: undefined },
-  { bench: 'moe', only: 'experts', against: '8 experts', step: undefined },
-  { bench: 'moe', only: 'auto', against: 'fastest dispatcher', step: undefined },
-] as const;
+interface Section {
+  bench: string;
+  /** The benchmark's own section; all of them without. */
+  only?: string;
+  /** What the peer is. */
+  against: string;
+  /** The step whose products are its limit. */
+  step?: { workload: Workload; precision: Precision };
+}
+
+const sections: Readonly<Record<string, Section>> = {
+  'train-f32': { bench: 'engine', only: 'train-f32', against: 'PyTorch', step: { workload: 'train', precision: 'f32' } },
+  'train-bf16': { bench: 'engine', only: 'train-bf16', against: 'PyTorch', step: { workload: 'train', precision: 'bf16' } },
+  'forward-f32': { bench: 'engine', only: 'forward-f32', against: 'PyTorch', step: { workload: 'forward', precision: 'f32' } },
+  'forward-bf16': { bench: 'engine', only: 'forward-bf16', against: 'PyTorch', step: { workload: 'forward', precision: 'bf16' } },
+  'forward-int8': { bench: 'engine', only: 'forward-int8', against: 'PyTorch' },
+  cache: { bench: 'sample', only: 'cache', against: 'no cache' },
+  trainer: { bench: 'train', only: 'digits', against: 'bare step' },
+  solvers: { bench: 'diffusion', against: 'diffusers' },
+  'autoencoder-encode': { bench: 'vae', only: 'encode-256', against: 'diffusers' },
+  'autoencoder-decode': { bench: 'vae', only: 'decode-256', against: 'diffusers' },
+  metrics: { bench: 'metrics', against: 'PyTorch, SciPy' },
+  loading: { bench: 'io', against: 'plain reads' },
+  memory: { bench: 'memory', against: 'described' },
+  experts: { bench: 'moe', only: 'experts', against: '8 experts' },
+  auto: { bench: 'moe', only: 'auto', against: 'fastest dispatcher' },
+};
 /** Rounds of a step's products, before and after it. */
 const PRODUCT_ROUNDS = 5;
 
@@ -49,35 +66,34 @@ export class LoadedMachineError extends DitMoeError {
 const docs = fileURLToPath(new URL('../docs/', import.meta.url));
 
 /**
- * Runs all sections and writes the page.
+ * Runs all sections and writes the page; one section is measured again into the page of the day.
  * @throws LoadedMachineError before anything is run
  */
 export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
-  const names = sections.map((section) => section.only as string);
-  if (only !== undefined && !names.includes(only)) throw new BenchmarkError(`There is no section "${only}": ${names.join(', ')}.`);
+  const names = Object.keys(sections).filter((name) => only === undefined || only === name);
+  if (names.length === 0) throw new BenchmarkError(`There is no section "${only}": ${Object.keys(sections).join(', ')}.`);
   const load = os.loadavg()[0];
   if (load >= QUIET) throw new LoadedMachineError(load);
   const started = performance.now();
   const rows: ReportRow[] = [];
   const failed: SpeedRecord['failed'][number][] = [];
-  const threads = os.availableParallelism();
   let tensorFlow: string | undefined;
-  for (const { bench, only: section, against, step } of sections) {
-    if (only !== undefined && only !== section) continue;
+  for (const section of names) {
+    const { bench, only: part, against, step } = sections[section];
     log(`${section} (${((performance.now() - started) / 60_000).toFixed(1)} minutes)`);
     try {
       const limit = async (): Promise<number | undefined> => {
         if (step === undefined) return undefined;
-        const { seconds, version } = await timeProducts({ ...step, threads, rounds: PRODUCT_ROUNDS });
+        const { seconds, version } = await timeProducts({ ...step, threads: os.availableParallelism(), rounds: PRODUCT_ROUNDS });
         tensorFlow = version;
         return seconds;
       };
       const before = await limit();
-      const results = await runSection(bench, section, log);
+      const results = await runBenchmark(bench, part, log);
       const after = await limit();
       for (const row of results) {
         const isStep = row.name === section && before !== undefined && after !== undefined;
-        rows.push({ ...row, against, ...(isStep && { share: (((before + after) / 2) * row.value) / BATCH }) });
+        rows.push({ section, against, ...row, ...(isStep && { share: (((before + after) / 2) * row.value) / BATCH }) });
       }
     } catch (error) {
       const reason = (error as Error).message.split('\n')[0];
@@ -86,16 +102,16 @@ export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkRes
     }
   }
   if (rows.length === 0) throw new BenchmarkError('No section could be measured: nothing is written.');
-  // A single section is a rehearsal.
-  if (only === undefined)
-    write({ ...describeMachine(tensorFlow), load, minutes: (performance.now() - started) / 60_000, rows, failed }, log);
+  write({ ...describeMachine(tensorFlow), load, minutes: (performance.now() - started) / 60_000, rows, failed }, log);
   return rows;
 }
 
-/** A section's results, by `pnpm bench` in a process of its own. */
-async function runSection(bench: string, section: string, log: (message: string) => void): Promise<BenchmarkResult[]> {
+/** Results of a benchmark or of its section, by `pnpm bench` in a process of its own. */
+async function runBenchmark(bench: string, only: string | undefined, log: (message: string) => void): Promise<BenchmarkResult[]> {
   const main = fileURLToPath(new URL('main.ts', import.meta.url));
-  const child = fork(main, [bench, '--only', section, '--quick', '--json'], { stdio: ['ignore', 'pipe', 'pipe', 'ipc'] });
+  const child = fork(main, [bench, ...(only === undefined ? [] : ['--only', only]), '--quick', '--json'], {
+    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+  });
   let [output, lastError] = ['', ''];
   child.stdout!.on('data', (bytes) => (output += bytes));
   child.stderr!.on('data', (bytes: Buffer) => {
@@ -132,11 +148,13 @@ function instructions(): string[] {
   return ['avx2', 'avx512f', 'avx512_vnni', 'avx512_bf16', 'avx512_fp16', 'amx_bf16', 'amx_int8'].filter((name) => flags.includes(name));
 }
 
-/** The record, the page, the chart over all records, and the link to the page. */
-function write(record: SpeedRecord, log: (message: string) => void): void {
-  const { date } = record;
+/** The record with what the day has already, the page, the chart over all records, and the link to the page. */
+function write(measured: SpeedRecord, log: (message: string) => void): void {
+  const { date } = measured;
   const folder = path.join(docs, 'measurements/speed');
   fs.mkdirSync(folder, { recursive: true });
+  const earlier = readRecords(folder).find((one) => one.date === date);
+  const record = earlier === undefined ? measured : withEarlier(measured, earlier, Object.keys(sections));
   fs.writeFileSync(path.join(folder, `${date}.json`), `${JSON.stringify(record, undefined, 1)}\n`);
   const chart = drawRatios(readRecords(folder));
   if (chart !== undefined) fs.writeFileSync(path.join(docs, 'figures/speed.svg'), `${chart}\n`);

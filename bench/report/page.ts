@@ -10,14 +10,18 @@ export function reportPage(record: SpeedRecord, figure: string | undefined): str
   const { date, processor, instructions, cores, gibibytes, versions, commit, load, minutes, rows, failed } = record;
   const table = rows.map(({ name, value, unit, peer, ratio, share, against }) =>
     [
-      `| \`${name}\``,
+      `| ${name.includes(' ') ? name : `\`${name}\``}`,
       `${number(value)} ${unit}`,
       orDash(peer, (x) => `${number(x)} (${against})`),
       orDash(ratio, (x) => x.toFixed(2)),
       `${orDash(share, (x) => `${Math.round(100 * x)} %`)} |`,
     ].join(' | '),
   );
-  return `# Measured: speed on ${date}
+  return `<!-- Written by bench/report. -->
+
+# Measured: speed on ${date}
+
+How fast is it, and against what?
 
 | | |
 |---|---|
@@ -35,7 +39,7 @@ time or of memory. PyTorch is the fastest of the forms that were tried. The shar
 matrix products alone, of the same shapes, in its time: 100 % would be a step in which nothing else
 costs anything.
 
-| section | ours | against | ratio | share of the products' limit |
+| what | ours | against | ratio | share of the products' limit |
 |---|---:|---:|---:|---:|
 ${table.join('\n')}
 ${failed.map(({ section, reason }) => `\nNot measured: \`${section}\`, because of "${reason}".\n`).join('')}${

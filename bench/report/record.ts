@@ -5,13 +5,14 @@ import type { BenchmarkResult } from '../harness/benchmark.js';
 
 /** A line of the report. */
 export interface ReportRow extends BenchmarkResult {
+  section: string;
   /** What the peer is, such as PyTorch. */
   against: string;
   /** Time of the step's matrix products alone as a share of the step's time, where it has products of its own. */
   share?: number;
 }
 
-/** One run of all sections. */
+/** All sections as they were measured last on a day. */
 export interface SpeedRecord {
   /** Day, as `2026-11-30`. */
   date: string;
@@ -25,6 +26,7 @@ export interface SpeedRecord {
   commit: string;
   /** Load average of the last minute before the first section. */
   load: number;
+  /** Of all runs. */
   minutes: number;
   rows: readonly ReportRow[];
   /** Sections that ended with an error, and its first line. */
@@ -39,4 +41,24 @@ export function readRecords(folder: string): SpeedRecord[] {
     .filter((name) => /^\d{4}-\d\d-\d\d\.json$/.test(name))
     .toSorted()
     .map((name) => JSON.parse(fs.readFileSync(path.join(folder, name), 'utf8')) as SpeedRecord);
+}
+
+/**
+ * A record with the sections of an earlier run of the day that it has not measured again.
+ * @param order of the sections
+ */
+export function withEarlier(record: SpeedRecord, earlier: SpeedRecord, order: readonly string[]): SpeedRecord {
+  const again = new Set([...record.rows, ...record.failed].map(({ section }) => section));
+  const kept = <T extends { section: string }>(before: readonly T[], now: readonly T[]): T[] =>
+    [...before.filter(({ section }) => !again.has(section)), ...now].toSorted(
+      (a, b) => order.indexOf(a.section) - order.indexOf(b.section),
+    );
+  return {
+    ...record,
+    versions: { ...earlier.versions, ...record.versions },
+    load: Math.max(record.load, earlier.load),
+    minutes: record.minutes + earlier.minutes,
+    rows: kept(earlier.rows, record.rows),
+    failed: kept(earlier.failed, record.failed),
+  };
 }

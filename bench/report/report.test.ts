@@ -7,7 +7,7 @@ import { BATCH, MODEL } from '../engine/model.js';
 import { LoadedMachineError, run } from '../report.js';
 import { drawRatios, reportPage } from './page.js';
 import { blockProducts } from './products.js';
-import { readRecords, type SpeedRecord } from './record.js';
+import { readRecords, type SpeedRecord, withEarlier } from './record.js';
 
 const record: SpeedRecord = {
   ...{
@@ -22,8 +22,8 @@ const record: SpeedRecord = {
   },
   minutes: 17.2,
   rows: [
-    { name: 'train-f32', against: 'PyTorch', value: 2.054, unit: 'images/s', peer: 1.9, ratio: 1.081, share: 0.714 },
-    { name: 'memory-train-f32', against: 'PyTorch', value: 3893.4, unit: 'MiB', peer: null, ratio: null },
+    { section: 'train-f32', name: 'train-f32', against: 'PyTorch', value: 2.054, unit: 'images/s', peer: 1.9, ratio: 1.081, share: 0.714 },
+    { section: 'train-f32', name: 'memory-train-f32', against: 'PyTorch', value: 3893.4, unit: 'MiB', peer: null, ratio: null },
   ],
   failed: [{ section: 'train-bf16', reason: 'no memory' }],
 };
@@ -61,6 +61,16 @@ test('records are read in order, and drawn once there are two days', () => {
   expect(chart).toMatch(/^<svg /);
   expect(chart).toContain('train-f32');
   fs.rmSync(folder, { recursive: true });
+});
+
+test('sections of a later run take the place of those of the day, failed ones too', () => {
+  const row = { section: 'train-bf16', name: 'train-bf16', against: 'PyTorch', value: 3, unit: 'images/s', peer: 2, ratio: 1.5 };
+  const later = { ...record, commit: 'def', load: 0.2, minutes: 4, rows: [row], failed: [] };
+  const both = withEarlier(later, record, ['train-bf16', 'train-f32']);
+  expect(both).toMatchObject({ commit: 'def', load: 0.4, failed: [] });
+  expect(both.minutes).toBeCloseTo(21.2);
+  expect(both.rows.map(({ name }) => name)).toEqual(['train-bf16', 'train-f32', 'memory-train-f32']);
+  expect(withEarlier({ ...later, rows: [], failed: [{ section: 'train-f32', reason: 'x' }] }, record, []).rows).toEqual([]);
 });
 
 test("the products of a model's blocks are those of a forward pass, 128 GFLOP of S/2-8E2A", () => {
