@@ -11,12 +11,13 @@ import {
   findStateDict,
   type HostTensor,
   memorySource,
+  TorchCheckpoint,
   TorchFile,
   type TorchTensor,
   torchAdamState,
   torchPlain,
 } from '@dit-moe/tensor-ops/io';
-import { openCheckpoint, TorchCheckpoint } from '@dit-moe/tensor-ops/io/node';
+import { FileSource, openCheckpoint } from '@dit-moe/tensor-ops/io/node';
 import { type Comparison, check, compare, json } from './golden.js';
 
 export const area = 'dit-moe/checkpoints';
@@ -73,7 +74,7 @@ async function* contentsOf(
     await checkpoint.close();
   }
   if (weightsOnly || contents['loader_picks'] === undefined) return;
-  const picked = await TorchCheckpoint.open(location);
+  const picked = await TorchCheckpoint.open(await FileSource.open(location));
   const wanted = contents['loader_picks'] === 'the dictionary itself' ? '' : contents['loader_picks'];
   yield check(`${name}/loader picks`, picked.entry === wanted, `expected ${JSON.stringify(wanted)}, found ${JSON.stringify(picked.entry)}`);
   const root = picked.file.value as Map<string, unknown>;

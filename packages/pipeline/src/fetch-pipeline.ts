@@ -1,14 +1,14 @@
-/** Opens a model in a browser: its weights are fetched as one safetensors file of this project, with the decoder of its latents beside it. */
-import { type ModelCard, readModel } from '@dit-moe/dit';
-import { ArgumentError, type InferencePrecision } from '@dit-moe/tensor-ops';
+/** Opens a model in a browser: its weights are fetched as one file, with the decoder of its latents beside it. */
+import { cardOf, type ModelCard, readModel, type Training } from '@dit-moe/dit';
+import type { InferencePrecision } from '@dit-moe/tensor-ops';
 import { fetchCheckpoint } from '@dit-moe/tensor-ops/io';
 import { Autoencoder, type AutoencoderConfig, loadAutoencoder } from '@dit-moe/vae';
 import { checkGuide, type DescribedModel, loadWithGuide } from './guide.js';
 import { type ImageSpace, isOfPixels, latentSpace, pixelSpace, roughSpace } from './image-space.js';
 import { Pipeline } from './pipeline.js';
 
-/** What belongs to a model that is fetched, and how it is computed. */
-export interface FetchPipelineOptions {
+/** What belongs to a model that is fetched, how it is computed, and how it was trained where its file does not say so. */
+export interface FetchPipelineOptions extends Training {
   /** Of a model of latents: the file of its autoencoder's decoder, and what it is made of (default: rough pictures in the latents' size). */
   decoder?: { file: string; config: AutoencoderConfig };
   /** A weaker model to guide with, as `url`. */
@@ -18,15 +18,16 @@ export interface FetchPipelineOptions {
 }
 
 /**
- * Fetches a model of this project and brings it to the current backend.
- * @param url of a `.safetensors` file such as `dit-moe-trainer export --to safetensors` writes
+ * Fetches a model and brings it to the current backend. Classes without a name are called by their numbers.
+ * @param url of a file such as `dit-moe-trainer export --to safetensors` or `--to reference` writes, or of one of others in these formats
  * @throws FormatError if it cannot be fetched or is damaged
- * @throws ArgumentError if it does not say what it is
+ * @throws ArgumentError if it does not say what it is or how it was trained, and the options do not, either
  * @throws ModelMismatchError if the guide does not fit the model
  */
-export async function fetchPipeline(url: string, { decoder, guideWith, precision = 'f32' }: FetchPipelineOptions = {}): Promise<Pipeline> {
-  const model = await fetchModel(url);
-  const guide = guideWith === undefined ? undefined : await fetchModel(guideWith);
+export async function fetchPipeline(url: string, options: FetchPipelineOptions = {}): Promise<Pipeline> {
+  const { decoder, guideWith, precision = 'f32', ...training } = options;
+  const model = await fetchModel(url, training);
+  const guide = guideWith === undefined ? undefined : await fetchModel(guideWith, training);
   if (guide !== undefined) checkGuide(model.card, guide.card, guideWith!);
   const space = await spaceOf(model.card, decoder);
   try {
@@ -38,10 +39,11 @@ export async function fetchPipeline(url: string, { decoder, guideWith, precision
   }
 }
 
-async function fetchModel(url: string): Promise<DescribedModel> {
-  const { card, weights } = await readModel(await fetchCheckpoint(url));
-  if (card === undefined) throw new ArgumentError(url, 'a model of this project, which says what it is', 'weights without a model card');
-  return { card, weights };
+async function fetchModel(url: string, training: Training): Promise<DescribedModel> {
+  const file = await readModel(await fetchCheckpoint(url));
+  const { card } = cardOf(file, training);
+  const classNames = Array.from({ length: Math.max(1, card.config.numClasses) }, (_, label) => card.classNames[label] ?? String(label));
+  return { card: { ...card, classNames }, weights: file.weights };
 }
 
 async function spaceOf(card: ModelCard, decoder: FetchPipelineOptions['decoder']): Promise<ImageSpace> {

@@ -31,8 +31,8 @@ export async function serveCommand(given: readonly string[], flags: ServeFlags):
   const store = await ModelStore.create(given.length === 0 ? bundledNames : given, openOptions(flags));
   const startEngine = () => startFor(store.cards, flags);
   if (flags.static !== undefined) {
-    await startEngine(); // decoders are written from the device
-    const bytes = await exportStatic(flags.static, store);
+    await startEngine(); // decoders are written from the device, and first pictures sampled there
+    const bytes = await exportStatic(flags.static, store).finally(() => store.dispose());
     if (bytes > LARGE_BYTES) console.error(`The models have ${(bytes / 1e6).toFixed(0)} MB, which every visitor downloads.`);
     if (flags.json) console.log(JSON.stringify({ out: path.resolve(flags.static), models: store.models, bytes }));
     else

@@ -43,6 +43,9 @@ export const requestSettings = object({
       "a picture of the size of the model's to start from, or to complete, for models that say `encodes` (default: noise alone)",
     ),
   ),
+  idle: optional(
+    flag('only in time that nobody else wants: it goes after all others and ends with `E_GAVE_WAY` when one comes (default: false)'),
+  ),
 });
 
 const whole = (description: string) => integer(description, { least: 0 });
@@ -100,7 +103,12 @@ const eventSchema = variants(
   },
   'a line of the answer',
 ).schema;
-const errorSchema = object({ error: object({ code: text('for programs'), message: text('for people') }, 'what is wrong') }).schema;
+const errorSchema = object({
+  error: object(
+    { code: text('for programs'), message: text('for people'), where: optional(text('names the setting that it is about, if it is one')) },
+    'what is wrong',
+  ),
+}).schema;
 
 /** The OpenAPI 3.1 description. */
 export function openApi(version: string): object {

@@ -56,6 +56,8 @@ export interface SampleRequest {
   cache?: 'fast' | 'exact' | number;
   /** A picture to start from, or to complete (default: noise alone). */
   init?: StartPixels;
+  /** Only in time that nobody else wants: it goes after all others, and ends with `E_GAVE_WAY` when one comes (default false). */
+  idle?: boolean;
 }
 
 /** A picture of the size of the model's pictures, as bytes in base64. */

@@ -1,4 +1,4 @@
-/** One inference at a time, and a bounded number that wait. */
+/** One inference at a time, a bounded number that wait, and those that only take time that nobody else wants. */
 import { DitMoeError } from '@dit-moe/tensor-ops';
 
 /** As many wait as may. */
@@ -6,6 +6,14 @@ export class QueueFullError extends DitMoeError {
   static override readonly code = 'E_QUEUE_FULL';
   constructor(limit: number) {
     super(`${limit} requests are waiting already; try again later.`);
+  }
+}
+
+/** An idle task ended because somebody came. */
+export class GaveWayError extends DitMoeError {
+  static override readonly code = 'E_GAVE_WAY';
+  constructor() {
+    super('Somebody else came first.');
   }
 }
 
@@ -17,9 +25,13 @@ interface Waiting {
 
 export class InferenceQueue {
   private readonly waiting: Waiting[] = [];
+  /** Those that go after everybody else. */
+  private readonly idle: Waiting[] = [];
   private busy = false;
+  /** Ends the idle task that runs, if one does. */
+  private giveWay: AbortController | undefined;
 
-  /** @param limit how many may wait beside the one that runs */
+  /** @param limit how many may wait beside the one that runs, idle ones not counted */
   constructor(readonly limit: number) {}
 
   get length(): number {
@@ -33,24 +45,46 @@ export class InferenceQueue {
    */
   async run<T>(task: () => Promise<T>, signal: AbortSignal, onPosition: (position: number) => void = () => {}): Promise<T> {
     signal.throwIfAborted();
+    this.giveWay?.abort(new GaveWayError());
     if (this.busy) {
       if (this.waiting.length >= this.limit) throw new QueueFullError(this.limit);
-      await this.turn(signal, onPosition);
+      await this.turn(this.waiting, signal, onPosition);
     }
+    return this.alone(task);
+  }
+
+  /**
+   * Runs `task` when nobody else wants a turn.
+   * @param task is to end when its signal does: somebody came, or `signal` ended
+   */
+  async runIdle<T>(
+    task: (signal: AbortSignal) => Promise<T>,
+    signal: AbortSignal,
+    onPosition: (position: number) => void = () => {},
+  ): Promise<T> {
+    signal.throwIfAborted();
+    if (this.busy) await this.turn(this.idle, signal, onPosition);
+    const giveWay = new AbortController();
+    this.giveWay = giveWay;
+    return this.alone(() => task(AbortSignal.any([signal, giveWay.signal])));
+  }
+
+  private async alone<T>(task: () => Promise<T>): Promise<T> {
     this.busy = true;
     try {
       return await task();
     } finally {
       this.busy = false;
-      this.waiting.shift()?.start();
+      this.giveWay = undefined;
+      (this.waiting.shift() ?? this.idle.shift())?.start();
       this.tellPositions();
     }
   }
 
-  private turn(signal: AbortSignal, onPosition: (position: number) => void): Promise<void> {
+  private turn(line: Waiting[], signal: AbortSignal, onPosition: (position: number) => void): Promise<void> {
     return new Promise((resolve, reject) => {
       const leave = () => {
-        this.waiting.splice(this.waiting.indexOf(entry), 1);
+        line.splice(line.indexOf(entry), 1);
         this.tellPositions();
         reject(signal.reason as Error);
       };
@@ -64,11 +98,13 @@ export class InferenceQueue {
         onPosition,
       };
       signal.addEventListener('abort', leave, { once: true });
-      onPosition(this.waiting.push(entry));
+      line.push(entry);
+      onPosition([...this.waiting, ...this.idle].indexOf(entry) + 1);
+      if (line === this.waiting) for (const [i, { onPosition }] of this.idle.entries()) onPosition(line.length + i + 1);
     });
   }
 
   private tellPositions(): void {
-    for (const [i, { onPosition }] of this.waiting.entries()) onPosition(i + 1);
+    for (const [i, { onPosition }] of [...this.waiting, ...this.idle].entries()) onPosition(i + 1);
   }
 }

@@ -8,13 +8,13 @@ import { openPipeline } from '@dit-moe/pipeline/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { decode } from 'fast-png';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { tinyCard, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { undescribed } from '../../../../testing/undescribed.js';
 import { checkBinding } from './access.js';
 import { ModelStore } from './model-store.js';
 import { fromBase64, limits, type SampleEvent, toBase64 } from './protocol.js';
-import { InferenceQueue, QueueFullError } from './queue.js';
+import { GaveWayError, InferenceQueue, QueueFullError } from './queue.js';
 import { createServer, type ServerOptions } from './server.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'serve-'));
@@ -72,11 +72,12 @@ const events = ({ body }: Answer): SampleEvent[] =>
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as SampleEvent);
-const errorOf = ({ body }: Answer): { code: string; message: string } => JSON.parse(body.toString()).error;
+const errorOf = ({ body }: Answer): { code: string; message: string; where?: string } => JSON.parse(body.toString()).error;
 
 /** A picture to start from. */
 const given = { pixels: toBase64(new Uint8Array(48)) };
 const wanted = { model: 'tiny', labels: [2, 0], seed: 4, steps: 3, guidance: 3 };
+const unfit = { ...wanted, guidanceRule: 'apg:momentum=1', solver: 'heun' };
 let port: number;
 
 beforeAll(async () => {
@@ -182,16 +183,47 @@ describe('sampling', () => {
     controller.abort();
     await reader.read().catch(() => {});
     const started = performance.now();
-    expect((await post(port, wanted)).status).toBe(200);
+    expect((await post(port, { ...wanted, seed: 60 })).status).toBe(200);
     // All 250 steps would take many times as long.
     expect(performance.now() - started).toBeLessThan(60_000);
+  });
+
+  test('gives what it gave before, without computing it again', async () => {
+    const fresh = await listen();
+    const get = vi.spyOn(fresh.store, 'get');
+    const first = await post(fresh.port, wanted);
+    expect((await post(fresh.port, wanted)).body).toEqual(first.body);
+    expect((await post(fresh.port, { ...wanted, idle: true })).body).toEqual(first.body);
+    expect(decode((await post(fresh.port, wanted, { Accept: 'image/png' })).body)).toMatchObject({ width: 9 });
+    expect(get).toHaveBeenCalledTimes(1);
+    expect((await post(fresh.port, { ...wanted, seed: 5 })).body).not.toEqual(first.body);
+    expect(get).toHaveBeenCalledTimes(2);
+  });
+
+  test('ends what nobody asked for when somebody comes', async () => {
+    const body = JSON.stringify({ ...wanted, labels: Array(limits.images).fill(0), steps: limits.steps, solver: 'heun', idle: true });
+    const response = await fetch(`http://127.0.0.1:${port}/api/samples`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json' },
+      body,
+    });
+    const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader();
+    let text = (await reader.read()).value!;
+    expect((await post(port, { ...wanted, seed: 61 })).status).toBe(200);
+    for (let part = await reader.read(); !part.done; part = await reader.read()) text += part.value;
+    const all = text
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line) as SampleEvent);
+    expect(all.at(-1)).toMatchObject({ type: 'error', code: 'E_GAVE_WAY' });
+    expect(all.length).toBeLessThan(limits.steps);
   });
 
   test('leaves no tensor', async () => {
     await post(port, wanted); // opens the model, which stays open
     const before = tf.memory().numTensors;
-    await post(port, wanted);
-    await post(port, { ...wanted, solver: 'unipc' });
+    await post(port, { ...wanted, seed: 50 });
+    await post(port, { ...wanted, seed: 50, solver: 'unipc' });
     expect(tf.memory().numTensors).toBe(before);
   });
 });
@@ -213,7 +245,7 @@ describe('refusals', () => {
     ['a seed beyond 2^53', '{"model":"tiny","labels":[0],"seed":9007199254740993}', 400, 'E_REQUEST'],
     ['an interval backwards', { ...wanted, interval: [0.8, 0.2] }, 400, 'E_REQUEST'],
     ['an unknown rule of guidance', { ...wanted, guidanceRule: 'agp' }, 400, 'E_REQUEST'],
-    ['a rule with a solver that it does not fit', { ...wanted, guidanceRule: 'apg:momentum=1', solver: 'heun' }, 400, 'E_REQUEST'],
+    ['a rule with a solver that it does not fit', unfit, 400, 'E_REQUEST'],
     ['a guide that is not there', { ...wanted, guideWith: 'nobody' }, 400, 'E_REQUEST'],
     ['a guide of another kind', { ...wanted, guideWith: 'stranger' }, 400, 'E_REQUEST'],
     ['a picture of another size', { ...wanted, init: { pixels: toBase64(new Uint8Array(47)) } }, 400, 'E_REQUEST'],
@@ -227,6 +259,7 @@ describe('refusals', () => {
     const answer = await post(port, body);
     expect([answer.status, errorOf(answer).code]).toEqual([status, code]);
     expect(errorOf(answer).message).not.toMatch(/\bat .*:\d+|node:/);
+    if (body === unfit) expect(errorOf(answer).where).toBe('guidance rule apg');
   });
 
   test.each([
@@ -361,4 +394,30 @@ test('the queue keeps the order, tells places, and lets go', async () => {
   expect(order).toEqual(['third', 'fourth']);
   expect(places).toEqual([2, 1]);
   expect(queue.length).toBe(0);
+});
+
+test('idle tasks wait for everybody else, are not counted, and give way', async () => {
+  const queue = new InferenceQueue(1);
+  const order: string[] = [];
+  const places: number[] = [];
+  const { signal } = new AbortController();
+  let release = () => {};
+  const first = queue.run(() => new Promise<void>((resolve) => (release = resolve)), signal);
+  const idle = queue.runIdle(
+    (giveWay) => {
+      order.push('idle');
+      return new Promise<void>((_, reject) => giveWay.addEventListener('abort', () => reject(giveWay.reason)));
+    },
+    signal,
+    (place) => places.push(place),
+  );
+  const second = queue.run(async () => void order.push('second'), signal);
+  release();
+  await Promise.all([first, second]);
+  await expect.poll(() => order).toEqual(['second', 'idle']);
+  expect(places).toEqual([1, 2, 1]);
+  const third = queue.run(async () => void order.push('third'), signal);
+  await expect(idle).rejects.toThrow(GaveWayError);
+  await third;
+  expect(order).toEqual(['second', 'idle', 'third']);
 });

@@ -1,4 +1,5 @@
 /** The HTTP server: the page, and the API of `openapi.ts`. */
+import { once } from 'node:events';
 import http, { type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { contactSheet, encodePng, joinPixels, pictureOf } from '@dit-moe/data';
@@ -9,11 +10,12 @@ import { decode } from 'fast-png';
 import { type AccessRules, checkBinding, checkOrigin, checkToken } from './access.js';
 import { limitConnections } from './connection-limits.js';
 import { HttpError } from './http-error.js';
+import { KeptAnswers } from './kept-answers.js';
 import { sampleLive } from './live-sampling.js';
 import type { ModelStore } from './model-store.js';
 import { openApi, requestSettings } from './openapi.js';
 import { fromBase64, type SampleEvent, type SampleRequest } from './protocol.js';
-import { InferenceQueue, QueueFullError } from './queue.js';
+import { GaveWayError, InferenceQueue, QueueFullError } from './queue.js';
 import { startPicture } from './start-pixels.js';
 
 export interface ServerOptions extends AccessRules {
@@ -57,7 +59,7 @@ const securityHeaders = {
  */
 export function createServer(options: ServerOptions): Server {
   checkBinding(options);
-  const queue = new InferenceQueue(options.queueLimit ?? 8);
+  const work: Work = { queue: new InferenceQueue(options.queueLimit ?? 8), kept: new KeptAnswers() };
   const server = http.createServer(
     {
       requestTimeout: REQUEST_TIMEOUT_MS,
@@ -67,7 +69,7 @@ export function createServer(options: ServerOptions): Server {
     },
     (request, response) => {
       for (const [name, value] of Object.entries(securityHeaders)) response.setHeader(name, value);
-      answer(request, response, options, queue).catch((error) => refuse(response, error, options));
+      answer(request, response, options, work).catch((error) => refuse(response, error, options));
     },
   );
   limitConnections(server);
@@ -76,7 +78,13 @@ export function createServer(options: ServerOptions): Server {
   return server;
 }
 
-async function answer(request: IncomingMessage, response: ServerResponse, options: ServerOptions, queue: InferenceQueue): Promise<void> {
+/** What all requests share. */
+interface Work {
+  queue: InferenceQueue;
+  kept: KeptAnswers;
+}
+
+async function answer(request: IncomingMessage, response: ServerResponse, options: ServerOptions, work: Work): Promise<void> {
   checkOrigin(request, options);
   const path = /^[^?#]*/.exec(request.url ?? '')![0];
   if (!path.startsWith('/api/')) return sendFile(request, response, path, options);
@@ -91,7 +99,7 @@ async function answer(request: IncomingMessage, response: ServerResponse, option
   }
   if (path === '/api/samples') {
     allow(request, ['POST']);
-    return sample(request, response, options, queue);
+    return sample(request, response, options, work);
   }
   throw new HttpError(404, 'E_NOT_FOUND', 'There is nothing at this address. The API is described at /api/openapi.json.');
 }
@@ -116,40 +124,63 @@ function sendJson(response: ServerResponse, status: number, body: unknown, heade
 }
 
 /** Streams the events of one sampling, or sends one picture. */
-async function sample(request: IncomingMessage, response: ServerResponse, options: ServerOptions, queue: InferenceQueue): Promise<void> {
-  const wanted = await readRequest(request, options.store);
+async function sample(request: IncomingMessage, response: ServerResponse, options: ServerOptions, { queue, kept }: Work): Promise<void> {
+  const { idle, ...wanted } = await readRequest(request, options.store);
   const picture = /\bimage\/png\b/.test(request.headers.accept ?? '');
+  const key = JSON.stringify(wanted);
   const gone = new AbortController();
   response.on('close', () => gone.abort(new HttpError(499, 'E_GONE', 'The client has closed the connection.')));
-  let images: string[] = [];
-  const emit = (event: SampleEvent): void => {
-    if (event.type === 'done') images = event.images;
+  const lines: string[] = [];
+  const send = (line: string): void => {
     if (picture || gone.signal.aborted) return;
     if (!response.headersSent) response.writeHead(200, { 'Content-Type': 'application/x-ndjson', 'Cache-Control': 'no-store' });
-    response.write(`${JSON.stringify(event)}\n`);
+    response.write(line);
   };
+  const emit = (event: SampleEvent): void => {
+    const line = `${JSON.stringify(event)}\n`;
+    if (event.type === 'step' || event.type === 'done') lines.push(line);
+    send(line);
+  };
+  /** What is known already, or nothing when the events were told. */
+  const compute = async (signal: AbortSignal): Promise<readonly string[] | undefined> => {
+    // Whoever waited may have waited for the same.
+    const known = kept.get(key);
+    if (known !== undefined) return known;
+    const model = await options.store.get(wanted.model, wanted.guideWith);
+    const ready = () => !picture && response.writableLength < MAX_UNSENT_BYTES;
+    await sampleLive(model, wanted, { signal, emit, ready });
+    // A picture's answer has no steps.
+    if (!picture) kept.set(key, lines);
+    return undefined;
+  };
+  const onPosition = (position: number) => emit({ type: 'queued', position });
   try {
-    await queue.run(
-      async () => {
-        const model = await options.store.get(wanted.model, wanted.guideWith);
-        const ready = () => !picture && response.writableLength < MAX_UNSENT_BYTES;
-        await sampleLive(model, wanted, { signal: gone.signal, emit, ready });
-      },
-      gone.signal,
-      (position) => emit({ type: 'queued', position }),
-    );
+    const known =
+      kept.get(key) ??
+      (idle === true
+        ? await queue.runIdle(compute, gone.signal, onPosition)
+        : await queue.run(() => compute(gone.signal), gone.signal, onPosition));
+    for (const line of known ?? []) {
+      lines.push(line);
+      send(line);
+      if (response.writableNeedDrain) await once(response, 'drain', { signal: gone.signal });
+    }
   } catch (error) {
     if (gone.signal.aborted) return;
     if (!response.headersSent) throw error;
-    options.onFailure?.(error);
-    emit({ type: 'error', code: 'E_FAILED', message: 'The sampler failed; its log says why.' });
+    if (error instanceof GaveWayError) emit({ type: 'error', code: error.code, message: error.message });
+    else {
+      options.onFailure?.(error);
+      emit({ type: 'error', code: 'E_FAILED', message: 'The sampler failed; its log says why.' });
+    }
   }
   if (!picture) {
     response.end();
     return;
   }
+  const done = JSON.parse(lines.at(-1)!) as Extract<SampleEvent, { type: 'done' }>;
   response.writeHead(200, { 'Content-Type': 'image/png', 'Cache-Control': 'no-store' });
-  response.end(joined(images));
+  response.end(joined(done.images));
 }
 
 /** One picture of all images. */
@@ -224,7 +255,7 @@ function refuse(response: ServerResponse, error: unknown, { onFailure }: ServerO
     return;
   }
   const known =
-    error instanceof QueueFullError
+    error instanceof QueueFullError || error instanceof GaveWayError
       ? new HttpError(429, error.code, error.message, { 'Retry-After': String(RETRY_AFTER_S) })
       : error instanceof HttpError
         ? error
@@ -232,7 +263,8 @@ function refuse(response: ServerResponse, error: unknown, { onFailure }: ServerO
           ? new HttpError(400, 'E_REQUEST', error.message.split('\n', MAX_MESSAGE_LINES).join('\n'))
           : new HttpError(500, 'E_FAILED', 'The sampler failed; its log says why.');
   if (known.status === 500) onFailure?.(error);
-  sendJson(response, known.status, { error: { code: known.code, message: known.message } }, known.headers);
+  const where = known.status === 400 && error instanceof ArgumentError ? error.where : undefined;
+  sendJson(response, known.status, { error: { code: known.code, message: known.message, where } }, known.headers);
 }
 
 /** What is not even HTTP, or came too slowly. */

@@ -1,14 +1,19 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterAll, expect, test, vi } from 'vitest';
+import { startBackend } from '@dit-moe/tensor-ops/node';
+import { decode } from 'fast-png';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { bundledNames } from '../bundled-models.js';
+import { firstRequest } from './first-request.js';
 import { ModelStore } from './model-store.js';
+import { fromBase64, type SampleEvent } from './protocol.js';
 import { exportStatic } from './static-export.js';
 
 vi.mock('./page-files.js', () => ({ readPage: async () => new Map() }));
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'static-export-'));
+beforeAll(() => startBackend('tensorflow'));
 afterAll(() => fs.rmSync(root, { recursive: true }));
 
 test('models with similar names keep files of their own, under addresses that lead to them', async () => {
@@ -24,7 +29,8 @@ test('models with similar names keep files of their own, under addresses that le
     const { pathname } = new URL(file, 'http://host/page/');
     expect(fs.existsSync(path.join(folder, decodeURIComponent(pathname.slice('/page/'.length)))), file).toBe(true);
   }
-  expect(fs.readdirSync(folder)).toHaveLength(names.length + 1);
+  // A model and its first pictures each, and the list of them.
+  expect(fs.readdirSync(folder)).toHaveLength(2 * names.length + 1);
 });
 
 test('the models that come along are a page of a few MB', async () => {
@@ -35,4 +41,16 @@ test('the models that come along are a page of a few MB', async () => {
   expect(models.map(({ id, file }: { id: string; file: string }) => [id, file])).toEqual(
     bundledNames.map((name) => [name, `${name}.safetensors`]),
   );
+  // What the page asks for first is there, sampled by the model that it belongs to.
+  for (const model of models) {
+    const lines = fs
+      .readFileSync(path.join(folder, decodeURIComponent(model.first)), 'utf8')
+      .trimEnd()
+      .split('\n');
+    const done = JSON.parse(lines.at(-1)!) as Extract<SampleEvent, { type: 'done' }>;
+    const { labels, steps } = firstRequest(model);
+    expect([lines.length, done.images.length]).toEqual([steps! + 1, labels.length]);
+    expect(JSON.parse(decode(fromBase64(done.images[0])).text['Comment'])).toMatchObject({ model: model.id, steps, label: 0 });
+    expect(labels.length).toBe(18);
+  }
 });

@@ -1,4 +1,7 @@
-/** The page with its models in a folder, for any host of static files: the models, and decoders of latents, run in the browser. */
+/**
+ * The page with its models in a folder, for any host of static files: the models, and decoders of latents, run in the browser. What the
+ * page shows first is sampled here, so that it is there before the browser has even fetched the model.
+ */
 import fs from 'node:fs/promises';
 import path from 'node:path';
 import { writeModel } from '@dit-moe/dit/node';
@@ -8,11 +11,14 @@ import { safeFileName } from '@dit-moe/tensor-ops/io';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type { BrowserModel, PageConfig } from '../web/engine.js';
 import { choices } from './choices.js';
+import { firstRequest } from './first-request.js';
+import { sampleLive } from './live-sampling.js';
 import type { ModelStore } from './model-store.js';
 import { readPage } from './page-files.js';
+import type { ModelInfo } from './protocol.js';
 
 /**
- * Writes the folder.
+ * Writes the folder. Needs a backend.
  * @returns bytes of the models together
  * @throws ModelError if the autoencoder of a model of latents cannot be opened or does not fit
  */
@@ -42,7 +48,9 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
       // As narrow as they are, so that visitors download no zeros.
       const dtype = checkpoint.names.some((tensor) => checkpoint.info(tensor).dtype === 'BF16') ? 'BF16' : 'F32';
       bytes += (await fs.stat(await writeModel(target, opened, { card, dtype }))).size;
-      models.push(model);
+      const first = `${name}.first.jsonl`;
+      await writeFileAtomically(path.join(folder, first), await firstLook(store, model));
+      models.push({ ...model, first: address(first) });
     } finally {
       await opened.close();
     }
@@ -51,4 +59,11 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
   const config: PageConfig = { engine: 'browser', models, ...choices };
   await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(config)}\n`);
   return bytes;
+}
+
+/** The answer to a model's first request, an event on each line. */
+async function firstLook(store: ModelStore, model: ModelInfo): Promise<string> {
+  const lines: string[] = [];
+  await sampleLive(await store.get(model.id), firstRequest(model), { emit: (event) => lines.push(`${JSON.stringify(event)}\n`) });
+  return lines.join('');
 }

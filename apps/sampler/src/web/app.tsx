@@ -1,10 +1,12 @@
 /** The page. */
 import { useEffect, useMemo, useRef, useState } from 'preact/hooks';
 import type { Choices } from '../serve/choices.js';
+import { firstRequest } from '../serve/first-request.js';
 import type { ModelInfo, SampleRequest } from '../serve/protocol.js';
 import { useDrop } from './drop.js';
-import type { Engine } from './engine.js';
-import { type Run, withEvent } from './frames.js';
+import { type Engine, type Objective, RefusalError } from './engine.js';
+import { type FieldError, fieldErrorOf } from './form-requests.js';
+import { type Run, withEvent, withFinished } from './frames.js';
 import { History, MOST_KEPT, type Session } from './history.js';
 import { ProgressBar } from './progress-bar.js';
 import { Results } from './results.js';
@@ -21,8 +23,19 @@ export interface AppProps {
   offered: readonly Offer[];
   choices: Choices;
   /** Opens a checkpoint inside this browser. */
-  open(file: File, id: string): Promise<Offer>;
+  open(file: File, id: string, objective?: Objective): Promise<Offer>;
 }
+
+/** A sampling under way. */
+interface Work {
+  /** When it began. */
+  since: number;
+  /** Whether nobody asked for it, so that it gives way to anything. */
+  idle: boolean;
+}
+
+/** Endings of files with weights. */
+const CHECKPOINT = /\.(safetensors|pt|pth|bin|ckpt)$/;
 
 export function App({ offered, open, choices }: AppProps) {
   const [offers, setOffers] = useState(offered);
@@ -30,49 +43,67 @@ export function App({ offered, open, choices }: AppProps) {
   /** Newest first. */
   const [sessions, setSessions] = useState<readonly Session[]>([]);
   const [shown, setShown] = useState(0);
-  /** When the sampling under way began. */
-  const [since, setSince] = useState<number | undefined>();
+  const [work, setWork] = useState<Work | undefined>();
   const [status, setStatus] = useState('');
   const [error, setError] = useState('');
+  const [refused, setRefused] = useState<FieldError | undefined>();
+  /** A file that does not say how its model was trained. */
+  const [asked, setAsked] = useState<File | undefined>();
+  const [place, setPlace] = useState('');
   const stop = useRef<AbortController | undefined>(undefined);
   const results = useRef<HTMLElement>(null);
-  const running = since !== undefined;
+  const running = work !== undefined && !work.idle;
 
-  const sample = async (requests: readonly SampleRequest[]): Promise<void> => {
-    const id = (sessions[0]?.id ?? 0) + 1;
-    // Those that were stopped have nothing to come back to.
-    const kept = sessions.filter(({ runs }) => runs[0].images !== undefined);
-    for (const { runs } of kept.slice(MOST_KEPT - 1))
-      for (const run of runs) for (const address of run.images ?? []) URL.revokeObjectURL(address);
-    setSessions([{ id, runs: requests.map((request) => ({ request, frames: [] })) }, ...kept.slice(0, MOST_KEPT - 1)]);
-    setShown(id);
-    setSince(performance.now());
-    setError('');
-    setStatus('Sampling.');
+  /** Samples; what nobody asked for is not kept. */
+  const sample = async (requests: readonly SampleRequest[], { idle, own }: { idle: boolean; own: boolean }): Promise<void> => {
+    stop.current?.abort();
     const controller = new AbortController();
     stop.current = controller;
+    const id = (sessions[0]?.id ?? 0) + 1;
+    // Those that were stopped have nothing to come back to.
+    const kept = sessions.filter(({ runs, own }) => own && runs[0].images !== undefined).slice(0, MOST_KEPT - 1);
+    for (const { runs } of sessions.filter((session) => !kept.includes(session)))
+      for (const run of runs) for (const address of run.images ?? []) URL.revokeObjectURL(address);
+    setSessions([{ id, own, runs: requests.map((request) => ({ request, frames: [] })) }, ...kept]);
+    setShown(id);
+    setWork({ since: performance.now(), idle });
+    setError('');
+    setRefused(undefined);
+    setStatus('Sampling.');
     const change = (i: number, next: (run: Run) => Run): void =>
       setSessions((before) =>
-        before.map((session) => (session.id === id ? { id, runs: session.runs.map((run, r) => (r === i ? next(run) : run)) } : session)),
+        before.map((session) =>
+          session.id === id ? { ...session, runs: session.runs.map((run, r) => (r === i ? next(run) : run)) } : session,
+        ),
       );
     try {
-      for (const [i, request] of requests.entries())
+      for (const [i, request] of requests.entries()) {
+        let run: Run = { request, frames: [] };
         await offers
           .find(({ info }) => info.id === request.model)!
-          .engine.sample(request, controller.signal, (event) => {
+          .engine.sample({ ...request, ...(idle && { idle }) }, controller.signal, (event) => {
+            if (controller.signal.aborted) return;
             if (event.type === 'queued') setStatus(`Waiting: number ${event.position} in the queue.`);
             if (event.type === 'step' && event.step === 1) setStatus('Sampling.');
-            change(i, (run) => withEvent(run, event));
+            run = withEvent(run, event);
+            const now = run;
+            change(i, () => now);
           });
-      setStatus(`Done: ${requests.length * requests[0].labels.length} images.`);
-    } catch (problem) {
-      if (controller.signal.aborted) setStatus('Stopped.');
-      else {
-        setStatus('');
-        setError((problem as Error).message);
+        const finished = await withFinished(run);
+        change(i, () => finished);
       }
+      const count = requests.length * requests[0].labels.length;
+      setStatus(own ? `Done: ${count} images.` : `A first look: ${count} images in ${requests[0].steps} steps. Press Sample for your own.`);
+    } catch (problem) {
+      if (stop.current !== controller) return;
+      const ofField = fieldErrorOf(problem);
+      setStatus('');
+      if (controller.signal.aborted) setStatus('Stopped.');
+      else if ((problem as RefusalError).code === 'E_GAVE_WAY') setStatus('Somebody else came first. Press Sample to wait for your turn.');
+      else if (ofField !== undefined) setRefused(ofField);
+      else setError((problem as Error).message);
     } finally {
-      setSince(undefined);
+      if (stop.current === controller) setWork(undefined);
     }
   };
 
@@ -84,27 +115,30 @@ export function App({ offered, open, choices }: AppProps) {
       setError(`${name} is no picture that this browser can read.`);
     }
   };
-  const openCheckpoint = async (file: File): Promise<void> => {
+  const openCheckpoint = async (file: File, objective?: Objective): Promise<void> => {
     if (running) return setError('A checkpoint can be opened when the sampling is done.');
+    stop.current?.abort();
+    stop.current = undefined;
+    setWork(undefined);
     setError('');
+    setAsked(undefined);
     setStatus(`Opening ${file.name} in this browser.`);
-    const name = file.name.replace(/\.safetensors$/, '');
+    const name = file.name.replace(CHECKPOINT, '');
     const taken = (id: string): boolean => offers.some(({ info }) => info.id === id);
     let id = name;
     for (let n = 2; taken(id); n++) id = `${name}-${n}`;
     try {
-      const offer = await open(file, id);
-      setOffers([...offers, offer]);
-      setStatus(`Opened ${id}: it is computed ${offer.engine.place} and sent nowhere.`);
+      setOffers([...offers, await open(file, id, objective)]);
     } catch (problem) {
       setStatus('');
-      setError((problem as Error).message);
+      if (problem instanceof RefusalError && problem.where?.endsWith(': objective')) setAsked(file);
+      else setError((problem as Error).message);
     }
   };
   const dropping = useDrop((file) => {
-    if (file.name.endsWith('.safetensors')) void openCheckpoint(file);
+    if (CHECKPOINT.test(file.name)) void openCheckpoint(file);
     else if (file.type.startsWith('image/')) void usePicture(file.name, file, (picture) => setStart({ picture }));
-    else setError(`${file.name}: expected a picture to start from, or a checkpoint that ends with .safetensors.`);
+    else setError(`${file.name}: expected a picture to start from, or a checkpoint that ends with .safetensors or .pt.`);
   });
 
   const models = useMemo(() => offers.map(({ info }) => info), [offers]);
@@ -112,21 +146,25 @@ export function App({ offered, open, choices }: AppProps) {
   const runs = session?.runs ?? [];
   const modelsOf = runs.map(({ request }) => models.find(({ id }) => id === request.model)!);
   const { info: model, engine } = offers.find(({ info }) => info.id === runs[0]?.request.model) ?? offers[0];
-  // Where the form fills the screen, the progress, then the images, come into view: once each, and only
-  // when they are there, since an empty page is too short to scroll.
+  useEffect(() => {
+    engine.place().then(setPlace, (problem: Error) => setError(problem.message));
+  }, [engine]);
+  // The images that were asked for come into view: once when it begins, and once when they are there.
   const pictured = runs.some(({ frames }) => frames.length > 0);
   useEffect(() => {
     const view = results.current!;
-    if (running && view.getBoundingClientRect().top > innerHeight / 2) view.scrollIntoView({ behavior: 'smooth' });
+    const { top } = view.getBoundingClientRect();
+    if (running && (top < 0 || top > innerHeight / 2)) view.scrollIntoView({ behavior: 'smooth' });
   }, [running, pictured]);
-  const finished = sessions.filter(({ runs }) => runs[0].images !== undefined);
+  const finished = sessions.filter(({ runs, own }) => own && runs[0].images !== undefined);
   return (
     <div class={dropping ? 'page dropping' : 'page'}>
       <header>
         <h1>DiT-MoE sampler</h1>
         <p>
           {model.name}, step {model.step}: {model.height} x {model.width} pixels, {model.classNames.length} classes
-          {model.layers > 0 && `, ${model.layers} layers of ${model.experts} experts, ${perPatch(model)}`}. Computed {engine.place}.
+          {model.layers > 0 && `, ${model.layers} layers of ${model.experts} experts, ${perPatch(model)}`}.{' '}
+          {place !== '' && `Computed ${place}.`}
         </p>
       </header>
       <SettingsForm
@@ -134,26 +172,43 @@ export function App({ offered, open, choices }: AppProps) {
         choices={choices}
         start={start}
         running={running}
+        stoppable={work !== undefined}
+        refused={refused}
         onStart={setStart}
         onFile={(file, use) => void usePicture(file.name, file, use)}
-        onSample={sample}
+        onSample={(requests) => void sample(requests, { idle: false, own: true })}
+        onLook={(model, requests) =>
+          running ? undefined : void sample(requests ?? [firstRequest(model)], { idle: true, own: requests !== undefined })
+        }
         onStop={() => stop.current?.abort()}
         onOpen={openCheckpoint}
       />
-      <main class="results" ref={results} aria-busy={running}>
-        <p class={status === '' ? 'visually-hidden' : 'hint'} role="status">
-          {status}
-        </p>
-        {since !== undefined && <ProgressBar runs={sessions[0].runs} since={since} />}
+      <main class="results" ref={results} aria-busy={work !== undefined}>
+        <div class="state">
+          <p class="hint" role="status">
+            {status}
+          </p>
+          {work !== undefined && <ProgressBar runs={sessions[0].runs} since={work.since} />}
+        </div>
         {error !== '' && (
           <p class="error" role="alert">
             {error}
           </p>
         )}
-        {runs.length === 0 && error === '' && (
-          <section class="card empty">
-            <h2>No images yet</h2>
-            <p>Choose classes and press Sample: every step of the denoising is shown here, and which experts handle which patch.</p>
+        {asked !== undefined && (
+          <section class="card" role="alert">
+            <p>
+              {asked.name} does not say how its model was trained. Of the published DiT-MoE files, S/2 and B/2 are Gaussian, XL/2 and G/2
+              flow.
+            </p>
+            <div class="actions">
+              <button type="button" onClick={() => void openCheckpoint(asked, 'ddpm')}>
+                Gaussian diffusion
+              </button>
+              <button type="button" onClick={() => void openCheckpoint(asked, 'flow')}>
+                Flow matching
+              </button>
+            </div>
           </section>
         )}
         {runs.length > 0 && (
@@ -161,7 +216,7 @@ export function App({ offered, open, choices }: AppProps) {
             key={shown}
             runs={runs}
             models={modelsOf}
-            running={running && shown === sessions[0].id}
+            running={work !== undefined && shown === sessions[0].id}
             onStart={async (image) => void usePicture('The image', await (await fetch(image)).blob(), (picture) => setStart({ picture }))}
           />
         )}

@@ -4,11 +4,30 @@ import type { Choices } from '../serve/choices.js';
 import type { ModelInfo, SampleEvent, SampleRequest } from '../serve/protocol.js';
 
 export interface Engine {
-  /** Where the images are computed, for people. */
-  readonly place: string;
+  /**
+   * Where the images are computed, for people, as soon as it is known.
+   * @throws Error if nothing can be computed there
+   */
+  place(): Promise<string>;
   models(): Promise<readonly ModelInfo[]>;
-  /** Samples; a refusal or failure comes as an exception. */
+  /**
+   * Samples.
+   * @throws RefusalError, or any failure
+   */
   sample(request: SampleRequest, signal: AbortSignal, onEvent: (event: SampleEvent) => void): Promise<void>;
+}
+
+/** Something that was asked for is not possible as it is. */
+export class RefusalError extends Error {
+  constructor(
+    message: string,
+    /** For programs, as the server's errors have it. */
+    readonly code?: string,
+    /** Names the setting that it is about, such as `sample: cache`. */
+    readonly where?: string,
+  ) {
+    super(message);
+  }
 }
 
 /** A model in files beside the page. */
@@ -17,7 +36,13 @@ export interface BrowserModel extends ModelInfo {
   file: string;
   /** Of a model of latents: the decoder of its autoencoder, or none for rough pictures in the size of the latents. */
   decoder?: { file: string; config: AutoencoderConfig };
+  /** Answer to its `firstRequest`, made when the page was written: an event on each line. */
+  first?: string;
+  /** How it was trained, where its file does not say so. */
+  objective?: Objective | undefined;
 }
+
+export type Objective = 'flow' | 'ddpm';
 
 /** `config.json` beside the page. */
 export type PageConfig = Choices & ({ engine: 'server' } | { engine: 'browser'; models: readonly BrowserModel[] });

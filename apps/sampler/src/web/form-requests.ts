@@ -2,6 +2,7 @@
 import type { Choices } from '../serve/choices.js';
 import { limits, type ModelInfo, type SampleRequest } from '../serve/protocol.js';
 import { fieldsOfAddress } from './address.js';
+import { RefusalError } from './engine.js';
 import { ruleOfText } from './guidance-rule.js';
 import { pixelsOf, type Start } from './start.js';
 
@@ -15,6 +16,12 @@ const FIELDS = [
 ] as const;
 export type Fields = Record<(typeof FIELDS)[number], string>;
 
+/** The field of each setting, by the word that errors have for it. */
+const FIELD_OF: Readonly<Record<string, keyof Fields>> = {
+  ...{ labels: 'classes', seed: 'seed', cache: 'cache', solver: 'solver', steps: 'steps', interval: 'from', init: 'strength' },
+  ...{ 'guidance rule': 'rule', guidanceRule: 'rule', guideWith: 'guideWith', guidance: 'guidance' },
+};
+
 /** What is wrong with a field, for people. */
 export class FieldError extends Error {
   constructor(
@@ -23,6 +30,13 @@ export class FieldError extends Error {
   ) {
     super(message);
   }
+}
+
+/** A refusal as one of the field that it is about; undefined if it is about none. */
+export function fieldErrorOf(problem: unknown): FieldError | undefined {
+  const where = problem instanceof RefusalError ? (problem.where ?? '') : '';
+  const field = FIELD_OF[Object.keys(FIELD_OF).find((word) => where.includes(word)) ?? ''];
+  return field && new FieldError(field, (problem as Error).message);
 }
 
 /** A whole number of the text in a range. */
@@ -38,6 +52,13 @@ function decimal(field: keyof Fields, name: string, text: string, least: number,
   if (text.trim() === '' || !(value >= least && value <= most))
     throw new FieldError(field, `${name}: expected a number from ${least} to ${most}.`);
   return value;
+}
+
+/** Which evaluations are left out; none of an empty text. */
+function cacheOf(text: string): SampleRequest['cache'] {
+  if (text === '' || text === 'fast' || text === 'exact') return text || undefined;
+  if (/^\d+$/.test(text) && Number(text) >= 2) return Number(text);
+  throw new FieldError('cache', 'Evaluations of the model: expected fast, exact, or a whole number from 2.');
 }
 
 /** Parts of a text between commas. */
@@ -80,6 +101,9 @@ export function toRequests(fields: Fields, model: ModelInfo, models: readonly Mo
   if (from > to) throw new FieldError('from', 'Guidance: "from" must not be above "to".');
   for (const [name, value] of Object.entries(ruleOfText(fields.rule).numbers))
     if (!Number.isFinite(Number(value))) throw new FieldError('rule', `Guidance rule: expected a number for ${name}.`);
+  const cache = cacheOf(fields.cache);
+  if (cache !== undefined && fields.steps.trim() === '')
+    throw new FieldError('cache', 'Evaluations of the model: only solvers with a number of steps can leave some out.');
   if (start !== undefined && fields.steps.trim() === '')
     throw new FieldError('solver', 'Solver: a picture to start from needs one with a number of steps.');
   const strength = fields.strength.trim() === '' ? undefined : decimal('strength', 'Strength', fields.strength, 0.01, 1);
@@ -105,11 +129,14 @@ export function toRequests(fields: Fields, model: ModelInfo, models: readonly Mo
       ...(fields.rule !== (defaults.guidanceRule ?? 'cfg') && { guidanceRule: fields.rule }),
       ...(fields.guideWith !== '' && { guideWith: fields.guideWith }),
       ...((from > 0 || to < 1) && { interval: [from, to] as [number, number] }),
-      ...((fields.cache === 'fast' || fields.cache === 'exact') && { cache: fields.cache }),
+      ...(cache !== undefined && { cache }),
       ...(init !== undefined && { init }),
     })),
   );
 }
+
+/** Whether the page's address says anything of what is to be sampled. */
+export const addressSays = (): boolean => Object.keys(fieldsOfAddress(location.hash, FIELDS)).length > 0;
 
 /** The form as the page's address says, for the rest as the model is sampled by default. */
 export function initialFields(models: readonly ModelInfo[], { solvers, rules }: Choices): Fields {

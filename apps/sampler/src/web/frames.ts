@@ -41,6 +41,28 @@ export function withEvent(run: Run, event: SampleEvent): Run {
   return run;
 }
 
+/**
+ * The run with its finished images as the last frame. Previews of latents are rough and small, so of them the images themselves are read;
+ * of others the last preview is the images.
+ */
+export async function withFinished(run: Run): Promise<Run> {
+  const { frames, images } = run;
+  const last = frames.at(-1);
+  if (last === undefined || images === undefined) return run;
+  const read = async (address: string): Promise<ImageBitmap> => createImageBitmap(await (await fetch(address)).blob());
+  const { width, height } = await read(images[0]);
+  if (width === last.width && height === last.height) return run;
+  const pictures = await Promise.all(images.map(read));
+  const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })!;
+  const pixels = new Uint8Array(pictures.length * height * width * 3);
+  for (const [i, picture] of pictures.entries()) {
+    context.drawImage(picture, 0, 0);
+    const { data } = context.getImageData(0, 0, width, height);
+    for (let at = 0; at < height * width; at++) pixels.set(data.subarray(4 * at, 4 * at + 3), 3 * (i * height * width + at));
+  }
+  return { ...run, frames: [...frames.slice(0, -1), { ...last, width, height, channels: 3, pixels }] };
+}
+
 /** Experts that image `b` of a frame has in a layer, best first for each patch: `[patches, slots]`; the number of experts marks an empty slot. */
 export function expertsOf({ experts }: Frame, images: number, layers: number, layer: number, b: number): Uint8Array | undefined {
   if (experts === undefined) return undefined;

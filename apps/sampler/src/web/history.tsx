@@ -5,9 +5,11 @@ import type { Run } from './frames.js';
 /** Samplings that are kept; their images stay in memory. */
 export const MOST_KEPT = 12;
 
-/** One press of the button: a run for each model and guidance scale. */
+/** One press of the button, or what the page began with: a run for each model and guidance scale. */
 export interface Session {
   id: number;
+  /** Whether somebody asked for it, by the button or by the page's address. */
+  own: boolean;
   runs: readonly Run[];
 }
 

@@ -10,6 +10,7 @@ import http from 'node:http';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
+import { openModel, writeModel } from '@dit-moe/dit/node';
 import { bundleProgram, type Running } from '@dit-moe/kit/testing';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode, encode } from 'fast-png';
@@ -47,6 +48,9 @@ describe.runIf(available || required)('the page', () => {
     await writeTinyModel(path.join(root, 'tiny.safetensors'), card);
     const race = { ...card.config, moe: { ...card.config.moe!, router: 'race' as const, scoreFunction: 'identity' as const } };
     await writeTinyModel(path.join(root, 'other.safetensors'), { ...card, config: race, step: 9 });
+    const opened = await openModel(path.join(root, 'tiny.safetensors'));
+    await writeModel(path.join(root, 'torch.pt'), opened, { layout: 'qkv' });
+    await opened.close();
     await startBackend('cpu');
     const autoencoder = path.join(root, 'autoencoder');
     await writeTinyLatentModel(path.join(root, 'latent.safetensors'), autoencoder);
@@ -112,6 +116,17 @@ describe.runIf(available || required)('the page', () => {
     await done.or(page.getByRole('alert').filter({ hasText: /./ })).waitFor({ timeout: 240_000 });
     expect((await page.getByRole('alert').allInnerTexts()).join('')).toBe('');
   };
+  const drop = async (page: Page, name: string, content: Buffer): Promise<void> => {
+    const files = await page.evaluateHandle(
+      ([name, text]) => {
+        const transfer = new DataTransfer();
+        transfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name));
+        return transfer;
+      },
+      [name, content.toString('base64')] as const,
+    );
+    for (const event of ['dragover', 'drop']) await page.dispatchEvent('body', event, { dataTransfer: files });
+  };
   /** A picture whose right half is white. */
   const halfWhite = encode({
     width: 16,
@@ -125,6 +140,61 @@ describe.runIf(available || required)('the page', () => {
       const links = [...document.querySelectorAll<HTMLAnchorElement>('a[download]')];
       return Promise.all(links.map(async ({ href }) => [...new Uint8Array(await (await fetch(href)).arrayBuffer())]));
     });
+
+  test.each([
+    ['the server', () => address],
+    ['a host of files', () => staticAddress],
+  ])('begins with pictures of the model that is shown, from %s', async (_, url) => {
+    const { page, context } = await open(url());
+    await page.getByText('A first look: 18 images in 12 steps.').waitFor();
+    const images = (await finished(page)).map((png) => decode(Uint8Array.from(png)));
+    expect(images.map(({ text }) => JSON.parse(text['Comment']))).toMatchObject(
+      Array.from({ length: 18 }, (_, i) => ({ model: 'tiny', label: i % 3, index: i, steps: 12 })),
+    );
+    const last = page.getByRole('img', { name: /image 18, step 12/ });
+    // All of them in the first view.
+    const { y, height } = (await last.boundingBox())!;
+    expect(y + height).toBeLessThan(page.viewportSize()!.height);
+    // Of the next model as well, and none of that is among what was asked for.
+    await page.getByLabel('Checkpoint').selectOption('latent (step 7)');
+    await page.getByRole('heading', { name: 'Guidance 2' }).waitFor();
+    await expect
+      .poll(async () => JSON.parse(decode(Uint8Array.from((await finished(page))[0] ?? halfWhite)).text['Comment'] ?? '{}').model)
+      .toBe('latent');
+    await page.getByLabel('Steps').fill('2');
+    for (const seed of ['1', '2']) {
+      await page.getByLabel('Seed', { exact: true }).fill(seed);
+      await sample(page, 3);
+    }
+    expect(await page.getByRole('button', { name: /^Show again/ }).count()).toBe(2);
+    await context.close();
+  });
+
+  test('on a host of files, pictures are there before anything computes', async () => {
+    const context = await browser.newContext();
+    await context.route('**/worker.js*', (route) => new Promise(() => void route));
+    const page = await context.newPage();
+    await page.goto(staticAddress);
+    await page.getByText('A first look: 18 images in 12 steps.').waitFor();
+    await context.close();
+  });
+
+  test('gives way at once to what is asked for', async () => {
+    const context = await browser.newContext();
+    const page = await context.newPage();
+    let first = true;
+    // The first look never ends.
+    await context.route('**/api/samples', (route) => {
+      if (!first) return route.continue();
+      first = false;
+      expect(route.request().postDataJSON()).toMatchObject({ idle: true });
+    });
+    await page.goto(`${address}?fresh`);
+    await page.getByText('so far').waitFor();
+    await page.getByLabel('Steps').fill('3');
+    await sample(page, 3);
+    await context.close();
+  });
 
   test('shows each step, the experts, and guidance scales side by side', async () => {
     const { page, context } = await open(address);
@@ -193,7 +263,6 @@ describe.runIf(available || required)('the page', () => {
 
   test('shows how far it is, enlarges an image, and comes back to earlier ones', async () => {
     const { page, context } = await open(address);
-    await page.getByRole('heading', { name: 'No images yet' }).waitFor();
     await page.getByLabel('Steps').fill('250');
     await page.getByLabel('Images of each').fill('8');
     await page.getByRole('button', { name: 'Sample', exact: true }).click();
@@ -281,31 +350,20 @@ describe.runIf(available || required)('the page', () => {
 
   test('opens a checkpoint that is dropped onto it, in the browser and nowhere else', async () => {
     const { page, context } = await open(address);
-    const sent: string[] = [];
+    const sent: Buffer[] = [];
     page.on('request', (request) => {
-      if (request.method() === 'POST') sent.push(request.url());
+      if (request.method() === 'POST') sent.push(request.postDataBuffer()!);
     });
-    const drop = async (name: string, content: Buffer): Promise<void> => {
-      const files = await page.evaluateHandle(
-        ([name, text]) => {
-          const transfer = new DataTransfer();
-          transfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name));
-          return transfer;
-        },
-        [name, content.toString('base64')] as const,
-      );
-      for (const event of ['dragover', 'drop']) await page.dispatchEvent('body', event, { dataTransfer: files });
-    };
     const model = fs.readFileSync(path.join(root, 'tiny.safetensors'));
-    await drop('notes.txt', Buffer.from('words'));
+    await drop(page, 'notes.txt', Buffer.from('words'));
     await page.getByRole('alert').getByText('notes.txt: expected a picture to start from, or a checkpoint').waitFor();
-    await drop('broken.safetensors', model.subarray(0, model.length - 9));
+    await drop(page, 'broken.safetensors', model.subarray(0, model.length - 9));
     await page
       .getByRole('alert')
       .getByText(/^broken\.safetensors/)
       .waitFor();
-    await drop('tiny.safetensors', model);
-    await page.getByText('Opened tiny-2: it is computed in this browser (WebAssembly) and sent nowhere.').waitFor();
+    await drop(page, 'tiny.safetensors', model);
+    await page.getByText('Computed in this browser (WebAssembly), and sent nowhere.').waitFor();
     // The form follows a moment after the words.
     await expect.poll(() => page.getByLabel('Checkpoint').inputValue()).toBe('tiny-2');
     await page.getByText('tiny (router token)').click();
@@ -315,7 +373,20 @@ describe.runIf(available || required)('the page', () => {
     // The same model on the server, whose backend rounds differently.
     for (const i of [0, 1, 2])
       expect(Math.max(...Array.from(images[i].data, (v, at) => Math.abs(v - images[i + 3].data[at])))).toBeLessThanOrEqual(1);
-    expect(sent).toEqual([`${address}api/samples`]);
+    // Requests in words, which no weights are part of.
+    expect(Math.max(...sent.map(({ length }) => length))).toBeLessThan(500);
+    await context.close();
+  });
+
+  test('opens a file of PyTorch, and asks what it does not say', async () => {
+    const { page, context } = await open(staticAddress);
+    await drop(page, 'torch.pt', fs.readFileSync(path.join(root, 'torch.pt')));
+    await page.getByText('torch.pt does not say how its model was trained.').waitFor();
+    await page.getByRole('button', { name: 'Flow matching' }).click();
+    await expect.poll(() => page.getByLabel('Checkpoint').inputValue()).toBe('torch');
+    await expect
+      .poll(async () => (await finished(page)).map((png) => JSON.parse(decode(Uint8Array.from(png)).text['Comment']).model))
+      .toEqual(Array(18).fill('torch'));
     await context.close();
   });
 
@@ -340,8 +411,9 @@ describe.runIf(available || required)('the page', () => {
       guideWith: 'tiny',
     });
     await first.page.getByRole('region', { name: 'Guidance 2 (apg:momentum=-0.5, with tiny)' }).waitFor();
+    // At once, without the button.
     const second = await open(url);
-    await sample(second.page, 2);
+    await second.page.getByText('Done: 2 images.').waitFor();
     expect(await finished(second.page)).toEqual(await finished(first.page));
     await first.context.close();
     await second.context.close();
@@ -463,6 +535,7 @@ describe.runIf(available || required)('the page', () => {
       await page.getByLabel('Checkpoint').selectOption('latent (step 7)');
       await page.getByLabel('Guidance rule').selectOption('apg');
       await page.getByLabel('momentum').fill('-0.5');
+      await page.getByLabel('Evaluations of the model').selectOption('every 2nd one');
       await sample(page, 3);
       const ofLatents = await finished(page);
       await page.getByLabel('Checkpoint').selectOption('tiny (step 7)');

@@ -15,7 +15,8 @@ export interface RunImagesProps {
   named: boolean;
   /** Rows that share the window with this one. */
   beside: number;
-  frame: Frame;
+  /** Undefined before the first step. */
+  frame: Frame | undefined;
   /** Layer whose experts are shown, and how. */
   layer?: number;
   show?: Overlay['show'];
@@ -40,12 +41,13 @@ export function RunImages({ run, model, named, beside, frame, layer, show = 'whi
   const overlays = useMemo(
     () =>
       request.labels.map((_, i) => {
-        const experts = layer === undefined ? undefined : expertsOf(frame, request.labels.length, model.layers, layer, i);
+        const experts =
+          layer === undefined || frame === undefined ? undefined : expertsOf(frame, request.labels.length, model.layers, layer, i);
         return experts === undefined ? undefined : { chosen: experts, grid: model.grid, experts: model.experts, show };
       }),
     [frame, layer, show],
   );
-  const labelOf = (i: number): string => `${title}: class ${model.classNames[request.labels[i]]}, image ${i + 1}, step ${frame.step}`;
+  const labelOf = (i: number): string => `${title}: class ${model.classNames[request.labels[i]]}, image ${i + 1}, step ${frame?.step ?? 0}`;
   return (
     <section class="card" aria-label={title}>
       <div class="rowhead">
@@ -61,9 +63,13 @@ export function RunImages({ run, model, named, beside, frame, layer, show = 'whi
           const name = `${model.classNames[label]}`;
           return (
             <li key={i}>
-              <div class="framed">
-                <SampleCanvas frame={frame} index={i} label={labelOf(i)} {...(overlays[i] && { overlay: overlays[i] })} />
-                <button type="button" aria-label={`Enlarge image ${i + 1}, class ${name}, ${title}`} onClick={() => setEnlarged(i)} />
+              <div class="framed" style={{ aspectRatio: `${model.width} / ${model.height}` }}>
+                {frame !== undefined && (
+                  <>
+                    <SampleCanvas frame={frame} index={i} label={labelOf(i)} {...(overlays[i] && { overlay: overlays[i] })} />
+                    <button type="button" aria-label={`Enlarge image ${i + 1}, class ${name}, ${title}`} onClick={() => setEnlarged(i)} />
+                  </>
+                )}
               </div>
               <div class="caption">
                 <span>{name}</span>
@@ -81,7 +87,7 @@ export function RunImages({ run, model, named, beside, frame, layer, show = 'whi
           );
         })}
       </ul>
-      {enlarged !== undefined && (
+      {enlarged !== undefined && frame !== undefined && (
         <Lightbox
           frame={frame}
           index={enlarged}
@@ -91,7 +97,9 @@ export function RunImages({ run, model, named, beside, frame, layer, show = 'whi
           onClose={() => setEnlarged(undefined)}
         />
       )}
-      {layer !== undefined && <ExpertShares frame={frame} model={model} layer={layer} show={show} images={request.labels.length} />}
+      {layer !== undefined && frame !== undefined && (
+        <ExpertShares frame={frame} model={model} layer={layer} show={show} images={request.labels.length} />
+      )}
       {seconds !== undefined && <p class="hint">{`${request.labels.length} images in ${seconds.toFixed(1)} s`}</p>}
     </section>
   );

@@ -1,6 +1,6 @@
 /** Samples by the server that the page came from. */
 import type { ModelInfo, SampleEvent } from '../serve/protocol.js';
-import type { Engine } from './engine.js';
+import { type Engine, RefusalError } from './engine.js';
 
 /** The token is given as `#token=...` once; it is kept for this tab only and never sent in an address. */
 function takeToken(): string | undefined {
@@ -13,15 +13,16 @@ function takeToken(): string | undefined {
 }
 
 async function refusal(response: Response): Promise<Error> {
-  const body = (await response.json().catch(() => undefined)) as { error?: { message: string } } | undefined;
-  return new Error(body?.error?.message ?? `The server answered with status ${response.status}.`);
+  const body = (await response.json().catch(() => undefined)) as { error?: { message: string; code: string; where?: string } } | undefined;
+  const { message, code, where } = body?.error ?? { message: `The server answered with status ${response.status}.` };
+  return new RefusalError(message, code, where);
 }
 
 export function serverEngine(): Engine {
   const token = takeToken();
   const headers = { ...(token !== undefined && { Authorization: `Bearer ${token}` }) };
   return {
-    place: 'on this server',
+    place: async () => 'on this server',
     async models() {
       const response = await fetch('api/models', { headers });
       if (!response.ok) throw await refusal(response);
@@ -43,7 +44,7 @@ export function serverEngine(): Engine {
         rest = lines.pop()!;
         for (const line of lines) {
           const event = JSON.parse(line) as SampleEvent;
-          if (event.type === 'error') throw new Error(event.message);
+          if (event.type === 'error') throw new RefusalError(event.message, event.code);
           onEvent(event);
         }
       }

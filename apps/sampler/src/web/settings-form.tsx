@@ -5,7 +5,7 @@ import type { ModelInfo, SampleRequest } from '../serve/protocol.js';
 import { addressOf } from './address.js';
 import { ClassField } from './class-field.js';
 import { Field, Words } from './field.js';
-import { comparable, FieldError, type Fields, initialFields, ofModel, toRequests } from './form-requests.js';
+import { addressSays, comparable, FieldError, type Fields, initialFields, ofModel, toRequests } from './form-requests.js';
 import { GuidanceFields } from './guidance-fields.js';
 import type { Start } from './start.js';
 import { StartField, type StartFieldProps } from './start-field.js';
@@ -18,18 +18,24 @@ export interface SettingsFormProps extends Pick<StartFieldProps, 'onStart' | 'on
   /** The picture to start from, if there is one. */
   start: Start | undefined;
   running: boolean;
+  stoppable: boolean;
+  /** What the sampler refused. */
+  refused: FieldError | undefined;
   /** Receives a request for each model and guidance scale. */
   onSample(requests: SampleRequest[]): void;
+  /** A model is chosen and nothing was asked of it yet; or the page's address asks for something. */
+  onLook(model: ModelInfo, requests?: SampleRequest[]): void;
   onStop(): void;
   /** Receives a checkpoint's file. */
   onOpen(file: File): void;
 }
 
 export function SettingsForm(props: SettingsFormProps) {
-  const { models, choices, start, running, onStart, onFile, onSample, onStop, onOpen } = props;
+  const { models, choices, start, running, stoppable, refused, onStart, onFile, onSample, onLook, onStop, onOpen } = props;
   const { solvers } = choices;
   const [fields, setFields] = useState<Fields>(() => initialFields(models, choices));
-  const [problem, setProblem] = useState<FieldError | undefined>();
+  const [mistake, setMistake] = useState<FieldError | undefined>();
+  const problem = mistake ?? refused;
   const model = models.find(({ id }) => id === fields.model)!;
   const set = (change: Partial<Fields>): void => setFields((before) => ({ ...before, ...change }));
   const choose = (id: string): void => set(ofModel(models.find((one) => one.id === id)!));
@@ -41,6 +47,19 @@ export function SettingsForm(props: SettingsFormProps) {
     if (models.length > known.current) choose(models.at(-1)!.id);
     known.current = models.length;
   }, [models]);
+  useEffect(() => {
+    if (refused !== undefined) document.getElementById(refused.field)?.focus();
+  }, [refused]);
+  const asked = useRef(addressSays());
+  useEffect(() => {
+    try {
+      onLook(model, asked.current ? toRequests(fields, model, models, undefined) : undefined);
+    } catch (found) {
+      if (!(found instanceof FieldError)) throw found;
+      setMistake(found);
+    }
+    asked.current = false;
+  }, [model]);
   const text = (name: keyof Fields, mode: 'numeric' | 'decimal' | 'text' = 'text') => ({
     id: name,
     name,
@@ -54,11 +73,11 @@ export function SettingsForm(props: SettingsFormProps) {
     event.preventDefault();
     try {
       onSample(toRequests(fields, model, models, start));
-      setProblem(undefined);
+      setMistake(undefined);
       history.replaceState(null, '', addressOf({ ...fields }));
     } catch (found) {
       if (!(found instanceof FieldError)) throw found;
-      setProblem(found);
+      setMistake(found);
       document.getElementById(found.field)?.focus();
     }
   };
@@ -81,18 +100,21 @@ export function SettingsForm(props: SettingsFormProps) {
           </select>
         </Field>
       )}
-      <label class="file">
-        Open a .safetensors file
-        <input
-          type="file"
-          accept=".safetensors"
-          onChange={(event) => {
-            const file = event.currentTarget.files?.[0];
-            event.currentTarget.value = '';
-            if (file !== undefined) onOpen(file);
-          }}
-        />
-      </label>
+      <div class="field">
+        <label class="file">
+          Open a checkpoint
+          <input
+            type="file"
+            accept=".safetensors,.pt,.pth,.bin,.ckpt"
+            onChange={(event) => {
+              const file = event.currentTarget.files?.[0];
+              event.currentTarget.value = '';
+              if (file !== undefined) onOpen(file);
+            }}
+          />
+        </label>
+        <p class="hint">A .safetensors or .pt file, also dropped anywhere on the page. It stays in this browser.</p>
+      </div>
       {others.length > 0 && (
         <fieldset>
           <legend>Compare with</legend>
@@ -152,8 +174,16 @@ export function SettingsForm(props: SettingsFormProps) {
           <option value="">in every step</option>
           <option value="exact">exact: fewer, about a grey level away</option>
           <option value="fast">fast: about half of 50</option>
+          {[...new Set(['2', '3', '4', fields.cache])]
+            .filter((text) => Number(text) >= 2)
+            .map((n) => (
+              <option key={n} value={n}>
+                every {n === '2' ? '2nd' : n === '3' ? '3rd' : `${n}th`} one
+              </option>
+            ))}
         </select>
       </Field>
+      {wrong('cache')}
       <Field id="guidance" label="Guidance scale" hint="Several, such as 1, 2, 4, are compared row by row.">
         <input {...text('guidance')} aria-describedby="guidance-hint" />
       </Field>
@@ -201,7 +231,7 @@ export function SettingsForm(props: SettingsFormProps) {
         <button class="primary" type="submit" disabled={running}>
           Sample
         </button>
-        <button type="button" disabled={!running} onClick={onStop}>
+        <button type="button" disabled={!stoppable} onClick={onStop}>
           Stop
         </button>
       </div>

@@ -1,5 +1,6 @@
 /** The worker: TensorFlow.js on WebGPU or WebAssembly, the model, and the same sampling as on the server. */
 import { fetchPipeline, isOfPixels, type Pipeline } from '@dit-moe/pipeline';
+import type { DitMoeError } from '@dit-moe/tensor-ops';
 import { setWasmPaths } from '@tensorflow/tfjs-backend-wasm';
 import '@tensorflow/tfjs-backend-webgpu';
 import * as tf from '@tensorflow/tfjs-core';
@@ -33,11 +34,14 @@ let opened: { file: string; guideWith: string | undefined; pipeline: Pipeline } 
 let running = new AbortController();
 
 /** The pipeline of a model, which stays open until another one is asked for. */
-async function pipelineOf({ file, decoder }: Pick<BrowserModel, 'file' | 'decoder'>, guideWith?: string): Promise<Pipeline> {
+async function pipelineOf(
+  { file, decoder, objective }: Pick<BrowserModel, 'file' | 'decoder' | 'objective'>,
+  guideWith?: string,
+): Promise<Pipeline> {
   if (opened?.file !== file || opened.guideWith !== guideWith) {
     opened?.pipeline.dispose();
     opened = undefined;
-    opened = { file, guideWith, pipeline: await fetchPipeline(file, { decoder, guideWith }) };
+    opened = { file, guideWith, pipeline: await fetchPipeline(file, { decoder, guideWith, objective }) };
   }
   return opened.pipeline;
 }
@@ -49,7 +53,7 @@ scope.onmessage = async ({ data }) => {
   await started;
   try {
     if ('open' in data) {
-      const { card, space } = await pipelineOf({ file: data.open });
+      const { card, space } = await pipelineOf(data.open);
       const info = modelInfo(data.id, card, { scale: space.scale, encodes: isOfPixels(card) });
       return scope.postMessage({ type: 'opened', info: { ...info, guides: [] } });
     }
@@ -61,6 +65,7 @@ scope.onmessage = async ({ data }) => {
     });
     scope.postMessage({ type: 'ended' });
   } catch (error) {
-    scope.postMessage({ type: 'ended', error: (error as Error).message });
+    const { message, where } = error as Partial<DitMoeError> & Error;
+    scope.postMessage({ type: 'ended', error: message, where });
   }
 };

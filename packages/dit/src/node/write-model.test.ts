@@ -2,8 +2,8 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { AdamW, Parameter } from '@dit-moe/tensor-ops';
-import { encodeTensor, TorchTensorSource } from '@dit-moe/tensor-ops/io';
-import { openCheckpoint, TorchCheckpoint, writeTorch } from '@dit-moe/tensor-ops/io/node';
+import { encodeTensor, TorchCheckpoint, TorchTensorSource } from '@dit-moe/tensor-ops/io';
+import { FileSource, openCheckpoint, writeTorch } from '@dit-moe/tensor-ops/io/node';
 import * as tf from '@tensorflow/tfjs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -123,7 +123,7 @@ test("PyTorch's AdamW state becomes ours, tensor by tensor; parameters that neve
       ['param_groups', [group] as never],
     ]),
   });
-  const opened = await TorchCheckpoint.open(file);
+  const opened = await TorchCheckpoint.open(await FileSource.open(file));
   const imported = await importAdam(config, opened.file, file);
   expect(imported).toMatchObject({ step: 5, learningRate: 1e-4, betas: [0.9, 0.999], epsilon: 1e-8, weightDecay: 0.01 });
   const parameters = Object.fromEntries(

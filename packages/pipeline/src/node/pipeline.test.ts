@@ -18,8 +18,10 @@ const root = fs.mkdtempSync(path.join(os.tmpdir(), 'pipeline-'));
 const run = path.join(root, 'run');
 const newest = path.join(run, 'checkpoints', 'step-7');
 
+let nativeBackend: string;
 beforeAll(async () => {
   await startBackend('tensorflow');
+  nativeBackend = tf.getBackend();
   await writeTinyRun(run);
 });
 afterAll(() => fs.rmSync(root, { recursive: true }));
@@ -220,6 +222,24 @@ describe('images', () => {
     expect(await sampled(3, 2)).toEqual(skipping);
     expect(tf.memory().numTensors).toBe(before);
     pipeline.dispose();
+  });
+
+  test.each(['fast', 'exact', 3] as const)('of a cache %s are the same on WebAssembly', async (cache) => {
+    const sampled = async () => {
+      const pipeline = await openPipeline(run);
+      const { data } = await pipeline.sample({ ...settings, steps: 50, cache, labels: [0, 1, 2] });
+      const plain = await pipeline.sample({ ...settings, steps: 50, labels: [0, 1, 2] });
+      pipeline.dispose();
+      return { data, plain: plain.data };
+    };
+    const [native, portable] = [await sampled(), await startBackend('wasm').then(sampled)];
+    await tf.setBackend(nativeBackend);
+    // Two backends round differently: a value may fall on the other side of a half.
+    const farthest = (a: Uint8Array, b: Uint8Array) => Math.max(...a.map((value, i) => Math.abs(value - b[i])));
+    expect(farthest(portable.data, native.data)).toBeLessThanOrEqual(1);
+    // What is left out is the same, and is not nothing.
+    expect(native.data).not.toEqual(native.plain);
+    expect(portable.data).not.toEqual(portable.plain);
   });
 
   test('of a cache ask the model less often, and watch the routers where it is asked', async () => {

@@ -21,6 +21,7 @@ export {
   type TensorEntry,
   widenFloat16,
 } from './safetensors.js';
+export { TorchCheckpoint, type TorchCheckpointOptions } from './torch-checkpoint.js';
 export { TorchFile } from './torch-reader.js';
 export { findStateDict, type TorchAdamState, type TorchStateDict, torchAdamState, torchPlain } from './torch-state.js';
 export { TorchTensor } from './torch-tensor.js';

@@ -12,7 +12,6 @@ export * from './open-checkpoint.js';
 export * from './safetensors-file.js';
 export * from './sealed-manifest.js';
 
-export * from './torch-file.js';
 export * from './write-chunks.js';
 export { asWriteError, fileSystemReason, WriteError } from './write-error.js';
 export { shardName, writeShardedSafetensors, writeShardIndex } from './write-sharded.js';

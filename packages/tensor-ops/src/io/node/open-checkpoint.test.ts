@@ -2,9 +2,11 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { encodeSafetensors, encodeTensor, type HostTensor } from '../safetensors.js';
+import { fetchCheckpoint } from '../fetch-checkpoint.js';
+import { encodeSafetensors, encodeTensor, FormatError, type HostTensor } from '../safetensors.js';
+import { TorchCheckpoint } from '../torch-checkpoint.js';
 import { TorchTensorSource } from '../torch-writer.js';
-import { openCheckpoint, openNpz, SafetensorsFile, TorchCheckpoint, writeNpz, writeShardedSafetensors, writeTorch } from './index.js';
+import { FileSource, openCheckpoint, openNpz, SafetensorsFile, writeNpz, writeShardedSafetensors, writeTorch } from './index.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'checkpoints-'));
 afterAll(() => fs.rmSync(root, { recursive: true }));
@@ -44,9 +46,26 @@ describe('openCheckpoint', () => {
     expect(await contents(path.join(root, 'b.pt'))).toEqual({ x: [4] });
     expect(await contents(path.join(root, 'b.pt'), { entry: 'model' })).toEqual({ x: [3] });
     expect(await contents(path.join(root, 'sha256-of-a-cache'))).toEqual({ x: [4] });
-    const opened = await TorchCheckpoint.open(path.join(root, 'b.pt'));
+    const opened = await TorchCheckpoint.open(await FileSource.open(path.join(root, 'b.pt')));
     expect(opened.entry).toBe('ema');
     await opened.close();
+  });
+
+  test('in a browser by its address, told apart by its content', async () => {
+    const fetched = async (bytes: Uint8Array<ArrayBuffer>) => {
+      const address = URL.createObjectURL(new Blob([bytes]));
+      const opened = await fetchCheckpoint(address).finally(() => URL.revokeObjectURL(address));
+      return [
+        opened.format,
+        Object.fromEntries(await Promise.all(opened.names.map(async (name) => [name, [...(await opened.read(name)).data]]))),
+      ];
+    };
+    const [a, b] = [new Uint8Array(safetensors({ x: 1, y: 2 })), new Uint8Array(fs.readFileSync(path.join(root, 'b.pt')))];
+    expect(await fetched(a)).toEqual(['safetensors', { x: [1], y: [2] }]);
+    expect(await fetched(b)).toEqual(['torch', { x: [4] }]);
+    await expect(fetched(a.slice(0, -1))).rejects.toThrow(FormatError);
+    await expect(fetched(b.slice(0, -100))).rejects.toThrow(FormatError);
+    await expect(fetched(new Uint8Array(3))).rejects.toThrow(FormatError);
   });
 
   test.each(['safetensors', 'bin'])('sharded %s, by index and by folder', async (kind) => {

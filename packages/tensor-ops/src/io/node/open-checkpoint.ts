@@ -3,12 +3,12 @@ import fs from 'node:fs/promises';
 import path from 'node:path';
 import { DitMoeError } from '../../errors.js';
 import type { Checkpoint } from '../checkpoint.js';
+import { isSafetensors } from '../kind-of-file.js';
 import { FormatError } from '../safetensors.js';
-import { isZip } from '../torch-reader.js';
-import { FileSource } from './file-source.js';
+import { TorchCheckpoint, type TorchCheckpointOptions } from '../torch-checkpoint.js';
+import { FileSource, openWith } from './file-source.js';
 import { SafetensorsFile } from './safetensors-file.js';
 import { ShardedCheckpoint } from './sharded.js';
-import { TorchCheckpoint, type TorchCheckpointOptions } from './torch-file.js';
 import { fileSystemReason } from './write-error.js';
 
 /** The path is a checkpoint of a kind that is recognised but not read; the message says what to do instead. */
@@ -47,10 +47,7 @@ async function openFile(file: string, options: TorchCheckpointOptions): Promise<
       file,
       'it is a pointer of Git LFS, the file itself was not fetched. Run "git lfs pull" in its folder.',
     );
-  // A pickle begins with its protocol; the header of safetensors with a brace after its length.
-  const isPickle = start[0] === 0x80 && start[1] >= 2 && start[1] <= 5 && start[8] !== 0x7b;
-  const isSafetensors = !isZip(start) && !isPickle && (file.endsWith('.safetensors') || start[8] === 0x7b);
-  return isSafetensors ? SafetensorsFile.open(file) : TorchCheckpoint.open(file, options);
+  return isSafetensors(start, file) ? SafetensorsFile.open(file) : openWith(file, (source) => TorchCheckpoint.open(source, options));
 }
 
 /** Endings of the files that a folder may hold, the first kind found is taken. */

@@ -1,10 +1,10 @@
-/** A PyTorch file on disk as a checkpoint. */
-import type { Checkpoint, TensorInfo } from '../checkpoint.js';
-import { FormatError, type HostTensor } from '../safetensors.js';
-import { TorchFile } from '../torch-reader.js';
-import { findStateDict, type TorchStateDict, torchObjects, torchPlain } from '../torch-state.js';
-import type { TorchTensor } from '../torch-tensor.js';
-import { type FileSource, openWith } from './file-source.js';
+/** A PyTorch file as a checkpoint, wherever its bytes are. */
+import type { ByteSource } from './byte-source.js';
+import type { Checkpoint, TensorInfo } from './checkpoint.js';
+import { FormatError, type HostTensor } from './safetensors.js';
+import { TorchFile } from './torch-reader.js';
+import { findStateDict, type TorchStateDict, torchObjects, torchPlain } from './torch-state.js';
+import type { TorchTensor } from './torch-tensor.js';
 
 /** Which part of a PyTorch file is opened. */
 export interface TorchCheckpointOptions {
@@ -17,21 +17,20 @@ export class TorchCheckpoint implements Checkpoint {
   readonly format = 'torch';
 
   private constructor(
-    private readonly source: FileSource,
+    private readonly source: ByteSource & { close?(): Promise<void> },
     /** The whole file, with optimizer state and options. */
     readonly file: TorchFile,
     private readonly stateDict: TorchStateDict,
   ) {}
 
   /**
+   * @param source is closed with the checkpoint, if it can be
    * @throws FormatError if it is damaged or has no weights
    * @throws ForbiddenGlobalError if it asks Python to run anything
    */
-  static open(path: string, { entry }: TorchCheckpointOptions = {}): Promise<TorchCheckpoint> {
-    return openWith(path, async (source) => {
-      const file = await TorchFile.open(source);
-      return new TorchCheckpoint(source, file, findStateDict(file.value, path, entry));
-    });
+  static async open(source: ByteSource & { close?(): Promise<void> }, { entry }: TorchCheckpointOptions = {}): Promise<TorchCheckpoint> {
+    const file = await TorchFile.open(source);
+    return new TorchCheckpoint(source, file, findStateDict(file.value, source.name, entry));
   }
 
   get path(): string {
@@ -68,7 +67,7 @@ export class TorchCheckpoint implements Checkpoint {
   }
 
   async close(): Promise<void> {
-    await this.source.close();
+    await this.source.close?.();
   }
 
   private tensor(name: string): TorchTensor {
