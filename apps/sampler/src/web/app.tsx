@@ -60,8 +60,8 @@ export function App({ offered, open, choices }: AppProps) {
     const controller = new AbortController();
     stop.current = controller;
     const id = (sessions[0]?.id ?? 0) + 1;
-    // Those that were stopped have nothing to come back to.
-    const kept = sessions.filter(({ runs, own }) => own && runs[0].images !== undefined).slice(0, MOST_KEPT - 1);
+    // Those that were stopped, or that nobody asked for, have nothing to come back to, but for the one on the screen until there is another.
+    const kept = sessions.filter(({ id, runs, own }) => id === shown || (own && runs[0].images !== undefined)).slice(0, MOST_KEPT);
     for (const { runs } of sessions.filter((session) => !kept.includes(session)))
       for (const run of runs) for (const address of run.images ?? []) URL.revokeObjectURL(address);
     setSessions([{ id, own, runs: requests.map((request) => ({ request, frames: [] })) }, ...kept]);
@@ -76,6 +76,7 @@ export function App({ offered, open, choices }: AppProps) {
           session.id === id ? { ...session, runs: session.runs.map((run, r) => (r === i ? next(run) : run)) } : session,
         ),
       );
+    let begun = false;
     try {
       for (const [i, request] of requests.entries()) {
         let run: Run = { request, frames: [] };
@@ -85,6 +86,7 @@ export function App({ offered, open, choices }: AppProps) {
             if (controller.signal.aborted) return;
             if (event.type === 'queued') setStatus(`Waiting: number ${event.position} in the queue.`);
             if (event.type === 'step' && event.step === 1) setStatus('Sampling.');
+            begun ||= event.type === 'step';
             run = withEvent(run, event);
             const now = run;
             change(i, () => now);
@@ -96,6 +98,10 @@ export function App({ offered, open, choices }: AppProps) {
       setStatus(own ? `Done: ${count} images.` : `A first look: ${count} images in ${requests[0].steps} steps. Press Sample for your own.`);
     } catch (problem) {
       if (stop.current !== controller) return;
+      if (!begun) {
+        setSessions(kept);
+        setShown(shown);
+      }
       const ofField = fieldErrorOf(problem);
       setStatus('');
       if (controller.signal.aborted) setStatus('Stopped.');
@@ -154,7 +160,7 @@ export function App({ offered, open, choices }: AppProps) {
   useEffect(() => {
     const view = results.current!;
     const { top } = view.getBoundingClientRect();
-    if (running && (top < 0 || top > innerHeight / 2)) view.scrollIntoView({ behavior: 'smooth' });
+    if (running && (top < 0 || top > innerHeight / 2)) view.scrollIntoView();
   }, [running, pictured]);
   const finished = sessions.filter(({ runs, own }) => own && runs[0].images !== undefined);
   return (

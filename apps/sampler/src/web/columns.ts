@@ -2,7 +2,7 @@
 import { useLayoutEffect, useState } from 'preact/hooks';
 
 /** Narrowest image in pixels: smaller ones show nothing, so there the page scrolls. */
-const NARROWEST = 96;
+const NARROWEST = 88;
 /** The gap between images, and the line below each of them. */
 const GAP = 11;
 const CAPTION = 24;

@@ -19,7 +19,8 @@ export function ExpertShares(props: { frame: Frame; model: ModelInfo; layer: num
     <>
       <p class="hint" id={title}>
         Share of the assignments in layer {layer} that each expert gets.
-        {show === 'which' && ' Patches have the colour and number of their first expert and the frame of their second.'}
+        {show === 'which' &&
+          ' Patches have the colour of their first expert, its number when they are large, and the frame of their second.'}
       </p>
       <ul class="shares" aria-labelledby={title}>
         {shares.map((share, expert) => (

@@ -4,6 +4,7 @@ import { expertColour, type Frame, numberColour, numbersOf } from './frames.js';
 
 /** Pixels of the canvas that an image has at least, so that patches can carry numbers. */
 const EDGE = 256;
+/** Smallest patch on the screen whose number could be read. */
 const MIN_LABEL_CELL = 18;
 
 export interface SampleCanvasProps {
@@ -36,17 +37,21 @@ export function SampleCanvas({ frame, index, label, overlay }: SampleCanvasProps
     small.getContext('2d')!.putImageData(data, 0, 0);
     context.imageSmoothingEnabled = false;
     context.drawImage(small, 0, 0, width * zoom, height * zoom);
-    if (overlay !== undefined) drawExperts(context, width * zoom, height * zoom, overlay);
+    // One that is not laid out yet is about to be large.
+    const scale = (canvas.current!.clientWidth || width * zoom) / (width * zoom);
+    if (overlay !== undefined) drawExperts(context, width * zoom, height * zoom, overlay, MIN_LABEL_CELL / scale);
   }, [frame, index, overlay, zoom]);
   return <canvas ref={canvas} width={width * zoom} height={height * zoom} role="img" aria-label={label} />;
 }
 
-/** Fills each patch with the colour of its first expert and frames it with that of the second; or with that of its number of experts. */
+/** Fills each patch with the colour of its first expert, with its number where there is room, and frames it with that of the second; or with that of its number of experts. */
 function drawExperts(
   context: CanvasRenderingContext2D,
   width: number,
   height: number,
   { chosen, grid: [rows, columns], experts, show }: Overlay,
+  /** Smallest patch that carries its number. */
+  labelled: number,
 ): void {
   const patches = rows * columns;
   const [cellWidth, cellHeight] = [width / columns, height / rows];
@@ -70,7 +75,7 @@ function drawExperts(
       context.lineWidth = frame;
       context.strokeRect(x + frame, y + frame, cellWidth - 2 * frame, cellHeight - 2 * frame);
     }
-    if (cellWidth >= MIN_LABEL_CELL) {
+    if (cellWidth >= labelled) {
       const text = String(show === 'which' ? first : number);
       context.globalAlpha = 1;
       context.lineWidth = 3;

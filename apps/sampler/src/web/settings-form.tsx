@@ -102,7 +102,7 @@ export function SettingsForm(props: SettingsFormProps) {
       )}
       <div class="field">
         <label class="file">
-          Open a checkpoint
+          Open a file of weights
           <input
             type="file"
             accept=".safetensors,.pt,.pth,.bin,.ckpt"
