@@ -395,7 +395,7 @@ describe.runIf(available || required)('the page', () => {
     await first.page.getByLabel('Checkpoint').selectOption('other (step 9)');
     await first.page.getByLabel('Seed', { exact: true }).fill('77');
     await first.page.getByLabel('Steps').fill('3');
-    await first.page.getByText('bee', { exact: true }).click();
+    await first.page.getByRole('form').getByText('bee', { exact: true }).click();
     await first.page.getByLabel('Guidance rule').selectOption('apg');
     await first.page.getByLabel('momentum').fill('half');
     await first.page.getByLabel('Guide with').selectOption('tiny (step 7)');
