@@ -7,59 +7,19 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { contactSheet, encodePng, joinPixels, type Pixels, pictureAt, slicePixels, toGrey, zoomTo } from '@dit-moe/data';
-import { cropped, openImages } from '@dit-moe/data/node';
+import { contactSheet, encodePng, joinPixels, type Pixels, pictureAt, zoomTo } from '@dit-moe/data';
 import { bundledModels } from '@dit-moe/models';
 import { openPipeline } from '@dit-moe/pipeline/node';
 import { permutation } from '@dit-moe/tensor-ops';
 import { root, runLine } from './commands.js';
+import { imagesOf, type Labelled, medianDistance, NEIGHBOURS, nearest } from './nearest.js';
 import { recipes } from './recipes.js';
 
 const FIGURES = 'docs/figures';
 /** Of each class. */
 const [REAL, SAMPLES] = [4, 8];
-/** Of each row of neighbours. */
-const NEIGHBOURS = 3;
 /** Samples and held-out images whose distance to the nearest image of the training is measured. */
 const MEASURED = 100;
-
-interface Labelled {
-  pixels: Pixels;
-  labels: number[];
-}
-
-/** All images of a split, as the model sees them. */
-async function imagesOf(folder: string, split: string | undefined, size: number, channels: number): Promise<Labelled> {
-  const source = await openImages(path.join(root, folder), split === undefined ? {} : { split });
-  const pictures: Pixels[] = [];
-  for (let i = 0; i < source.count; i++) {
-    const picture = cropped(await source.picture(i), { size });
-    pictures.push(channels === 1 ? toGrey(picture) : picture);
-  }
-  await source.close();
-  return { pixels: joinPixels(pictures), labels: Array.from({ length: source.count }, (_, i) => source.label(i)) };
-}
-
-/** Numbers of the images of the training that are most like a picture, and the root of the mean squared difference to the first. */
-function nearest(train: Pixels, picture: Uint8Array): { indices: number[]; distance: number } {
-  const best: { index: number; sum: number }[] = [];
-  for (let index = 0; index < train.count; index++) {
-    const worst = best.length < NEIGHBOURS ? Number.POSITIVE_INFINITY : best[NEIGHBOURS - 1].sum;
-    let sum = 0;
-    for (let i = 0; i < picture.length && sum < worst; i++) sum += (train.data[index * picture.length + i] - picture[i]) ** 2;
-    if (sum >= worst) continue;
-    best.push({ index, sum });
-    best.sort((a, b) => a.sum - b.sum);
-    best.length = Math.min(best.length, NEIGHBOURS);
-  }
-  return { indices: best.map(({ index }) => index), distance: Math.sqrt(best[0].sum / picture.length) };
-}
-
-/** Median over pictures of the distance to the nearest image of the training. */
-function medianDistance(train: Pixels, pictures: Pixels): number {
-  const all = Array.from({ length: pictures.count }, (_, i) => nearest(train, slicePixels(pictures, i, i + 1).data).distance);
-  return all.sort((a, b) => a - b)[Math.floor(all.length / 2)];
-}
 
 /** Some of the pictures, evenly chosen by a fixed order. */
 function some({ pixels }: Labelled, count: number): Pixels {

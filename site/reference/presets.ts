@@ -32,6 +32,13 @@ ${objects(small)
   .map((name) => `### \`${name}\`\n\n${lines(small, name, false)}`)
   .join('\n\n')}
 
+## For your own images
+
+In pixels, without an autoencoder: [which one](../start/your-images.md#which-preset). The clean image
+is predicted, as \`jit\` below has it; the sizes are ours.
+
+${ownTable()}
+
 ## Routers of papers
 
 Each is what a paper does about experts, at a size of that paper on latents of 256 pixels, and as
@@ -70,6 +77,25 @@ ${table(
 )}
 `;
 }
+
+/** Settings of the presets for one's own images, side by side. */
+function ownTable(): string {
+  const own = Object.entries(presets).filter(([name]) => name.startsWith('images-'));
+  const settings = own.map(([, preset]) => new Map(leaves(preset)));
+  const names = [...new Set(settings.flatMap((of) => [...of.keys()]))];
+  return table(
+    ['setting', ...own.map(([name]) => `\`${name}\``)],
+    names.map((name) => [`\`${name}\``, ...settings.map((of) => (of.has(name) ? `\`${shown(of.get(name))}\`` : ''))]),
+  );
+}
+
+const shown = (value: unknown): string =>
+  typeof value === 'number' ? String(Number(value.toPrecision(5))) : JSON.stringify(value).replaceAll('"', '');
+
+const leaves = (value: object, above = ''): [string, unknown][] =>
+  Object.entries(value).flatMap(([name, inner]) =>
+    typeof inner === 'object' && !Array.isArray(inner) ? leaves(inner, `${above}${name}.`) : [[above + name, inner] as [string, unknown]],
+  );
 
 const objects = (all: readonly Commented[]): string[] => all.map(({ path }) => path).filter((path) => !path.includes('.'));
 

@@ -58,6 +58,20 @@ test('shows life while nothing is reported', () => {
   ]);
 });
 
+test('the time left includes phases between the steps; what is counted anew begins anew', () => {
+  const { progress, seconds, written } = start(false);
+  progress.update({ what: 'step', done: 10, total: 40 });
+  seconds(10);
+  progress.phase('samples');
+  seconds(10);
+  progress.update({ what: 'step', done: 20, total: 40 });
+  seconds(1);
+  progress.update({ what: 'step', done: 5, total: 40 });
+  progress.done();
+  expect(written()).toContain('step 20/40  42 s left\n');
+  expect(written()).toMatch(/step 5\/40\n$/);
+});
+
 test('on a terminal: one line with a bar, never wider than the terminal, and messages above it', () => {
   vi.stubEnv('TERM', 'xterm');
   const { progress, seconds, written } = start(true, 40);

@@ -105,13 +105,13 @@ export function createProgress(stream: ProgressStream = process.stderr, now: () 
   return {
     phase(text) {
       const since = now();
-      first = undefined;
       const elapsed = (): string => (now() - since < SECOND ? '' : `  ${formatDuration((now() - since) / SECOND)}`);
       const plain = (): string => `${text} ...${elapsed()}`;
       show({ text: () => colours.cyan(plain()), plain }, true);
     },
     update(state) {
-      const isFirst = first === undefined || first.what !== state.what;
+      // A phase in between counts: the rest of a run has such phases as well.
+      const isFirst = first === undefined || first.what !== state.what || state.done < first.done;
       if (isFirst) first = { what: state.what, at: now(), done: state.done };
       const { at, done } = first!;
       const line = (): string => progressLine(state, done, (now() - at) / SECOND);

@@ -1,6 +1,7 @@
 /** `train`: starts the backend, turns signals into an orderly stop, prints the result. */
 import path from 'node:path';
 import { exitCodes, interruption, interruptionExitCode, UsageError } from '@dit-moe/kit';
+import { tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { type BackendName, type BackendSettings, launchInfo, startBackend } from '@dit-moe/tensor-ops/node';
 import { joinTraining, silent, startProcesses, threadsIn } from '../cluster/join.js';
 import { remarks } from '../config/remarks.js';
@@ -76,7 +77,9 @@ export async function trainCommand(
     await start();
     const plan = await dryRun(config, (text) => progress.phase(text));
     progress.done();
-    if (!plan.data.assumed) for (const remark of remarks(config, { count: plan.data.images })) progress.log(remark);
+    const secondsOnProcessor = tensorFlowBackend()?.isUsingGpuDevice === true ? undefined : plan.seconds.here;
+    if (!plan.data.assumed)
+      for (const remark of remarks(config, { count: plan.data.images, secondsOnProcessor })) progress.log(remark);
     console.log(flags.json ? JSON.stringify(plan) : formatDryRun(config, plan));
     return exitCodes.ok;
   }

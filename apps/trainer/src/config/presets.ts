@@ -132,7 +132,20 @@ const images = (size: number, patchSize: number, width: { hiddenSize: number; de
   sampling: { every: 2_000, solver: 'heun', steps: 25, guidance: 2 },
   validation: { share: 0.05, every: 1_000 },
 });
+const small64 = images(64, 8, { hiddenSize: 192, depth: 4, numHeads: 6 });
 const own = {
+  /** For a processor: patches of 8, so a picture is 64 tokens, and a fifth of the weights of `images-64`. */
+  'images-64-small': {
+    ...small64,
+    steps: 2_000,
+    batchSize: 32,
+    optimizer: { learningRate: 1.5e-3, warmupSteps: 100, schedule: 'cosine', clipNorm: 1 },
+    ema: [0.99],
+    precision: 'f32', // processors gain nothing from bf16
+    checkpoints: { every: 250 },
+    sampling: { ...small64.sampling, every: 250 },
+    validation: { ...small64.validation, every: 250 },
+  },
   'images-64': images(64, 4, { hiddenSize: 256, depth: 8, numHeads: 4 }),
   'images-128': images(128, 8, { hiddenSize: 384, depth: 10, numHeads: 6 }),
   'images-256': images(256, 16, { hiddenSize: 512, depth: 12, numHeads: 8 }),

@@ -14,3 +14,14 @@ test.each<[string[], number, RegExp[]]>([
   expect(found).toHaveLength(expected.length);
   for (const [i, message] of expected.entries()) expect(found[i]).toMatch(message);
 });
+
+test.each<[string[], number | undefined, number]>([
+  [['data.size=64'], 90_000, 1],
+  [['data.size=64'], 80_000, 0],
+  [['data.size=64'], undefined, 0],
+  [['data.size=32'], 90_000, 0],
+  [['data={kind: latents, size: 64}'], 90_000, 0],
+])('%j that takes %s seconds on a processor: the preset for it is named %i times', (overrides, secondsOnProcessor, times) => {
+  const found = remarks(tinyConfig('/nowhere', ...overrides), { count: 6, secondsOnProcessor });
+  expect(found.filter((remark) => remark.includes('--preset images-64-small'))).toHaveLength(times);
+});
