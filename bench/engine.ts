@@ -2,19 +2,23 @@
  * The engine against PyTorch: op overhead, matrix products, and DiT-MoE-S/2-8E2A forward and training (256 px latents, batch 4).
  *
  * The peer is `peer/dit_moe.py`, the same architecture in PyTorch. Every variant of it is timed first, and the fastest is what
- * is compared, in turns with us and with as many threads.
+ * is compared, in turns with us and with as many threads. Each section is a process of its own, with the threads that the trainer and the
+ * sampler take for it.
  */
 import os from 'node:os';
+import { preset } from '@dit-moe/dit';
+import { threadsFor } from '@dit-moe/dit/node';
 import { DataType, type InferencePrecision, int8Refusal, type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { checkAgreement } from './engine/agreement.js';
-import { BATCH, prepareModel, type Workload } from './engine/model.js';
+import { BATCH, MODEL, prepareModel, type Workload } from './engine/model.js';
 import { peakMemory } from './engine/peak-memory.js';
 import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult, result } from './harness/benchmark.js';
 import { ditVariants, fastestVariant } from './harness/fastest-variant.js';
 import { interleave, type Repetitions, type Timer, timer } from './harness/measure.js';
 import { findPython, Peer } from './harness/peer.js';
+import { runBenchmark } from './harness/run-benchmark.js';
 
 export const name = 'engine';
 export const description = 'op overhead, matrix products, DiT-MoE-S/2-8E2A forward and training, memory; against PyTorch';
@@ -37,10 +41,16 @@ const MATRIX_SIZE = 1024;
 export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]> {
   const { quick, only, log } = options;
   if (only !== undefined && !sections.includes(only)) throw new BenchmarkError(`There is no section "${only}": ${sections.join(', ')}.`);
-  const wanted = (section: string): boolean => only === undefined || only === section;
+  if (only === undefined) {
+    const results: BenchmarkResult[] = [];
+    for (const section of sections) results.push(...(await runBenchmark('engine', { ...options, only: section })));
+    return results;
+  }
+  const chosen = workloads.find(({ workload, precision }) => `${workload}-${precision}` === only);
   const threads = os.availableParallelism();
-  const runtime = await useTensorFlow({ threads });
-  log(`TensorFlow ${runtime.version}, ${threads} threads, load average ${os.loadavg()[0].toFixed(2)}`);
+  const runtime = await useTensorFlow(threadsOf(chosen));
+  const { intraOp, interOp } = runtime.threads;
+  log(`TensorFlow ${runtime.version}, ${interOp} ops at once with ${intraOp} threads each, load average ${os.loadavg()[0].toFixed(2)}`);
   const python = findPython();
   let peer: Peer | undefined;
   if (python === undefined) {
@@ -54,27 +64,32 @@ export async function run(options: BenchmarkOptions): Promise<BenchmarkResult[]>
   const engine = new EngineBenchmark(peer, python, threads, options);
   try {
     const small: Repetitions = quick ? { warmUp: 2, rounds: 3, perRound: 2 } : { warmUp: 3, rounds: 8, perRound: 5 };
-    if (wanted('ops')) {
+    if (chosen === undefined) {
       await engine.opOverhead(small);
       for (const precision of ['f32', 'bf16'] as const) await engine.matMul(precision, small);
+      return engine.results;
     }
     const large: Repetitions = quick ? { warmUp: 2, rounds: 3, perRound: 1 } : { warmUp: 3, rounds: 6, perRound: 2 };
-    for (const { workload, precision } of workloads) {
-      if (!wanted(`${workload}-${precision}`)) continue;
-      const refusal = precision === 'int8' ? int8Refusal() : undefined;
-      if (refusal !== undefined) {
-        log(`${workload}-int8 is left out: ${refusal}.`);
-        continue;
-      }
-      const eager = await engine.model(workload, precision, false, large);
-      const best = await engine.model(workload, precision, true, large, eager);
-      await engine.memory(workload, precision, best);
+    const { workload, precision } = chosen;
+    const refusal = precision === 'int8' ? int8Refusal() : undefined;
+    if (refusal !== undefined) {
+      log(`${only} is left out: ${refusal}.`);
+      return [];
     }
+    const eager = await engine.model(workload, precision, false, large);
+    const best = await engine.model(workload, precision, true, large, eager);
+    await engine.memory(workload, precision, best);
   } finally {
     peer?.stop();
   }
   return engine.results;
 }
+
+/** Threads as the trainer and the sampler start the runtime; those of all cores for single ops. */
+const threadsOf = (step: { workload: Workload; precision: InferencePrecision } | undefined): { threads: number; interOpThreads?: number } =>
+  (step && threadsFor(preset(MODEL), { training: step.workload === 'train', precision: step.precision })) ?? {
+    threads: os.availableParallelism(),
+  };
 
 class EngineBenchmark {
   readonly results: BenchmarkResult[] = [];
@@ -147,7 +162,7 @@ class EngineBenchmark {
   /** Peak memory of both sides' fastest form, each in a fresh process. */
   async memory(workload: Workload, precision: InferencePrecision, variant: string | undefined): Promise<void> {
     const steps = 3;
-    const ours = await peakMemory({ workload, precision, threads: this.threads, steps });
+    const ours = await peakMemory({ workload, precision, threads: threadsOf({ workload, precision }), steps });
     let theirs: number | null = null;
     if (this.python !== undefined && variant !== undefined) {
       const fresh = Peer.start(this.python, PEER_SCRIPT, this.threads);

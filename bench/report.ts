@@ -2,7 +2,7 @@
  * All that is said of the speed, measured in one go on a quiet machine and written as a page of its own: each section in a process of its
  * own, and before and after it the matrix products of its step alone.
  */
-import { execFileSync, fork } from 'node:child_process';
+import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
@@ -11,6 +11,7 @@ import { DitMoeError, type Precision } from '@dit-moe/tensor-ops';
 import { BATCH, type Workload } from './engine/model.js';
 import { BenchmarkError, type BenchmarkOptions, type BenchmarkResult } from './harness/benchmark.js';
 import { findPython } from './harness/peer.js';
+import { runBenchmark } from './harness/run-benchmark.js';
 import { drawRatios, reportPage } from './report/page.js';
 import { timeProducts } from './report/products.js';
 import { type ReportRow, readRecords, type SpeedRecord, withEarlier } from './report/record.js';
@@ -89,7 +90,11 @@ export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkRes
         return seconds;
       };
       const before = await limit();
-      const results = await runBenchmark(bench, part, log);
+      const results = await runBenchmark(bench, {
+        ...(part !== undefined && { only: part }),
+        quick: true,
+        log: (line) => log(`  ${line.replaceAll('\n', '\n  ')}`),
+      });
       const after = await limit();
       for (const row of results) {
         const isStep = row.name === section && before !== undefined && after !== undefined;
@@ -104,23 +109,6 @@ export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkRes
   if (rows.length === 0) throw new BenchmarkError('No section could be measured: nothing is written.');
   write({ ...describeMachine(tensorFlow), load, minutes: (performance.now() - started) / 60_000, rows, failed }, log);
   return rows;
-}
-
-/** Results of a benchmark or of its section, by `pnpm bench` in a process of its own. */
-async function runBenchmark(bench: string, only: string | undefined, log: (message: string) => void): Promise<BenchmarkResult[]> {
-  const main = fileURLToPath(new URL('main.ts', import.meta.url));
-  const child = fork(main, [bench, ...(only === undefined ? [] : ['--only', only]), '--quick', '--json'], {
-    stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-  });
-  let [output, lastError] = ['', ''];
-  child.stdout!.on('data', (bytes) => (output += bytes));
-  child.stderr!.on('data', (bytes: Buffer) => {
-    lastError = bytes.toString().trim() || lastError;
-    log(`  ${bytes.toString().trim().replaceAll('\n', '\n  ')}`);
-  });
-  const code = await new Promise((resolve) => child.on('close', resolve));
-  if (code !== 0) throw new BenchmarkError(lastError || `exit code ${code}`);
-  return (JSON.parse(output) as { results: BenchmarkResult[] }).results;
 }
 
 function describeMachine(tensorFlow: string | undefined): Omit<SpeedRecord, 'load' | 'minutes' | 'rows' | 'failed'> {

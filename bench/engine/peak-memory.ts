@@ -8,7 +8,7 @@ import { prepareModel, type Workload } from './model.js';
 interface Request {
   workload: Workload;
   precision: InferencePrecision;
-  threads: number;
+  threads: { threads: number; interOpThreads?: number };
   /** Compiled steps. */
   steps: number;
 }
@@ -17,7 +17,7 @@ interface Request {
 export const peakMemory = (request: Request): Promise<number> => inOwnProcess(import.meta.url, request);
 
 await answer<Request>(import.meta.url, async ({ workload, precision, threads, steps }) => {
-  await useTensorFlow({ threads });
+  await useTensorFlow(threads);
   const model = prepareModel(workload, precision, true);
   for (let i = 0; i < steps; i++) await model.step();
   return ownPeak();

@@ -35,10 +35,10 @@ export const openOptions = ({ heads, config, guideWith, ...flags }: ModelFlags):
  */
 export function startFor(
   cards: readonly ModelCard[],
-  { backend, threads }: BackendFlags,
+  { backend, threads, precision }: BackendFlags & Pick<ModelFlags, 'precision'>,
   log: (message: string) => void = console.error,
 ): Promise<ChosenBackend> {
-  return startBackend(backend, threads ?? threadsOf(cards), log);
+  return startBackend(backend, threads ?? threadsOf(cards, precision), log);
 }
 
 /**

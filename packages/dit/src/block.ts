@@ -20,6 +20,7 @@ import type { DitConfig } from './config.js';
 import { expertGroups, hasExperts } from './moe/moe-config.js';
 import { type RouterTraining, routerOptions, type Sample } from './moe/router.js';
 import { type Rotation, rotate } from './rotary.js';
+import { sideBySide } from './side-by-side.js';
 
 /** What a block is told besides its weights and tokens. */
 export interface BlockContext {
@@ -57,16 +58,33 @@ export type Block = (w: Scope, x: tf.Tensor, context: BlockContext) => BlockOutp
 
 /** `x = x + gate attention(norm(x))`, then `x = x + gate feedForward(norm(x))`, modulated by the condition. */
 export const ditBlock: Block = (w, x, context) => {
-  const [shift1, scale1, gate1, shift2, scale2, gate2] = modulation(w, context, 6); // [B, D] each
+  const chunks = modulation(w, context, 6); // [B, D] each
+  // Experts keep the cores busy, a router may compare samples: those meet there.
+  if (hasExperts(context.config, context.layer)) {
+    const [h, feedForwardIn, attentionIn, attentionOut] = sideBySide([x, ...chunks], (...own) => attended(w, own, context)); // [B, T, D] each
+    const plain = () => plainNorm(w.within('feedForwardNorm'), context.config, h); // [B, T, D]
+    const { output: feedForwardOut, losses, routing } = feedForward(w, feedForwardIn, plain, context); // [B, T, D]
+    const output = gatedResidual(h, chunks[5], feedForwardOut); // [B, T, D]
+    return { output, losses, routing, inside: { attentionIn, attentionOut, feedForwardIn, feedForwardOut } };
+  }
+  const [output, attentionIn, attentionOut, feedForwardIn, feedForwardOut] = sideBySide([x, ...chunks], (...own) => {
+    const [h, normed, ...inside] = attended(w, own, context); // [B, T, D] each
+    const { output } = feedForward(w, normed, () => normed, context); // [B, T, D]
+    return [gatedResidual(h, own[6], output), ...inside, normed, output]; // [B, T, D] each
+  });
+  return { output, losses: {}, routing: [], inside: { attentionIn, attentionOut, feedForwardIn, feedForwardOut } };
+};
+
+/**
+ * The half of a block up to its feed-forward layer.
+ * @returns the tokens, their norm before that layer, and the input and output of attention; `[B, T, D]` each
+ */
+function attended(w: Scope, [x, shift1, scale1, gate1, shift2, scale2]: readonly tf.Tensor[], context: BlockContext): tf.Tensor[] {
   const attentionIn = modulatedNorm(w.within('attentionNorm'), context.config, x, shift1, scale1); // [B, T, D]
   const attentionOut = selfAttention(w.within('attention'), attentionIn, context); // [B, T, D]
   const h = gatedResidual(x, gate1, attentionOut); // [B, T, D]
-  const feedForwardIn = modulatedNorm(w.within('feedForwardNorm'), context.config, h, shift2, scale2); // [B, T, D]
-  const plain = () => plainNorm(w.within('feedForwardNorm'), context.config, h); // [B, T, D]
-  const { output: feedForwardOut, losses, routing } = feedForward(w, feedForwardIn, plain, context); // [B, T, D]
-  const output = gatedResidual(h, gate2, feedForwardOut); // [B, T, D]
-  return { output, losses, routing, inside: { attentionIn, attentionOut, feedForwardIn, feedForwardOut } };
-};
+  return [h, modulatedNorm(w.within('feedForwardNorm'), context.config, h, shift2, scale2), attentionIn, attentionOut];
+}
 
 /** `x w + b` on the last axis. */
 export const affine = (w: Scope, name: string, x: tf.Tensor, options: { precision?: Precision | undefined }): tf.Tensor =>

@@ -1,13 +1,17 @@
 import os from 'node:os';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { resolveConfig } from '../config/resolve.js';
 import { threadsOf } from './threads.js';
 
-test('small models have a thread for each op, larger ones the default, by preset or by width', () => {
-  const shared = { threads: 1, interOpThreads: os.availableParallelism() };
-  expect(threadsOf(resolveConfig({ preset: 'digits', overrides: [] }))).toEqual(shared);
-  expect(threadsOf(resolveConfig({ preset: 'digits', overrides: ['model.hiddenSize=256'] }))).toBeUndefined();
+test('a run has a thread for each op where its model is small, or cores are few and each has a sample', () => {
+  const cores = vi.spyOn(os, 'availableParallelism').mockReturnValue(2);
+  const whole = { threads: 1, interOpThreads: 2 };
+  expect(threadsOf(resolveConfig({ preset: 'digits', overrides: [] }))).toEqual(whole);
   const published = resolveConfig({ preset: 'repo-s-2-8e2a-256', data: 'latents', overrides: [] });
+  expect(threadsOf(published)).toEqual(whole);
+  expect(threadsOf({ ...published, batchSize: 64, accumulation: 64 })).toBeUndefined();
+  cores.mockReturnValue(16);
   expect(threadsOf(published)).toBeUndefined();
-  expect(threadsOf({ ...published, model: { ...published.model, hiddenSize: 96 } })).toEqual(shared);
+  expect(threadsOf({ ...published, model: { ...published.model, hiddenSize: 96 } })).toEqual({ threads: 1, interOpThreads: 16 });
+  vi.restoreAllMocks();
 });

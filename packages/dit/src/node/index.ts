@@ -1,3 +1,3 @@
 export { type OpenModelOptions, openModel } from './open-model.js';
-export { threadsFor } from './threads.js';
+export { type ThreadUse, threadsFor } from './threads.js';
 export { type WriteModelOptions, writeModel } from './write-model.js';

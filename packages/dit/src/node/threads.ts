@@ -1,23 +1,37 @@
 /** How the cores of a processor are shared out. */
 import os from 'node:os';
+import type { InferencePrecision } from '@dit-moe/tensor-ops';
 import type { TensorFlowOptions } from '@dit-moe/tensor-ops/node';
 import type { DitConfig } from '../config.js';
 
-/**
- * Width below which the ops of a model are so short that to split each among the cores costs more than it gains, while the experts keep the
- * cores busy with whole ops. Measured on two cores: a training step of 2,048 tokens takes 47 instead of 62 ms at width 64 and 237 instead of
- * 291 ms at 192; from 256 on there was no gain, and DiT-MoE-S/2 (width 384, 12 blocks) loses 15 %.
- */
+/** More cores than this may be more than a wide model has ops to do at once; nothing was measured beyond two. */
+const FEW_CORES = 4;
+/** Width below which ops are so short that to split each among the cores costs more than it gains, however many cores there are. */
 const SPLIT_FROM_WIDTH = 256;
 
+/** What a model is started for. */
+export interface ThreadUse {
+  /** Whether it is trained, by steps of at least as many samples as there are cores (default false). */
+  training?: boolean;
+  /** Default `f32`. */
+  precision?: InferencePrecision | undefined;
+}
+
 /**
- * Threads for `startBackend` of `@dit-moe/tensor-ops/node` that suit a model: one for each op and as many ops at once as there are cores if it
- * is narrower than 256, else `undefined`, those that the runtime takes by itself. Measured, see docs/measurements/engine.md.
+ * Threads for `startBackend` of `@dit-moe/tensor-ops/node` that suit a model: one for each op and as many ops at once as there are cores, or
+ * `undefined`, those that the runtime takes by itself. Measured, see docs/measurements/engine.md.
+ *
+ * Whole ops keep the cores busy where there are experts and samples side by side, and nobody waits for the other part of an op. So it is for
+ * models narrower than 256, and on up to four cores for training and for int8, whose products use one thread in any case. Wider models
+ * otherwise sample as fast with ops that are split, and an autoencoder decodes faster so.
  *
  * @param config `hiddenSize` is the width in channels
  */
 export function threadsFor(
   config: Pick<DitConfig, 'hiddenSize'>,
+  { training = false, precision = 'f32' }: ThreadUse = {},
 ): Required<Pick<TensorFlowOptions, 'threads' | 'interOpThreads'>> | undefined {
-  return config.hiddenSize < SPLIT_FROM_WIDTH ? { threads: 1, interOpThreads: os.availableParallelism() } : undefined;
+  const cores = os.availableParallelism();
+  const whole = config.hiddenSize < SPLIT_FROM_WIDTH || ((training || precision === 'int8') && cores <= FEW_CORES);
+  return whole ? { threads: 1, interOpThreads: cores } : undefined;
 }

@@ -2,6 +2,7 @@
 import {
   geluActivation,
   int8Product,
+  int8Swiglu,
   joinRows,
   partsOf,
   type QuantizedRows,
@@ -57,9 +58,12 @@ export function int8Experts(
   return joinRows(
     experts.map((e, i) => {
       const own = { values: values[i], scale: factors[i] };
-      const hidden = ups[e].map((w, p) => biased(int8Product(own, w, upScales[e][p]), upBiases?.[e][p]));
-      const [activated] = activation(...(hidden as [tf.Tensor, tf.Tensor]));
-      return biased(int8Product(quantizeRows(activated), downs[e], downScales[e]), downBiases?.[e]);
+      const activated = (): QuantizedRows => {
+        if (kind !== 'gelu' && upBiases === undefined) return int8Swiglu(own, ups[e], upScales[e]);
+        const hidden = ups[e].map((w, p) => biased(int8Product(own, w, upScales[e][p]), upBiases?.[e][p]));
+        return quantizeRows(activation(...(hidden as [tf.Tensor, tf.Tensor]))[0]);
+      };
+      return biased(int8Product(activated(), downs[e], downScales[e]), downBiases?.[e]);
     }),
   );
 }

@@ -121,7 +121,7 @@ async function pipelineAutoencoder(location: string): Promise<string | undefined
 export async function openPipeline(location: string, options: OpenPipelineOptions = {}): Promise<Pipeline> {
   const file = await openPipelineFile(location, options);
   try {
-    if (!hasBackend()) await startBackend('auto', threadsOf([file.card]));
+    if (!hasBackend()) await startBackend('auto', threadsOf([file.card], options.precision));
     return await file.load();
   } finally {
     await file.close();
@@ -130,9 +130,13 @@ export async function openPipeline(location: string, options: OpenPipelineOption
 
 const hasBackend = (): boolean => tf.engine().backendName !== undefined && tf.engine().backendName !== '';
 
-/** Threads that suit all of the models. An autoencoder's ops are long enough to be split, whatever its model is. */
-export function threadsOf(cards: readonly ModelCard[]): ReturnType<typeof threadsFor> {
-  return cards.every(isOfPixels) ? threadsFor({ hiddenSize: Math.max(...cards.map(({ config }) => config.hiddenSize)) }) : undefined;
+/**
+ * Threads that suit all of the models. An autoencoder's ops are long enough to be split, whatever its model is; only in int8 a model gains more
+ * from whole ops than its autoencoder loses.
+ */
+export function threadsOf(cards: readonly ModelCard[], precision?: InferencePrecision): ReturnType<typeof threadsFor> {
+  if (precision !== 'int8' && !cards.every(isOfPixels)) return undefined;
+  return threadsFor({ hiddenSize: Math.max(...cards.map(({ config }) => config.hiddenSize)) }, { precision });
 }
 
 /** Names for all classes: English ones where folders have ImageNet's, numbers where there are none, but for as many as ImageNet has. */

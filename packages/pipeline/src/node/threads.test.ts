@@ -1,5 +1,6 @@
+import os from 'node:os';
 import type { ModelCard } from '@dit-moe/dit';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import { threadsOf } from './open-pipeline.js';
 
 const card = (hiddenSize: number, inChannels = 3) => ({ config: { hiddenSize, inChannels } }) as ModelCard;
@@ -8,4 +9,12 @@ test('narrow models of pixels share the cores out among ops, unless a wider one 
   expect(threadsOf([card(64), card(96, 1)])).toMatchObject({ threads: 1 });
   expect(threadsOf([card(64), card(384)])).toBeUndefined();
   expect(threadsOf([card(64), card(64, 4)])).toBeUndefined();
+});
+
+test('in int8 they do on few cores whatever their width, with an autoencoder, too', () => {
+  const cores = vi.spyOn(os, 'availableParallelism').mockReturnValue(2);
+  expect(threadsOf([card(384, 4)], 'int8')).toEqual({ threads: 1, interOpThreads: 2 });
+  cores.mockReturnValue(16);
+  expect(threadsOf([card(384, 4)], 'int8')).toBeUndefined();
+  vi.restoreAllMocks();
 });

@@ -5,7 +5,7 @@ import { after } from './after.js';
 import { customGradient } from './custom-gradient.js';
 import { stackRows, unstackRows } from './dynamic-rows.js';
 import { fused } from './fused.js';
-import { int8Product, quantizeRows, withoutGradient } from './int8.js';
+import { int8Product, int8Sums, type QuantizedRows, quantizeRows, withoutGradient } from './int8.js';
 import { castLike, products, widen } from './products.js';
 import type { Precision } from './raw-math.js';
 import { isRounded } from './rounded-maps.js';
@@ -105,9 +105,7 @@ export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options
   if (scales !== undefined)
     return withoutGradient(x, (x) => {
       const rows = quantizeRows(x);
-      const gateUpScales = unstackRows(scales.gateUp);
-      const [gate, up] = unstackRows(gateUp).map((w, i) => int8Product(rows, w, gateUpScales[i]));
-      return int8Product(quantizeRows(swigluActivation(gate, up)[0]), down, scales.down);
+      return int8Product(int8Swiglu(rows, unstackRows(gateUp), unstackRows(scales.gateUp)), down, scales.down);
     });
   const { round, product } = products(gateUp, options.precision);
   return customGradient(
@@ -159,4 +157,17 @@ export function swigluActivationGradients(gate: tf.Tensor, up: tf.Tensor, dActiv
   // d silu(g) = s + g s (1 - s) = s + gs - gs s
   const dGate = tf.mul(tf.mul(d, u), tf.add(s, tf.sub(gated, tf.mul(gated, s))));
   return [tf.mul(gated, u), dGate, tf.mul(d, gated)].map((x) => castLike(x, gate));
+}
+
+/**
+ * {@link swigluActivation} of two products of the same rows, in int8 again. What a row is multiplied by does not change its integers, so the
+ * second product is left without.
+ *
+ * @param w integers of both projections
+ * @param scales of their output channels
+ */
+export function int8Swiglu(rows: QuantizedRows, [wGate, wUp]: readonly tf.Tensor[], [gate, up]: readonly tf.Tensor[]): QuantizedRows {
+  const [activated] = swigluActivation(int8Product(rows, wGate, gate), int8Sums(rows.values, wUp, up));
+  const { values, scale } = quantizeRows(activated);
+  return { values, scale: tf.mul(scale, rows.scale) };
 }

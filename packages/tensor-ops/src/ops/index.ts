@@ -2,6 +2,7 @@ export {
   gelu,
   geluActivation,
   geluActivationGradients,
+  int8Swiglu,
   type SwigluOptions,
   silu,
   swiglu,

@@ -112,7 +112,9 @@ export function int8Tensor(values: Int8Array, shape: readonly number[]): tf.Tens
  * @param x float32 `[N, D]`
  */
 export function quantizeRows(x: tf.Tensor): QuantizedRows {
-  const scale = tf.div(tf.maximum(tf.max(tf.abs(x), 1, true), SMALLEST), LARGEST); // [N, 1]
+  // Both ends are two reads of the rows; their absolute values would be written, too.
+  const largest = tf.maximum(tf.max(x, 1, true), tf.neg(tf.min(x, 1, true)));
+  const scale = tf.div(tf.maximum(largest, SMALLEST), LARGEST); // [N, 1]
   const values = tf.round(tf.mul(x, tf.div(1, scale)));
   const backend = tensorFlowBackend();
   // Not by QuantizeV2, which a compiled step replaces by a kernel that scales to 128.
@@ -126,14 +128,18 @@ export function quantizeRows(x: tf.Tensor): QuantizedRows {
  * @param scale of the output channels, `[H]`
  * @returns float32 `[N, H]`
  */
-export function int8Product(rows: QuantizedRows, w: tf.Tensor, scale: tf.Tensor): tf.Tensor {
+export const int8Product = (rows: QuantizedRows, w: tf.Tensor, scale: tf.Tensor): tf.Tensor =>
+  tf.mul(int8Sums(rows.values, w, scale), rows.scale);
+
+/** {@link int8Product} without what its rows are multiplied by. */
+export function int8Sums(values: tf.Tensor, w: tf.Tensor, scale: tf.Tensor): tf.Tensor {
   const backend = tensorFlowBackend();
-  if (backend === undefined) return tf.mul(tf.mul(tf.matMul(rows.values as tf.Tensor2D, w as tf.Tensor2D), scale), rows.scale);
+  if (backend === undefined) return tf.mul(tf.matMul(values as tf.Tensor2D, w as tf.Tensor2D), scale);
   const { qint8, float32 } = DataType;
   const most = tf.mul(scale, LARGEST);
-  const inputs = [bitcast(backend, rows.values, qint8), bitcast(backend, w, qint8), backend.raw('ZerosLike', [scale])[0]];
+  const inputs = [bitcast(backend, values, qint8), bitcast(backend, w, qint8), backend.raw('ZerosLike', [scale])[0]];
   const ranges = [tf.scalar(-LARGEST), tf.scalar(LARGEST), tf.neg(most), most];
-  const product = backend.raw('_QuantizedMatMul', [...inputs, ...ranges], {
+  return backend.raw('_QuantizedMatMul', [...inputs, ...ranges], {
     ...{ T1: { type: qint8 }, T2: { type: qint8 }, Tbias: { type: float32 }, U: { type: float32 }, Tout: { type: float32 } },
     Tdevice_inputs: { types: [qint8, qint8, float32] },
     Thost_inputs: { types: [float32, float32, float32, float32] },
@@ -144,7 +150,6 @@ export function int8Product(rows: QuantizedRows, w: tf.Tensor, scale: tf.Tensor)
     is_weight_const: { bool: false },
     is_bias_const: { bool: false },
   })[0];
-  return tf.mul(product, rows.scale);
 }
 
 /**
