@@ -28,6 +28,13 @@ function verdict(summary: readonly LayerSummary[]): string {
   return `The choice of expert depends on the ${most.name} most (${most.value.toFixed(3)} on average, 1 would be completely), less on ${rest}.`;
 }
 
+/** Settings in words, such as `solver euler, steps 50`. */
+const settingsOf = (settings: object): string =>
+  Object.entries(settings)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name} ${typeof value === 'object' ? JSON.stringify(value) : value}`)
+    .join(', ');
+
 /** The page as text. */
 export function routingPage(options: {
   model: string;
@@ -47,7 +54,7 @@ export function routingPage(options: {
   const { model, step, images, router, settings, objective, made, seconds, legend, figures, summary } = options;
   const rows = summary.map(
     ({ layer, evenness: even, perToken, capacity, kinds, dependence }) =>
-      `<tr><th scope="row">${layer}<td>${sharesOf(kinds)}<td>${perToken.toFixed(2)} of ${capacity}<td>${even.toFixed(3)}<td>${dependence.position.toFixed(3)}<td>${dependence.time.toFixed(3)}<td>${dependence.class.toFixed(3)}`,
+      `<tr><th scope="row">${layer}<td class="kinds">${sharesOf(kinds)}<td>${perToken.toFixed(2)} of ${capacity}<td>${even.toFixed(3)}<td>${dependence.position.toFixed(3)}<td>${dependence.time.toFixed(3)}<td>${dependence.class.toFixed(3)}`,
   );
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -55,20 +62,24 @@ export function routingPage(options: {
 <style>
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-figure { margin: 0 0 2.5rem; overflow-x: auto; } svg { height: auto; border-radius: 6px; } code { overflow-wrap: anywhere; }
-table { border-collapse: collapse; } th, td { padding: .2rem .8rem; text-align: right; border-bottom: 1px solid #8884; }
+figure { margin: 0 0 2.5rem; } code { overflow-wrap: anywhere; }
+/* On a narrow screen they are moved, not made too small to be read. */
+.wide { overflow-x: auto; } .wide svg { max-width: none; border-radius: 6px; }
+table { border-collapse: collapse; } th, td { padding: .2rem .8rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #8884; }
+.kinds { white-space: normal; min-width: 9rem; }
 </style>
 <h1>What the experts do</h1>
-<p>Choices of the routers (<code>${escapeHtml(router)}</code>) while ${images} images were sampled with <code>${escapeHtml(model)}</code> (step ${step}, trained for ${objective === 'flow' ? 'flow matching' : 'Gaussian diffusion'}, ${escapeHtml(JSON.stringify(settings))}).
+<p>Choices of the routers (<code>${escapeHtml(router)}</code>) while ${images} images were sampled with <code>${escapeHtml(model)}</code> (step ${step}, trained for ${objective === 'flow' ? 'flow matching' : 'Gaussian diffusion'}; ${escapeHtml(settingsOf(settings))}).
 Made ${made.toISOString().slice(0, 16).replace('T', ' ')} UTC in ${formatDuration(seconds)}.</p>
 <p><strong>${verdict(summary)}</strong></p>
 <p>The colours of all maps of shares; they end at twice an even share:</p>
-${legend}
-<table><caption>Kinds of experts with their share of the assignments, experts per token, as counted and as configured, balance, and how far the choice of expert depends on place, time and class (0: not at all, 1: completely)</caption>
+<div class="wide">${legend}</div>
+<p>Kinds of experts with their share of the assignments, experts per token, as counted and as configured, balance, and how far the choice of expert depends on place, time and class (0: not at all, 1: completely):</p>
+<div class="wide"><table>
 <tr><th scope="col">layer<th scope="col">kinds<th scope="col">experts per token<th scope="col">evenness<th scope="col">place<th scope="col">time<th scope="col">class
 ${rows.join('\n')}
-</table>
-${figures.map(({ name, title, caption, svg }) => `<h2 id="${name}">${title}</h2><figure aria-labelledby="${name}">${svg}<figcaption>${escapeHtml(caption)}</figcaption></figure>`).join('\n')}
+</table></div>
+${figures.map(({ name, title, caption, svg }) => `<h2 id="${name}">${title}</h2><figure aria-labelledby="${name}"><div class="wide">${svg}</div><figcaption>${escapeHtml(caption)}</figcaption></figure>`).join('\n')}
 </html>
 `;
 }

@@ -27,6 +27,19 @@ export const ends = ([from, to]: Range, values: readonly number[]): [number, num
   to ?? Math.max(from + Number.EPSILON, ...values),
 ];
 
+/** Where viridis is neither as dark as a dark page nor as light as a light one. */
+const SEEN = [0.25, 0.85] as const;
+
+/** Colours for names in their order. */
+export function orderedColours<Name extends string | number>(domain: readonly Name[]): Plot.ScaleOptions & { domain: readonly Name[] } {
+  const { apply } = Plot.scale({ color: { scheme: 'viridis', domain: [0, 1] } });
+  const share = (i: number): number => i / Math.max(1, domain.length - 1);
+  return { type: 'ordinal', domain, range: domain.map((_, i) => apply(SEEN[0] + (SEEN[1] - SEEN[0]) * share(i)) as string) };
+}
+
+/** Ratio of the largest to the least value from which an axis is logarithmic where it may be: with fewer decades it has hardly a number. */
+const DECADES = 10;
+
 /** A value over the steps; `smooth` adds an average over about a fiftieth of the run. */
 export function curve(
   metrics: readonly MetricsLine[],
@@ -47,26 +60,22 @@ export function curve(
   });
   const [shown, line] = [thin(points, MOST_POINTS), thin(smoothed, MOST_POINTS)];
   const both = options.smooth === true && decay > 0;
-  const positive = points.every(({ y }) => y > 0);
+  const values = points.map(({ y }) => y);
   const marks = [
     Plot.lineY(shown, { x: 'step', y: 'y', stroke: 'var(--accent)', strokeOpacity: both ? 0.35 : 1 }),
     ...(both ? [Plot.lineY(line, { x: 'step', y: 'y', stroke: 'var(--accent)', strokeWidth: 2 })] : []),
     ...(shown.length === 1 ? [Plot.dot(shown, { x: 'step', y: 'y', fill: 'var(--accent)' })] : []),
   ];
   const last = points.at(-1)!;
-  const type = options.log === true && positive ? 'log' : 'linear';
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const type = options.log === true && least > 0 && most / least >= DECADES ? 'log' : 'linear';
+  const range = options.range ?? (options.log === true && type === 'linear' && least >= 0 ? ([0] as const) : undefined);
   return draw(
     {
       x: { label: 'step' },
       y: {
         ...{ label, type, grid: true },
-        ...(options.range !== undefined && {
-          domain: ends(
-            options.range,
-            points.map(({ y }) => y),
-          ),
-          nice: options.range[1] === undefined,
-        }),
+        ...(range !== undefined && { domain: ends(range, values), nice: range[1] === undefined }),
         ...(type === 'log' ? { tickFormat: '~g' } : last.y >= 10_000 && { tickFormat: '~s' }),
       },
       marks,
@@ -86,7 +95,7 @@ export function lossByTime(metrics: readonly MetricsLine[]): string {
     {
       x: { label: 'step' },
       y: { label, grid: true },
-      color: { type: 'ordinal', scheme: 'viridis', legend: true },
+      color: { ...orderedColours([...new Set(points.map(({ times }) => times))]), legend: true },
       marks: [Plot.lineY(points, { x: 'step', y: 'loss', z: 'times', stroke: 'times', marker: lines.length === 1 ? 'dot' : undefined })],
     },
     `${label} over the steps, a line per part of the times`,

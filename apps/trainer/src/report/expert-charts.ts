@@ -4,7 +4,7 @@ import { columnShares, type RoutingSnapshot } from '@dit-moe/moe/telemetry';
 import * as Plot from '@observablehq/plot';
 import type { MetricsLine } from '../training/metrics-log.js';
 import { type LayerMeasure, type LayerRouting, layerMeasures, measureOf } from '../training/routing.js';
-import { draw, ends, MOST_POINTS, type Range, thin } from './charts.js';
+import { draw, ends, MOST_POINTS, orderedColours, type Range, thin } from './charts.js';
 
 /** Columns of the load map. */
 const MOST_COLUMNS = 48;
@@ -50,22 +50,26 @@ function layerCurves(
         ),
         nice: range[1] === undefined,
       },
-      color: { type: 'ordinal', scheme: 'viridis' },
+      color: orderedColours(layersOf(metrics)),
       marks: [Plot.lineY(points, { x: 'step', y: 'value', z: 'layer', stroke: 'layer' })],
     },
     `${label} over the steps, a line per layer`,
   );
 }
 
+/** Layers with experts. */
+const layersOf = (metrics: readonly MetricsLine[]): number[] => [
+  ...Array(Math.max(0, ...metrics.map(({ routing }) => routing.length))).keys(),
+];
+
 /** The one legend of the curves: the colour of each layer. */
 export function layerLegend(metrics: readonly MetricsLine[]): string {
-  const layers = Math.max(0, ...metrics.map(({ routing }) => routing.length));
-  if (layers === 0) return '';
-  const color: Plot.ScaleOptions = { type: 'ordinal', scheme: 'viridis', domain: Array.from({ length: layers }, (_, layer) => layer) };
+  const color = orderedColours(layersOf(metrics));
+  if (color.domain.length === 0) return '';
   const { apply } = Plot.scale({ color });
   const swatch = (layer: number) =>
     `<span><svg width="15" height="15" fill="${apply(layer)}"><rect width="100%" height="100%"/></svg> layer ${layer}</span>`;
-  return `<p class="legend">${(color.domain as number[]).map(swatch).join('\n')}</p>`;
+  return `<p class="legend">${color.domain.map(swatch).join('\n')}</p>`;
 }
 
 /** What the experts of each layer are, see `expertKinds`. */

@@ -17,6 +17,9 @@ export async function writeReport(out: string): Promise<void> {
   await writeFileAtomically(path.join(out, 'report.html'), renderReport(await readRun(out)));
 }
 
+/** Characters of a fact that need two columns. */
+const LONG = 24;
+
 const style = `
 :root { color-scheme: light dark; --accent: #2f6fde; --quiet: #8883; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
@@ -26,7 +29,7 @@ svg, img { max-width: 100%; height: auto; } img { image-rendering: pixelated; } 
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .5rem 1rem; margin: 1rem 0; }
 .head { opacity: .8; } .verdict { border-left: 3px solid var(--accent); padding-left: .7rem; } .legend { display: flex; flex-wrap: wrap; gap: .3rem 1rem; }
 .legend span { display: inline-flex; gap: .35rem; align-items: center; }
-dt { font-size: .85em; opacity: .75; } dd { margin: 0; font-size: 1.2em; font-variant-numeric: tabular-nums; }
+dl .long { grid-column: span 2; } dt { font-size: .85em; opacity: .75; } dd { margin: 0; font-size: 1.2em; font-variant-numeric: tabular-nums; }
 pre { overflow: auto; background: var(--quiet); padding: 1rem; border-radius: 6px; } summary { cursor: pointer; }`;
 
 /**
@@ -148,7 +151,7 @@ ${coActivation === '' ? '' : `<p>Which experts are chosen together: of the token
 <p class="head">${head.map(escapeHtml).join('<br>')}</p>
 <p class="verdict"><strong>${escapeHtml(capitalised(state))}.</strong> ${escapeHtml(verdict(metrics).join(' '))}</p>
 <dl>${Object.entries(facts)
-    .map(([key, value]) => `<div><dt>${key}</dt><dd>${value}</dd></div>`)
+    .map(([key, value]) => `<div${value.length > LONG ? ' class="long"' : ''}><dt>${key}</dt><dd>${value}</dd></div>`)
     .join('')}</dl>
 ${sections
   .filter(([, body]) => body !== '')
@@ -176,7 +179,7 @@ function describeData({ data, batchSize, accumulation }: TrainConfig, { config, 
   const [height, width] = config.inputSize;
   const of = data.path === undefined ? '' : ` of ${data.path}`;
   const kind = data.kind === 'latents' ? 'Latents' : 'Images';
-  return `${kind}${of}, ${height} x ${width} with ${config.inChannels} channels, ${classNames.length} classes; ${batchSize * accumulation} in a step.`;
+  return `${kind}${of}, ${height} x ${width} with ${config.inChannels} channel${config.inChannels === 1 ? '' : 's'}, ${classNames.length} classes; ${batchSize * accumulation} in a step.`;
 }
 
 function describeTask({ objective }: TrainConfig, { config: { moe } }: ModelCard): string {

@@ -23,10 +23,14 @@ test('says whether the loss falls, and what is wrong before that', () => {
   const layer = { deadExperts: [1, 4] };
   const lines = [line(1000, 1, held(0.9)), line(2000, 0.5, held(0.6)), line(3000, 0.3, { ...held(0.7), skipped: 2, routing: [layer] })];
   expect(verdict(lines)).toEqual([
-    '2 steps were skipped because they were not finite.',
+    '2 steps were skipped for not being finite.',
     '2 experts were chosen by no token in the last line.',
     'The held-out loss has risen to 0.700 since step 2,000 (0.600): the set is being learnt by heart.',
     'The training loss went from 1.00 to 0.300.',
+  ]);
+  expect(verdict([line(1, 1, { skipped: 1, routing: [{ deadExperts: [0] }] })])).toEqual([
+    '1 step was skipped for not being finite.',
+    '1 expert was chosen by no token in the last line.',
   ]);
   expect(verdict(lines.slice(0, 2))[0]).toBe('The held-out loss is at its least, 0.600.');
 });

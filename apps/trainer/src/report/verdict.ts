@@ -31,9 +31,9 @@ export function verdict(metrics: readonly MetricsLine[]): string[] {
   const last = metrics.at(-1);
   if (last === undefined) return [];
   const sentences: string[] = [];
-  if (last.skipped > 0) sentences.push(`${last.skipped} steps were skipped because they were not finite.`);
+  if (last.skipped > 0) sentences.push(`${last.skipped === 1 ? '1 step was' : `${last.skipped} steps were`} skipped for not being finite.`);
   const dead = last.routing.reduce((sum, layer) => sum + layer.deadExperts.length, 0);
-  if (dead > 0) sentences.push(`${dead} experts were chosen by no token in the last line.`);
+  if (dead > 0) sentences.push(`${dead === 1 ? '1 expert was' : `${dead} experts were`} chosen by no token in the last line.`);
   const held = metrics.flatMap(({ step, validation }) => (validation === undefined ? [] : [{ step, loss: validation.loss }]));
   if (held.length > 1) {
     const least = held.reduce((a, b) => (b.loss < a.loss ? b : a));
