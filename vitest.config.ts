@@ -11,6 +11,7 @@ const everything = [
   'bench/**/*.test.ts',
   'reproduce/**/*.test.ts',
   'audit/**/*.test.ts',
+  'release/**/*.test.ts',
   'site/**/*.test.ts',
   'testing/**/*.test.ts',
 ];

@@ -3,15 +3,17 @@
  *
  * The release is rehearsed on a loopback registry, and the packages installed from there into empty folders outside of the workspace, by npm as
  * each README says and by pnpm, yarn and bun; every entry is imported, the READMEs' programs are compiled as strict TypeScript and run, so are
- * the first lines of both applications and the programs of `examples/`, and bundles for browsers are measured.
+ * the programs of `examples/` and the blocks of the pages of `docs/`, and bundles for browsers are measured.
  *
- * Options: `--keep` leaves the folders; `--only WORD` runs the checks whose name contains the word, and those that they need.
+ * Options: `--keep` leaves the folders; `--only WORD` runs the checks whose name contains the word, and those that they need. Names are `everything`,
+ * `documents`, `README NAME` of a package, `pnpm`, `yarn` and `bun`.
  */
 import { execFileSync } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
+import { compile } from './compile.js';
 import { lintPackage } from './lint-packages.js';
 import { loopbackRegistry } from './loopback-registry.js';
 import { entries, root } from './packages.js';
@@ -19,6 +21,7 @@ import { runPage } from './page.js';
 import { type Readme, readReadme } from './readme.js';
 import { rehearse } from './rehearsal.js';
 import { run } from './run.js';
+import { runDocuments } from './run-documents.js';
 import { bundleSizes } from './size-limits.js';
 import type { Staged } from './stage.js';
 
@@ -33,18 +36,6 @@ const managers = ['pnpm@10.34.9', '@yarnpkg/cli-dist@4.18.1', 'bun@1.4.5'];
 const scriptsAllowed = ['koffi', 'core-js'];
 /** Share by which a size that a README states may differ from what is measured. */
 const SIZE_TOLERANCE = 0.1;
-/** A strict project's settings; tfjs-core's own declarations need `skipLibCheck`. */
-const strict = {
-  target: 'es2022',
-  lib: ['es2023', 'dom'],
-  module: 'nodenext',
-  types: ['node'],
-  strict: true,
-  noUncheckedIndexedAccess: true,
-  exactOptionalPropertyTypes: true,
-  skipLibCheck: true,
-};
-
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'dit-moe-consumers-'));
 const registry = await loopbackRegistry();
 const failures: string[] = [];
@@ -90,12 +81,6 @@ async function npmInstall(cwd: string, names: readonly string[]): Promise<number
   );
   if (scripts.length > 0) throw new Error(`These packages have install scripts: ${scripts.join(', ')}`);
   return Number(execFileSync('du', ['-sm', path.join(cwd, 'node_modules')], { encoding: 'utf8' }).split('\t')[0]);
-}
-
-/** Compiles TypeScript files of a project strictly, to JavaScript beside them. */
-async function compile(cwd: string, files: readonly string[], options: Record<string, unknown> = {}): Promise<void> {
-  fs.writeFileSync(path.join(cwd, 'tsconfig.json'), JSON.stringify({ compilerOptions: { ...strict, ...options }, files }));
-  await run(process.execPath, [path.join(root, 'node_modules/typescript/bin/tsc'), '-p', cwd], { cwd });
 }
 
 /** Imports every entry by name. */
@@ -155,7 +140,7 @@ async function otherManager(name: string, staged: readonly Staged[]): Promise<st
   return importAll(cwd, staged, [process.execPath]);
 }
 
-/** Both applications with everything: declarations without `skipLibCheck`, bundles, first lines. */
+/** Everything in one project: declarations without `skipLibCheck`, bundles, the demo, whose run others go on with, and the pages. */
 async function everything(staged: readonly Staged[]): Promise<void> {
   const cwd = project('everything');
   const readmes = staged.map((one) => readReadme(one.directory));
@@ -164,6 +149,16 @@ async function everything(staged: readonly Staged[]): Promise<void> {
     return `${size} MB, ${await importAll(cwd, staged, [process.execPath])}`;
   });
   if (installed === undefined) return;
+  if (wanted('everything')) await declarationsAndBundles(cwd, staged);
+  const made = await check('dit-moe-trainer demo', async () => {
+    // It trains for a minute or two on two free cores.
+    const output = await run('npx', ['--no', 'dit-moe-trainer', 'demo'], { cwd, timeout: 1_800_000 });
+    return output.trim().split('\n').at(-1)!;
+  });
+  if (made !== undefined && wanted('documents')) await runDocuments(cwd, check);
+}
+
+async function declarationsAndBundles(cwd: string, staged: readonly Staged[]): Promise<void> {
   await check('declarations, without skipLibCheck', async () => {
     const specifiers = staged.flatMap((one) => entries(one).map(({ specifier }) => specifier));
     fs.writeFileSync(path.join(cwd, 'types.ts'), specifiers.map((x, i) => `export * as entry${i} from '${x}';`).join('\n'));
@@ -183,18 +178,6 @@ async function everything(staged: readonly Staged[]): Promise<void> {
     });
     if (sizes.some(({ compressed, limit }) => compressed > limit)) throw new Error(table.join('\n'));
     return `\n${table.join('\n')}`;
-  });
-  // The sampler's first line samples what the trainer's has trained.
-  for (const name of ['trainer', 'sampler']) {
-    const command = readmes[staged.findIndex((one) => one.name === name)].firstCommand!;
-    await check(`first line of its README: ${command}`, async () => {
-      // The demo trains for a minute or two on two free cores.
-      const output = await run('npx', ['--no', ...command.split(' ')], { cwd, timeout: 1_800_000 });
-      return output.trim().split('\n').at(-1)!;
-    });
-  }
-  await check('dit-moe-trainer --preset digits', async () => {
-    await run('npx', ['--no', 'dit-moe-trainer', 'train', '--preset', 'digits', '--out', 'runs/a', '--set', 'steps=20'], { cwd });
   });
 }
 
@@ -225,7 +208,8 @@ try {
       const problems = (await Promise.all(rehearsed.map((one, i) => lintPackage(one, tarballs[i])))).flat();
       if (problems.length > 0) throw new Error(problems.join('\n'));
     });
-    if (wanted('everything')) await everything(rehearsed);
+    // The README of the pipeline samples what the demo has trained.
+    if (['everything', 'documents', 'README pipeline'].some(wanted)) await everything(rehearsed);
     for (const one of rehearsed.filter(({ name }) => wanted(`README ${name}`))) {
       await check(`README of ${one.manifest.name}`, () => followReadme(one, readReadme(one.directory)));
     }

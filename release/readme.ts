@@ -1,4 +1,4 @@
-/** What a README promises: its install commands, its programs, its size, its first command. */
+/** What a README promises: its install commands, its programs, its size. */
 import fs from 'node:fs';
 import path from 'node:path';
 
@@ -9,8 +9,6 @@ export interface Readme {
   programs: string[];
   /** Megabytes that it says the first installation takes. */
   megabytes: number | undefined;
-  /** The first command after the installation. */
-  firstCommand: string | undefined;
 }
 
 export function readReadme(directory: string): Readme {
@@ -20,12 +18,10 @@ export function readReadme(directory: string): Readme {
   );
   const blocks = [...text.matchAll(/```ts\n([\s\S]+?)```/g)].map(([, block]) => block);
   const size = /Installed size: (\d+) MB/.exec(text);
-  const commands = [...text.matchAll(/```sh\n([\s\S]+?)```/g)].flatMap(([, block]) => block.split('\n'));
   return {
     installs,
     programs: programsOf(blocks).map((program) => program.map((index) => blocks[index]).join('')),
     megabytes: size === null ? undefined : Number(size[1]),
-    firstCommand: commands.find((line) => line !== '' && !line.startsWith('npm '))?.replace(/\s+#.*/, ''),
   };
 }
 

@@ -1,9 +1,17 @@
-/** Command lines of a block of shell, as words: quotes, continued lines, comments, `&&`, and nothing else of a shell. */
+/** Blocks of shell as this project's pages have them: quotes, continued lines, comments, `&&`, and nothing else of a shell. */
 
+/** Lines with something to run, continued ones joined, without comments. */
+export const scriptLines = (script: string): string[] =>
+  script
+    .replaceAll(/\s*\\\n\s*/g, ' ')
+    .split('\n')
+    .map((line) => withoutComment(line).trim())
+    .filter((line) => line !== '');
+
+/** Every command of a script as words. */
 export function commandLines(script: string): string[][] {
-  const joined = script.replaceAll(/\\\n\s*/g, ' ');
-  return joined.split('\n').flatMap((line) =>
-    withoutComment(line)
+  return scriptLines(script).flatMap((line) =>
+    line
       .split(/ && | \| | ; /)
       .map((command) => [...command.matchAll(/(?:[^\s"']+|"[^"]*"|'[^']*')+/g)].map(([word]) => word.replaceAll(/["']/g, '')))
       .map((words) => words.slice(0, words.findIndex((word) => /^\d?>/.test(word)) >>> 0))

@@ -99,7 +99,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     ],
     notes: `The token is the environment variable DIT_MOE_SAMPLER_TOKEN; open the page once as http://.../#token=...
 The API is described at /api/openapi.json; a picture by curl:
-  curl -H 'Content-Type: application/json' -H 'Accept: image/png' -d '{"model":"demo","labels":[3,7]}' -o 37.png http://127.0.0.1:8080/api/samples`,
+  curl -H 'Content-Type: application/json' -H 'Accept: image/png' -d '{"model":"digits","labels":[3,7]}' -o 37.png http://127.0.0.1:8080/api/samples`,
     examples: ['serve', 'serve runs/demo digits', 'serve --static page'],
     run: async (models: string[], flags: ServeFlags) => (await import('./commands/serve.js')).serveCommand(models, flags),
   },

@@ -77,8 +77,9 @@ export async function encodeCommand(flags: EncodeFlags): Promise<number> {
     const header = headerOf(flags, source, await fingerprintOf(source), opened);
     const batchSize =
       flags.batch ?? Math.min(MAX_BATCH, batchSizeFor(config, { part: 'encode', height: flags.size, width: flags.size, memoryBudget }));
-    const shards = shardsOf(worker ?? { index: 0, count: 1 }, numLatentShards(header));
-    if (worker !== undefined) log(`worker ${worker.index} of ${worker.count}: shards ${shards[0]} to ${shards[1] - 1}`);
+    const shards = shardsOf(worker, numLatentShards(header));
+    const made = shards[1] - shards[0];
+    if (worker.count > 1) log(`worker ${worker.index} of ${worker.count}: shards ${shards[0]} to ${shards[1] - 1}`);
     // Parallelism comes from many pictures at once; threads inside one picture only get in the way.
     sharp.concurrency(1);
     const result = await writeLatents({
@@ -118,7 +119,7 @@ export async function encodeCommand(flags: EncodeFlags): Promise<number> {
       console.log(
         interrupted
           ? `Stopped after ${done} of ${total} images. Run the same command again; it goes on with the first shard that is missing.`
-          : `${done - skippedImages.length} images in ${shards[1] - shards[0]} shards, ${skippedImages.length} skipped${done > encoded ? `; ${done - encoded} had been done before` : ''}: ${flags.out}`,
+          : `${done - skippedImages.length} images in ${made} shard${made === 1 ? '' : 's'}, ${skippedImages.length} skipped${done > encoded ? `; ${done - encoded} had been done before` : ''}: ${flags.out}`,
       );
     }
     return interrupted ? exitCodes.interrupted : exitCodes.ok;
