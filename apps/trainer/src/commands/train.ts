@@ -78,8 +78,7 @@ export async function trainCommand(
     const plan = await dryRun(config, (text) => progress.phase(text));
     progress.done();
     const secondsOnProcessor = tensorFlowBackend()?.isUsingGpuDevice === true ? undefined : plan.seconds.here;
-    if (!plan.data.assumed)
-      for (const remark of remarks(config, { count: plan.data.images, secondsOnProcessor })) progress.log(remark);
+    if (!plan.data.assumed) for (const remark of remarks(config, { count: plan.data.images, secondsOnProcessor })) progress.log(remark);
     console.log(flags.json ? JSON.stringify(plan) : formatDryRun(config, plan));
     return exitCodes.ok;
   }
