@@ -22,7 +22,7 @@ const PER_CLASS = 50;
 const PREVIEWS = [250, 500, 1000];
 const LOSSES = [50, 100, 250, 500, 750, 1000];
 /** Samples of each class, of which some are shown. */
-const [SAMPLES, SHOWN] = [25, 2];
+const [SAMPLES, SHOWN] = [12, 2];
 
 const at = (...parts: string[]): string => path.join(root, ...parts);
 const write = (name: string, sheet: Pixels): void => fs.writeFileSync(at('docs/figures', `${name}.png`), encodePng(sheet));
@@ -65,7 +65,7 @@ async function printLosses(): Promise<void> {
 async function drawNearest(): Promise<void> {
   const pipeline = await openPipeline(at(RUN));
   const { inputSize, inChannels } = pipeline.card.config;
-  const samples = await pipeline.sample({ labels: CLASSES.flatMap((_, label) => Array<number>(SAMPLES).fill(label)), seed: 1 });
+  const samples = await pipeline.sample({ labels: CLASSES.flatMap((_, label) => Array<number>(SAMPLES).fill(label)), seed: 1, steps: 25 });
   pipeline.dispose();
   const { pixels } = await imagesOf(PHOTOS, undefined, inputSize[0], inChannels);
   const set = joinPixels([pixels, flipped(pixels)]);
