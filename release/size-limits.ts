@@ -22,7 +22,8 @@ const limits: readonly [entry: string, names: string, kilobytes: number][] = [
   ['@dit-moe/data', '*', 24],
   ['@dit-moe/vae', '*', 20],
   ['@dit-moe/vae', '{ decodeLatents }', 6],
-  ['@dit-moe/pipeline', '*', 77],
+  // It opens PyTorch's files, too: their reader is 10 kB.
+  ['@dit-moe/pipeline', '*', 88],
   ['@dit-moe/metrics', '*', 33],
   ['@dit-moe/metrics', '{ precisionRecall }', 5],
 ];

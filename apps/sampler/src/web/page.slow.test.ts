@@ -538,6 +538,15 @@ describe.runIf(available || required)('the page', () => {
       await page.getByLabel('Evaluations of the model').selectOption('every 2nd one');
       await sample(page, 3);
       const ofLatents = await finished(page);
+      // What is seen in the end is the image, not the rough preview of its latents: the colours of its first row.
+      const { data, width } = decode(Uint8Array.from(ofLatents[0]));
+      const seen = await page.getByRole('img', { name: /image 1, step 5/ }).evaluate((element, width) => {
+        const canvas = element as HTMLCanvasElement;
+        const zoom = canvas.width / width;
+        const row = canvas.getContext('2d')!.getImageData(0, zoom / 2, canvas.width, 1).data;
+        return Array.from({ length: width }, (_, x) => [...row.slice(4 * (x + 0.5) * zoom, 4 * (x + 0.5) * zoom + 3)]);
+      }, width);
+      expect(seen.flat()).toEqual([...data.slice(0, 3 * width)]);
       await page.getByLabel('Checkpoint').selectOption('tiny (step 7)');
       await sample(page, 3);
       results.push([...ofLatents, ...(await finished(page))]);
