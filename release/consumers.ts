@@ -36,6 +36,7 @@ const managers = ['pnpm@10.34.9', '@yarnpkg/cli-dist@4.18.1', 'bun@1.4.5'];
 const scriptsAllowed = ['koffi', 'core-js'];
 /** Share by which a size that a README states may differ from what is measured. */
 const SIZE_TOLERANCE = 0.1;
+
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'dit-moe-consumers-'));
 const registry = await loopbackRegistry();
 const failures: string[] = [];
