@@ -28,7 +28,8 @@ const LARGE_BYTES = 100e6;
 
 /** Runs `serve` until a signal ends it, and returns the exit code. */
 export async function serveCommand(given: readonly string[], flags: ServeFlags): Promise<number> {
-  const store = await ModelStore.create(given.length === 0 ? bundledNames : given, openOptions(flags));
+  // The page shows the first one: the largest pictures, in colour.
+  const store = await ModelStore.create(given.length === 0 ? bundledNames.toReversed() : given, openOptions(flags));
   const startEngine = () => startFor(store.cards, flags);
   if (flags.static !== undefined) {
     await startEngine(); // decoders are written from the device, and first pictures sampled there
