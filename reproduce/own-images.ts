@@ -19,20 +19,24 @@ const RUN = `${WORK}/photos`;
 const CLASSES = ['animals', 'flags', 'food', 'smileys'];
 const PER_CLASS = 50;
 /** Steps whose previews are shown and whose losses are printed. */
-const PREVIEWS = [250, 500, 1000];
-const LOSSES = [50, 100, 250, 500, 750, 1000];
+const PREVIEWS = [250, 750, 2000];
+const LOSSES = [50, 100, 250, 500, 1000, 1500, 2000];
 /** Samples of each class, of which some are shown. */
 const [SAMPLES, SHOWN] = [12, 2];
 
 const at = (...parts: string[]): string => path.join(root, ...parts);
 const write = (name: string, sheet: Pixels): void => fs.writeFileSync(at('docs/figures', `${name}.png`), encodePng(sheet));
 
-/** The first images of some classes, in folders, as people have them. */
+/** Some images of some classes, in folders, as people have them; evenly from each, as neighbours by name are alike. */
 function copyPhotos(): void {
   for (const name of CLASSES) {
     fs.mkdirSync(at(PHOTOS, name), { recursive: true });
     const from = at(EMOJI, 'train', name);
-    for (const file of fs.readdirSync(from).sort().slice(0, PER_CLASS)) fs.copyFileSync(path.join(from, file), at(PHOTOS, name, file));
+    const files = fs.readdirSync(from).sort();
+    for (let i = 0; i < PER_CLASS; i++) {
+      const file = files[Math.floor((i * files.length) / PER_CLASS)];
+      fs.copyFileSync(path.join(from, file), at(PHOTOS, name, file));
+    }
   }
 }
 
@@ -91,7 +95,7 @@ await runProgram(async () => {
   await runCommands([{ line: `dit-moe-trainer dataset emoji ${EMOJI}`, makes: EMOJI }]);
   copyPhotos();
   await runCommands([
-    { line: `dit-moe-trainer train --preset images-64-small --data ${PHOTOS} --set steps=1000 --out ${RUN}`, makes: `${RUN}/report.html` },
+    { line: `dit-moe-trainer train --preset images-64-small --data ${PHOTOS} --out ${RUN}`, makes: `${RUN}/report.html` },
   ]);
   await printLosses();
   await drawPreviews();
