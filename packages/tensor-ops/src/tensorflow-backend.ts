@@ -109,11 +109,6 @@ export interface TensorFlowBackend {
   /** Whether a step is being recorded now. */
   readonly recording: boolean;
   /**
-   * How many ops of the step that is being recorded should be independent of each other, so that every core has work: as many as run at once
-   * where each of them has one thread; 1 where ops are split among the cores, and outside of recordings, where they run one by one.
-   */
-  readonly opsAtOnce: number;
-  /**
    * Says that a small tensor whose values depend on data, such as the loads of experts, holds the sizes of parts of `whole`. While a step
    * is recorded, shapes that follow from it have examples of such sizes in tfjs and in plans; the recorded step works for all values.
    */

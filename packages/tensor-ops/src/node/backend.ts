@@ -78,7 +78,6 @@ export class TensorFlowNodeBackend
     readonly computes: Computes,
     /** Where TensorFlow's libraries lie. */
     readonly libraryDirectory: string,
-    private readonly threads: { intraOp: number; interOp: number },
     private readonly cluster?: Cluster,
   ) {
     super(binding, '@tensorflow/tfjs-node-gpu');
@@ -93,10 +92,6 @@ export class TensorFlowNodeBackend
 
   get recording(): boolean {
     return this.recorder !== undefined;
-  }
-
-  get opsAtOnce(): number {
-    return this.recording && !this.isUsingGpuDevice && this.threads.intraOp === 1 ? this.threads.interOp : 1;
   }
 
   raw(op: string, inputs: readonly tf.Tensor[], attributes: Readonly<Record<string, OpAttribute>> = {}, numOutputs = 1): tf.Tensor[] {

@@ -169,10 +169,9 @@ async function start(context: ContextSettings, options: TensorFlowOptions): Prom
     deterministic: context.deterministic || !binding.isUsingGpuDevice(),
     ...(gpu && { gpu: gpu.name }),
   };
-  const threads = { intraOp: context.threads, interOp: context.interOpThreads };
   tf.registerBackend(
     BACKEND_NAME,
-    () => new TensorFlowNodeBackend(binding, computes, library.directory, threads, options.cluster) as unknown as tf.KernelBackend,
+    () => new TensorFlowNodeBackend(binding, computes, library.directory, options.cluster) as unknown as tf.KernelBackend,
     3,
   );
   if (!tf.setBackend(BACKEND_NAME)) throw new RuntimeStartError('tfjs refused the TensorFlow backend.');
@@ -180,7 +179,7 @@ async function start(context: ContextSettings, options: TensorFlowOptions): Prom
     version: binding.TF_Version,
     library,
     devices: binding.devices,
-    threads,
+    threads: { intraOp: context.threads, interOp: context.interOpThreads },
     usesGpu: binding.isUsingGpuDevice(),
     ...(gpu && { gpu }),
     computes,
