@@ -71,7 +71,7 @@ export const modelOptions = (): Option[] =>
   ].map((option) => option.helpGroup('Model:'));
 
 export const machineOptions = (): Option[] => [
-  ...backendOptions('all cores; models of pixels narrower than 256: 1, and as many operations at once'),
+  ...backendOptions('all cores; models of pixels narrower than 256, and int8 on up to four: 1, and as many operations at once'),
   jsonOption(),
 ];
 

@@ -65,7 +65,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       ),
       new Option('--dry-run', 'print size, memory, work and estimated time, and train nothing').default(false),
       set(),
-      ...backendOptions('all cores; models narrower than 256: 1, and as many operations at once'),
+      ...backendOptions('all cores; models narrower than 256, and on up to four cores all: 1, and as many operations at once'),
       new Option('--gpu-memory <MiB>', 'take no more of the GPU than this (default: what is needed, as it is needed)')
         .argParser(integer(1))
         .helpGroup('Machine:'),
