@@ -70,7 +70,7 @@ export const small: readonly { when: RegExp; add: string }[] = [
   },
   { when: /trainer train --preset paper(?!.*--dry-run)/, add: '--set model.depth=2 model.hiddenSize=48 model.numHeads=2' },
   { when: /trainer (plan|train --preset paper.*--dry-run)/, add: '--set model.depth=2' },
-  { when: /trainer train --preset images(?!.*--dry-run)/, add: '--set model.depth=2 model.hiddenSize=64' },
+  { when: /trainer train --preset images(?!.*--dry-run)/, add: '--set model.depth=2 model.hiddenSize=64 model.numHeads=4' },
   { when: /trainer train .*--resume/, add: '--set steps=6' },
   { when: /trainer demo/, add: '--set steps=4 sampling.steps=2' },
   { when: /trainer sweep/, add: '--set steps=4 batchSize=4 validation.every=4 validation.samples=8' },
