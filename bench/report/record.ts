@@ -23,6 +23,7 @@ export interface SpeedRecord {
   gibibytes: number;
   /** Of Node, TensorFlow and, where there is one, PyTorch. */
   versions: Record<string, string>;
+  /** One, or several where sections were measured again. */
   commit: string;
   /** Load average of the last minute before the first section. */
   load: number;
@@ -55,6 +56,7 @@ export function withEarlier(record: SpeedRecord, earlier: SpeedRecord, order: re
     );
   return {
     ...record,
+    commit: [...new Set([...earlier.commit.split(', '), record.commit])].join(', '),
     versions: { ...earlier.versions, ...record.versions },
     load: Math.max(record.load, earlier.load),
     minutes: record.minutes + earlier.minutes,

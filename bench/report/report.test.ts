@@ -67,7 +67,7 @@ test('sections of a later run take the place of those of the day, failed ones to
   const row = { section: 'train-bf16', name: 'train-bf16', against: 'PyTorch', value: 3, unit: 'images/s', peer: 2, ratio: 1.5 };
   const later = { ...record, commit: 'def', load: 0.2, minutes: 4, rows: [row], failed: [] };
   const both = withEarlier(later, record, ['train-bf16', 'train-f32']);
-  expect(both).toMatchObject({ commit: 'def', load: 0.4, failed: [] });
+  expect(both).toMatchObject({ commit: 'abc, def', load: 0.4, failed: [] });
   expect(both.minutes).toBeCloseTo(21.2);
   expect(both.rows.map(({ name }) => name)).toEqual(['train-bf16', 'train-f32', 'memory-train-f32']);
   expect(withEarlier({ ...later, rows: [], failed: [{ section: 'train-f32', reason: 'x' }] }, record, []).rows).toEqual([]);

@@ -161,10 +161,12 @@ export function swigluActivationGradients(gate: tf.Tensor, up: tf.Tensor, dActiv
 
 /**
  * {@link swigluActivation} of two products of the same rows, in int8 again. What a row is multiplied by does not change its integers, so the
- * second product is left without.
+ * second product is left without. Off the gradient tape.
  *
- * @param w integers of both projections
- * @param scales of their output channels
+ * @param rows `[N, D]`
+ * @param w integers of the gate and of the up projection, `[D, H]` each, see `int8Tensor`
+ * @param scales of their output channels, `[H]` each
+ * @returns `[N, H]`
  */
 export function int8Swiglu(rows: QuantizedRows, [wGate, wUp]: readonly tf.Tensor[], [gate, up]: readonly tf.Tensor[]): QuantizedRows {
   const [activated] = swigluActivation(int8Product(rows, wGate, gate), int8Sums(rows.values, wUp, up));
