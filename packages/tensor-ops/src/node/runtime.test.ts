@@ -207,8 +207,8 @@ test('100,000 ops leave the handle count and resident memory flat', () => {
   const handles = runtime.numTensors();
   const growth = residentGrowth(() => loop(100_000));
   expect(runtime.numTensors()).toBe(handles);
-  // 80 bytes an op.
-  expect(growth).toBeLessThan(8 << 20);
+  // 40 bytes an op.
+  expect(growth).toBeLessThan(4 << 20);
 });
 
 test('a wrong number of inputs and disposed tensors are errors, eagerly and while recording', async () => {
