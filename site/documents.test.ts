@@ -2,7 +2,7 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { expect, test, vi } from 'vitest';
-import { run } from '../apps/kit/src/program.js';
+import { parseCommandLine } from '../apps/kit/src/testing/parse-command-line.js';
 import { program as sampler } from '../apps/sampler/src/program.js';
 import { resolveConfig } from '../apps/trainer/src/config/resolve.js';
 import { program as trainer } from '../apps/trainer/src/program.js';
@@ -79,10 +79,7 @@ test('every command line of both programs is taken, and its settings exist', { t
     const table = [trainer, sampler].find(({ name }) => name === words[0]);
     if (table === undefined) continue;
     checked++;
-    const commands = Object.fromEntries(
-      Object.entries(table.commands).map(([name, entry]) => [name, { ...entry, run: (...given: unknown[]) => taken(name, given) }]),
-    );
-    const code = await run({ ...table, commands }, words.slice(1)).catch((error: Error) => error.message);
+    const code = await parseCommandLine(table, words.slice(1), taken).catch((error: Error) => error.message);
     if (code !== 0) refused.push(`${at}: ${code}`);
   }
   vi.restoreAllMocks();
@@ -91,7 +88,7 @@ test('every command line of both programs is taken, and its settings exist', { t
 });
 
 /** What a command would do first: read its settings. A configuration of one's own is not there, so its overrides are tried on a preset. */
-function taken(name: string, given: unknown[]): number {
+function taken(name: string, given: readonly unknown[]): number {
   const flags = given.findLast((value) => typeof value === 'object' && value !== null) as { preset?: string; set?: string[] } | undefined;
   if (['train', 'plan', 'config'].includes(name) && flags?.set !== undefined) {
     resolveConfig({ preset: flags.preset ?? 'shapes', overrides: flags.set });

@@ -14,7 +14,7 @@ set -uo pipefail
 
 # All GPUs of a machine stay visible to each of its ranks, which takes one by its local rank: no --gpus-per-task and no --gpu-bind.
 # A rank that fails ends the step; --resume starts at step 0 where nothing is saved yet.
-srun --kill-on-bad-exit=1 dit-moe-trainer train --config "$1" --out "$2" --resume
+srun --kill-on-bad-exit=1 dit-moe-trainer train "$1" --out "$2" --resume
 code=$?
 # Interrupted and saved (75), or a machine is gone (9): go on in the next allocation. Everything else is for people to look at.
 if [ "$code" -eq 75 ] || [ "$code" -eq 9 ]; then scontrol requeue "$SLURM_JOB_ID"; fi

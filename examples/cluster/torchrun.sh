@@ -3,4 +3,4 @@
 set -euo pipefail
 exec torchrun --no-python --nnodes "$NODES" --nproc-per-node "${GPUS:-8}" --max-restarts 3 \
   --rdzv-backend c10d --rdzv-endpoint "$HEAD:29500" \
-  dit-moe-trainer train --config "$1" --out "$2" --resume
+  dit-moe-trainer train "$1" --out "$2" --resume

@@ -4,9 +4,11 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseCommandLine } from '@dit-moe/kit/testing/command-lines';
 import { launchInfo } from '@dit-moe/tensor-ops/node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import YAML from 'yaml';
+import { program } from '../program.js';
 
 const recipe = (name: string): string => fileURLToPath(new URL(`../../../../examples/cluster/${name}`, import.meta.url));
 
@@ -31,7 +33,22 @@ function run(name: string, environment: Record<string, string>): Promise<{ code:
   });
 }
 
-const started = 'srun --kill-on-bad-exit=1 dit-moe-trainer train --config config.yaml --out runs/a --resume';
+/** What stands behind the trainer's name, as its own table of commands takes it. */
+async function parsed(words: readonly string[]): Promise<{ code: number; command?: string; given?: readonly unknown[] }> {
+  let taken = {};
+  const code = await parseCommandLine(program, words, (command, given) => {
+    taken = { command, given };
+    return 0;
+  });
+  return { code, ...taken };
+}
+
+const wordsOf = (line: string): string[] => line.split('dit-moe-trainer ')[1].split(' ');
+
+/** Goes on with a run of a configuration, or begins it. */
+const training = (config: string, out: string) => ({ code: 0, command: 'train', given: [config, { out, resume: true }] });
+
+const started = 'srun --kill-on-bad-exit=1 dit-moe-trainer train config.yaml --out runs/a --resume';
 test.each([
   ['done', 0, []],
   ['interrupted and saved', 75, ['scontrol requeue 12']],
@@ -39,21 +56,24 @@ test.each([
   ['a wrong configuration', 2, []],
 ])('Slurm: %s', async (_, code, then) => {
   expect(await run('slurm.sh', { SLURM_JOB_ID: '12', CODE: String(code) })).toEqual({ code, lines: [started, ...then] });
+  expect(await parsed(wordsOf(started))).toMatchObject(training('config.yaml', 'runs/a'));
 });
 
 test('torchrun: every machine starts its ranks, at one meeting place', async () => {
   const { lines } = await run('torchrun.sh', { HEAD: 'machine-0', NODES: '2' });
   expect(lines).toEqual([
-    'torchrun --no-python --nnodes 2 --nproc-per-node 8 --max-restarts 3 --rdzv-backend c10d --rdzv-endpoint machine-0:29500 dit-moe-trainer train --config config.yaml --out runs/a --resume',
+    'torchrun --no-python --nnodes 2 --nproc-per-node 8 --max-restarts 3 --rdzv-backend c10d --rdzv-endpoint machine-0:29500 dit-moe-trainer train config.yaml --out runs/a --resume',
   ]);
+  expect(await parsed(wordsOf(lines[0]))).toMatchObject(training('config.yaml', 'runs/a'));
 });
 
-test('JobSet: its pods know their rank, their number and the first of them', () => {
+test('JobSet: its pods train, and know their rank, their number and the first of them', async () => {
   const [jobSet, policy] = YAML.parseAllDocuments(fs.readFileSync(recipe('jobset.yaml'), 'utf8')).map((document) => document.toJS());
   const [{ name, template }] = jobSet.spec.replicatedJobs;
   const { completions, parallelism, completionMode, template: pod } = template.spec;
   expect({ completionMode, parallelism }).toEqual({ completionMode: 'Indexed', parallelism: completions });
   const [container] = pod.spec.containers;
+  expect(await parsed(container.args)).toMatchObject(training('/run-data/config.yaml', '/run-data/run'));
   const environment = Object.fromEntries(container.env.map((entry: { name: string; value: string }) => [entry.name, entry.value]));
   expect(launchInfo({ ...environment, JOB_COMPLETION_INDEX: '3' })).toMatchObject({
     ...{ rank: 3, size: completions, localRank: 0 },
