@@ -1,11 +1,10 @@
 /** Runs the blocks of the pages where all packages are installed: command lines, programs, and what they print beside what the page shows. */
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import { compile } from './compile.js';
 import { missingLines, type Page, pages } from './document-blocks.js';
 import { given, world } from './document-rules.js';
+import { Server } from './document-server.js';
 import { root } from './packages.js';
 import { run } from './run.js';
 
@@ -82,9 +81,12 @@ async function follow(page: Page, cwd: string, env: Record<string, string>): Pro
       const output = await inShell(`node program-${i + 1}.js`, cwd, env);
       for (const block of blocks) printed.set(block, output);
     }
-  } finally {
-    for (const server of servers) await server.stop();
+  } catch (error) {
+    // What went wrong first is what is told.
+    await Promise.allSettled(servers.map((server) => server.stop()));
+    throw error;
   }
+  await Promise.all(servers.map((server) => server.stop()));
   for (const [block, shown] of page.outputs) {
     const real = printed.get(block);
     if (real === undefined) continue; // of lines that are not run
@@ -104,44 +106,3 @@ const inShell = (command: string, cwd: string, env: Record<string, string>): Pro
 /** Pages name the port that a server has unless it is told another; here any free one was taken, of the first server. */
 const toServer = (command: string, [server]: readonly Server[]): string =>
   server === undefined ? command : command.replace('http://127.0.0.1:8080/', server.url);
-
-/** A command that answers requests. */
-class Server {
-  private constructor(
-    private readonly child: ChildProcess,
-    readonly url: string,
-    private readonly command: string,
-  ) {}
-
-  /** Starts it and asks for its page. */
-  static async start(command: string, cwd: string, env: Record<string, string>): Promise<Server> {
-    const child = spawn('bash', ['-c', `exec 2>&1\nexec ${command}`], {
-      cwd,
-      env: { ...process.env, ...env },
-      stdio: ['ignore', 'pipe', 'inherit'],
-    });
-    let output = '';
-    const url = await new Promise<string>((resolve, reject) => {
-      child.stdout.setEncoding('utf8').on('data', (text: string) => {
-        output += text;
-        const [address] = /http:\S+/.exec(output) ?? [];
-        if (address !== undefined) resolve(address);
-      });
-      child.on('exit', (code) => reject(new Error(`${command} ended with ${code}:\n${output}`)));
-    });
-    const server = new Server(child, url, command);
-    const { status } = await fetch(url);
-    if (status !== 200) {
-      await server.stop();
-      throw new Error(`${command}: ${url} answers ${status}`);
-    }
-    return server;
-  }
-
-  async stop(): Promise<void> {
-    const ended = once(this.child, 'exit');
-    this.child.kill('SIGTERM');
-    const [code] = (await ended) as [number | null];
-    if (code !== 0) throw new Error(`${this.command} ended with ${code} on SIGTERM.`);
-  }
-}
