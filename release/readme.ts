@@ -13,9 +13,7 @@ export interface Readme {
 
 export function readReadme(directory: string): Readme {
   const text = fs.readFileSync(path.join(directory, 'README.md'), 'utf8');
-  const installs = [...text.matchAll(/npm install ([^`\n#]+)/g)].map(([, args]) =>
-    args.split(' ').filter((x) => x !== '' && !x.startsWith('-')),
-  );
+  const installs = installsOf(text);
   const blocks = [...text.matchAll(/```ts\n([\s\S]+?)```/g)].map(([, block]) => block);
   const size = /Installed size: (\d+) MB/.exec(text);
   return {
@@ -24,6 +22,10 @@ export function readReadme(directory: string): Readme {
     megabytes: size === null ? undefined : Number(size[1]),
   };
 }
+
+/** Names of packages in each `npm install` of a page. */
+export const installsOf = (text: string): string[][] =>
+  [...text.matchAll(/npm install ([^`\n#]+)/g)].map(([, args]) => args.split(' ').filter((x) => x !== '' && !x.startsWith('-')));
 
 /**
  * Which blocks of code make one program: a block goes on from the one before it, unless it imports a name again.

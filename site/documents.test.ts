@@ -7,6 +7,7 @@ import { program as sampler } from '../apps/sampler/src/program.js';
 import { resolveConfig } from '../apps/trainer/src/config/resolve.js';
 import { program as trainer } from '../apps/trainer/src/program.js';
 import { root } from '../release/packages.js';
+import { installsOf } from '../release/readme.js';
 import { anchorsOf, blocksOf, documents, isGenerated, sentencesOf, withoutBlocks } from './documents.js';
 import { commandLines } from './shell.js';
 
@@ -64,6 +65,22 @@ test('sentences can be read in one breath', () => {
     const words = sentencesOf(document).map((sentence) => sentence.split(' ').length);
     expect(words.reduce((sum, x) => sum + x, 0) / words.length, document.file).toBeLessThan(LONGEST_ON_AVERAGE);
   }
+});
+
+test('a page that says what to install names all that its programs import', () => {
+  const pages = all
+    .map((document) => ({
+      file: document.file,
+      installed: installsOf(document.text).flat(),
+      imported: blocksOf(document)
+        .filter(({ language }) => language === 'ts')
+        .flatMap(({ text }) => [...text.matchAll(/ from '((?:@[^/']+\/)?[^/'.:]+)[^':]*'/g)].map(([, name]) => name)),
+    }))
+    .filter(({ installed, imported }) => installed.length > 0 && imported.length > 0);
+  expect(
+    pages.flatMap(({ file, installed, imported }) => imported.filter((x) => !installed.includes(x)).map((x) => `${file}: ${x}`)),
+  ).toEqual([]);
+  expect(pages.length).toBeGreaterThan(8);
 });
 
 test('every command line of both programs is taken, and its settings exist', { timeout: 120_000 }, async () => {
