@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { expect, test } from 'vitest';
 import { program as sampler } from '../../apps/sampler/src/program.js';
+import { presets } from '../../apps/trainer/src/config/presets.js';
 import { program as trainer } from '../../apps/trainer/src/program.js';
 import { root } from '../../release/packages.js';
 import { generatedPages } from './index.js';
@@ -23,6 +24,13 @@ test('an option takes the same kind of value in every command of both programs',
       for (const { long, flags } of options) values.set(long!, (values.get(long!) ?? new Set()).add(flags.replace(long!, '').trim()));
   const several = [...values].filter(([, kinds]) => kinds.size > 1).map(([name]) => name);
   expect(several.sort()).toEqual([...differing].sort());
+});
+
+test('the README of the trainer names every preset, or the pattern of its name', () => {
+  const readme = fs.readFileSync(path.join(root, 'apps/trainer/README.md'), 'utf8');
+  const patterns = { 'paper-SIZE-PIXELS': /^paper-/, 'repo-SIZE-PIXELS': /^repo-/, 'digits-NAME': /^digits-/ };
+  const named = (name: string) => Object.entries(patterns).find(([, pattern]) => pattern.test(name))?.[0] ?? name;
+  expect(Object.keys(presets).filter((name) => !readme.includes(`\`${named(name)}\``))).toEqual([]);
 });
 
 test('every line of a preset of a paper says where it is from, but the word of the router that it is named after', () => {
