@@ -43,7 +43,7 @@ export const recipes: Readonly<Record<string, Recipe>> = {
     images: `${WORK}/emoji-images`,
     splits: ['train', 'test'],
     size: 32,
-    again: 'seed=1 steps=6000 optimizer.learningRate=1e-3 ema=[0.998] sampling.every=1500',
+    again: 'seed=1 steps=6000 optimizer.learningRate=1e-3 ema=0.998 sampling.every=1500',
     fromBundle: true,
     classifier: '--epochs 20 --threads 1',
     samples: 450,

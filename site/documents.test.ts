@@ -9,7 +9,7 @@ import { program as trainer } from '../apps/trainer/src/program.js';
 import { root } from '../release/packages.js';
 import { installsOf } from '../release/readme.js';
 import { anchorsOf, blocksOf, documents, isGenerated, sentencesOf, withoutBlocks } from './documents.js';
-import { commandLines } from './shell.js';
+import { commandLines, scriptLines } from './shell.js';
 
 const all = documents();
 const written = all.filter((document) => !isGenerated(document));
@@ -102,6 +102,16 @@ test('every command line of both programs is taken, and its settings exist', { t
   vi.restoreAllMocks();
   expect(refused).toEqual([]);
   expect(checked).toBeGreaterThan(50);
+});
+
+test('no pattern of a shell stands outside of quotes: zsh refuses a line whose pattern fits no file', () => {
+  const lines = all.flatMap((document) =>
+    blocksOf(document)
+      .filter(({ language }) => language === 'sh')
+      .flatMap(({ text }) => scriptLines(text).map((line) => ({ line, at: document.file }))),
+  );
+  const unquoted = lines.filter(({ line }) => /[[\]{}*?]/.test(line.replaceAll(/"[^"]*"|'[^']*'/g, '')));
+  expect(unquoted).toEqual([]);
 });
 
 /** What a command would do first: read its settings. A configuration of one's own is not there, so its overrides are tried on a preset. */

@@ -12,7 +12,7 @@ export const exitCodes = {
   data: 3,
   /** What is to be written cannot be: in use, not writable, the disk is full, a port is taken. */
   output: 4,
-  /** The backend asked for is not available. */
+  /** The backend asked for is not available, its memory does not suffice, or `doctor` or `selftest` has found something wrong. */
   backend: 5,
   /** A model or checkpoint is missing, damaged, or belongs to another configuration. */
   model: 6,
@@ -20,7 +20,7 @@ export const exitCodes = {
   diverged: 7,
   /** An evaluation cannot be computed from what is there. */
   evaluation: 8,
-  /** Another process of the cluster failed, is gone, or did not come. */
+  /** Another process of the cluster failed, is gone, or did not come; or a training of a sweep ended without a result. */
   peer: 9,
   /** Interrupted by a signal after everything was saved (EX_TEMPFAIL: run the same again with `--resume`). */
   interrupted: 75,
@@ -32,4 +32,4 @@ export const signalExitCode = (signal: number): number => 128 + signal;
 /** One line on all codes, for `--help`. */
 export const exitCodesLine =
   'Exit codes: 0 done, 1 defect, 2 wrong usage, 3 data, 4 output, 5 backend, 6 model or checkpoint, 7 diverged, 8 evaluation, ' +
-  '9 another process of the cluster, 75 interrupted and saved, 128 + n ended by signal n.';
+  '9 another process of the cluster or sweep, 75 interrupted and saved, 128 + n ended by signal n.';

@@ -53,7 +53,7 @@ export const modelsArgument = () => new Argument('[models...]', `as for sample (
 export const modelOptions = (): Option[] =>
   [
     weightsOption(),
-    new Option('--precision <kind>', 'of matrix products; int8, a quarter of the memory, on CPUs with VNNI only')
+    new Option('--precision <kind>', 'of matrix products; int8, a third of the memory, on CPUs with VNNI only')
       .choices(['f32', 'bf16', 'int8'])
       .default('f32'),
     new Option(

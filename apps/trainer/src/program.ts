@@ -73,7 +73,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     ],
     examples: [
       'train --preset digits --out runs/a --set steps=2000',
-      'train my-config.yaml --out runs/c --set optimizer.learningRate=3e-4 ema=[0.999,0.9999]',
+      "train my-config.yaml --out runs/c --set optimizer.learningRate=3e-4 'ema=[0.999,0.9999]'",
       'train --preset paper-s-2-8e2a-256 --data latents --out runs/s --dry-run',
     ],
     run: async (config: string | undefined, flags: TrainFlags) =>
@@ -252,7 +252,8 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     group: 'Models',
     // Here the hub is what is written to.
     codes: { E_HUB: exitCodes.output },
-    description: 'send a bundle to a model repository of the Hugging Face hub, which is made if it is not there; needs HF_TOKEN',
+    description:
+      'send a bundle to a model repository of the Hugging Face hub, which is made if it is not there; needs a token in HF_TOKEN or of "hf auth login"',
     arguments: [new Argument('<bundle>', 'what export wrote'), new Argument('<repository>', 'owner/name')],
     options: [
       new Option('--public', 'everybody may see a repository that is made (default: only its owners)').default(false),

@@ -87,5 +87,5 @@ function settingsThatFit(config: TrainConfig, processes: number, fits: (changed:
   const found = smaller(recomputed, settings);
   if (found !== undefined || config.ema.length === 1) return found;
   const ema = [config.ema[0]];
-  return smaller({ ...recomputed, ema }, [...settings, `ema=[${ema}]`]);
+  return smaller({ ...recomputed, ema }, [...settings, `ema=${ema}`]);
 }
