@@ -4,14 +4,12 @@ import { formatDuration } from '@dit-moe/kit';
 import { tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { modelConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
+import { A100, checkpointBytes, flopsPerStep, secondsOnA100 } from '../planning/costs.js';
 import { plannedData } from '../planning/data-shape.js';
 import { bytes, table, verdictRows } from '../planning/format.js';
 import { planRun, type RunMemory } from '../planning/run-plan.js';
-import { a100, estimatedVerdict, thisMachine, type Verdict, verdictsOf } from '../planning/verdicts.js';
+import { a100, estimatedVerdict, thisMachine, usedDevice, type Verdict, verdictsOf } from '../planning/verdicts.js';
 import { type StepTime, timeStep } from '../training/step-probe.js';
-
-/** A100 for comparison: dense peak in TFLOP/s by precision (f32 as TF32), and the share that is assumed to be reached. */
-const A100 = { f32: 156, bf16: 312, share: 0.4 };
 
 export interface DryRun {
   model: DitConfig;
@@ -24,7 +22,7 @@ export interface DryRun {
   memory: RunMemory | MemoryUse;
   /** Whether it was planned. */
   planned: boolean;
-  /** Where it fits; without TensorFlow, whether it fits this machine. */
+  /** Where it fits: the GPU that computes, else this machine, and A100s; without TensorFlow this machine only. */
   verdicts: Verdict[];
   /** Bytes of one checkpoint, and of all that are kept. */
   checkpoint: { one: number; kept: number };
@@ -52,14 +50,8 @@ export async function dryRun(config: TrainConfig, phase: (text: string) => void 
     emaRates: config.ema.length,
     recompute: config.recompute,
   });
-  // Two operations per multiply-accumulate; backward is twice forward, recomputation one more forward.
-  const flopsPerStep = 2e9 * gmac.total * config.batchSize * (config.recompute ? 4 : 3);
   phase('timing a few steps');
   const step = await timeStep(config, model);
-  const total = flopsPerStep * config.steps;
-  const oneCheckpoint = 4 * parameters.total * (3 + config.ema.length);
-  const { milestoneEvery, keep } = config.checkpoints;
-  const milestones = milestoneEvery === undefined ? 0 : Math.floor(config.steps / milestoneEvery);
   return {
     model,
     parameters,
@@ -72,11 +64,11 @@ export async function dryRun(config: TrainConfig, phase: (text: string) => void 
     verdicts:
       recorded === undefined
         ? [estimatedVerdict(training[config.precision], thisMachine())]
-        : verdictsOf(config, model, [thisMachine(), ...a100]),
-    checkpoint: { one: oneCheckpoint, kept: oneCheckpoint * (keep + milestones) },
-    flopsPerStep,
+        : verdictsOf(config, model, [await usedDevice(), ...a100]),
+    checkpoint: checkpointBytes(config, parameters.total),
+    flopsPerStep: flopsPerStep(config, gmac.total),
     step,
-    seconds: { here: step.seconds * config.steps, a100: total / (1e12 * A100[config.precision] * A100.share) },
+    seconds: { here: step.seconds * config.steps, a100: secondsOnA100(config, gmac.total) },
   };
 }
 

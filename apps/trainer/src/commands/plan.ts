@@ -8,7 +8,7 @@ import { modelConfig, resolveConfig } from '../config/resolve.js';
 import { plannedData } from '../planning/data-shape.js';
 import { planRows, table, verdictRows } from '../planning/format.js';
 import { planRun } from '../planning/run-plan.js';
-import { a100, thisMachine, verdictsOf } from '../planning/verdicts.js';
+import { a100, usedDevice, verdictsOf } from '../planning/verdicts.js';
 
 export interface PlanFlags {
   config?: string;
@@ -32,7 +32,7 @@ export async function planCommand({ config: file, preset, data, set, processes =
   refuseUnevenParts(config, processes);
   refuseUnevenExperts(model, config.parallel, processes);
   const plan = planRun(config, model, { processes });
-  const verdicts = verdictsOf(config, model, processes === 1 ? [thisMachine(), ...a100] : a100, processes);
+  const verdicts = verdictsOf(config, model, processes === 1 ? [await usedDevice(), ...a100] : a100, processes);
   const { parameters } = describeModel(model);
   if (json) console.log(JSON.stringify({ model, parameters, ...plan, verdicts }));
   else {

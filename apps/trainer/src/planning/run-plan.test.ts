@@ -48,7 +48,7 @@ test('verdicts name the settings that make a run fit, and say when none does', (
     const { memory } = planRun(...tiny('model={depth: 4}', 'batchSize=64', ...overrides));
     return memory.total + 0.2 * memory.working;
   };
-  const target = (bytes: number) => ({ name: 'a device', bytes, gpu: false });
+  const target = (bytes: number) => ({ name: 'a device', bytes });
   const [own, recomputed, halved] = [needs(), needs('recompute=true'), needs('recompute=true', 'accumulation=2')];
   expect(recomputed).toBeLessThan(own);
   expect(halved).toBeLessThan(recomputed);

@@ -1,6 +1,8 @@
 /** Whether a run fits a device, and which settings would make it fit. */
 import os from 'node:os';
 import type { DitConfig, MemoryUse } from '@dit-moe/dit';
+import { tensorFlowBackend } from '@dit-moe/tensor-ops';
+import { chosenGpu, nvidiaDriver } from '@dit-moe/tensor-ops/node';
 import type { TrainConfig } from '../config/schema.js';
 import { planRun, type RunPlan, type RunPlanOptions } from './run-plan.js';
 
@@ -8,21 +10,29 @@ import { planRun, type RunPlan, type RunPlanOptions } from './run-plan.js';
 export interface Target {
   name: string;
   bytes: number;
-  /** GPUs multiply in bfloat16 whatever this machine does. */
-  gpu: boolean;
+  /** Whether `precision: bf16` multiplies in bfloat16 there (default: as the runtime does here). */
+  bf16Products?: boolean;
 }
 
 /** Added to a plan for what allocators round up and libraries take; plans were within a fifth of what was measured. */
 const MARGIN = 1.2;
 
 /** A100s by the bytes that their makers state, which leaves what CUDA and its libraries take. */
-export const a100: readonly Target[] = [40, 80].map((gb) => ({ name: `A100 of ${gb} GB`, bytes: gb * 1e9, gpu: true }));
+export const a100: readonly Target[] = [40, 80].map((gb) => ({ name: `A100 of ${gb} GB`, bytes: gb * 1e9, bf16Products: true }));
 
 /** This machine: its memory as far as this process may take it. */
 export function thisMachine(): Target {
   const limit = process.constrainedMemory();
   const total = os.totalmem();
-  return { name: 'this machine', bytes: limit > 0 && limit < total ? limit : total, gpu: false };
+  return { name: 'this machine', bytes: limit > 0 && limit < total ? limit : total };
+}
+
+/** What the runtime computes on: its GPU as the driver describes it, else this machine. */
+export async function usedDevice(): Promise<Target> {
+  if (tensorFlowBackend()?.isUsingGpuDevice !== true) return thisMachine();
+  const driver = await nvidiaDriver();
+  const gpu = driver && chosenGpu(driver);
+  return gpu === undefined ? thisMachine() : { name: gpu.name, bytes: gpu.memoryBytes };
 }
 
 export interface Verdict {
@@ -51,8 +61,8 @@ export const estimatedVerdict = ({ total, activations }: MemoryUse, { name, byte
  */
 export function verdictsOf(config: TrainConfig, model: DitConfig, targets: readonly Target[], processes = 1): Verdict[] {
   const plans = new Map<string, number>();
-  const needs = (changed: TrainConfig, { gpu }: Target): number => {
-    const options: RunPlanOptions = { processes, ...(gpu && { bf16Products: true }) };
+  const needs = (changed: TrainConfig, { bf16Products }: Target): number => {
+    const options: RunPlanOptions = { processes, ...(bf16Products !== undefined && { bf16Products }) };
     const { recompute, accumulation, ema, precision } = changed;
     const key = JSON.stringify([recompute, accumulation, ema, precision, options]);
     const known = plans.get(key) ?? needed(planRun(changed, model, options));

@@ -1,9 +1,9 @@
 /** The end of a run whose device has no memory for a step: what the run needs by its plan, and what would make it need less. */
 import { DitMoeError } from '@dit-moe/tensor-ops/errors';
-import { chosenGpu, nvidiaDriver, TensorFlowError } from '@dit-moe/tensor-ops/node';
+import { TensorFlowError } from '@dit-moe/tensor-ops/node';
 import { bytes } from '../planning/format.js';
 import { planRun } from '../planning/run-plan.js';
-import { type Target, thisMachine, verdictsOf } from '../planning/verdicts.js';
+import { usedDevice, verdictsOf } from '../planning/verdicts.js';
 import { listCheckpoints } from './retention.js';
 import type { Run } from './run.js';
 
@@ -36,10 +36,4 @@ export async function explained(error: unknown, run: Run): Promise<unknown> {
         : `It needs less with --set ${settings.join(' ')}.`
     } Other programs on the device take memory too; TF_GPU_ALLOCATOR=cuda_malloc_async helps against fragments on a GPU.`,
   });
-}
-
-async function usedDevice(): Promise<Target> {
-  const driver = await nvidiaDriver();
-  const gpu = driver && chosenGpu(driver);
-  return gpu === undefined ? thisMachine() : { name: gpu.name, bytes: gpu.memoryBytes, gpu: true };
 }
