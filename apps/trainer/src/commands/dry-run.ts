@@ -1,12 +1,11 @@
 /** `train --dry-run`: what a run would cost, before it costs anything. */
 import { type DitConfig, describeModel, type MemoryUse } from '@dit-moe/dit';
-import { formatDuration } from '@dit-moe/kit';
 import { tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { modelConfig } from '../config/resolve.js';
 import type { TrainConfig } from '../config/schema.js';
 import { A100, checkpointBytes, flopsPerStep, secondsOnA100 } from '../planning/costs.js';
 import { plannedData } from '../planning/data-shape.js';
-import { bytes, table, verdictRows } from '../planning/format.js';
+import { bytes, duration, table, verdictRows } from '../planning/format.js';
 import { planRun, type RunMemory } from '../planning/run-plan.js';
 import { a100, estimatedVerdict, thisMachine, usedDevice, type Verdict, verdictsOf } from '../planning/verdicts.js';
 import { type StepTime, timeStep } from '../training/step-probe.js';
@@ -73,11 +72,6 @@ export async function dryRun(config: TrainConfig, phase: (text: string) => void 
 }
 
 const rate = (n: number): string => n.toLocaleString('en', { maximumSignificantDigits: 3 });
-function duration(seconds: number): string {
-  const days = seconds / 86_400;
-  if (days > 730) return `${(days / 365).toFixed(0)} years`;
-  return days > 2 ? `${days.toFixed(1)} days` : formatDuration(seconds);
-}
 
 /** The findings for people. */
 export function formatDryRun(config: TrainConfig, plan: DryRun): string {

@@ -1,8 +1,17 @@
 /** Plans for people. */
+import { formatDuration } from '@dit-moe/kit';
 import type { RunPlan } from './run-plan.js';
 import type { Verdict } from './verdicts.js';
 
 export const bytes = (n: number): string => (n >= 2 ** 30 ? `${(n / 2 ** 30).toFixed(1)} GiB` : `${(n / 2 ** 20).toFixed(1)} MiB`);
+
+/** Of whole trainings, so also in days and years. */
+export function duration(seconds: number): string {
+  const days = seconds / 86_400;
+  if (days > 730) return `${(days / 365).toFixed(0)} years`;
+  return days > 2 ? `${days.toFixed(1)} days` : formatDuration(seconds);
+}
+
 const number = (n: number): string => n.toLocaleString('en', { maximumFractionDigits: 1 });
 
 /** What a step needs, as rows of name and value. */
