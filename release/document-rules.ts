@@ -30,6 +30,8 @@ dit-moe-trainer config --preset digits > my-config.yaml
 dit-moe-trainer train --preset digits --out runs/dense --set model.moe=null steps=2 batchSize=8
 dit-moe-trainer train --preset paper-s-2-8e2a-256 --data latents --out runs/s --set model.dense=plain model.depth=2 model.hiddenSize=48 model.numHeads=2 steps=1 batchSize=2 accumulation=1
 dit-moe-trainer export runs/s --to reference --out imagenet.pt
+dit-moe-trainer train --preset paper-s-2-8e2a-256 --data latents --out runs/moe --set model.depth=2 model.hiddenSize=48 model.numHeads=2 steps=1 batchSize=2 accumulation=1
+dit-moe-trainer export runs/moe --to reference --out moe.pt
 dit-moe-trainer export runs/demo --to reference --out digits.pt
 dit-moe-trainer export runs/demo --license cc-by-4.0 --out published
 mkdir -p hub/models--me--digits/refs hub/models--me--digits/snapshots
@@ -58,7 +60,7 @@ export const given: Readonly<Record<string, string>> = {
   'docs/guides/publishing.md': 'runs/a=runs/demo fid.json',
   'docs/reference/files.md': 'latents=small-latents',
   'docs/start/browser.md': 'runs/photos=runs/demo',
-  'docs/start/pytorch-checkpoint.md': 'digits.pt DiT-XL-2-256x256.pt=imagenet.pt',
+  'docs/start/pytorch-checkpoint.md': 'digits.pt DiT-XL-2-256x256.pt=imagenet.pt dit_moe_s_8E2A.pt=moe.pt',
   'docs/start/your-images.md': 'photos=shapes',
 };
 
