@@ -12,9 +12,14 @@ import { type TrainVaeFlags, trainVaeCommand } from './train-vae.js';
 let root: string;
 let flags: TrainVaeFlags;
 const printed: string[] = [];
+/** Hears what is said on stderr. */
+let said = (_text: string): void => {};
 beforeAll(async () => {
   vi.spyOn(console, 'log').mockImplementation((line: string) => void printed.push(line));
-  vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+  vi.spyOn(process.stderr, 'write').mockImplementation((text) => {
+    said(String(text));
+    return true;
+  });
   root = await fs.mkdtemp(path.join(os.tmpdir(), 'train-vae-'));
   await writeShapes(path.join(root, 'shapes'), { perClass: 3, size: 8, seed: 0 });
   await fs.writeFile(path.join(root, 'shapes/ring/broken.png'), 'not a picture');
@@ -53,7 +58,12 @@ test('an autoencoder is trained, written with its scale and drawn, and opens', a
 
 test('a signal stops it, and what has been learnt is saved', async () => {
   const out = path.join(root, 'stopped');
-  setTimeout(() => process.emit('SIGUSR1'), 1500);
+  // Once, when training has begun: a second signal would end the process.
+  said = (text) => {
+    if (!/\bstep \d/.test(text)) return;
+    said = () => {};
+    process.emit('SIGUSR1');
+  };
   expect(await trainVaeCommand({ ...flags, out, steps: 100_000 })).toBe(exitCodes.interrupted);
   expect(JSON.parse(printed.at(-1)!).steps).toBeLessThan(100_000);
   (await openAutoencoder(out)).autoencoder.dispose();

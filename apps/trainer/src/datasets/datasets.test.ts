@@ -103,9 +103,9 @@ describe('package clients', () => {
     const [stop, pid] = [new AbortController(), path.join(root, 'pid')];
     const slow: DataPackage = { ...wanted, commands: [['sh', '-c', `echo $$ > ${pid}; exec sleep 60`]] };
     const ended = withPackage(slow, { signal: stop.signal }, read).catch((reason) => reason);
-    const client = await vi.waitFor(async () => Number((await fs.readFile(pid, 'utf8')) || Number.NaN));
+    const client = await vi.waitUntil(async () => Number(await fs.readFile(pid, 'utf8').catch(() => 0)), 30_000);
     stop.abort('SIGINT');
     expect(await ended).toBe('SIGINT');
-    await vi.waitFor(() => expect(() => process.kill(client, 0)).toThrow(/ESRCH/));
+    await vi.waitFor(() => expect(() => process.kill(client, 0)).toThrow(/ESRCH/), 30_000);
   });
 });

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { afterAll, afterEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
 import { LockError, type LockTimes, takeLock } from './lock.js';
 
 const root = fs.mkdtempSync(path.join(os.tmpdir(), 'lock-'));
@@ -13,7 +13,6 @@ afterEach(() => {
 });
 
 const times: LockTimes = { heartbeat: 40, silent: 200, away: 400 };
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 let locks = 0;
 const newFile = () => path.join(root, `${locks++}.lock`);
 const take = (file: string) => takeLock(file, 'The folder', times);
@@ -71,7 +70,7 @@ describe('a live process keeps it', () => {
   test('on another host, as long as it is heard', async () => {
     const file = newFile();
     fs.writeFileSync(file, JSON.stringify({ ...(await contentOf()), id: 'other', host: 'elsewhere' }));
-    await expect(take(file)).rejects.toThrow(/in use by process \d+ on elsewhere/);
+    await expect(takeLock(file, 'The folder', { ...times, away: 60_000 })).rejects.toThrow(/in use by process \d+ on elsewhere/);
     fs.rmSync(file);
   });
 
@@ -81,7 +80,7 @@ describe('a live process keeps it', () => {
     const text = JSON.stringify({ ...holder, id: 'other', where: `${String(holder['where']).split(' ')[0]} pid:[1]` });
     fs.writeFileSync(file, text);
     const beats = setInterval(() => fs.utimesSync(file, new Date(), new Date()), 20);
-    await expect(take(file)).rejects.toThrow(/in use by process/);
+    await expect(takeLock(file, 'The folder', { ...times, silent: 60_000 })).rejects.toThrow(/in use by process/);
     clearInterval(beats);
     fs.rmSync(file);
   });
@@ -132,8 +131,7 @@ test('one that was taken is noticed, and is not given up for the one who has it'
   const lock = await take(file);
   const other = JSON.stringify({ ...(await contentOf()), id: 'other' });
   fs.writeFileSync(file, other);
-  await pause(3 * times.heartbeat);
-  expect(() => lock.check()).toThrow(/was taken by another process while this one was stopped/);
+  await vi.waitFor(() => expect(() => lock.check()).toThrow(/was taken by another process while this one was stopped/), 30_000);
   await lock.release();
   expect(fs.readFileSync(file, 'utf8')).toBe(other);
   fs.rmSync(file);
@@ -143,7 +141,7 @@ test('one whose file was deleted is put back', async () => {
   const file = newFile();
   const lock = await take(file);
   fs.rmSync(file);
-  await pause(3 * times.heartbeat);
+  await vi.waitFor(() => expect(fs.existsSync(file)).toBe(true), 30_000);
   lock.check();
   await expect(take(file)).rejects.toThrow(LockError);
   await lock.release();

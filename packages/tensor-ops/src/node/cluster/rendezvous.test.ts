@@ -39,7 +39,7 @@ test('who runs another configuration is named, to everybody', async () => {
 });
 
 test('who is missing is named, to everybody', async () => {
-  const results = await meet(4, {}, 700, [1, 3]);
+  const results = await meet(4, {}, 2000, [1, 3]);
   expect(messages(results)).toEqual(Array(2).fill(expect.stringContaining('ranks 1, 3 of 4 processes did not come')));
 });
 
