@@ -83,7 +83,7 @@ test('a page that says what to install names all that its programs import', () =
   expect(pages.length).toBeGreaterThan(8);
 });
 
-test('every command line of both programs is taken, and its settings exist', { timeout: 120_000 }, async () => {
+test('every command line of both programs is taken, and its settings exist', async () => {
   const lines = all.flatMap((document) =>
     blocksOf(document)
       .filter(({ language }) => language === 'sh')

@@ -15,7 +15,7 @@ beforeAll(async () => {
 afterAll(() => fs.rmSync(root, { recursive: true }));
 const run = (...args: string[]) => startCli(args).ended;
 
-test('mistakes end with their exit codes', { timeout: 120_000 }, async () => {
+test('mistakes end with their exit codes', async () => {
   const cases: [string[], number, RegExp][] = [
     [['train', '--out', 'x', '--nonsense'], 2, /unknown option '--nonsense'/],
     [['train', '--out', 'x', '--preset', 'digits', '--backend', 'abacus'], 2, /abacus/],
@@ -46,7 +46,7 @@ test('config prints what it resolves to, and the schema', async () => {
   expect(JSON.parse((await run('config', '--schema')).out)).toHaveProperty('properties.optimizer');
 });
 
-test('demo --json prints one line of JSON on stdout and everything else on stderr', { timeout: 120_000 }, async () => {
+test('demo --json prints one line of JSON on stdout and everything else on stderr', async () => {
   const out = path.relative('.', path.join(root, 'demo'));
   // The program under test is bundled outside the package, where it does not see the images.
   const digits = fileURLToPath(new URL('../data/digits', import.meta.url));

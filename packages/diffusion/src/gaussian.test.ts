@@ -117,7 +117,7 @@ describe('a model that knows the truth', () => {
     const back = await finish(ddim(fine, still, noise));
     const found = await back.data();
     for (const [i, x] of found.entries()) expect(Math.abs(x - values(24, 1)[i])).toBeLessThan(0.02);
-  }, 20_000);
+  });
 });
 
 test('the variational term trains the variance only', () => {

@@ -25,7 +25,7 @@ function publishedIgnoreList(): string[] {
   return [...list.matchAll(/^\s*'(.*)',?$/gm)].map((m) => m[1]);
 }
 
-test("tfjs-core's own suite fails only what tfjs-node's published ignore list names", { timeout: 300_000 }, async () => {
+test("tfjs-core's own suite fails only what tfjs-node's published ignore list names", async () => {
   const tsx = pathToFileURL(require.resolve('tsx/esm')).href;
   const { stdout } = await promisify(execFile)(
     process.execPath,

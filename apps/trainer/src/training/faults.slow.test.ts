@@ -43,7 +43,7 @@ const trainArgs = (out: string, ...overrides: string[]) => [
 ];
 
 describe('a process that dies', () => {
-  test('by kill -9 between steps: the resumed run equals the uninterrupted one', { timeout: 120_000 }, async () => {
+  test('by kill -9 between steps: the resumed run equals the uninterrupted one', async () => {
     const out = newRun();
     const overrides = ['checkpoints.every=13', 'logEvery=5', 'sampling.every=1000000'];
     let resumedAt = -1;
@@ -66,24 +66,20 @@ describe('a process that dies', () => {
     expect(curveOf(out)).toEqual(curveOf(whole));
   });
 
-  test.each(['SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP'] as const)(
-    'by %s saves first and ends with code 75',
-    { timeout: 60_000 },
-    async (signal) => {
-      const out = newRun();
-      const { child, output, ended, seen } = startCli(trainArgs(out, 'steps=1000000', 'checkpoints.every=1000000'));
-      await seen('step 1/');
-      child.kill(signal);
-      expect((await ended).code).toBe(75);
-      const { step, interrupted } = JSON.parse(output.out);
-      expect(interrupted).toBe(true);
-      const whole = newRun();
-      await runTiny(config(`steps=${step}`, 'checkpoints.every=1000000', 'logEvery=1000'), whole);
-      for (const [i, state] of states(out, step).entries()) expect(state.equals(states(whole, step)[i])).toBe(true);
-    },
-  );
+  test.each(['SIGINT', 'SIGTERM', 'SIGUSR1', 'SIGHUP'] as const)('by %s saves first and ends with code 75', async (signal) => {
+    const out = newRun();
+    const { child, output, ended, seen } = startCli(trainArgs(out, 'steps=1000000', 'checkpoints.every=1000000'));
+    await seen('step 1/');
+    child.kill(signal);
+    expect((await ended).code).toBe(75);
+    const { step, interrupted } = JSON.parse(output.out);
+    expect(interrupted).toBe(true);
+    const whole = newRun();
+    await runTiny(config(`steps=${step}`, 'checkpoints.every=1000000', 'logEvery=1000'), whole);
+    for (const [i, state] of states(out, step).entries()) expect(state.equals(states(whole, step)[i])).toBe(true);
+  });
 
-  test('by the end of who reads its output saves first and ends with code 75', { timeout: 60_000 }, async () => {
+  test('by the end of who reads its output saves first and ends with code 75', async () => {
     const out = newRun();
     const { child, ended, seen } = startCli(trainArgs(out, 'steps=1000000', 'checkpoints.every=1000000'));
     await seen('step 1/');
@@ -93,9 +89,7 @@ describe('a process that dies', () => {
     expect(await listCheckpoints(out)).toHaveLength(1);
   });
 
-  test('by a second signal while previews are drawn ends at once with its code, and by one the previews are left out', {
-    timeout: 120_000,
-  }, async () => {
+  test('by a second signal while previews are drawn ends at once with its code, and by one the previews are left out', async () => {
     const long = [
       'steps=1000000',
       'checkpoints.every=1000000',
@@ -123,7 +117,7 @@ describe('a process that dies', () => {
     expect(await listCheckpoints(twice)).toEqual([]);
   });
 
-  test('by a signal before its first step: the code says that nothing was saved, or that it was before', { timeout: 120_000 }, async () => {
+  test('by a signal before its first step: the code says that nothing was saved, or that it was before', async () => {
     const out = newRun();
     const first = startCli(trainArgs(out, 'steps=1000000'));
     await first.seen('starting the backend');
@@ -307,7 +301,7 @@ describe('a disk', () => {
     expect(await listCheckpoints(out)).toHaveLength(1);
   });
 
-  test('with a limit on the size of files, set by the system: code 4, nothing torn', { timeout: 60_000 }, async () => {
+  test('with a limit on the size of files, set by the system: code 4, nothing torn', async () => {
     const out = newRun();
     const { output, ended } = startCli(trainArgs(out, 'model.hiddenSize=256', 'steps=8'), {
       prefix: ['bash', '-c', 'ulimit -f 600; exec "$0" "$@"'],
@@ -434,7 +428,7 @@ describe('a run', () => {
     await runTiny(config('steps=5', 'optimizer.learningRate=1e-5'), out, { resume: true }).catch(() => {});
   });
 
-  test('in a folder that is in use is refused; the lock that a killed one has left is taken over', { timeout: 60_000 }, async () => {
+  test('in a folder that is in use is refused; the lock that a killed one has left is taken over', async () => {
     const out = newRun();
     const first = startCli(trainArgs(out, 'steps=1000000', 'checkpoints.every=1'));
     await first.seen('step 1/');
@@ -485,7 +479,7 @@ describe('a run', () => {
     await expect(runTiny(config(), out)).rejects.toMatchObject({ code, message: expect.stringMatching(/folder/) });
   });
 
-  test('started twice at once: one trains, the other is refused', { timeout: 60_000 }, async () => {
+  test('started twice at once: one trains, the other is refused', async () => {
     const out = newRun();
     const both = [0, 1].map(() => startCli(trainArgs(out, 'steps=200000')));
     const first = await Promise.race(both.map(async ({ ended }, i) => ({ i, code: (await ended).code })));
