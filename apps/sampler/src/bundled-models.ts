@@ -1,16 +1,31 @@
 /** The models that come with the sampler, by their names. */
+import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { openModel } from '@dit-moe/dit/node';
 import { UsageError } from '@dit-moe/kit';
 import { bundledModels } from '@dit-moe/models';
+import { FormatError } from '@dit-moe/tensor-ops/io';
+import { nearest } from '@dit-moe/tensor-ops/settings';
 import { areNames } from './classes.js';
 
 export const bundledNames: readonly string[] = bundledModels.map(({ name }) => name);
 
-/** Where the model is that the command line names: one that comes along by its name, any other as it stands; `./digits` is a path. */
+/**
+ * Where the model is that the command line names: one that comes along by its name, any other as it stands; `./digits` is a path.
+ * @throws FormatError for a plain word that is neither a model nor a file or folder
+ */
 export function locate(model: string): string {
   const found = bundledModels.find(({ name }) => name === model);
-  return found === undefined ? model : fileURLToPath(found.weights);
+  if (found !== undefined) return fileURLToPath(found.weights);
+  if (/^[\w-]+$/.test(model) && !fs.existsSync(model)) {
+    const meant = nearest(model, bundledNames);
+    throw new FormatError(
+      model,
+      `there is no such file or folder, and no model of this name comes along: ${bundledNames.join(', ')}.` +
+        (meant === undefined ? '' : ` Did you mean ${meant}?`),
+    );
+  }
+  return model;
 }
 
 /**

@@ -162,6 +162,7 @@ describe('the command line', () => {
     [['sample', run, '--strength', '0.5'], 2, /--init/],
     [['sample', run, '--init', path.join(newest, 'ema.safetensors')], 2, /--init: cannot use/],
     [['sample', path.join(root, 'nowhere')], 6, /no such file or folder/],
+    [['sample', 'digitz'], 6, /no such file or folder, and no model of this name comes along: .*Did you mean digits/],
     [['sample', run, '--count', '1', '--steps', '1', '--out', path.join(newest, 'ema.safetensors', 'x.png')], 4, /Cannot write/],
   ])('%s ends with code %i', async (args, expected, message) => {
     const { code, err } = await start(args).ended;

@@ -15,14 +15,22 @@ export interface ByteSource {
 }
 
 /** A source of bytes that are in memory. */
-export function memorySource(bytes: Uint8Array, name = 'bytes'): ByteSource {
+export const memorySource = (bytes: Uint8Array, name = 'bytes'): ByteSource =>
+  slicedSource(name, bytes.length, async (begin, end) => Uint8Array.prototype.slice.call(bytes, begin, end));
+
+/** A source of a file that the reader of a web page has, or that was fetched; its bytes stay where the browser keeps them. */
+export const blobSource = (blob: Blob, name: string): ByteSource =>
+  slicedSource(name, blob.size, async (begin, end) => new Uint8Array(await blob.slice(begin, end).arrayBuffer()));
+
+/** @param slice a copy of the bytes from `begin` to `end`, both inside */
+function slicedSource(name: string, size: number, slice: (begin: number, end: number) => Promise<Uint8Array>): ByteSource {
   return {
     name,
-    size: bytes.length,
+    size,
     async read(position, length) {
-      if (position < 0 || length < 0 || position + length > bytes.length)
-        throw new FormatError(name, `it ends at byte ${bytes.length}, before byte ${position + length}: truncated.`);
-      return Uint8Array.prototype.slice.call(bytes, position, position + length);
+      const end = position + length;
+      if (position < 0 || length < 0 || end > size) throw new FormatError(name, `it ends at byte ${size}, before byte ${end}: truncated.`);
+      return slice(position, end);
     },
   };
 }

@@ -1,5 +1,5 @@
 /** Opening a file of weights by its address, in browsers. */
-import type { ByteSource } from './byte-source.js';
+import { type ByteSource, blobSource } from './byte-source.js';
 import type { Checkpoint } from './checkpoint.js';
 import { isSafetensors, KIND_BYTES } from './kind-of-file.js';
 import { decodeTensor, FormatError, headerLength, parseHeader, type TensorEntry } from './safetensors.js';
@@ -42,17 +42,5 @@ async function openSafetensors(source: ByteSource): Promise<Checkpoint> {
       return { dtype, shape, data: decodeTensor(await source.read(dataOffset + begin, end - begin), dtype) };
     },
     close: async () => {},
-  };
-}
-
-function blobSource(blob: Blob, name: string): ByteSource {
-  return {
-    name,
-    size: blob.size,
-    async read(position, length) {
-      if (position < 0 || length < 0 || position + length > blob.size)
-        throw new FormatError(name, `it ends at byte ${blob.size}, before byte ${position + length}: truncated.`);
-      return new Uint8Array(await blob.slice(position, position + length).arrayBuffer());
-    },
   };
 }
