@@ -14,7 +14,7 @@ import { findPython } from './harness/peer.js';
 import { runBenchmark } from './harness/run-benchmark.js';
 import { drawRatios, reportPage } from './report/page.js';
 import { timeProducts } from './report/products.js';
-import { type ReportRow, readRecords, type SpeedRecord, withEarlier } from './report/record.js';
+import { machineName, type ReportRow, readRecords, type SpeedRecord, withEarlier } from './report/record.js';
 
 export const description =
   'everything in some 40 minutes, as --quick, written to docs/measurements; one section is added to the page of the day; refuses a loaded machine';
@@ -41,6 +41,7 @@ const sections: Readonly<Record<string, Section>> = {
   'autoencoder-encode': { bench: 'vae', only: 'encode-256', against: 'diffusers' },
   'autoencoder-decode': { bench: 'vae', only: 'decode-256', against: 'diffusers' },
   metrics: { bench: 'metrics', against: 'PyTorch, SciPy' },
+  start: { bench: 'start', against: 'nothing' },
   loading: { bench: 'io', against: 'plain reads' },
   memory: { bench: 'memory', against: 'described' },
   experts: { bench: 'moe', only: 'experts', against: '8 experts' },
@@ -76,17 +77,18 @@ export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkRes
   const load = os.loadavg()[0];
   if (load >= QUIET) throw new LoadedMachineError(load);
   const started = performance.now();
+  const machine = describeMachine();
+  const commit = one('git', 'describe', '--always', '--dirty');
   const rows: ReportRow[] = [];
   const failed: SpeedRecord['failed'][number][] = [];
-  let tensorFlow: string | undefined;
   for (const section of names) {
     const { bench, only: part, against, step } = sections[section];
     log(`${section} (${((performance.now() - started) / 60_000).toFixed(1)} minutes)`);
     try {
       const limit = async (): Promise<number | undefined> => {
         if (step === undefined) return undefined;
-        const { seconds, version } = await timeProducts({ ...step, threads: os.availableParallelism(), rounds: PRODUCT_ROUNDS });
-        tensorFlow = version;
+        const { seconds, version } = await timeProducts({ ...step, rounds: PRODUCT_ROUNDS });
+        machine.versions['TensorFlow'] = version;
         return seconds;
       };
       const before = await limit();
@@ -98,7 +100,7 @@ export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkRes
       const after = await limit();
       for (const row of results) {
         const isStep = row.name === section && before !== undefined && after !== undefined;
-        rows.push({ section, against, ...row, ...(isStep && { share: (((before + after) / 2) * row.value) / BATCH }) });
+        rows.push({ section, against, commit, ...row, ...(isStep && { share: (((before + after) / 2) * row.value) / BATCH }) });
       }
     } catch (error) {
       const reason = (error as Error).message.split('\n')[0];
@@ -107,13 +109,14 @@ export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkRes
     }
   }
   if (rows.length === 0) throw new BenchmarkError('No section could be measured: nothing is written.');
-  write({ ...describeMachine(tensorFlow), load, minutes: (performance.now() - started) / 60_000, rows, failed }, log);
+  write({ ...machine, load, minutes: (performance.now() - started) / 60_000, rows, failed }, log);
   return rows;
 }
 
-function describeMachine(tensorFlow: string | undefined): Omit<SpeedRecord, 'load' | 'minutes' | 'rows' | 'failed'> {
+const one = (command: string, ...args: string[]): string => execFileSync(command, args, { encoding: 'utf8' }).trim();
+
+function describeMachine(): Omit<SpeedRecord, 'load' | 'minutes' | 'rows' | 'failed'> {
   const python = findPython();
-  const one = (command: string, ...args: string[]): string => execFileSync(command, args, { encoding: 'utf8' }).trim();
   return {
     date: new Date().toISOString().slice(0, 10),
     processor: os.cpus()[0].model.replaceAll(/\s+/g, ' ').trim(),
@@ -122,10 +125,8 @@ function describeMachine(tensorFlow: string | undefined): Omit<SpeedRecord, 'loa
     gibibytes: Math.round(os.totalmem() / 2 ** 30),
     versions: {
       Node: process.versions.node,
-      ...(tensorFlow !== undefined && { TensorFlow: tensorFlow }),
       ...(python !== undefined && { PyTorch: one(python, '-c', 'import torch; print(torch.__version__)') }),
     },
-    commit: one('git', 'rev-parse', '--short', 'HEAD'),
   };
 }
 
@@ -138,19 +139,20 @@ function instructions(): string[] {
 
 /** The record with what the day has already, the page, the chart over all records, and the link to the page. */
 function write(measured: SpeedRecord, log: (message: string) => void): void {
-  const { date } = measured;
-  const folder = path.join(docs, 'measurements/speed');
+  const [name, folder] = [machineName(measured), path.join(docs, 'measurements/speed')];
   fs.mkdirSync(folder, { recursive: true });
-  const earlier = readRecords(folder).find((one) => one.date === date);
+  const before = readRecords(folder).filter((one) => machineName(one) === name);
+  const earlier = before.find(({ date }) => date === measured.date);
   const record = earlier === undefined ? measured : withEarlier(measured, earlier, Object.keys(sections));
-  fs.writeFileSync(path.join(folder, `${date}.json`), `${JSON.stringify(record, undefined, 1)}\n`);
-  const chart = drawRatios(readRecords(folder));
-  if (chart !== undefined) fs.writeFileSync(path.join(docs, 'figures/speed.svg'), `${chart}\n`);
-  const page = path.join(docs, `measurements/${date}-speed.md`);
-  fs.writeFileSync(page, reportPage(record, chart === undefined ? undefined : '../figures/speed.svg'));
+  const file = `${measured.date}-${name}`;
+  fs.writeFileSync(path.join(folder, `${file}.json`), `${JSON.stringify(record, undefined, 1)}\n`);
+  const chart = drawRatios([...before.filter((one) => one !== earlier), record]);
+  if (chart !== undefined) fs.writeFileSync(path.join(docs, `figures/speed-${name}.svg`), `${chart}\n`);
+  const page = path.join(docs, `measurements/${file}.md`);
+  fs.writeFileSync(page, reportPage(record, chart === undefined ? undefined : `../figures/speed-${name}.svg`));
   const index = path.join(docs, 'README.md');
   const text = fs.readFileSync(index, 'utf8');
-  const link = `- [Speed, ${date}](measurements/${date}-speed.md)\n`;
+  const link = `- [Speed, ${measured.date}, ${name}](measurements/${file}.md)\n`;
   if (!text.includes(link)) {
     const at = text.lastIndexOf('(measurements/');
     const end = text.indexOf('\n', at) + 1;

@@ -7,7 +7,7 @@ const orDash = (x: number | null | undefined, text: (x: number) => string): stri
 
 /** Markdown of a record. */
 export function reportPage(record: SpeedRecord, figure: string | undefined): string {
-  const { date, processor, instructions, cores, gibibytes, versions, commit, load, minutes, rows, failed } = record;
+  const { date, processor, instructions, cores, gibibytes, versions, load, minutes, rows, failed } = record;
   const table = rows.map(({ name, value, unit, peer, ratio, share, against }) =>
     [
       `| ${name.includes(' ') ? name : `\`${name}\``}`,
@@ -29,7 +29,7 @@ How fast is it, and against what?
 | versions | ${Object.entries(versions)
     .map(([name, version]) => `${name} ${version}`)
     .join(', ')} |
-| commit | ${commit} |
+| commit | ${commitsOf(rows)} |
 | load average before | ${load.toFixed(2)} |
 | command | \`pnpm bench report\`, ${minutes.toFixed(0)} minutes |
 
@@ -45,6 +45,14 @@ ${table.join('\n')}
 ${failed.map(({ section, reason }) => `\nNot measured: \`${section}\`, because of "${reason}".\n`).join('')}${
   figure === undefined ? '' : `\n![Ratios over time](${figure})\n`
 }`;
+}
+
+/** The commit; several with their sections. */
+function commitsOf(rows: SpeedRecord['rows']): string {
+  const commits = [...new Set(rows.map(({ commit }) => commit))];
+  if (commits.length === 1) return commits[0];
+  const sectionsOf = (one: string): string[] => [...new Set(rows.filter(({ commit }) => commit === one).map(({ section }) => section))];
+  return commits.map((commit) => `${commit} (${sectionsOf(commit).join(', ')})`).join('; ');
 }
 
 /** Ratios against PyTorch of all records by section: SVG text; nothing to draw before there are two days. */

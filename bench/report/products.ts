@@ -1,5 +1,6 @@
 /** The limit of a step: its matrix products alone, of the same shapes, by the same kernels and threads. */
 import { type DitConfig, ditSizes, preset } from '@dit-moe/dit';
+import { threadsFor } from '@dit-moe/dit/node';
 import { compile, DataType, type Precision, tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
@@ -43,17 +44,16 @@ export function blockProducts(config: DitConfig, images: number): Product[] {
 interface Request {
   workload: Workload;
   precision: Precision;
-  threads: number;
   rounds: number;
 }
 
 /** Seconds of all products of a step, median of the rounds, in a process of their own; and TensorFlow's version. */
 export const timeProducts = (request: Request): Promise<{ seconds: number; version: string }> => inOwnProcess(import.meta.url, request);
 
-await answer<Request>(import.meta.url, async ({ workload, precision, threads, rounds }) => {
-  const { version } = await useTensorFlow({ threads });
-  const backend = tensorFlowBackend()!;
+await answer<Request>(import.meta.url, async ({ workload, precision, rounds }) => {
   const config = preset(MODEL);
+  const { version } = await useTensorFlow(threadsFor(config, { training: workload === 'train', precision }));
+  const backend = tensorFlowBackend()!;
   // Where bfloat16 is slower, `bf16` computes in float32.
   const low = precision === 'bf16' && backend.bf16Products;
   const matrix = (batch: number | undefined, rows: number, columns: number): tf.Tensor =>

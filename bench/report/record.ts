@@ -8,11 +8,13 @@ export interface ReportRow extends BenchmarkResult {
   section: string;
   /** What the peer is, such as PyTorch. */
   against: string;
+  /** Of the code that was measured; `-dirty` at its end means with changes. */
+  commit: string;
   /** Time of the step's matrix products alone as a share of the step's time, where it has products of its own. */
   share?: number;
 }
 
-/** All sections as they were measured last on a day. */
+/** All sections as they were measured last on a day, on one machine. */
 export interface SpeedRecord {
   /** Day, as `2026-11-30`. */
   date: string;
@@ -23,8 +25,6 @@ export interface SpeedRecord {
   gibibytes: number;
   /** Of Node, TensorFlow and, where there is one, PyTorch. */
   versions: Record<string, string>;
-  /** One, or several where sections were measured again. */
-  commit: string;
   /** Load average of the last minute before the first section. */
   load: number;
   /** Of all runs. */
@@ -34,18 +34,27 @@ export interface SpeedRecord {
   failed: readonly { section: string; reason: string }[];
 }
 
+/** What a machine is called in the names of files, for example `intel-xeon-2-cores`. */
+export const machineName = ({ processor, cores }: Pick<SpeedRecord, 'processor' | 'cores'>): string =>
+  `${processor
+    .replaceAll(/\((r|tm)\)|\b(cpu|processor|\d+-core)\b|@.*/gi, ' ')
+    .toLowerCase()
+    .split(/[^a-z0-9]+/)
+    .filter(Boolean)
+    .join('-')}-${cores}-cores`;
+
 /** All records of a folder, oldest first; none if there is no folder yet. */
 export function readRecords(folder: string): SpeedRecord[] {
   if (!fs.existsSync(folder)) return [];
   return fs
     .readdirSync(folder)
-    .filter((name) => /^\d{4}-\d\d-\d\d\.json$/.test(name))
+    .filter((name) => /^\d{4}-\d\d-\d\d-.*\.json$/.test(name))
     .toSorted()
     .map((name) => JSON.parse(fs.readFileSync(path.join(folder, name), 'utf8')) as SpeedRecord);
 }
 
 /**
- * A record with the sections of an earlier run of the day that it has not measured again.
+ * A record with the sections of an earlier run of the day on the machine that it has not measured again.
  * @param order of the sections
  */
 export function withEarlier(record: SpeedRecord, earlier: SpeedRecord, order: readonly string[]): SpeedRecord {
@@ -56,7 +65,6 @@ export function withEarlier(record: SpeedRecord, earlier: SpeedRecord, order: re
     );
   return {
     ...record,
-    commit: [...new Set([...earlier.commit.split(', '), record.commit])].join(', '),
     versions: { ...earlier.versions, ...record.versions },
     load: Math.max(record.load, earlier.load),
     minutes: record.minutes + earlier.minutes,

@@ -7,7 +7,7 @@ import { BATCH, MODEL } from '../engine/model.js';
 import { LoadedMachineError, run } from '../report.js';
 import { drawRatios, reportPage } from './page.js';
 import { blockProducts } from './products.js';
-import { readRecords, type SpeedRecord, withEarlier } from './record.js';
+import { machineName, readRecords, type SpeedRecord, withEarlier } from './record.js';
 
 const record: SpeedRecord = {
   ...{
@@ -17,13 +17,31 @@ const record: SpeedRecord = {
     cores: 2,
     gibibytes: 24,
     versions: { Node: '24.1.0' },
-    commit: 'abc',
     load: 0.4,
   },
   minutes: 17.2,
   rows: [
-    { section: 'train-f32', name: 'train-f32', against: 'PyTorch', value: 2.054, unit: 'images/s', peer: 1.9, ratio: 1.081, share: 0.714 },
-    { section: 'train-f32', name: 'memory-train-f32', against: 'PyTorch', value: 3893.4, unit: 'MiB', peer: null, ratio: null },
+    {
+      section: 'train-f32',
+      commit: 'abc',
+      name: 'train-f32',
+      against: 'PyTorch',
+      value: 2.054,
+      unit: 'images/s',
+      peer: 1.9,
+      ratio: 1.081,
+      share: 0.714,
+    },
+    {
+      section: 'train-f32',
+      commit: 'abc',
+      name: 'memory-train-f32',
+      against: 'PyTorch',
+      value: 3893.4,
+      unit: 'MiB',
+      peer: null,
+      ratio: null,
+    },
   ],
   failed: [{ section: 'train-bf16', reason: 'no memory' }],
 };
@@ -42,6 +60,7 @@ test('the page has every number, a dash for none, and what failed', () => {
   const page = reportPage(record, '../figures/speed.svg');
   expect(page).toContain('| `train-f32` | 2.05 images/s | 1.90 (PyTorch) | 1.08 | 71 % |');
   expect(page).toContain('| `memory-train-f32` | 3893 MiB |  |  |  |');
+  expect(page).toContain('| commit | abc |');
   expect(page).toContain('Not measured: `train-bf16`, because of "no memory".');
   expect(page).toContain('![Ratios over time](../figures/speed.svg)');
   expect(reportPage(record, undefined)).not.toContain('figures');
@@ -49,7 +68,7 @@ test('the page has every number, a dash for none, and what failed', () => {
 
 test('records are read in order, and drawn once there are two days', () => {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'records-'));
-  const write = (date: string) => fs.writeFileSync(path.join(folder, `${date}.json`), JSON.stringify({ ...record, date }));
+  const write = (date: string) => fs.writeFileSync(path.join(folder, `${date}-some-2-cores.json`), JSON.stringify({ ...record, date }));
   expect(readRecords(path.join(folder, 'none'))).toEqual([]);
   write('2026-12-02');
   expect(drawRatios(readRecords(folder))).toBeUndefined();
@@ -63,11 +82,30 @@ test('records are read in order, and drawn once there are two days', () => {
   fs.rmSync(folder, { recursive: true });
 });
 
+test('machines have names of their own', () => {
+  const names = ['Intel(R) Xeon(R) Processor', 'Intel(R) Xeon(R) CPU E5-2670 v3 @ 2.30GHz', 'AMD EPYC 9R14 96-Core Processor'];
+  expect(names.map((processor) => machineName({ processor, cores: 2 }))).toEqual([
+    'intel-xeon-2-cores',
+    'intel-xeon-e5-2670-v3-2-cores',
+    'amd-epyc-9r14-2-cores',
+  ]);
+});
+
 test('sections of a later run take the place of those of the day, failed ones too', () => {
-  const row = { section: 'train-bf16', name: 'train-bf16', against: 'PyTorch', value: 3, unit: 'images/s', peer: 2, ratio: 1.5 };
-  const later = { ...record, commit: 'def', load: 0.2, minutes: 4, rows: [row], failed: [] };
+  const row = {
+    section: 'train-bf16',
+    commit: 'def',
+    name: 'train-bf16',
+    against: 'PyTorch',
+    value: 3,
+    unit: 'images/s',
+    peer: 2,
+    ratio: 1.5,
+  };
+  const later = { ...record, load: 0.2, minutes: 4, rows: [row], failed: [] };
   const both = withEarlier(later, record, ['train-bf16', 'train-f32']);
-  expect(both).toMatchObject({ commit: 'abc, def', load: 0.4, failed: [] });
+  expect(both).toMatchObject({ load: 0.4, failed: [] });
+  expect(reportPage(both, undefined)).toContain('| commit | def (train-bf16); abc (train-f32) |');
   expect(both.minutes).toBeCloseTo(21.2);
   expect(both.rows.map(({ name }) => name)).toEqual(['train-bf16', 'train-f32', 'memory-train-f32']);
   expect(withEarlier({ ...later, rows: [], failed: [{ section: 'train-f32', reason: 'x' }] }, record, []).rows).toEqual([]);
