@@ -130,10 +130,8 @@ function gated(x: tf.Tensor): tf.Tensor {
 }
 
 /** `(silu(x Wg) * (x Wu)) Wd` for `[N, D]`. */
-function gatedMlp(w: Scope, rows: tf.Tensor, precision: Precision | undefined): tf.Tensor {
-  const [gateUp, down] = [w.find('gateUp.scale'), w.find('down.scale')];
-  return swiglu(rows, w('gateUp'), w('down'), { precision, scales: gateUp && down && { gateUp, down } });
-}
+const gatedMlp = (w: Scope, rows: tf.Tensor, precision: Precision | undefined): tf.Tensor =>
+  swiglu(rows, w('gateUp'), w('down'), { precision, scales: { gateUp: w.find('gateUp.scale'), down: w.find('down.scale') } });
 
 /** Each token by itself: a dense layer, or the experts that its router chooses. */
 function feedForward(w: Scope, x: tf.Tensor, unmodulated: () => tf.Tensor, context: BlockContext): Omit<BlockOutput, 'inside'> {

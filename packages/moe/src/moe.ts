@@ -61,8 +61,7 @@ export function moe<const L extends LossTerms = { balance: LossTerm }>(
 function withShared(x: tf.Tensor, routed: tf.Tensor, shared: Scope, options: RoutedExpertsOptions): tf.Tensor {
   const [gateUp, gate] = [shared.find('gateUp'), shared.find('gate')];
   if (gateUp === undefined) return routed;
-  const [upScale, downScale] = [shared.find('gateUp.scale'), shared.find('down.scale')];
-  const scales = upScale && downScale && { gateUp: upScale, down: downScale };
+  const scales = { gateUp: shared.find('gateUp.scale'), down: shared.find('down.scale') };
   const common = swiglu(x, gateUp, shared('down'), { precision: options.precision, scales });
   return tf.add(routed, gate === undefined ? common : tf.mul(common, tf.sigmoid(linear(x, gate))));
 }

@@ -73,10 +73,19 @@ export interface ExpertTensors {
   downBias?: tf.Tensor;
 }
 
-/** The scales of matrices in int8, under common names; `undefined` for others. */
+/**
+ * The scales of matrices in int8, under common names; `undefined` for others.
+ * @throws ShapeError if one of two is missing, or they do not fit the matrices
+ */
 export function expertScales(experts: FeedForwardExperts): { up: tf.Tensor; down: tf.Tensor } | undefined {
-  const [up, down] = [experts.kind === 'gelu' ? experts.upScale : experts.gateUpScale, experts.downScale];
-  return up && down && { up, down };
+  const [matrix, up] = experts.kind === 'gelu' ? [experts.up, experts.upScale] : [experts.gateUp, experts.gateUpScale];
+  const down = experts.downScale;
+  if (up === undefined && down === undefined) return undefined;
+  // A scale for each output channel: the matrix without the axis that is summed over.
+  const [upShape, downShape] = [matrix, experts.down].map(({ shape }) => shape.toSpliced(-2, 1));
+  if (up?.shape.join() !== upShape.join() || down?.shape.join() !== downShape.join())
+    throw new ShapeError('experts', `scales [${upShape}] and [${downShape}] of the matrices, or none`, up?.shape ?? down!.shape);
+  return { up, down };
 }
 
 /** @throws ShapeError if the shapes do not fit each other or the width */

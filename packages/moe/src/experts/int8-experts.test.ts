@@ -81,3 +81,19 @@ test('a gradient is refused', async () => {
   expect(() => tf.grad(loss)(fill([tokens, width], 0))).toThrow(/int8.*inference.*gradient/);
   await tf.setBackend('tensorflow');
 });
+
+test('one scale without the other, or of another shape, is refused', async () => {
+  await tf.setBackend('cpu');
+  const apply = (scales: Record<string, tf.Tensor | undefined>) => () =>
+    moe(fill([tokens, width], 0), { ...layer('swiglu', true), ...scales } as Record<string, tf.Tensor>, { selector });
+  for (const scales of [
+    { 'experts.down.scale': undefined },
+    { 'experts.gateUp.scale': undefined },
+    { 'experts.down.scale': fill([numExperts, hidden], 1) },
+  ])
+    expect(apply(scales)).toThrow(
+      expect.objectContaining({ code: 'E_SHAPE', message: expect.stringContaining('scales [4,2,8] and [4,16]') }),
+    );
+  expect(apply({ 'shared.down.scale': undefined })).toThrow(/scales of both matrices/);
+  await tf.setBackend('tensorflow');
+});

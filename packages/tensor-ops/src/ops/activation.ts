@@ -1,5 +1,6 @@
 /** Activations with one gradient each. */
 import * as tf from '@tensorflow/tfjs-core';
+import { ShapeError } from '../errors.js';
 import { tensorFlowBackend } from '../tensorflow-backend.js';
 import { after } from './after.js';
 import { customGradient } from './custom-gradient.js';
@@ -84,8 +85,8 @@ export function gelu(x: tf.Tensor, approximate: 'tanh' | 'none' = 'tanh'): tf.Te
 export interface SwigluOptions {
   /** Precision of the products (default `f32`). */
   precision?: Precision;
-  /** Of weights in int8: what their output channels are multiplied by, `[2, H]` and `[D]`. There is no gradient then. */
-  scales?: { gateUp: tf.Tensor; down: tf.Tensor } | undefined;
+  /** Of weights in int8, of both or of none: what their output channels are multiplied by, `[2, H]` and `[D]`. There is no gradient then. */
+  scales?: { gateUp: tf.Tensor | undefined; down: tf.Tensor | undefined };
 }
 
 /**
@@ -99,14 +100,16 @@ export interface SwigluOptions {
  * @param gateUp `[2, D, H]`: gate projection, then up projection
  * @param down `[H, D]`
  * @returns `[N, D]`
+ * @throws ShapeError if one of the scales is missing
  */
 export function swiglu(x: tf.Tensor, gateUp: tf.Tensor, down: tf.Tensor, options: SwigluOptions = {}): tf.Tensor {
-  const { scales } = options;
-  if (scales !== undefined)
+  const { gateUp: upScale, down: downScale } = options.scales ?? {};
+  if (upScale !== undefined && downScale !== undefined)
     return withoutGradient(x, (x) => {
       const rows = quantizeRows(x);
-      return int8Product(int8Swiglu(rows, unstackRows(gateUp), unstackRows(scales.gateUp)), down, scales.down);
+      return int8Product(int8Swiglu(rows, unstackRows(gateUp), unstackRows(upScale)), down, downScale);
     });
+  if (upScale !== downScale) throw new ShapeError('swiglu', 'scales of both matrices or of none', 'one');
   const { round, product } = products(gateUp, options.precision);
   return customGradient(
     [x, gateUp, down],
