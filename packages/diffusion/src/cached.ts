@@ -5,7 +5,7 @@
 import { ArgumentError } from '@dit-moe/tensor-ops';
 import type * as tf from '@tensorflow/tfjs-core';
 import type { ConditionalDenoiser } from './denoiser.js';
-import type { NoiseLevel } from './paths.js';
+import { logRatio, type NoiseLevel } from './paths.js';
 import { weightedSum } from './weighted-sum.js';
 
 /**
@@ -71,8 +71,6 @@ function nearness(schedule: CacheSchedule): (level: NoiseLevel, last: NoiseLevel
   // From pure noise the distance is infinite: the model is asked.
   return (level, last) => level.t === last.t || Math.abs(logRatio(level) - logRatio(last)) < DISTANCES[schedule];
 }
-
-const logRatio = ({ alpha, sigma }: NoiseLevel): number => Math.log(alpha / sigma);
 
 /** The polynomial through what is kept. */
 function extrapolated(kept: readonly Kept[], place: number): tf.Tensor {

@@ -149,7 +149,7 @@ export function trainedDit(card: ModelCard, parameters: Readonly<Record<string, 
  * Brings a model's weights to the device, one tensor at a time.
  * @param card what the model is, see `cardOf`; its configuration may have another size than the file's
  * @param precision `bf16` keeps the matrices as bfloat16: half the memory, faster on machines with bfloat16 products; `int8` keeps the large
- *   ones as integers, a quarter, and multiplies them as such, where that is possible (default `f32`)
+ *   ones as integers, 0.3 of it with many experts to a half, and multiplies them as such, where that is possible (default `f32`)
  * @param onWarning hears in a sentence why `int8` is not possible here, and the model is loaded in float32; and of weights in int8 that
  *   are widened for another precision (default `console.warn`)
  * @throws WeightsMismatchError naming the weights that are missing or of another shape; UntrainedRouterError if its routers have no thresholds

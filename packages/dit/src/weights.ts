@@ -142,8 +142,8 @@ export function isMatrix(name: string): boolean {
 }
 
 /**
- * Whether a matrix is held in int8 where that is asked for: those of experts, feed-forward layers and attention, nearly all of a model.
- * Modulations, embedders and the last layer stay float32: they are small, and every number of the output goes through them.
+ * Whether a matrix is held in int8 where that is asked for: those of experts, feed-forward layers and attention, two thirds of a dense model
+ * and nearly all of one with many experts. Modulations, embedders and the last layer stay float32: every number of the output goes through them.
  */
 export const isInt8Matrix = (name: string): boolean =>
   /(\.attention\.(qkv|output)\.weight|\.mlp\.[01]\.weight|\.gateUp|\.up|\.down)$/.test(name);

@@ -1,7 +1,6 @@
 /** How `train` becomes one process of several: started by itself or by a launcher. */
 import { createHash } from 'node:crypto';
-import os from 'node:os';
-import { type Cluster, joinCluster, type Launch, type TensorFlowOptions } from '@dit-moe/tensor-ops/node';
+import { type Cluster, joinCluster, type Launch } from '@dit-moe/tensor-ops/node';
 import packageJson from '../../package.json' with { type: 'json' };
 import type { TrainConfig } from '../config/schema.js';
 import type { Progress, trainingProgress } from '../run/progress.js';
@@ -26,16 +25,6 @@ export async function joinTraining(
     `TensorFlow's server listens at ${cluster.addresses[launch.rank]} and on every other address of this machine, without a password: use it in a private network.`,
   );
   return cluster;
-}
-
-type Threads = Pick<TensorFlowOptions, 'threads' | 'interOpThreads'>;
-
-/** Threads of one of the processes that share a machine: their part of its cores, unless a number was asked for. */
-export function threadsIn(asked: number | Threads | undefined, localSize = 1): Threads {
-  if (typeof asked === 'number') return { threads: asked };
-  if (localSize === 1) return asked ?? {};
-  const part = Math.max(1, Math.floor(os.availableParallelism() / localSize));
-  return asked === undefined ? { threads: part } : { threads: 1, interOpThreads: part };
 }
 
 /** Starts this command again as every rank of a cluster on this machine. */

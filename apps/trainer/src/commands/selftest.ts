@@ -4,7 +4,7 @@ import { createProgress, exitCodes, UsageError } from '@dit-moe/kit';
 import { asWriteError, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import { type ChosenBackend, joinCluster, type Launch, launchInfo, startBackend } from '@dit-moe/tensor-ops/node';
 import packageJson from '../../package.json' with { type: 'json' };
-import { threadsIn } from '../cluster/join.js';
+import { shareOfThreads } from '../run/threads.js';
 import type { SectionResult } from '../selftest/finding.js';
 import { machineOf } from '../selftest/machine.js';
 import { formatSelftest, type SelftestResult } from '../selftest/report.js';
@@ -58,7 +58,7 @@ export async function selftestCommand(flags: SelftestFlags): Promise<number> {
 
 async function rankCommand(launch: Launch, flags: SelftestFlags, start: number): Promise<number> {
   const cluster = await joinCluster(launch, { agreement: { version: packageJson.version, program: 'selftest' }, acceptOpenPort: true });
-  const backend = await startBackend('tensorflow', { ...threadsIn(undefined, launch.localSize), cluster });
+  const backend = await startBackend('tensorflow', { ...shareOfThreads(launch), cluster });
   const findings = await clusterRank(cluster, machineOf(backend).usesGpu);
   if (cluster.rank !== 0) return exitCodes.ok;
   return finish(resultOf([{ section: CLUSTER, findings, seconds: (performance.now() - start) / 1000 }], backend, start), flags);

@@ -3,7 +3,7 @@ import path from 'node:path';
 import { exitCodes, interruption, interruptionExitCode, UsageError } from '@dit-moe/kit';
 import { tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { type BackendName, type BackendSettings, launchInfo, startBackend } from '@dit-moe/tensor-ops/node';
-import { joinTraining, silent, startProcesses, threadsIn } from '../cluster/join.js';
+import { joinTraining, silent, startProcesses } from '../cluster/join.js';
 import { remarks } from '../config/remarks.js';
 import { resolveConfig } from '../config/resolve.js';
 import { InterruptedError } from '../errors.js';
@@ -61,15 +61,14 @@ export async function trainCommand(
   const settings: BackendSettings = {
     ...{ tensorFloat32, deterministic },
     ...(flags.gpuMemory !== undefined && { gpuMemoryLimit: flags.gpuMemory }),
-    ...threadsIn(flags.threads ?? threadsOf(config), launch?.localSize),
+    ...(flags.threads === undefined ? threadsOf(config, launch) : { threads: flags.threads }),
     ...(cluster && { cluster }),
   };
   let backendName = '';
   const start = async (): Promise<void> => {
     progress.phase('starting the backend');
     const backend = await startBackend(flags.backend, settings, (message) => progress.log(message));
-    const shares =
-      settings.interOpThreads !== undefined && backend.name === 'tensorflow' ? ', one for each operation of this small model' : '';
+    const shares = settings.interOpThreads !== undefined && backend.name === 'tensorflow' ? ', one for each operation' : '';
     progress.log(`backend ${backend.name} ${backend.version}, threads: ${backend.threads}${shares}`);
     backendName = backend.name;
   };

@@ -177,7 +177,7 @@ async function* ownWeights(
  * Puts a model's weights on the device, one at a time, so that the host never holds more than one.
  *
  * @param options `precision` (default `f32`) is for inference: `bf16` keeps matrices as bfloat16, half the memory; `int8` the large ones as
- *   integers with their scales beside them, a quarter, which `int8Refusal` must allow
+ *   integers with their scales beside them, 0.3 of it with many experts to a half, which `int8Refusal` must allow
  * @returns weights by name; the caller disposes them
  */
 export async function loadParameters(

@@ -15,6 +15,8 @@ export interface ThreadUse {
   training?: boolean;
   /** Default `f32`. */
   precision?: InferencePrecision | undefined;
+  /** That this process has to itself (default all of the machine). */
+  cores?: number;
 }
 
 /**
@@ -29,9 +31,8 @@ export interface ThreadUse {
  */
 export function threadsFor(
   config: Pick<DitConfig, 'hiddenSize'>,
-  { training = false, precision = 'f32' }: ThreadUse = {},
+  { training = false, precision = 'f32', cores = os.availableParallelism() }: ThreadUse = {},
 ): Required<Pick<TensorFlowOptions, 'threads' | 'interOpThreads'>> | undefined {
-  const cores = os.availableParallelism();
   const whole = config.hiddenSize < SPLIT_FROM_WIDTH || ((training || precision === 'int8') && cores <= FEW_CORES);
   return whole ? { threads: 1, interOpThreads: cores } : undefined;
 }

@@ -5,7 +5,7 @@ import { imagenetClasses, imagenetNames } from '@dit-moe/data';
 import { cardOf, type ModelCard, type ModelFile, type Training, withInputSize } from '@dit-moe/dit';
 import { type OpenModelOptions, openModel, threadsFor } from '@dit-moe/dit/node';
 import { ArgumentError, type InferencePrecision } from '@dit-moe/tensor-ops';
-import { startBackend } from '@dit-moe/tensor-ops/node';
+import { hasVnni, startBackend } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs-core';
 import { checkGuide, loadWithGuide } from '../guide.js';
 import { isOfPixels } from '../image-space.js';
@@ -15,8 +15,8 @@ import { openSpace } from './open-space.js';
 /** How to open a model; one whose file does not say how it was trained needs that besides. */
 export interface OpenPipelineOptions extends OpenModelOptions, Training {
   /**
-   * Of matrix products (default `f32`). `bf16` keeps the matrices as bfloat16, half the memory; `int8` the large ones as integers, a
-   * quarter, on CPUs with VNNI: elsewhere `onWarning` hears why not, and the model is loaded in float32.
+   * Of matrix products (default `f32`). `bf16` keeps the matrices as bfloat16, half the memory; `int8` the large ones as integers, 0.3 of it
+   * with many experts to a half, on CPUs with VNNI: elsewhere `onWarning` hears why not, and the model is loaded in float32.
    */
   precision?: InferencePrecision;
   /** Autoencoder for models of latents: a name, a folder, a file, or `none` for rough pictures (default: the one that belongs to the model). */
@@ -132,11 +132,12 @@ const hasBackend = (): boolean => tf.engine().backendName !== undefined && tf.en
 
 /**
  * Threads that suit all of the models. An autoencoder's ops are long enough to be split, whatever its model is; only in int8 a model gains more
- * from whole ops than its autoencoder loses.
+ * from whole ops than its autoencoder loses, where the processor has int8 products.
  */
 export function threadsOf(cards: readonly ModelCard[], precision?: InferencePrecision): ReturnType<typeof threadsFor> {
-  if (precision !== 'int8' && !cards.every(isOfPixels)) return undefined;
-  return threadsFor({ hiddenSize: Math.max(...cards.map(({ config }) => config.hiddenSize)) }, { precision });
+  const used = precision === 'int8' && !hasVnni() ? 'f32' : precision;
+  if (used !== 'int8' && !cards.every(isOfPixels)) return undefined;
+  return threadsFor({ hiddenSize: Math.max(...cards.map(({ config }) => config.hiddenSize)) }, { precision: used });
 }
 
 /** Names for all classes: English ones where folders have ImageNet's, numbers where there are none, but for as many as ImageNet has. */

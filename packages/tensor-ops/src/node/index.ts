@@ -17,6 +17,7 @@ export { LibraryLoadError } from './library-load-error.js';
 export * from './machine-report.js';
 export { chosenGpu, type NvidiaDriver, type NvidiaGpu, nvidiaDriver } from './nvidia.js';
 export { declared, type InputSpec, type PlanOptions, plan, type StepPlan } from './planning/plan.js';
+export { hasVnni } from './processor.js';
 export { type Profile, ProfilerError, startProfile } from './profiler.js';
 export { differingNodes } from './recording/differing-nodes.js';
 export { type TensorFlowOptions, type TensorFlowRuntime, useTensorFlow } from './runtime.js';
