@@ -51,7 +51,7 @@ export const given: Readonly<Record<string, string>> = {
   'CONTRIBUTING.md': 'apps',
   'apps/sampler/README.md': 'runs/demo three.png',
   'apps/trainer/README.md': 'my-config.yaml data/shapes=shapes',
-  'docs/guides/cluster.md': 'imagenet/train',
+  'docs/guides/cluster.md': 'imagenet/train photos=shapes',
   'docs/guides/evaluating.md':
     'generated-images=digits/3 real-images=digits/5 samples.npz=set/samples.npz reference.npz=set/samples.npz b.json=fid.json set data/fashion',
   'docs/guides/from-a-trained-model.md': 'my-config.yaml runs/a=runs/demo runs/demo runs/dense',
