@@ -36,5 +36,6 @@ export default defineConfig({
     // Far beyond what any test takes alone: other programs may be using the machine.
     testTimeout: 300_000,
     hookTimeout: 600_000,
+    expect: { poll: { timeout: 60_000 } },
   },
 });

@@ -14,7 +14,7 @@ import { openModel, writeModel } from '@dit-moe/dit/node';
 import { bundleProgram, type Running } from '@dit-moe/kit/testing';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode, encode } from 'fast-png';
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core';
+import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyLatentModel, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { buildWeb } from './build.js';
@@ -26,6 +26,12 @@ const available = fs.existsSync(executablePath);
 /** Share of the page that may look different: a serif font makes 3 %, lost padding or lost columns more than 20 %. */
 const MOST_DIFFERENT = 0.05;
 const screenshots = process.env['DIT_MOE_SCREENSHOTS'];
+/** How long the page may take for what it does at once on a machine of its own. */
+const PATIENCE_MS = 120_000;
+/** Images of each class of which 250 steps take long: as many as one may ask for. */
+const MANY_IMAGES = '21';
+/** At this rate their steps arrive for some two minutes, two in a second, so that there is something to stop on every machine. */
+const SLOW_BYTES_PER_SECOND = 10_000;
 
 if (!available && !required) {
   const skipped = `the page is NOT tested: there is no Chromium at ${executablePath}`;
@@ -95,9 +101,14 @@ describe.runIf(available || required)('the page', () => {
     fs.rmSync(root, { recursive: true, force: true });
   });
 
+  async function newContext(options: BrowserContextOptions = {}): Promise<BrowserContext> {
+    const context = await browser.newContext(options);
+    context.setDefaultTimeout(PATIENCE_MS);
+    return context;
+  }
   /** A page on which errors and requests to other hosts are failures. */
-  async function open(url: string, options: Parameters<Browser['newContext']>[0] = {}): Promise<{ page: Page; context: BrowserContext }> {
-    const context = await browser.newContext({ acceptDownloads: true, ...options });
+  async function open(url: string, options: BrowserContextOptions = {}): Promise<{ page: Page; context: BrowserContext }> {
+    const context = await newContext({ acceptDownloads: true, ...options });
     const page = await context.newPage();
     page.on('pageerror', (error) => problems.push(error.message));
     page.on('console', (message) => {
@@ -109,6 +120,14 @@ describe.runIf(available || required)('the page', () => {
     await page.goto(url);
     await page.getByRole('button', { name: 'Sample', exact: true }).waitFor();
     return { page, context };
+  }
+  /** Lets the server's answers arrive slowly. @returns lets them arrive at once again */
+  async function slowDown(page: Page): Promise<() => Promise<void>> {
+    const session = await page.context().newCDPSession(page);
+    const conditions = { offline: false, latency: 0, downloadThroughput: SLOW_BYTES_PER_SECOND, uploadThroughput: -1 };
+    await session.send('Network.enable');
+    await session.send('Network.emulateNetworkConditions', conditions);
+    return () => session.detach();
   }
   const sample = async (page: Page, images: number): Promise<void> => {
     await page.getByRole('button', { name: 'Sample', exact: true }).click();
@@ -171,7 +190,7 @@ describe.runIf(available || required)('the page', () => {
   });
 
   test('on a host of files, pictures are there before anything computes', async () => {
-    const context = await browser.newContext();
+    const context = await newContext();
     await context.route('**/worker.js*', (route) => new Promise(() => void route));
     const page = await context.newPage();
     await page.goto(staticAddress);
@@ -180,7 +199,7 @@ describe.runIf(available || required)('the page', () => {
   });
 
   test('gives way at once to what is asked for', async () => {
-    const context = await browser.newContext();
+    const context = await newContext();
     const page = await context.newPage();
     let first = true;
     // The first look never ends.
@@ -264,7 +283,8 @@ describe.runIf(available || required)('the page', () => {
   test('shows how far it is, enlarges an image, and comes back to earlier ones', async () => {
     const { page, context } = await open(address);
     await page.getByLabel('Steps').fill('250');
-    await page.getByLabel('Images of each').fill('8');
+    await page.getByLabel('Images of each').fill(MANY_IMAGES);
+    const asBefore = await slowDown(page);
     await page.getByRole('button', { name: 'Sample', exact: true }).click();
     const bar = page.getByRole('progressbar', { name: 'Progress' });
     await page.getByText(/about .* left/).waitFor();
@@ -273,6 +293,7 @@ describe.runIf(available || required)('the page', () => {
     expect(share).toBeLessThanOrEqual(1);
     await page.getByRole('button', { name: 'Stop' }).click();
     await page.getByText('Stopped.').waitFor();
+    await asBefore();
     expect(await bar.count()).toBe(0);
     await page.getByLabel('Steps').fill('2');
     await page.getByLabel('Images of each').fill('1');
@@ -430,7 +451,7 @@ describe.runIf(available || required)('the page', () => {
     await page.getByLabel('Steps').fill('3');
     await sample(page, 3);
     const image = page.getByRole('img', { name: /image 1, step 3/ });
-    await expect.poll(async () => (await image.boundingBox())!.y, { timeout: 10_000 }).toBeLessThan(844);
+    await expect.poll(async () => (await image.boundingBox())!.y).toBeLessThan(844);
     await context.close();
   });
 
@@ -459,11 +480,13 @@ describe.runIf(available || required)('the page', () => {
     await page.getByRole('button', { name: 'Sample', exact: true }).click();
     expect(await page.getByText('Steps: expected a whole number from 1 to 250.').count()).toBe(1);
     await page.getByLabel('Steps').fill('250');
-    await page.getByLabel('Images of each').fill('16');
+    await page.getByLabel('Images of each').fill(MANY_IMAGES);
+    const asBefore = await slowDown(page);
     await page.getByRole('button', { name: 'Sample', exact: true }).click();
     await page.getByRole('slider').waitFor();
     await page.getByRole('button', { name: 'Stop' }).click();
     await page.getByText('Stopped.').waitFor();
+    await asBefore();
     expect(await page.getByLabel('Checkpoint').locator('option').allInnerTexts()).toEqual([
       'tiny (step 7)',
       'other (step 9)',
@@ -540,13 +563,16 @@ describe.runIf(available || required)('the page', () => {
       const ofLatents = await finished(page);
       // What is seen in the end is the image, not the rough preview of its latents: the colours of its first row.
       const { data, width } = decode(Uint8Array.from(ofLatents[0]));
-      const seen = await page.getByRole('img', { name: /image 1, step 5/ }).evaluate((element, width) => {
-        const canvas = element as HTMLCanvasElement;
-        const zoom = canvas.width / width;
-        const row = canvas.getContext('2d')!.getImageData(0, zoom / 2, canvas.width, 1).data;
-        return Array.from({ length: width }, (_, x) => [...row.slice(4 * (x + 0.5) * zoom, 4 * (x + 0.5) * zoom + 3)]);
-      }, width);
-      expect(seen.flat()).toEqual([...data.slice(0, 3 * width)]);
+      const shown = page.getByRole('img', { name: /image 1, step 5/ });
+      const seen = () =>
+        shown.evaluate((element, width) => {
+          const canvas = element as HTMLCanvasElement;
+          const zoom = canvas.width / width;
+          const row = canvas.getContext('2d')!.getImageData(0, zoom / 2, canvas.width, 1).data;
+          return Array.from({ length: width }, (_, x) => [...row.slice(4 * (x + 0.5) * zoom, 4 * (x + 0.5) * zoom + 3)]).flat();
+        }, width);
+      // The canvas is painted a moment after the words.
+      await expect.poll(seen).toEqual([...data.slice(0, 3 * width)]);
       await page.getByLabel('Checkpoint').selectOption('tiny (step 7)');
       await sample(page, 3);
       results.push([...ofLatents, ...(await finished(page))]);
@@ -557,7 +583,7 @@ describe.runIf(available || required)('the page', () => {
       // Chromium imitates a graphics processor here, which takes minutes for so many images.
       if (url === staticAddress) {
         await page.getByLabel('Steps').fill('250');
-        await page.getByLabel('Images of each').fill('16');
+        await page.getByLabel('Images of each').fill(MANY_IMAGES);
         await page.getByRole('button', { name: 'Sample', exact: true }).click();
         await page.getByRole('slider').waitFor();
         await page.getByRole('button', { name: 'Stop' }).click();
@@ -576,10 +602,10 @@ describe.runIf(available || required)('the page', () => {
       }
     }
     // The imitated graphics processor shares the machine with whatever else runs.
-  }, 400_000);
+  }, 900_000);
 
   test('says that a backend does not exist', async () => {
-    const context = await browser.newContext();
+    const context = await newContext();
     const page = await context.newPage();
     await page.goto(`${staticAddress}?backend=abacus`);
     await page.getByRole('alert').getByText('There is no backend "abacus": expected webgpu or wasm.').waitFor();
