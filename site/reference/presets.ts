@@ -18,6 +18,8 @@ export function presetsPage(): string {
     ...named('jitObjective', 'objective'),
   ];
   const small = commentedProperties('apps/trainer/src/config/presets.ts', 'small');
+  const flavours = commentedProperties('apps/trainer/src/config/presets.ts', 'flavours');
+  const bySize = commentedProperties('apps/trainer/src/config/presets.ts', 'bySize');
   const published = Object.entries(presets).filter(([name]) => /^(paper|repo)-/.test(name)) as [string, Published][];
   return `# Presets
 
@@ -58,11 +60,31 @@ ${lines(jit, 'jit', true)}
 
 ## Published sizes
 
-\`paper-SIZE-PIXELS\` trains as the paper says (section 3.1): batch 1024, balance loss 0.005 within each
-image. \`repo-SIZE-PIXELS\` trains as its code does (\`train.py\`): batch 64, balance loss 0.01 over the
-micro-batch. Both: AdamW, learning rate 1e-4, an average of the weights. XL and G are, in both, as their
-weights were published: rectified flows with normalised queries and keys. Micro-batches are those of an
-A100 of 80 GB; [memory](../concepts/memory.md) says what fits.
+DiT-MoE, "Scaling Diffusion Transformers to 16 Billion Parameters", arXiv 2407.11633, and its code,
+feizc/DiT-MoE at bd34bbb. Depth, width, heads and experts are those of the paper's table 1. Where paper
+and code differ, there is a preset of each: \`paper-SIZE-PIXELS\` and \`repo-SIZE-PIXELS\`.
+
+### \`paper-SIZE-PIXELS\`
+
+${lines(flavours, 'paper', true)}
+
+### \`repo-SIZE-PIXELS\`
+
+${lines(flavours, 'repo', true)}
+
+### By size, in both
+
+S, B and L:
+
+${lines(bySize, 'small', true)}
+
+XL and G, as their weights were published:
+
+${lines(bySize, 'large', true)}
+
+### All of them
+
+Micro-batches are ours, for an A100 of 80 GB; [memory](../concepts/memory.md) says what fits.
 
 ${table(
   ['preset', 'model', 'objective', 'batch', 'micro-batch', 'balance loss'],
@@ -108,7 +130,11 @@ const named = (variable: string, section: string): Commented[] =>
 /** Settings of one preset, without the objects that hold others. */
 function lines(all: readonly Commented[], name: string, sources: boolean): string {
   const own = all.filter(
-    ({ path, value }) => path.startsWith(`${name}.`) && !path.startsWith(`${name}.small`) && (!value.startsWith('{') || value === '{}'),
+    ({ path, value }) =>
+      path.startsWith(`${name}.`) &&
+      !path.startsWith(`${name}.small.`) &&
+      path !== `${name}.small` &&
+      (!value.startsWith('{') || value === '{}'),
   );
   const shown = own.filter(({ value }) => !/^jit[A-Z]|^(digits|\{\})$/.test(value));
   return table(

@@ -39,4 +39,8 @@ test('every line of a preset of a paper says where it is from, but the word of t
   expect(leaves.length).toBeGreaterThan(50);
   const silent = leaves.filter(({ behind, path: at }) => behind === '' && !at.endsWith('.router'));
   expect(silent.map(({ path: at }) => at)).toEqual([]);
+  const published = ['flavours', 'bySize'].flatMap((name) => commentedProperties('apps/trainer/src/config/presets.ts', name));
+  const settings = published.filter(({ value }) => !value.startsWith('{'));
+  expect(settings.length).toBeGreaterThan(30);
+  expect(settings.filter(({ behind }) => behind === '').map(({ path: at }) => at)).toEqual([]);
 });

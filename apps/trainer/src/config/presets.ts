@@ -157,34 +157,102 @@ const sizes = ['S/2-8E2A', 'S/2-16E2A', 'B/2-8E2A', 'L/2-8E2A', 'XL/2-8E2A', 'G/
 const microBatch: Record<string, number> = { S: 128, B: 64, L: 16, XL: 8, G: 4 };
 
 /**
- * The paper (section 3.1): batch 1024, balance loss 0.005 within each image, DDPM with learned sigma.
- * The code (train.py): batch 64, balance loss 0.01 over the micro-batch.
- *
- * XL and G are what was published, in both: with normalised queries and keys (train_deepspeed.py, which trains these sizes; sample.py reads no
- * others) and as rectified flows with a second half of channels that is not used (the README's list of weights, sample.py).
+ * DiT-MoE as its paper trains it (arXiv 2407.11633), and as its code does (feizc/DiT-MoE at bd34bbb): what every size has.
+ * The page of presets shows these lines with the comments beside them.
  */
-function published(name: string, imageSize: number, flavour: 'paper' | 'repo') {
-  const batchSize = flavour === 'paper' ? 1024 : 64;
-  const [numExperts, topK] = /(\d+)E(\d+)A/.exec(name)!.slice(1).map(Number);
-  const isLarge = /^(XL|G)/.test(name);
-  const tokens = (imageSize / 256) ** 2;
-  const micro = Math.min(batchSize, Math.max(1, microBatch[name.split('/')[0]] / tokens));
-  return {
-    data: { kind: 'latents', size: imageSize, flip: true },
-    model: {
-      preset: name,
-      ...(isLarge && { qkNorm: true }),
-      moe: { numExperts, topK, ...(flavour === 'paper' ? { balanceAlpha: 0.005, balanceOver: 'image' } : { balanceAlpha: 0.01 }) },
+const flavours = {
+  paper: {
+    data: {
+      kind: 'latents', // section 3.1: ImageNet in the latent space of Stable Diffusion's autoencoder
+      flip: true, // section 3.1: horizontal flips, no other augmentation
     },
-    objective: { kind: isLarge ? 'flow' : 'ddpm', learnSigma: true },
-    steps: 500_000,
-    batchSize,
-    accumulation: batchSize / micro,
-    precision: 'bf16',
-    recompute: isLarge,
-    checkpoints: { milestoneEvery: 50_000 },
-    // Previews of 250 ancestral steps would take five times as long.
-    sampling: { ...(!isLarge && { solver: 'ddim' }), steps: 50, guidance: 4 },
+    model: {
+      moe: {
+        balanceAlpha: 0.005, // the best of 0.5, 0.05, 0.01 and 0.005
+        balanceOver: 'image', // equation 5 sums over the tokens of a sequence
+      },
+    },
+    labelDropout: 0.1, // as DiT
+    steps: 500_000, // section 3.1: the first of 500K, 1M and 7M iterations; which size got which is not said
+    batchSize: 1024, // section 3.1
+    optimizer: {
+      learningRate: 1e-4, // section 3.1: AdamW, constant
+      weightDecay: 0, // section 3.1: none
+    },
+    ema: [0.9999], // section 3.1
+    precision: 'bf16', // ours
+    checkpoints: { milestoneEvery: 50_000 }, // ours
+    sampling: {
+      steps: 50, // ours, for previews; FID-50K is taken with 250 steps of DDPM
+      guidance: 4, // ours, for previews; the scale of its tables is not said
+    },
+  },
+  repo: {
+    data: {
+      kind: 'latents', // train.py encodes every batch anew; here the moments are encoded once
+      flip: true, // train.py: RandomHorizontalFlip
+    },
+    model: {
+      moe: {
+        balanceAlpha: 0.01, // models.py: aux_loss_alpha=0.01
+        balanceOver: 'batch', // models.py: seq_aux = False: over the micro-batch
+      },
+    },
+    labelDropout: 0.1, // models.py: class_dropout_prob=0.1
+    steps: 500_000, // ours, as the paper; --epochs 1400 is 28 million steps of this batch
+    batchSize: 64, // train.py: --global-batch-size 64
+    optimizer: {
+      learningRate: 1e-4, // train.py: lr=1e-4
+      weightDecay: 0, // train.py: weight_decay=0
+    },
+    ema: [0.9999], // train.py: decay=0.9999; train_deepspeed.py keeps no average
+    precision: 'bf16', // ours; train.py lets products be TensorFloat-32
+    checkpoints: { milestoneEvery: 50_000 }, // train.py: --ckpt-every 50_000
+    sampling: {
+      steps: 50, // of rectified flows, as sample.py; of the others ours, for previews, instead of its 250
+      guidance: 4, // sample.py: --cfg-scale 4.0; rectified flows it samples with 7
+    },
+  },
+} as const;
+
+/** What differs by size, in both flavours: XL and G are what was published. */
+const bySize = {
+  small: {
+    objective: {
+      kind: 'ddpm', // as DiT; train.py without --rf
+      learnSigma: true, // as DiT
+    },
+    recompute: false, // ours
+    sampling: { solver: 'ddim' }, // ours: previews of 250 ancestral steps would take five times as long
+  },
+  large: {
+    model: { qkNorm: true }, // train_deepspeed.py, which trains these sizes, and sample.py, which reads no others
+    objective: {
+      kind: 'flow', // the README's list of weights, and sample.py
+      learnSigma: true, // a second half of channels that is not used
+    },
+    recompute: true, // ours, for memory
+  },
+} as const;
+
+/** A published size on images of `imageSize` pixels. */
+function published(name: string, imageSize: number, flavour: keyof typeof flavours) {
+  const { data, model, sampling, ...common } = flavours[flavour];
+  const [numExperts, topK] = /(\d+)E(\d+)A/.exec(name)!.slice(1).map(Number);
+  const {
+    model: ofModel,
+    sampling: ofSampling,
+    ...size
+  } = { model: {}, sampling: {}, ...bySize[/^(XL|G)/.test(name) ? 'large' : 'small'] };
+  const tokens = (imageSize / 256) ** 2;
+  const micro = Math.min(common.batchSize, Math.max(1, microBatch[name.split('/')[0]] / tokens));
+  return {
+    ...common,
+    ...size,
+    data: { ...data, size: imageSize },
+    model: { preset: name, ...ofModel, moe: { numExperts, topK, ...model.moe } },
+    accumulation: common.batchSize / micro,
+    sampling: { ...ofSampling, ...sampling },
   };
 }
 
