@@ -53,7 +53,7 @@ while (counts.kills < kills && inTime()) {
     const running = train(out, attempt > 0);
     if (counts.kills < kills && inTime()) {
       const [which, when] = uniformRows({ seed, purpose: 'kill', indices: [counts.kills] }, 2);
-      if (which < 0.7) await running.seen('step 1');
+      if (which < 0.7) await Promise.race([running.seen('step 1'), running.ended]);
       const timer = setTimeout(() => running.child.kill('SIGKILL'), when * LATEST_MS);
       const { code } = await running.ended;
       clearTimeout(timer);

@@ -31,7 +31,9 @@ export interface Running {
   /** What it has said so far. */
   output: { out: string; err: string };
   ended: Promise<Outcome>;
-  /** Resolves when the text has appeared or the process has ended. */
+  /** Resolves when the condition holds. @throws what the process has said, if it has ended before */
+  until(holds: () => boolean | Promise<boolean>): Promise<void>;
+  /** The same for a text to appear. */
   seen(text: string): Promise<void>;
 }
 
@@ -76,10 +78,20 @@ export async function bundleProgram(
       output.err += text;
     });
     const ended = new Promise<Outcome>((resolve) => child.on('close', (code, signal) => resolve({ code: code ?? signal, ...output })));
-    const seen = async (text: string) => {
-      while (!`${output.out}${output.err}`.includes(text) && child.exitCode === null)
-        await new Promise((resolve) => setTimeout(resolve, 25));
+    let over: Outcome | undefined;
+    void ended.then((outcome) => {
+      over = outcome;
+    });
+    const until = async (holds: () => boolean | Promise<boolean>) => {
+      for (;;) {
+        // Asked before: what it did last counts.
+        const outcome = over;
+        if (await holds()) return;
+        if (outcome !== undefined) throw new Error(`the program ended with ${outcome.code}:\n${outcome.out}${outcome.err}`);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      }
     };
-    return { child, output, ended, seen };
+    const seen = (text: string) => until(() => `${output.out}${output.err}`.includes(text));
+    return { child, output, ended, until, seen };
   };
 }

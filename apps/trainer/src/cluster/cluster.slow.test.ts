@@ -63,18 +63,19 @@ const stateFiles = ['weights', 'ema', 'optimizer', 'telemetry'];
 
 test('a rank that is killed ends all; started again, with the optimizer shared out, they give the bits of a calm run without', async () => {
   const [calm, harmed] = [newRun(), newRun()];
-  await done(train(calm, ['--processes', '2'], 'steps=40'));
-  const running = train(harmed, ['--processes', '2', '--restarts', '2'], 'steps=40', 'parallel.zero=1', 'sampling.every=7');
-  while (!fs.existsSync(checkpointFolder(harmed, 10))) await new Promise((resolve) => setTimeout(resolve, 5));
+  // So many steps that all are not done before the kill.
+  await done(train(calm, ['--processes', '2'], 'steps=100'));
+  const running = train(harmed, ['--processes', '2', '--restarts', '2'], 'steps=100', 'parallel.zero=1', 'sampling.every=7');
+  await running.until(() => fs.existsSync(checkpointFolder(harmed, 10)));
   const ranks = fs.readFileSync(`/proc/${running.child.pid}/task/${running.child.pid}/children`, 'utf8').trim().split(' ').map(Number);
   expect(ranks).toHaveLength(2);
   process.kill(ranks[1], 'SIGKILL');
   expect((await running.ended).code).toBe(0);
   expect(running.output.err).toMatch(/rank [01] ended with code \d+; starting all 2 again \(1 of 2\)/);
   expect(running.output.err).toMatch(/resumed at step/);
-  for (const file of stateFiles) expect(checkpointBytes(harmed, 40, file).equals(checkpointBytes(calm, 40, file)), file).toBe(true);
+  for (const file of stateFiles) expect(checkpointBytes(harmed, 100, file).equals(checkpointBytes(calm, 100, file)), file).toBe(true);
   // The picture is of the average, put together.
-  const picture = 'samples/step-00000040.png';
+  const picture = 'samples/step-00000100.png';
   expect(fs.readFileSync(`${harmed}/${picture}`).equals(fs.readFileSync(`${calm}/${picture}`))).toBe(true);
 });
 

@@ -94,7 +94,7 @@ test('a rank that is killed while all write leaves the checkpoint before; starte
     };
     const before = (await listCheckpoints(harmed)).length;
     // In the third save of this process.
-    while ((await listCheckpoints(harmed)).length < before + 2 || !unfinished()) await new Promise(setImmediate);
+    await running.until(async () => (await listCheckpoints(harmed)).length >= before + 2 && unfinished());
     const ranks = fs.readFileSync(`/proc/${running.child.pid}/task/${running.child.pid}/children`, 'utf8').trim().split(' ').map(Number);
     process.kill(ranks[victim], 'SIGKILL');
     expect([9, 137]).toContain((await running.ended).code);

@@ -10,7 +10,8 @@ import { listCheckpoints } from '../training/retention.js';
 
 const { root, images } = makeRoot();
 afterAll(() => fs.rmSync(root, { recursive: true }));
-const STEPS = 800;
+/** So many that no machine is done before it is interrupted, once every arm has written a line. */
+const STEPS = 3000;
 
 test.skipIf(process.platform === 'win32')(
   'Ctrl-C ends all trainings of a sweep with a checkpoint, and the same command goes on',
@@ -19,13 +20,13 @@ test.skipIf(process.platform === 'win32')(
     const [file, out] = [path.join(root, 'study.yaml'), path.join(root, 'study')];
     const base = { preset: 'digits', validation: { share: 0.5, every: STEPS, samples: 8, buckets: 2 } };
     fs.writeFileSync(file, YAML.stringify({ base, arms: { a: null, b: null } }));
-    const settings = [`data.path=${images}`, ...tinyOverrides, `steps=${STEPS}`, 'logEvery=10', `checkpoints.every=${STEPS}`];
+    const settings = [`data.path=${images}`, ...tinyOverrides, `steps=${STEPS}`, 'logEvery=1', `checkpoints.every=${STEPS}`];
     const sweep = () => start(['sweep', file, '--out', out, '--jobs', '2', '--json', '--set', ...settings], { prefix: ['setsid'] });
     const hasLine = (arm: string): boolean =>
       (fs.statSync(path.join(out, `${arm}-0/metrics.jsonl`), { throwIfNoEntry: false })?.size ?? 0) > 0;
 
     const first = sweep();
-    while (first.child.exitCode === null && !(hasLine('a') && hasLine('b'))) await new Promise((resolve) => setTimeout(resolve, 50));
+    await first.until(() => hasLine('a') && hasLine('b'));
     // As a terminal does it: to the whole group.
     process.kill(-first.child.pid!, 'SIGINT');
     const { code, err } = await first.ended;

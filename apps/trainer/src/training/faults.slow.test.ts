@@ -48,9 +48,9 @@ describe('a process that dies', () => {
     const overrides = ['checkpoints.every=13', 'logEvery=5', 'sampling.every=1000000'];
     let resumedAt = -1;
     for (let k = 0; k < 3; k++) {
-      const { child, output, ended } = startCli([...trainArgs(out, 'steps=1000000', ...overrides), ...(k > 0 ? ['--resume'] : [])]);
+      const { child, output, ended, until } = startCli([...trainArgs(out, 'steps=1000000', ...overrides), ...(k > 0 ? ['--resume'] : [])]);
       const before = (await listCheckpoints(out))[0];
-      while (child.exitCode === null && (await listCheckpoints(out))[0] === before) await new Promise((resolve) => setTimeout(resolve, 10));
+      await until(async () => (await listCheckpoints(out))[0] !== before);
       await new Promise((resolve) => setTimeout(resolve, 7 * k));
       child.kill('SIGKILL');
       await ended;

@@ -25,7 +25,9 @@ async function readWeight(folder: string): Promise<Float32Array> {
   return data as Float32Array;
 }
 
-test(`kill -9 at ${kills} random moments of saving (seed ${seed}) leaves no torn checkpoint`, { timeout: 6000 * kills }, async () => {
+test(`kill -9 at ${kills} random moments of saving (seed ${seed}) leaves no torn checkpoint`, {
+  timeout: Math.max(300_000, 6000 * kills),
+}, async () => {
   const start = await bundleProgram(new URL('../testing/save-loop.ts', import.meta.url));
   let verified = 0;
   let stale = 0;
@@ -39,7 +41,9 @@ test(`kill -9 at ${kills} random moments of saving (seed ${seed}) leaves no torn
     child.kill('SIGKILL');
     expect((await ended).code).toBe('SIGKILL');
     const at = `seed ${seed}, kill ${i}`;
-    for (const folder of await listCheckpoints(out)) {
+    const folders = await listCheckpoints(out);
+    if (which >= 0.5) expect(folders.length, at).toBeGreaterThan(0);
+    for (const folder of folders) {
       const { record } = await verifyCheckpoint(folder);
       const weight = await readWeight(folder);
       expect(
@@ -59,8 +63,7 @@ test(`kill -9 at ${kills} random moments of saving (seed ${seed}) leaves no torn
     fs.rmSync(out, { recursive: true, force: true });
   };
   for (let i = 0; i < kills; i += TOGETHER) await Promise.all(Array.from({ length: Math.min(TOGETHER, kills - i) }, (_, k) => kill(i + k)));
-  // The kills did hit the saving, and there was something to lose.
-  expect(verified).toBeGreaterThanOrEqual(kills / 2);
+  // The kills did hit the saving.
   expect(stale).toBeGreaterThan(kills / 8);
   if (process.env['KILLS'] !== undefined)
     console.log(`${kills} kills, seed ${seed}: ${verified} whole checkpoints, ${stale} unfinished ones swept`);
