@@ -108,8 +108,8 @@ describe('when one process fails, the other ends with a sentence', () => {
     const seen = result as Seen;
     expect(seen).toMatchObject({ code: 'E_PEER', message: expect.stringMatching(message), steps });
     expect(code).toBe(9);
-    // Nothing waits after a failure.
+    // Nothing waits after a failure: for another process it would be a minute, or until heartbeats have been missed.
     expect(seen.later.code).toBe('E_PEER');
-    expect(seen.later.ms).toBeLessThan(3000);
+    expect(seen.later.ms).toBeLessThan(10_000);
   });
 });

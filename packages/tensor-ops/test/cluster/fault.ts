@@ -23,9 +23,14 @@ const swapped = compile(
   },
   { name: 'step' },
 );
-// The watchdog of the others is for a process that lives and never comes; it must not hide what TensorFlow itself notices, nor strike at home.
-const timeoutMs = fault === 'type' || (fault === 'absent' && !fails) ? 3000 : 60_000;
 let steps = 0;
+/**
+ * The watchdog of the others is for a process that lives and never comes; it must not hide what TensorFlow itself notices, nor strike at
+ * home or before.
+ */
+const timeoutMs = () => (steps === at && (fault === 'type' || (fault === 'absent' && !fails)) ? 3000 : 60_000);
+/** A rank that is done with a step fails so much later: the others are done with it, too, and have gone on. */
+const LATER_MS = 1000;
 
 const pause = (ms: number): Promise<undefined> => new Promise((resolve) => setTimeout(resolve, ms));
 const signal = (name: NodeJS.Signals): undefined => {
@@ -42,7 +47,8 @@ const faults: Record<string, () => Promise<tf.Tensor | undefined> | undefined> =
   absent: () => pause(10_000),
   report: async () => {
     cluster.report('the disk is full');
-    await pause(2000);
+    // The others shall hear this before they see it gone.
+    await pause(5000);
     process.exit(4);
   },
   type: () => step.run(tf.ones([1000], 'int32')),
@@ -54,15 +60,15 @@ const faults: Record<string, () => Promise<tf.Tensor | undefined> | undefined> =
 /** Says what a step that failed has said, and what becomes of the next. */
 async function end({ code, message }: { code: string; message: string }): Promise<never> {
   const start = performance.now();
-  const later = await outcome(() => step.run(tf.ones([1000])));
+  const later = await outcome(() => step.run(tf.ones([1000])), 60_000);
   console.log(JSON.stringify({ code, message, steps, later: { ...later, ms: performance.now() - start } }));
   process.exit(9);
 }
 
 /** Code and words of what becomes of a step. */
-async function outcome(run: () => Promise<tf.Tensor>): Promise<{ code: string; message: string }> {
+async function outcome(run: () => Promise<tf.Tensor>, waitMs: number): Promise<{ code: string; message: string }> {
   try {
-    const result = await cluster.guard(`step ${steps}`, run, timeoutMs);
+    const result = await cluster.guard(`step ${steps}`, run, waitMs);
     const [sum] = await result.data();
     return { code: 'none', message: String(sum) };
   } catch (error) {
@@ -73,9 +79,10 @@ async function outcome(run: () => Promise<tf.Tensor>): Promise<{ code: string; m
 
 for (;;) {
   const run = () => step.run(tf.ones([1000]));
-  if (!fails && steps === at && fault === 'kill while the others compute') await pause(2000);
+  if (!fails && steps === at && fault === 'kill while the others compute') await pause(5 * LATER_MS);
   if (!fails && steps === at && fault === 'kill before a barrier') await cluster.barrier('here').catch(end);
-  const { code, message } = await outcome(async () => (fails && steps === at ? ((await faults[fault]()) ?? run()) : run()));
+  if (fails && steps === at && at > 0) await pause(LATER_MS);
+  const { code, message } = await outcome(async () => (fails && steps === at ? ((await faults[fault]()) ?? run()) : run()), timeoutMs());
   if (code === 'none' && message === String(cluster.size) && steps < 100) {
     steps++;
     continue;

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { freePort } from '../../src/node/cluster/index.js';
 
 /** What a rank still has to do after rank 0: print its results. */
-const GRACE_MS = 10_000;
+const GRACE_MS = 30_000;
 
 export interface RankResult {
   /** Last line on stdout, parsed. */

@@ -27,7 +27,7 @@ test('the configuration names the leader, the members and the time without a sig
   const leader = text('/job:worker/replica:0/task:0');
   expect(bytes).toContain(`0a1c${leader}`);
   expect(bytes).toContain(`0a0a${text('standalone')}`);
-  expect(bytes).toContain('28904e'); // heartbeat_timeout_in_ms = 10000
+  expect(bytes).toContain('28b0ea01'); // heartbeat_timeout_in_ms = 30000
   expect(bytes).toContain(`520a0a06${text('worker')}1002`); // coordinated_job_list {worker, 2}
   expect(bytes.endsWith(`2212${text('/job:worker/task:1')}`)).toBe(true);
 });

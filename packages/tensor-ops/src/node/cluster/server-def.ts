@@ -9,8 +9,8 @@ const JOB = 'worker';
 const LEADER = `/job:${JOB}/replica:0/task:0`;
 /** How long TensorFlow waits until all have registered; who is missing is found out before (see rendezvous). */
 const REGISTER_MS = 60_000;
-/** After this time without a sign of life a process counts as gone. */
-const HEARTBEAT_MS = 10_000;
+/** After this time without a sign of life, which is given twice in it, a process counts as gone: a busy machine lets one wait for seconds. */
+const HEARTBEAT_MS = 30_000;
 
 /**
  * TensorFlow's task number of a rank. Members of a group are ordered by the *names* of their devices, in which `task:10` comes before
