@@ -2,7 +2,13 @@ import v8 from 'node:v8';
 import vm from 'node:vm';
 
 v8.setFlagsFromString('--expose-gc');
-const collectGarbage = vm.runInNewContext('gc') as () => void;
+const collect = vm.runInNewContext('gc') as () => void;
+
+/** The first collection leaves buffers for another thread to free; the second waits for it. */
+export function collectGarbage(): void {
+  collect();
+  collect();
+}
 
 /**
  * Resident bytes that `work` adds beside garbage, the smallest of three rounds: a leak shows in every round, the growth of
@@ -11,7 +17,6 @@ const collectGarbage = vm.runInNewContext('gc') as () => void;
 export function residentGrowth(work: () => void): number {
   const resident = () => {
     collectGarbage();
-    collectGarbage(); // The first leaves buffers for another thread to free; the second waits for it.
     return process.memoryUsage().rss;
   };
   const growth = Array.from({ length: 3 }, () => {

@@ -5,6 +5,8 @@ import { loadDit, type ModelCard } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { collectGarbage } from '../../../../packages/tensor-ops/test/resident-growth.js';
+import { returnFreedMemory } from '../../../../packages/tensor-ops/test/return-freed-memory.js';
 import { modelConfig, resolveConfig } from '../config/resolve.js';
 import { makeRoot } from '../testing/tiny-run.js';
 import { CheckpointWriter, restoreLatest } from './checkpoints.js';
@@ -24,16 +26,35 @@ const [LARGEST_TIMES, GARBAGE] = [3, 8];
 const status = (name: 'VmHWM' | 'VmRSS'): number =>
   Number(new RegExp(`${name}:\\s+(\\d+)`).exec(fs.readFileSync('/proc/self/status', 'utf8'))![1]) / 1024;
 
-/** MiB that the process took at most while `work` ran, beside those that it has afterwards. */
-async function beside<T>(work: () => Promise<T>): Promise<{ result: T; kept: number; beside: number }> {
-  fs.writeFileSync('/proc/self/clear_refs', '5'); // The peak begins anew.
-  const before = status('VmRSS');
-  const result = await work();
-  return { result, kept: status('VmRSS') - before, beside: status('VmHWM') - Math.max(before, status('VmRSS')) };
+interface Memory<T> {
+  results: T[];
+  kept: number;
+  beside: number;
+}
+
+/**
+ * MiB that the process has more after `work`, and that it took beside those at most while it ran: the smallest of three rounds, since
+ * garbage that is not collected in time counts as well. All results are kept, so that none lies in the memory of one before.
+ */
+async function memoryOf<T>(work: () => Promise<T>): Promise<Memory<T>> {
+  const rounds: { result: T; kept: number; beside: number }[] = [];
+  for (let i = 0; i < 3; i++) {
+    collectGarbage();
+    fs.writeFileSync('/proc/self/clear_refs', '5'); // The peak begins anew.
+    const before = status('VmRSS');
+    const result = await work();
+    const most = status('VmHWM');
+    collectGarbage();
+    const after = status('VmRSS');
+    rounds.push({ result, kept: after - before, beside: most - Math.max(before, after) });
+  }
+  const smallest = (of: 'kept' | 'beside') => Math.min(...rounds.map((round) => round[of]));
+  return { results: rounds.map(({ result }) => result), kept: smallest('kept'), beside: smallest('beside') };
 }
 
 // The only source of a process' peak is /proc, so this runs on Linux.
 test.skipIf(process.platform !== 'linux')('no more than a few tensors lie on the host at once', async () => {
+  returnFreedMemory();
   const experts = { numExperts: 8, topK: 2 };
   const size = { patchSize: 2, hiddenSize: 192, depth: 4, numHeads: 3 };
   const overrides = [`model=${JSON.stringify({ ...size, moe: experts })}`, 'ema=[0.9]', 'batchSize=2', 'objective={kind: flow}'];
@@ -52,16 +73,16 @@ test.skipIf(process.platform !== 'linux')('no more than a few tensors lie on the
   const most = LARGEST_TIMES * Math.max(...sizes) + GARBAGE;
   expect(most).toBeLessThan(0.6 * whole);
   const file = await openModel(run);
-  const opened = await beside(() => loadDit(file, card));
+  const opened = await memoryOf(() => loadDit(file, card));
   expect(opened.kept).toBeLessThan(whole + most);
   const start = () => loadInitialWeights(state, run, classNames, console.warn);
   // Memory of a state that was never touched is not there yet.
   await start();
-  const started = await beside(start);
+  const started = await memoryOf(start);
   expect(started.kept).toBeLessThan(most);
-  const resumed = await beside(() => restoreLatest(run, state, console.warn));
+  const resumed = await memoryOf(() => restoreLatest(run, state, console.warn));
   for (const { beside } of [opened, started, resumed]) expect(beside).toBeLessThan(most);
   await file.close();
-  opened.result.dispose();
+  for (const model of opened.results) model.dispose();
   state.dispose();
 });
