@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { downloadFromHub, type HubProgress } from './index.js';
+import { downloadFromHub, type HubProgress, takeLock } from './index.js';
 
 const COMMIT = 'a'.repeat(40);
 const NEXT_COMMIT = 'b'.repeat(40);
@@ -136,6 +136,34 @@ test('a broken connection is continued where it stopped, in this call and in the
   const folder = await fetchAll();
   expect(hub.requests.some((r) => r.endsWith(`bytes=${kept}-2999999`)) || kept === weights.length).toBe(true);
   expect(fs.readFileSync(path.join(folder, 'sub/model.safetensors')).equals(weights)).toBe(true);
+});
+
+test('of several at once one fetches a file, and the others wait for it', async () => {
+  // Long enough under way for all to have begun.
+  hub.cuts = [1_000_000, 500_000];
+  const folders = await Promise.all([fetchAll(), fetchAll(), fetchAll()]);
+  expect(new Set(folders).size).toBe(1);
+  expect(fs.readFileSync(path.join(folders[0], 'sub/model.safetensors')).equals(weights)).toBe(true);
+  const blobs = path.join(cacheFolder, 'models--owner--model/blobs');
+  expect(fs.readdirSync(blobs).sort()).toEqual([gitHash, sha256].sort());
+  // As often as by one alone, see above.
+  const ranges = hub.requests.filter((r) => r.includes('model.safetensors bytes=') && !r.endsWith('bytes=0-0'));
+  expect(ranges.length).toBe(2);
+});
+
+test('who waits for another process stops on request, and takes its place when it is gone', async () => {
+  const blobs = path.join(cacheFolder, 'models--owner--model/blobs');
+  fs.mkdirSync(blobs, { recursive: true });
+  const lock = await takeLock(path.join(blobs, `${sha256}.lock`), 'the file');
+  const abort = new AbortController();
+  const waiting = fetchAll({ signal: abort.signal });
+  const staying = fetchAll();
+  await expect.poll(() => fs.existsSync(path.join(blobs, gitHash))).toBe(true);
+  abort.abort();
+  await expect(waiting).rejects.toThrow(/abort/);
+  expect(fs.existsSync(path.join(blobs, `${sha256}.incomplete`))).toBe(false);
+  await lock.release();
+  expect(fs.readFileSync(path.join(await staying, 'sub/model.safetensors')).equals(weights)).toBe(true);
 });
 
 test('a new commit of the branch is fetched, blobs that did not change are not', async () => {

@@ -1,14 +1,16 @@
 /**
- * Files of the Hugging Face hub, into the hub's own cache: resumed where they stopped, checked against their hashes, and found
- * again without a network.
+ * Files of the Hugging Face hub, into the hub's own cache: resumed where they stopped, checked against their hashes, fetched by one of
+ * several processes that want the same, and found again without a network.
  */
 import fs from 'node:fs/promises';
 import path from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { PathInfo } from '@huggingface/hub';
 import { ArgumentError } from '../../errors.js';
 import { type Access, accessOf, checkRepository, HubError, hubHash, reasonOf, statusOf } from './hub-access.js';
 import { CachedRepository, exists, hubCacheFolder } from './hub-cache.js';
 import { type Hub, loadHub } from './hub-client.js';
+import { type Lock, LockError, takeLock } from './lock.js';
 
 /** Progress of one file. */
 export interface HubProgress {
@@ -39,6 +41,8 @@ export interface HubOptions {
 const ATTEMPTS = 5;
 /** Milliseconds before the second attempt; doubled each time. */
 const FIRST_PAUSE = 250;
+/** Milliseconds between two looks at a file that another process is fetching. */
+const LOOK_PAUSE = 250;
 
 /**
  * Fetches files of a model repository, unless they are cached.
@@ -112,21 +116,42 @@ class HubDownload {
     const etag = info.lfs?.oid ?? info.oid;
     if (etag === undefined || !/^[0-9a-f]{40,64}$/.test(etag)) throw new HubError(`${this.repository}: the hub gives no hash for ${file}.`);
     const blob = this.cache.blob(etag);
-    if (!(await exists(blob))) {
-      await fs.mkdir(path.dirname(blob), { recursive: true });
-      const incomplete = `${blob}.incomplete`;
-      await this.receive(incomplete, commit, file, size);
-      if ((await hubHash(incomplete, size, info.lfs !== undefined)) !== etag) {
-        await fs.rm(incomplete);
-        throw new HubError(`${file} of ${this.repository} arrived damaged: its hash is not ${etag}. It was deleted; try again.`);
+    await fs.mkdir(path.dirname(blob), { recursive: true });
+    const lock = await this.turn(`${blob}.lock`, file);
+    try {
+      // Whoever had the lock before may have fetched it.
+      if ((await this.cache.missing(commit, [file])).length === 0) return;
+      if (!(await exists(blob))) {
+        const incomplete = `${blob}.incomplete`;
+        await this.receive(incomplete, commit, file, size, lock);
+        if ((await hubHash(incomplete, size, info.lfs !== undefined)) !== etag) {
+          await fs.rm(incomplete);
+          throw new HubError(`${file} of ${this.repository} arrived damaged: its hash is not ${etag}. It was deleted; try again.`);
+        }
+        await fs.rename(incomplete, blob);
       }
-      await fs.rename(incomplete, blob);
+      await this.cache.link(commit, file, etag);
+    } finally {
+      await lock.release();
     }
-    await this.cache.link(commit, file, etag);
+  }
+
+  /** The lock of a file, waiting for others that fetch it: workers of one job begin with the same. */
+  private async turn(lock: string, file: string): Promise<Lock> {
+    const { signal } = this.options;
+    for (;;) {
+      signal?.throwIfAborted();
+      try {
+        return await takeLock(lock, `${file} of ${this.repository}`);
+      } catch (error) {
+        if (!LockError.isInstance(error)) throw error;
+      }
+      await pause(LOOK_PAUSE, undefined, { signal });
+    }
   }
 
   /** Appends to `incomplete` until it has `size` bytes, over as many connections as it takes. */
-  private async receive(incomplete: string, commit: string, file: string, size: number): Promise<void> {
+  private async receive(incomplete: string, commit: string, file: string, size: number, lock: Lock): Promise<void> {
     const { signal, onProgress } = this.options;
     const handle = await fs.open(incomplete, 'a');
     try {
@@ -139,6 +164,7 @@ class HubDownload {
           if (blob === null) throw new HubError(`${this.repository} has no file ${file} at revision ${commit}.`);
           for await (const chunk of blob.slice(received, size).stream() as unknown as AsyncIterable<Uint8Array>) {
             signal?.throwIfAborted();
+            lock.check();
             if (received + chunk.length > size) throw new HubError(`The hub sent more than the ${size} bytes of ${file}.`);
             await handle.write(chunk);
             received += chunk.length;
@@ -148,8 +174,8 @@ class HubDownload {
           if (received < size) throw new Error(`the connection ended after ${received} of ${size} bytes`);
         } catch (error) {
           signal?.throwIfAborted();
-          if (attempt >= ATTEMPTS || error instanceof HubError || isRefusal(error)) throw error;
-          await new Promise((resolve) => setTimeout(resolve, FIRST_PAUSE * 2 ** (attempt - 1)));
+          if (attempt >= ATTEMPTS || error instanceof HubError || LockError.isInstance(error) || isRefusal(error)) throw error;
+          await pause(FIRST_PAUSE * 2 ** (attempt - 1), undefined, { signal });
         }
       }
       await handle.sync();
