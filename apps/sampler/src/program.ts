@@ -92,7 +92,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       new Option('--host <address>', 'to listen on; any other than this machine needs a token').default('127.0.0.1'),
       new Option('--port <n>', 'to listen on; 0 for any').argParser(integer(0)).default(8080),
       new Option('--allow-host <name...>', 'further names under which the server may be reached').default([]),
-      new Option('--queue <n>', 'requests that may wait').argParser(integer(1)).default(8),
+      new Option('--queue <n>', 'requests that may wait, and as many of those for idle time').argParser(integer(1)).default(8),
       new Option('--static <folder>', 'write the page with the models instead: they run in the browser, by WebGPU or WebAssembly'),
       ...modelOptions(),
       ...machineOptions(),

@@ -4,6 +4,27 @@
 const MOST = 48e6;
 const MOST_OF_ONE = MOST / 4;
 
+/** The lines of an answer while it is made. */
+export class Recording {
+  private all: string[] | undefined = [];
+  private size: number;
+
+  constructor(request: string) {
+    this.size = request.length;
+  }
+
+  /** All lines so far; undefined once they are more than are kept of one answer, and held no longer. */
+  get lines(): readonly string[] | undefined {
+    return this.all;
+  }
+
+  add(line: string): void {
+    this.size += line.length;
+    if (this.size > MOST_OF_ONE) this.all = undefined;
+    this.all?.push(line);
+  }
+}
+
 export class KeptAnswers {
   /** Lines of an answer by its request; the one that was asked for last comes last. */
   private readonly answers = new Map<string, readonly string[]>();

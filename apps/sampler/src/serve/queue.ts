@@ -1,4 +1,4 @@
-/** One inference at a time, a bounded number that wait, and those that only take time that nobody else wants. */
+/** One inference at a time, a bounded number that wait, and as many that only take time that nobody else wants. */
 import { DitMoeError } from '@dit-moe/tensor-ops';
 
 /** As many wait as may. */
@@ -31,7 +31,7 @@ export class InferenceQueue {
   /** Ends the idle task that runs, if one does. */
   private giveWay: AbortController | undefined;
 
-  /** @param limit how many may wait beside the one that runs, idle ones not counted */
+  /** @param limit how many may wait beside the one that runs; of idle ones, as many again */
   constructor(readonly limit: number) {}
 
   get length(): number {
@@ -46,16 +46,15 @@ export class InferenceQueue {
   async run<T>(task: () => Promise<T>, signal: AbortSignal, onPosition: (position: number) => void = () => {}): Promise<T> {
     signal.throwIfAborted();
     this.giveWay?.abort(new GaveWayError());
-    if (this.busy) {
-      if (this.waiting.length >= this.limit) throw new QueueFullError(this.limit);
-      await this.turn(this.waiting, signal, onPosition);
-    }
+    if (this.busy) await this.turn(this.waiting, signal, onPosition);
+    else this.take();
     return this.alone(task);
   }
 
   /**
    * Runs `task` when nobody else wants a turn.
    * @param task is to end when its signal does: somebody came, or `signal` ended
+   * @throws QueueFullError at once
    */
   async runIdle<T>(
     task: (signal: AbortSignal) => Promise<T>,
@@ -63,25 +62,24 @@ export class InferenceQueue {
     onPosition: (position: number) => void = () => {},
   ): Promise<T> {
     signal.throwIfAborted();
-    if (this.busy) await this.turn(this.idle, signal, onPosition);
     const giveWay = new AbortController();
-    this.giveWay = giveWay;
-    return this.alone(() => task(AbortSignal.any([signal, giveWay.signal])));
+    if (this.busy) await this.turn(this.idle, signal, onPosition, giveWay);
+    else this.take(giveWay);
+    return this.alone(async () => {
+      // Somebody may have come since its turn did.
+      giveWay.signal.throwIfAborted();
+      return task(AbortSignal.any([signal, giveWay.signal]));
+    });
   }
 
-  private async alone<T>(task: () => Promise<T>): Promise<T> {
-    this.busy = true;
-    try {
-      return await task();
-    } finally {
-      this.busy = false;
-      this.giveWay = undefined;
-      (this.waiting.shift() ?? this.idle.shift())?.start();
-      this.tellPositions();
-    }
-  }
-
-  private turn(line: Waiting[], signal: AbortSignal, onPosition: (position: number) => void): Promise<void> {
+  /** Waits in `line` for a turn, which is taken as soon as it comes, so that nobody slips in. */
+  private async turn(
+    line: Waiting[],
+    signal: AbortSignal,
+    onPosition: (position: number) => void,
+    giveWay?: AbortController,
+  ): Promise<void> {
+    if (line.length >= this.limit) throw new QueueFullError(this.limit);
     return new Promise((resolve, reject) => {
       const leave = () => {
         line.splice(line.indexOf(entry), 1);
@@ -91,8 +89,7 @@ export class InferenceQueue {
       const entry: Waiting = {
         start: () => {
           signal.removeEventListener('abort', leave);
-          // Taken at once, so that nobody slips in before the promise's continuation runs.
-          this.busy = true;
+          this.take(giveWay);
           resolve();
         },
         onPosition,
@@ -102,6 +99,22 @@ export class InferenceQueue {
       onPosition([...this.waiting, ...this.idle].indexOf(entry) + 1);
       if (line === this.waiting) for (const [i, { onPosition }] of this.idle.entries()) onPosition(line.length + i + 1);
     });
+  }
+
+  private take(giveWay?: AbortController): void {
+    this.busy = true;
+    this.giveWay = giveWay;
+  }
+
+  private async alone<T>(task: () => Promise<T>): Promise<T> {
+    try {
+      return await task();
+    } finally {
+      this.busy = false;
+      this.giveWay = undefined;
+      (this.waiting.shift() ?? this.idle.shift())?.start();
+      this.tellPositions();
+    }
   }
 
   private tellPositions(): void {

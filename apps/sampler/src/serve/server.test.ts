@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import fs from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
@@ -198,6 +199,39 @@ describe('sampling', () => {
     expect(get).toHaveBeenCalledTimes(1);
     expect((await post(fresh.port, { ...wanted, seed: 5 })).body).not.toEqual(first.body);
     expect(get).toHaveBeenCalledTimes(2);
+  });
+
+  test('keeps an answer whole that a slow client got with steps left out', async () => {
+    const fresh = await listen();
+    const get = vi.spyOn(fresh.store, 'get');
+    fresh.server.prependOnceListener('request', (_, response) => Object.defineProperty(response, 'writableLength', { value: 2 ** 21 }));
+    const slow = events(await post(fresh.port, wanted));
+    expect(slow.map(({ type }) => type)).toEqual(['done']);
+    const next = events(await post(fresh.port, wanted));
+    expect(next.map(({ type }) => type)).toEqual(['step', 'step', 'step', 'done']);
+    expect(next.at(-1)).toEqual(slow.at(-1));
+    expect(get).toHaveBeenCalledTimes(1);
+  });
+
+  test('waits for who waits: only a client that takes nothing of its answer is cut off', async () => {
+    const large = { type: 'text/plain', content: new Uint8Array(64e6) };
+    const quick = await listen({ idleTimeout: 200, files: new Map([['/large', large]]) });
+    const get = quick.store.get.bind(quick.store);
+    quick.store.get = async (...what) => {
+      await new Promise((resolve) => setTimeout(resolve, 700));
+      return get(...what);
+    };
+    const [picture, steps] = await Promise.all([
+      post(quick.port, wanted, { Accept: 'image/png' }),
+      post(quick.port, { ...wanted, seed: 62 }),
+    ]);
+    expect(decode(picture.body).width).toBe(9);
+    expect(events(steps).at(-1)!.type).toBe('done');
+    const lazy = net.connect(quick.port, '127.0.0.1', () => lazy.write(`GET /large HTTP/1.1\r\nHost: 127.0.0.1:${quick.port}\r\n\r\n`));
+    lazy.pause();
+    const [{ socket }] = (await once(quick.server, 'request')) as [http.IncomingMessage];
+    await expect.poll(() => socket.destroyed, { timeout: 20_000 }).toBe(true);
+    lazy.destroy();
   });
 
   test('ends what nobody asked for when somebody comes', async () => {
@@ -420,4 +454,40 @@ test('idle tasks wait for everybody else, are not counted, and give way', async 
   await expect(idle).rejects.toThrow(GaveWayError);
   await third;
   expect(order).toEqual(['second', 'idle', 'third']);
+});
+
+test('an idle task gives way from the moment in which its turn comes', async () => {
+  const queue = new InferenceQueue(2);
+  const { signal } = new AbortController();
+  let release = () => {};
+  const first = queue.run(() => new Promise<void>((resolve) => (release = resolve)), signal);
+  const task = vi.fn(async () => {});
+  const idle = queue.runIdle(task, signal);
+  let second: Promise<void> | undefined;
+  // Those behind are told before the task begins.
+  const last = queue.runIdle(
+    async () => {},
+    signal,
+    (place) => {
+      if (place === 1) second ??= queue.run(async () => {}, signal);
+    },
+  );
+  release();
+  await expect(idle).rejects.toThrow(GaveWayError);
+  await Promise.all([first, second, last]);
+  expect(second).toBeDefined();
+  expect(task).not.toHaveBeenCalled();
+});
+
+test('of idle tasks, too, no more than the limit wait', async () => {
+  const queue = new InferenceQueue(1);
+  const { signal } = new AbortController();
+  let release = () => {};
+  const first = queue.run(() => new Promise<void>((resolve) => (release = resolve)), signal);
+  const idle = queue.runIdle(async () => {}, signal);
+  const refused = queue.runIdle(async () => {}, signal).catch((error: unknown) => error);
+  const second = queue.run(async () => {}, signal);
+  release();
+  await Promise.all([first, second, idle]);
+  expect(await refused).toBeInstanceOf(QueueFullError);
 });

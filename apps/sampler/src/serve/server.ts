@@ -10,7 +10,7 @@ import { decode } from 'fast-png';
 import { type AccessRules, checkBinding, checkOrigin, checkToken } from './access.js';
 import { limitConnections } from './connection-limits.js';
 import { HttpError } from './http-error.js';
-import { KeptAnswers } from './kept-answers.js';
+import { KeptAnswers, Recording } from './kept-answers.js';
 import { sampleLive } from './live-sampling.js';
 import type { ModelStore } from './model-store.js';
 import { openApi, requestSettings } from './openapi.js';
@@ -24,8 +24,10 @@ export interface ServerOptions extends AccessRules {
   files: ReadonlyMap<string, { type: string; content: Uint8Array }>;
   /** Version of the API. */
   version: string;
-  /** Requests that may wait (default 8). */
+  /** Requests that may wait, and as many of those for idle time (default 8). */
   queueLimit?: number;
+  /** Milliseconds after which a client that takes nothing of its answer is cut off (default two minutes). */
+  idleTimeout?: number;
   /** Receives failures that the client is not told. */
   onFailure?: (error: unknown) => void;
 }
@@ -35,7 +37,6 @@ const MAX_SETTINGS_BYTES = 64 * 1024;
 /** A request must have arrived after this time: slow clients must not hold connections. */
 const REQUEST_TIMEOUT_MS = 10_000;
 const CHECK_TIMEOUTS_MS = 1000;
-/** A client that takes nothing of its answer for this long is cut off. */
 const IDLE_TIMEOUT_MS = 120_000;
 /** Answers that a client has not taken may hold this much memory; then steps are left out. */
 const MAX_UNSENT_BYTES = 1024 * 1024;
@@ -68,12 +69,15 @@ export function createServer(options: ServerOptions): Server {
       keepAliveTimeout: 5000,
     },
     (request, response) => {
+      // One that waits for its turn or for its picture is quiet, too, and is not cut off.
+      response.setTimeout(options.idleTimeout ?? IDLE_TIMEOUT_MS, () => {
+        if (request.socket.writableLength > 0) request.socket.destroy();
+      });
       for (const [name, value] of Object.entries(securityHeaders)) response.setHeader(name, value);
       answer(request, response, options, work).catch((error) => refuse(response, error, options));
     },
   );
   limitConnections(server);
-  server.setTimeout(IDLE_TIMEOUT_MS);
   server.on('clientError', refuseBrokenRequest);
   return server;
 }
@@ -130,7 +134,11 @@ async function sample(request: IncomingMessage, response: ServerResponse, option
   const key = JSON.stringify(wanted);
   const gone = new AbortController();
   response.on('close', () => gone.abort(new HttpError(499, 'E_GONE', 'The client has closed the connection.')));
-  const lines: string[] = [];
+  const recording = new Recording(key);
+  /** The last event of all. */
+  let done: string | undefined;
+  /** Whether the client takes its answer as fast as it comes. */
+  const keepsUp = (): boolean => response.writableLength < MAX_UNSENT_BYTES;
   const send = (line: string): void => {
     if (picture || gone.signal.aborted) return;
     if (!response.headersSent) response.writeHead(200, { 'Content-Type': 'application/x-ndjson', 'Cache-Control': 'no-store' });
@@ -138,8 +146,9 @@ async function sample(request: IncomingMessage, response: ServerResponse, option
   };
   const emit = (event: SampleEvent): void => {
     const line = `${JSON.stringify(event)}\n`;
-    if (event.type === 'step' || event.type === 'done') lines.push(line);
-    send(line);
+    if (event.type === 'step' || event.type === 'done') recording.add(line);
+    if (event.type === 'done') done = line;
+    if (event.type !== 'step' || keepsUp()) send(line);
   };
   /** What is known already, or nothing when the events were told. */
   const compute = async (signal: AbortSignal): Promise<readonly string[] | undefined> => {
@@ -147,10 +156,11 @@ async function sample(request: IncomingMessage, response: ServerResponse, option
     const known = kept.get(key);
     if (known !== undefined) return known;
     const model = await options.store.get(wanted.model, wanted.guideWith);
-    const ready = () => !picture && response.writableLength < MAX_UNSENT_BYTES;
+    // The next one with this request gets the steps, too, that this client is too slow for.
+    const ready = () => !picture && (recording.lines !== undefined || keepsUp());
     await sampleLive(model, wanted, { signal, emit, ready });
     // A picture's answer has no steps.
-    if (!picture) kept.set(key, lines);
+    if (!picture && recording.lines !== undefined) kept.set(key, recording.lines);
     return undefined;
   };
   const onPosition = (position: number) => emit({ type: 'queued', position });
@@ -160,8 +170,8 @@ async function sample(request: IncomingMessage, response: ServerResponse, option
       (idle === true
         ? await queue.runIdle(compute, gone.signal, onPosition)
         : await queue.run(() => compute(gone.signal), gone.signal, onPosition));
+    done ??= known?.at(-1);
     for (const line of known ?? []) {
-      lines.push(line);
       send(line);
       if (response.writableNeedDrain) await once(response, 'drain', { signal: gone.signal });
     }
@@ -178,9 +188,9 @@ async function sample(request: IncomingMessage, response: ServerResponse, option
     response.end();
     return;
   }
-  const done = JSON.parse(lines.at(-1)!) as Extract<SampleEvent, { type: 'done' }>;
+  const { images } = JSON.parse(done!) as Extract<SampleEvent, { type: 'done' }>;
   response.writeHead(200, { 'Content-Type': 'image/png', 'Cache-Control': 'no-store' });
-  response.end(joined(done.images));
+  response.end(joined(images));
 }
 
 /** One picture of all images. */
