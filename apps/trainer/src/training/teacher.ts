@@ -37,7 +37,7 @@ export class Teacher {
   /**
    * Loads the averaged weights of a run, of a checkpoint, or of a file.
    * @param student whose inputs and outputs must be the teacher's
-   * @param onWarning hears of a checkpoint that is damaged and passed over
+   * @param onWarning hears of a checkpoint that is damaged and passed over, and of what `loadDit` has to say
    * @throws CheckpointError if they are not
    * @throws as `openModel`
    */
@@ -47,7 +47,7 @@ export class Teacher {
       checkSame(file, student, settings.hidden > 0);
       // A foreign file does not say what it was trained for: its user must know.
       const card = { ...(file.card ?? { ...student, ...file.training }), config: file.config };
-      return new Teacher(await loadDit(file, card, precision), settings);
+      return new Teacher(await loadDit(file, card, precision, onWarning), settings);
     } finally {
       await file.close();
     }

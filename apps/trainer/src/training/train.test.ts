@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import path from 'node:path';
 import { LossSecondMomentSampler, objective } from '@dit-moe/diffusion';
+import { openModel, writeModel } from '@dit-moe/dit/node';
 import { tensorFlowBackend } from '@dit-moe/tensor-ops';
 import { SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
@@ -244,6 +245,13 @@ describe('a run', () => {
       // The other way round: a dense teacher for the usual student.
       if (other === others[0]) await runTiny(config('steps=1', `distillation={teacher: ${student}, hidden: 0.5}`), again);
     }
+    // What there is to say of the teacher's file stands where everything else stands, between the lines of the progress.
+    const narrow = path.join(newRun(), 'int8.safetensors');
+    const file = await openModel(teacher);
+    fs.mkdirSync(path.dirname(narrow), { recursive: true });
+    await writeModel(narrow, file, { card: file.card!, dtype: 'I8' }).finally(() => file.close());
+    const { messages } = await runTiny(config('steps=1', `distillation={teacher: ${narrow}, weight: 1}`), newRun());
+    expect(messages).toContainEqual(expect.stringMatching(/int8 matrices, which become float32/));
     await expect(runTiny(config('model.patchSize=1', `distillation={teacher: ${teacher}, hidden: 0.5}`), newRun())).rejects.toThrow(
       /patch size 2 instead of 1/,
     );
