@@ -1,4 +1,4 @@
-/** Which shards a worker makes: every n-th one, by `--part k/n` or by what the scheduler says of an array job. */
+/** Which of several workers a process is, by `--part k/n` or by what the scheduler says of an array job. */
 import { arrayWorker, parseWorker, type Worker } from '@dit-moe/tensor-ops/node';
 import { UsageError } from './errors.js';
 

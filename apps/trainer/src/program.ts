@@ -146,7 +146,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       new Option('--shard-size <n>', 'images per file').argParser(integer(1)).default(4096),
       new Option('--batch <n>', 'images per call (default: what fits the memory, at most 16)').argParser(integer(1)),
       new Option('--memory <GiB>', 'for activations of one call').argParser(number({ above: 0 })).default(2),
-      ...partOptions('encode every n-th shard, from shard k on'),
+      ...partOptions('encode the k-th of n runs of neighbouring shards, k from 0'),
       new Option('--max-skipped <share>', 'give up if more images than this cannot be used')
         .argParser(number({ least: 0, most: 1 }))
         .default(0.01),

@@ -69,6 +69,17 @@ test('images become latents, a broken one is named, workers make the same files'
     expect(await fs.readFile(path.join(shared.out, name))).toEqual(await fs.readFile(path.join(flags.out, name)));
 });
 
+test('a worker says which shards are its own, also that it has none', async () => {
+  const said = vi.mocked(process.stderr.write).mock.calls;
+  const saidBy = async (part: string): Promise<string> => {
+    said.length = 0;
+    expect(await encodeCommand({ ...flags, out: path.join(root, 'parts'), maxSkipped: 1, part })).toBe(exitCodes.ok);
+    return said.map(([text]) => text).join('');
+  };
+  expect(await saidBy('1/2')).toContain('worker 1 of 2: shards 1 to 2');
+  expect(await saidBy('0/5')).toContain('worker 0 of 5: no shards');
+});
+
 test('wrong input ends with the exit code that says what is wrong', async () => {
   const code = async (changes: Partial<EncodeFlags>) =>
     encodeCommand({ ...flags, out: path.join(root, 'wrong'), ...changes }).catch(

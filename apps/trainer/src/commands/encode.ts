@@ -79,7 +79,8 @@ export async function encodeCommand(flags: EncodeFlags): Promise<number> {
       flags.batch ?? Math.min(MAX_BATCH, batchSizeFor(config, { part: 'encode', height: flags.size, width: flags.size, memoryBudget }));
     const shards = shardsOf(worker, numLatentShards(header));
     const made = shards[1] - shards[0];
-    if (worker.count > 1) log(`worker ${worker.index} of ${worker.count}: shards ${shards[0]} to ${shards[1] - 1}`);
+    if (worker.count > 1)
+      log(`worker ${worker.index} of ${worker.count}: ${made === 0 ? 'no shards' : `shards ${shards[0]} to ${shards[1] - 1}`}`);
     // Parallelism comes from many pictures at once; threads inside one picture only get in the way.
     sharp.concurrency(1);
     const result = await writeLatents({
