@@ -61,32 +61,40 @@ export function expertName(kinds: readonly (readonly string[])[]): (expert: numb
   return (expert) => (telling ? `${expert} ${first[expert]}` : String(expert));
 }
 
-/** Colours from none to twice an even share, and more. */
+/** Colours from none to twice an even share, and more; grey where there can be no share. */
 export const shareColours = (even: number, scheme: Plot.ColorScheme, label: string): Plot.ScaleOptions => ({
   scheme,
   domain: [0, 2 * even],
   clamp: true,
+  unknown: '#8886',
   label,
 });
+
+/** For cells that touch: without it the page is seen between them where a cell ends inside a pixel. */
+export const touching = { shapeRendering: 'crispEdges' } as const;
 
 /** What the colours of {@link shareColours} mean: a strip of them with an axis in percent. */
 export function colourScale(colours: Plot.ScaleOptions, style: Plot.PlotOptions['style'] = undefined): string {
   const most = (colours.domain as number[])[1];
-  const parts = Array.from({ length: 40 }, (_, i) => ({ from: (i / 40) * 100 * most, to: ((i + 1) / 40) * 100 * most }));
+  const end = 100 * most;
+  const parts = Array.from({ length: 40 }, (_, i) => ({ from: (i / 40) * end, to: ((i + 1) / 40) * end }));
+  const percent = (share: number): string => String(Number(share.toPrecision(3)));
   return drawChart(
     {
       ...{ width: 340, height: 56, marginTop: 4, marginBottom: 34, marginLeft: 12, marginRight: 24, style },
       x: {
-        label: `${colours.label} in %, the last colour also for more`,
+        label: `${colours.label} in %`,
         labelAnchor: 'left',
         labelArrow: 'none',
-        ticks: 5,
-        domain: [0, 100 * most],
+        ticks: [0, 0.25, 0.5, 0.75, 1].map((part) => part * end),
+        // The last colour is that of more, too.
+        tickFormat: (share: number) => (share === end ? `\u2265 ${percent(share)}` : percent(share)),
+        domain: [0, end],
       },
       y: { axis: null },
-      color: { ...colours, domain: [0, 100 * most], legend: false },
-      marks: [Plot.rect(parts, { x1: 'from', x2: 'to', y1: 0, y2: 1, fill: 'from' })],
+      color: { ...colours, domain: [0, end], legend: false },
+      marks: [Plot.rect(parts, { x1: 'from', x2: 'to', y1: 0, y2: 1, fill: 'from', ...touching })],
     },
-    `colours from 0 to ${(100 * most).toPrecision(3)} %: ${colours.label}`,
+    `colours from 0 to ${percent(end)} % and more: ${colours.label}`,
   );
 }

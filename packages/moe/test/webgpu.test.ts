@@ -1,7 +1,8 @@
 /** The layer on WebGPU against the cpu backend: output, loss and every gradient. */
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { noBrowser, runInBrowser } from '../../tensor-ops/test/in-browser.js';
+import { noBrowser } from '../../../testing/browser.js';
+import { runInBrowser } from '../../tensor-ops/test/in-browser.js';
 import { cases, type Differences } from './webgpu-page.js';
 
 if (noBrowser !== undefined) test.skip(`WebGPU is NOT tested: ${noBrowser}`, () => {});

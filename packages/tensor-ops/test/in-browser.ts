@@ -1,20 +1,7 @@
-/**
- * Runs code in headless Chromium with WebGPU, whose graphics processor is imitated in software (SwiftShader).
- *
- * Without Chromium such tests are skipped by name; with DIT_MOE_REQUIRE_CHROMIUM=1 they fail instead. CHROMIUM says where it is.
- */
-import fs from 'node:fs';
+/** Runs code in headless Chromium with WebGPU. */
 import http from 'node:http';
 import esbuild from 'esbuild';
-import { chromium } from 'playwright-core';
-
-const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
-
-/** Why nothing can be run in a browser here; `undefined` if it can, or has to. */
-export const noBrowser: string | undefined =
-  fs.existsSync(executablePath) || process.env['DIT_MOE_REQUIRE_CHROMIUM'] === '1'
-    ? undefined
-    : `there is no Chromium at ${executablePath}`;
+import { startBrowser, watchPage } from '../../../testing/browser.js';
 
 /** What TensorFlow.js asks for in branches that only run on Node. */
 const NODE_BRANCHES = ['fs', 'path', 'crypto', 'worker_threads', 'perf_hooks', 'util', 'os', 'node-fetch', 'string_decoder'];
@@ -42,16 +29,13 @@ export async function runInBrowser<T>(file: string): Promise<T> {
       response.setHeader('Content-Type', 'text/html').end('<link rel="icon" href="data:,"><script type="module" src="main.js"></script>');
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const args = ['--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--disable-background-networking'];
-  const browser = await chromium.launch({ executablePath, args });
+  const browser = await startBrowser();
   try {
     const page = await browser.newPage();
     const problems: string[] = [];
-    page.on('pageerror', (error) => problems.push(error.message));
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) problems.push(message.text());
-    });
-    await page.goto(`http://127.0.0.1:${(server.address() as { port: number }).port}/`);
+    const url = `http://127.0.0.1:${(server.address() as { port: number }).port}/`;
+    watchPage(page, url, problems);
+    await page.goto(url);
     await page.waitForFunction('globalThis.main');
     const result = await page.evaluate('main()');
     if (problems.length > 0) throw new Error(problems.join('\n'));

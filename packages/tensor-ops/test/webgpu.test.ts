@@ -1,8 +1,9 @@
 /** Every differentiable op on WebGPU against the cpu backend: output and gradients. */
 import { fileURLToPath } from 'node:url';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { noBrowser } from '../../../testing/browser.js';
 import { opCases as cases } from '../src/conformance/index.js';
-import { noBrowser, runInBrowser } from './in-browser.js';
+import { runInBrowser } from './in-browser.js';
 import type { Differences } from './webgpu-page.js';
 
 if (noBrowser !== undefined) test.skip(`WebGPU is NOT tested: ${noBrowser}`, () => {});

@@ -1,17 +1,17 @@
 /** `routing`: what the experts of a model have specialised in, as figures, a page and numbers. */
 import path from 'node:path';
 import { finish } from '@dit-moe/diffusion';
-import { ditSizes, expertKinds, expertLayers, expertsPerToken } from '@dit-moe/dit';
+import { ditSizes, expertKinds } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
 import { createProgress, exitCodes, ModelError } from '@dit-moe/kit';
-import { evenness, loadByKind, meanPerToken, RoutingCounter, specialisation } from '@dit-moe/moe/telemetry';
+import { RoutingCounter } from '@dit-moe/moe/telemetry';
 import type { SampleSettings } from '@dit-moe/pipeline';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import sharp from 'sharp';
 import { locate, modelWithClasses } from '../bundled-models.js';
 import { parseClasses } from '../classes.js';
 import { drawFigures, legend, type Prototypes, type RoutingCounts } from '../routing/figures.js';
-import { routingPage } from '../routing/page.js';
+import { routingPage, summaryOf } from '../routing/page.js';
 import { type BackendFlags, type ModelFlags, startPipeline } from '../start-pipeline.js';
 
 export interface RoutingFlags extends Partial<SampleSettings>, ModelFlags, BackendFlags {
@@ -51,20 +51,8 @@ export async function routingCommand(given: string | undefined, flags: RoutingFl
   const seconds = (performance.now() - started) / 1000;
   pipeline.dispose();
   const { times, evaluations, layers } = counter;
-  const kinds = expertKinds(card.config);
-  const counts: RoutingCounts = { grid, classNames, times, evaluations, layers, kinds };
-  const summary = layers.map((counted, layer) => ({
-    layer,
-    evenness: evenness(counted.load),
-    perToken: meanPerToken(counted),
-    kinds: loadByKind(counted.load, kinds[layer]),
-    capacity: expertsPerToken({ ...card.config, moe }, expertLayers(card.config)[layer]),
-    dependence: {
-      class: specialisation(counted.byClass),
-      position: specialisation(counted.byPosition),
-      time: specialisation(counted.byTimestep),
-    },
-  }));
+  const counts: RoutingCounts = { grid, classNames, times, evaluations, layers, kinds: expertKinds(card.config) };
+  const summary = summaryOf(counts, card.config);
   const figures = drawFigures(counts, moe.router === 'prototypes' ? await prototypesOf(location) : []);
   const write = (name: string, content: string | Uint8Array) => writeFileAtomically(path.join(flags.out, name), content);
   for (const { name, svg } of figures) {

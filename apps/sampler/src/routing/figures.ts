@@ -81,6 +81,10 @@ const draw = (label: string, options: Plot.PlotOptions): string => drawChart({ s
 /** The legend of the maps of shares. */
 export const legend = (counts: RoutingCounts): string => colourScale(colours(counts), style);
 
+/** Letters of a name on an axis at most. */
+const LONGEST_NAME = 32;
+const shortened = (name: string): string => (name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}\u2026` : name);
+
 /** Heat maps of experts over columns, one below the other for each layer. */
 function perLayer(
   title: string,
@@ -91,13 +95,22 @@ function perLayer(
   rotate = false,
 ): string {
   const experts = numExperts(counts);
+  const names = columns.map((column) => shortened(String(column)));
+  // Room for the longest name, which slopes.
+  const marginBottom = rotate ? 30 + 4.3 * Math.max(...names.map(({ length }) => length)) : 40;
   return draw(title, {
     width: Math.max(420, 110 + 18 * columns.length),
-    height: 80 + counts.layers.length * (14 * experts + 14),
-    marginLeft: 90,
-    marginRight: 70,
-    marginBottom: rotate ? 90 : 40,
-    x: { label, type: 'band', domain: columns as (string | number)[], ...(rotate && { tickRotate: -60 }) },
+    height: 40 + marginBottom + counts.layers.length * (14 * experts + 14),
+    ...{ marginLeft: 90, marginRight: 70, marginBottom },
+    x: {
+      ...{
+        label,
+        type: 'band',
+        domain: columns as (string | number)[],
+        tickFormat: (column: string | number) => shortened(String(column)),
+      },
+      ...(rotate && { tickRotate: -60 }),
+    },
     y: { label: 'expert', type: 'band', tickFormat: expertName(counts.kinds) },
     fy: { label: 'layer', padding: 0.08 },
     color: colours(counts),
@@ -116,8 +129,8 @@ function byLayer(counts: RoutingCounts): Figure {
     caption: `Share of a layer's assignments that each expert gets; ${percent(1 / experts)} is even. Evenness (entropy of the load, 1 is even) by layer: ${counts.layers.map(({ load }) => evenness(load).toFixed(2)).join(', ')}.`,
     svg: draw('Load by layer', {
       width: Math.max(420, 110 + 62 * experts),
-      height: 70 + 26 * counts.layers.length,
-      marginLeft: 60,
+      height: 80 + 26 * counts.layers.length,
+      ...{ marginLeft: 60, marginBottom: 40 },
       x: { label: 'expert', type: 'band', tickFormat: expertName(counts.kinds) },
       y: { label: 'layer', type: 'band' },
       color: colours(counts),
@@ -229,10 +242,9 @@ function byPosition(counts: RoutingCounts): Figure {
     caption: `Share of a patch's assignments that each expert gets, for every layer (rows) and expert (columns); ${rows} x ${columns} patches. Dependence on the place (0 none, 1 complete) by layer: ${strength}.`,
     svg: draw('Experts by place in the image', {
       width: 94 + 90 * experts,
-      height: 70 + Math.round((86 * rows) / columns) * counts.layers.length,
+      height: 80 + Math.round((86 * rows) / columns) * counts.layers.length,
       // The name of the axis stands beside its numbers.
-      marginLeft: 44,
-      marginRight: 20,
+      ...{ marginLeft: 44, marginRight: 20, marginBottom: 40 },
       x: { axis: null, type: 'band' },
       y: { axis: null, type: 'band' },
       fx: { label: 'expert', padding: 0.06, tickFormat: expertName(counts.kinds) },

@@ -1,6 +1,8 @@
 /** `routing.html`: the figures in one file, without external requests. */
+import { type DitConfig, expertLayers, expertsPerToken } from '@dit-moe/dit';
 import { escapeHtml, formatDuration } from '@dit-moe/kit';
-import type { Figure } from './figures.js';
+import { evenness, loadByKind, meanPerToken, specialisation } from '@dit-moe/moe/telemetry';
+import type { Figure, RoutingCounts } from './figures.js';
 
 export interface LayerSummary {
   layer: number;
@@ -12,6 +14,23 @@ export interface LayerSummary {
   kinds: Readonly<Record<string, number>>;
   dependence: { class: number; position: number; time: number };
 }
+
+/** What was counted in a few numbers per layer. */
+export const summaryOf = ({ layers, kinds }: RoutingCounts, { moe, ...dense }: DitConfig): LayerSummary[] =>
+  moe === undefined
+    ? []
+    : layers.map((counted, layer) => ({
+        layer,
+        evenness: evenness(counted.load),
+        perToken: meanPerToken(counted),
+        kinds: loadByKind(counted.load, kinds[layer]),
+        capacity: expertsPerToken({ ...dense, moe }, expertLayers({ ...dense, moe })[layer]),
+        dependence: {
+          class: specialisation(counted.byClass),
+          position: specialisation(counted.byPosition),
+          time: specialisation(counted.byTimestep),
+        },
+      }));
 
 const sharesOf = (kinds: LayerSummary['kinds']): string =>
   Object.entries(kinds)
@@ -62,21 +81,21 @@ export function routingPage(options: {
 <style>
 :root { color-scheme: light dark; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
-figure { margin: 0 0 2.5rem; } code { overflow-wrap: anywhere; }
+figure { margin: 0 0 2.5rem; } figcaption { margin-top: .5rem; } code { overflow-wrap: anywhere; }
 /* On a narrow screen they are moved, not made too small to be read. */
 .wide { overflow-x: auto; } .wide svg { max-width: none; border-radius: 6px; }
 table { border-collapse: collapse; } th, td { padding: .2rem .8rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #8884; }
-.kinds { white-space: normal; min-width: 9rem; }
+.kinds { white-space: normal; min-width: 9rem; text-align: left; }
 </style>
 <h1>What the experts do</h1>
-<p>Choices of the routers (<code>${escapeHtml(router)}</code>) while ${images} images were sampled with <code>${escapeHtml(model)}</code> (step ${step}, trained for ${objective === 'flow' ? 'flow matching' : 'Gaussian diffusion'}; ${escapeHtml(settingsOf(settings))}).
+<p>Choices of the routers (<code>${escapeHtml(router)}</code>) while ${images} images were sampled with <code>${escapeHtml(model)}</code> (step ${step.toLocaleString('en')}, trained for ${objective === 'flow' ? 'flow matching' : 'Gaussian diffusion'}; ${escapeHtml(settingsOf(settings))}).
 Made ${made.toISOString().slice(0, 16).replace('T', ' ')} UTC in ${formatDuration(seconds)}.</p>
 <p><strong>${verdict(summary)}</strong></p>
 <p>The colours of all maps of shares; they end at twice an even share:</p>
 <div class="wide">${legend}</div>
 <p>Kinds of experts with their share of the assignments, experts per token, as counted and as configured, balance, and how far the choice of expert depends on place, time and class (0: not at all, 1: completely):</p>
 <div class="wide"><table>
-<tr><th scope="col">layer<th scope="col">kinds<th scope="col">experts per token<th scope="col">evenness<th scope="col">place<th scope="col">time<th scope="col">class
+<tr><th scope="col">layer<th scope="col" class="kinds">kinds<th scope="col">experts per token<th scope="col">evenness<th scope="col">place<th scope="col">time<th scope="col">class
 ${rows.join('\n')}
 </table></div>
 ${figures.map(({ name, title, caption, svg }) => `<h2 id="${name}">${title}</h2><figure aria-labelledby="${name}"><div class="wide">${svg}</div><figcaption>${escapeHtml(caption)}</figcaption></figure>`).join('\n')}

@@ -1,10 +1,4 @@
-/**
- * The page in headless Chromium: with the server, and as a static export with the model inside the browser.
- *
- * Without Chromium the tests are skipped by name; with DIT_MOE_REQUIRE_CHROMIUM=1 they fail instead. CHROMIUM says where it is.
- * With DIT_MOE_SCREENSHOTS=FOLDER pictures of the page are left there; with DIT_MOE_ACCEPT_LOOKS=1 those that it is compared with are
- * written anew.
- */
+/** The page in headless Chromium: with the server, and as a static export with the model inside the browser. */
 import fs from 'node:fs';
 import http from 'node:http';
 import { createRequire } from 'node:module';
@@ -14,32 +8,21 @@ import { openModel, writeModel } from '@dit-moe/dit/node';
 import { bundleProgram, type Running } from '@dit-moe/kit/testing';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode, encode } from 'fast-png';
-import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyLatentModel, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
+import { newContext, noBrowser, PATIENCE_MS, startBrowser, watchPage } from '../../../../testing/browser.js';
+import { differenceOfLooks, leaveScreenshot, MOST_DIFFERENT } from '../../../../testing/looks.js';
 import { buildWeb } from './build.js';
-import { differenceOfLooks } from './testing/looks.js';
 
-const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
-const required = process.env['DIT_MOE_REQUIRE_CHROMIUM'] === '1';
-const available = fs.existsSync(executablePath);
-/** Share of the page that may look different: a serif font makes 3 %, lost padding or lost columns more than 20 %. */
-const MOST_DIFFERENT = 0.05;
-const screenshots = process.env['DIT_MOE_SCREENSHOTS'];
-/** How long the page may take for what it does at once on a machine of its own. */
-const PATIENCE_MS = 120_000;
 /** Images of each class of which 250 steps take long: as many as one may ask for. */
 const MANY_IMAGES = '21';
 /** At this rate their steps arrive for some two minutes, two in a second, so that there is something to stop on every machine. */
 const SLOW_BYTES_PER_SECOND = 10_000;
 
-if (!available && !required) {
-  const skipped = `the page is NOT tested: there is no Chromium at ${executablePath}`;
-  process.stderr.write(`${skipped}\n`);
-  test.skip(skipped, () => {});
-}
+if (noBrowser !== undefined) test.skip(`the page is NOT tested: ${noBrowser}`, () => {});
 
-describe.runIf(available || required)('the page', () => {
+describe.runIf(noBrowser === undefined)('the page', () => {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), 'page-'));
   const problems: string[] = [];
   let browser: Browser;
@@ -85,13 +68,7 @@ describe.runIf(available || required)('the page', () => {
     });
     await new Promise<void>((resolve) => host.listen(0, '127.0.0.1', resolve));
     staticAddress = `http://127.0.0.1:${(host.address() as { port: number }).port}/sub/`;
-    browser = await chromium.launch({
-      executablePath,
-      args: [
-        ...['--no-sandbox', '--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader', '--disable-quic', '--no-first-run'],
-        ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
-      ],
-    });
+    browser = await startBrowser();
   });
   afterAll(async () => {
     await browser?.close();
@@ -101,22 +78,11 @@ describe.runIf(available || required)('the page', () => {
     fs.rmSync(root, { recursive: true, force: true });
   });
 
-  async function newContext(options: BrowserContextOptions = {}): Promise<BrowserContext> {
-    const context = await browser.newContext(options);
-    context.setDefaultTimeout(PATIENCE_MS);
-    return context;
-  }
   /** A page on which errors and requests to other hosts are failures. */
   async function open(url: string, options: BrowserContextOptions = {}): Promise<{ page: Page; context: BrowserContext }> {
-    const context = await newContext({ acceptDownloads: true, ...options });
+    const context = await newContext(browser, { acceptDownloads: true, ...options });
     const page = await context.newPage();
-    page.on('pageerror', (error) => problems.push(error.message));
-    page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) problems.push(message.text());
-    });
-    page.on('request', (request) => {
-      if (!request.url().startsWith(new URL(url).origin) && !/^(blob|data):/.test(request.url())) problems.push(request.url());
-    });
+    watchPage(page, url, problems);
     await page.goto(url);
     await page.getByRole('button', { name: 'Sample', exact: true }).waitFor();
     return { page, context };
@@ -190,7 +156,7 @@ describe.runIf(available || required)('the page', () => {
   });
 
   test('on a host of files, pictures are there before anything computes', async () => {
-    const context = await newContext();
+    const context = await newContext(browser);
     await context.route('**/worker.js*', (route) => new Promise(() => void route));
     const page = await context.newPage();
     await page.goto(staticAddress);
@@ -199,7 +165,7 @@ describe.runIf(available || required)('the page', () => {
   });
 
   test('gives way at once to what is asked for', async () => {
-    const context = await newContext();
+    const context = await newContext(browser);
     const page = await context.newPage();
     let first = true;
     // The first look never ends.
@@ -258,7 +224,7 @@ describe.runIf(available || required)('the page', () => {
     const shares = await list.getByRole('listitem').allInnerTexts();
     expect(shares.length).toBeGreaterThan(1);
     expect(shares.reduce((sum, text) => sum + Number(/: ([\d.]+) %/.exec(text)![1]), 0)).toBeCloseTo(100, 0);
-    if (screenshots !== undefined) await page.screenshot({ path: path.join(screenshots, 'experts-per-patch.png'), fullPage: true });
+    await leaveScreenshot(page, 'experts-per-patch.png');
     await context.close();
   });
 
@@ -510,10 +476,8 @@ describe.runIf(available || required)('the page', () => {
       return (await axe.run()).violations.map(({ id, nodes }) => `${id}: ${nodes[0].html}`);
     });
     expect(violations).toEqual([]);
-    const image = await page.screenshot({
-      fullPage: true,
-      ...(screenshots !== undefined && { path: path.join(screenshots, `page-${colorScheme}.png`) }),
-    });
+    const image = await page.screenshot({ fullPage: true });
+    await leaveScreenshot(page, `page-${colorScheme}.png`);
     const { data, channels } = decode(image);
     // The page's corner tells which scheme it took.
     expect(data[0] > 128).toBe(colorScheme === 'light');
@@ -536,11 +500,9 @@ describe.runIf(available || required)('the page', () => {
     if (name === 'phone') await images.evaluate((element) => element.scrollIntoView());
     else await page.evaluate(() => scrollTo(0, 0));
     const { y } = (await images.boundingBox())!;
-    const png = await page.screenshot({
-      ...(name === 'phone' && { clip: { x: 0, y, width, height: 304 } }),
-      ...(screenshots !== undefined && { path: path.join(screenshots, `${name}.png`) }),
-    });
-    expect(differenceOfLooks(png, new URL(`./testing/looks/${name}.png`, import.meta.url))).toBeLessThan(MOST_DIFFERENT);
+    await leaveScreenshot(page, `${name}.png`);
+    const png = await page.screenshot(name === 'phone' ? { clip: { x: 0, y, width, height: 304 } } : {});
+    expect(differenceOfLooks([png], new URL(`./testing/looks/${name}.png`, import.meta.url))).toBeLessThan(MOST_DIFFERENT);
     await context.close();
   });
 
@@ -605,7 +567,7 @@ describe.runIf(available || required)('the page', () => {
   }, 900_000);
 
   test('says that a backend does not exist', async () => {
-    const context = await newContext();
+    const context = await newContext(browser);
     const page = await context.newPage();
     await page.goto(`${staticAddress}?backend=abacus`);
     await page.getByRole('alert').getByText('There is no backend "abacus": expected webgpu or wasm.').waitFor();

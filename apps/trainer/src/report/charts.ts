@@ -7,7 +7,8 @@ import { bucketName } from '../training/validation.js';
 /** Points of a curve: as many as its pixels can show. */
 export const MOST_POINTS = 460;
 
-const size = { width: 460, height: 240, marginLeft: 60 };
+/** With room for the names of the axes in letters that are larger than usual, for narrow screens. */
+const size = { width: 460, height: 252, marginTop: 26, marginBottom: 36, marginLeft: 60 };
 
 /** A chart in the size of the report. */
 export const draw = (options: Plot.PlotOptions, label: string): string => drawChart({ ...size, ...options }, label);
@@ -28,7 +29,7 @@ export const ends = ([from, to]: Range, values: readonly number[]): [number, num
 ];
 
 /** Where viridis is neither as dark as a dark page nor as light as a light one. */
-const SEEN = [0.25, 0.85] as const;
+const SEEN = [0.3, 0.75] as const;
 
 /** Colours for names in their order. */
 export function orderedColours<Name extends string | number>(domain: readonly Name[]): Plot.ScaleOptions & { domain: readonly Name[] } {
@@ -94,7 +95,13 @@ export function lossByTime(metrics: readonly MetricsLine[]): string {
   return draw(
     {
       x: { label: 'step' },
-      y: { label, grid: true },
+      y: {
+        ...{ label, grid: true, nice: true },
+        domain: ends(
+          [0],
+          points.map(({ loss }) => loss),
+        ),
+      },
       color: { ...orderedColours([...new Set(points.map(({ times }) => times))]), legend: true },
       marks: [Plot.lineY(points, { x: 'step', y: 'loss', z: 'times', stroke: 'times', marker: lines.length === 1 ? 'dot' : undefined })],
     },

@@ -1,5 +1,5 @@
 /** Charts of what the routers do: over the steps, and in the last line of metrics. */
-import { colourScale, expertName, shareColours } from '@dit-moe/kit/charts';
+import { colourScale, expertName, shareColours, touching } from '@dit-moe/kit/charts';
 import { columnShares, type RoutingSnapshot } from '@dit-moe/moe/telemetry';
 import * as Plot from '@observablehq/plot';
 import type { MetricsLine } from '../training/metrics-log.js';
@@ -72,6 +72,9 @@ export function layerLegend(metrics: readonly MetricsLine[]): string {
   return `<p class="legend">${color.domain.map(swatch).join('\n')}</p>`;
 }
 
+/** A map with the meaning of its colours. On a narrow screen it is moved, not made too small to be read. */
+const wide = (map: string, colours: Plot.ScaleOptions): string => `<div class="wide">${map}</div>\n${colourScale(colours)}`;
+
 /** What the experts of each layer are, see `expertKinds`. */
 type Kinds = readonly (readonly string[])[];
 
@@ -97,18 +100,18 @@ export function loadMap(metrics: readonly MetricsLine[], kinds: Kinds): string {
   const map = draw(
     {
       width: 940,
-      height: 60 + layers * Math.max(24, Math.min(100, 11 * experts)),
+      height: 60 + layers * Math.max(24, Math.min(112, 14 * experts)),
       marginLeft: LABELS,
       marginRight: 60,
       x: { label: 'step', type: 'band', ticks, padding: 0 },
       y: { label: 'expert', type: 'band', padding: 0, tickFormat: expertName(kinds), ticks: experts <= 8 ? undefined : [] },
       fy: { label: 'layer' },
       color: colours,
-      marks: [Plot.cell(cells, { x: 'step', y: 'expert', fy: 'layer', fill: 'share' })],
+      marks: [Plot.cell(cells, { x: 'step', y: 'expert', fy: 'layer', fill: 'share', ...touching })],
     },
     `share of the tokens of each of ${experts} experts in ${layers} layers over the steps`,
   );
-  return `${map}\n${colourScale(colours)}`;
+  return wide(map, colours);
 }
 
 /** One small map per layer, side by side. */
@@ -133,7 +136,7 @@ function perLayer(
       fy: { axis: null, padding: 0.14 },
       color: colours,
       marks: [
-        Plot.cell(cells, { x: 'column', y: 'row', ...place, fill: 'share' }),
+        Plot.cell(cells, { x: 'column', y: 'row', ...place, fill: 'share', ...touching }),
         Plot.text(
           Array.from({ length: layers }, (_, layer) => ({ layer })),
           { ...place, text: ({ layer }: { layer: number }) => `layer ${layer}`, frameAnchor: 'top', dy: -10 },
@@ -142,7 +145,7 @@ function perLayer(
     },
     `${label}, for each of ${layers} layers`,
   );
-  return `${maps}\n${colourScale(colours)}`;
+  return wide(maps, colours);
 }
 
 /** Which expert is chosen at which time: share of the assignments of each part of the timesteps. */

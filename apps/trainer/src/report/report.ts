@@ -17,6 +17,9 @@ export async function writeReport(out: string): Promise<void> {
   await writeFileAtomically(path.join(out, 'report.html'), renderReport(await readRun(out)));
 }
 
+/** Small samples are enlarged by a whole number until a sheet of them is so wide, in pixels. */
+const LEAST_WIDTH = 240;
+
 /** Characters of a fact that need two columns. */
 const LONG = 24;
 
@@ -26,6 +29,9 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 h2 { margin-top: 2rem; border-bottom: 1px solid var(--quiet); }
 .row { display: flex; flex-wrap: wrap; gap: 1rem; align-items: end; } figure { margin: 0; }
 svg, img { max-width: 100%; height: auto; } img { image-rendering: pixelated; } svg { background: none; overflow: visible; }
+.wide { overflow-x: auto; } .wide svg { max-width: none; }
+/* There a chart is drawn smaller than it is. */
+@media (max-width: 30rem) { .row svg text { font-size: 12.5px; } }
 dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .5rem 1rem; margin: 1rem 0; }
 .head { opacity: .8; } .verdict { border-left: 3px solid var(--accent); padding-left: .7rem; } .legend { display: flex; flex-wrap: wrap; gap: .3rem 1rem; }
 .legend span { display: inline-flex; gap: .35rem; align-items: center; }
@@ -69,7 +75,7 @@ export function renderReport({ name, config, card, metrics, previews, routing, s
       previews.length === 0
         ? ''
         : `<p>One column per class (${card.classNames.slice(0, config.sampling.classes).map(escapeHtml).join(', ')}), guidance ${config.sampling.guidance}, ${config.sampling.steps} steps, average ${config.ema[0]}, fixed seeds.</p>
-<div class="row">${previews.map(({ step, source }) => `<figure><img alt="Samples after step ${step}" src="${source}"><figcaption>step ${step.toLocaleString('en')}</figcaption></figure>`).join('\n')}</div>`,
+<div class="row">${previews.map(({ step, source, width }) => `<figure><img alt="Samples after step ${step}" src="${source}" width="${width * Math.ceil(LEAST_WIDTH / width)}"><figcaption>step ${step.toLocaleString('en')}</figcaption></figure>`).join('\n')}</div>`,
     ],
     [
       'Training',
@@ -94,7 +100,7 @@ export function renderReport({ name, config, card, metrics, previews, routing, s
       metrics.every(({ validation }) => validation === undefined)
         ? ''
         : `<p>Of the average ${config.ema[0]} on images that training never sees, at fixed times with fixed noise, all times alike; by time from clean images (0) to noise (1).</p>
-<div class="row">${curve(metrics, 'held-out loss', (l) => l.validation?.loss)}
+<div class="row">${curve(metrics, 'held-out loss', (l) => l.validation?.loss, { log: true })}
 ${lossByTime(metrics)}</div>`,
     ],
     [
@@ -121,13 +127,13 @@ ${lossByTime(metrics)}</div>`,
       evaluations.length === 0
         ? ''
         : `<p>From ${config.evaluation?.samples.toLocaleString('en') ?? 'a few'} samples: comparable within this run, not with published numbers.</p>
-<div class="row">${evaluations.map((key) => curve(metrics, key, (l) => l.evaluation?.[key])).join('\n')}</div>`,
+<div class="row">${evaluations.map((key) => curve(metrics, key, (l) => l.evaluation?.[key], /accuracy/.test(key) ? { range: [0, 1] } : { log: true })).join('\n')}</div>`,
     ],
     [
       'Load of the experts',
       card.config.moe === undefined || metrics.length === 0
         ? ''
-        : `<p>Share of each layer's tokens that an expert gets; an even load is ${(100 / card.config.moe.numExperts).toFixed(0)} %, darker is more.</p>
+        : `<p>Share of each layer's tokens that an expert gets; an even load is ${Number((100 / card.config.moe.numExperts).toFixed(1))} %, darker is more.</p>
 ${loadMap(metrics, kinds)}
 ${layerLegend(metrics)}<div class="row">${[...kindCurves(metrics), ...measures.map((measure) => measureCurves(metrics, measure))].join('\n')}</div>
 <p>${silent.length === 0 ? '' : `None so far: ${silent.map((measure) => layerMeasures[measure]).join(', ')}.`}</p>`,

@@ -13,6 +13,8 @@ interface Preview {
   step: number;
   /** Address of the picture: the PNG itself as a data URL, or its path relative to the run folder. */
   source: string;
+  /** In pixels. */
+  width: number;
 }
 
 export interface RunData {
@@ -76,7 +78,8 @@ async function readPreviews(out: string): Promise<Preview[]> {
     const bytes = await fs.readFile(path.join(folder, name));
     embedded += bytes.length;
     const source = embedded <= EMBEDDED_BYTES ? `data:image/png;base64,${bytes.toString('base64')}` : `samples/${name}`;
-    previews.unshift({ step: Number(/\d+/.exec(name)![0]), source });
+    // A PNG says its size in its first chunk.
+    previews.unshift({ step: Number(/\d+/.exec(name)![0]), source, width: bytes.readUInt32BE(16) });
   }
   return previews;
 }
