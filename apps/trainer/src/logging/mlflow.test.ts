@@ -134,7 +134,47 @@ test('a run that goes on is the same on the server, and what is there is not sen
   ).toEqual(new Set([10]));
 });
 
+test('a run that was killed goes on as the same one: neither samples are left out nor steps sent twice', async () => {
+  run.lines().push(lineOf(5), lineOf(10));
+  run.addSamples(10);
+  const killed = open();
+  await killed.update(10);
+  expect(whats().indexOf('PUT mlflow-artifacts/artifacts/1/r1/artifacts/samples/step-00000010.png')).toBeLessThan(
+    whats().lastIndexOf('POST runs/log-batch'),
+  );
+  // It is resumed from step 5.
+  made.requests.splice(0);
+  made.kept.step = 10;
+  const resumed = open();
+  await resumed.update(5);
+  await resumed.update(10);
+  expect(whats()).toEqual(['GET runs/get', 'POST runs/update']);
+  expect(made.requests[1].body).toEqual({ run_id: 'r1', status: 'RUNNING' });
+  run.lines().push(lineOf(15));
+  await resumed.finish(15, 'finished');
+  expect(
+    new Set(
+      batches('metrics')
+        .flat()
+        .map(({ step }) => step),
+    ),
+  ).toEqual(new Set([15]));
+});
+
 describe('what goes wrong', () => {
+  test('samples that the server does not take keep no numbers back, and are tried again', async () => {
+    run.lines().push(lineOf(5));
+    run.addSamples(5);
+    made.kept.refuse = 'PUT';
+    const tracker = open();
+    await expect(tracker.update(5)).rejects.toThrow(/refuses mlflow-artifacts/);
+    expect(batches('metrics').flat()).toHaveLength(8);
+    made.kept.refuse = '';
+    made.requests.splice(0);
+    await tracker.update(5);
+    expect(whats()).toContain('PUT mlflow-artifacts/artifacts/1/r1/artifacts/samples/step-00000005.png');
+  });
+
   test('a batch that the server refuses is sent again, and its reason is told', async () => {
     run.lines().push(lineOf(5));
     const tracker = open();

@@ -51,11 +51,17 @@ export class MlflowTracker implements Tracker {
     this.run ??= await this.open();
     const { out, lines } = this.tracked;
     const entries = await entriesOf(out, lines(), this.sent, step);
+    // Before the numbers: a process that is killed in between sends both again, because the steps with a loss are taken for sent.
+    const refusal = await this.uploadSamples(entries).then(
+      () => undefined,
+      (error: Error) => error,
+    );
     const metrics = entries.flatMap(metricsOf);
     for (let at = 0; at < metrics.length; at += METRICS_AT_ONCE)
       await this.post('runs/log-batch', { run_id: this.run.id, metrics: metrics.slice(at, at + METRICS_AT_ONCE) });
-    for (const { samples } of entries) if (samples !== undefined) await this.upload(samples);
-    this.sent = step;
+    if (refusal !== undefined) throw refusal;
+    // A run that was killed and resumed has steps before it that the server has already.
+    this.sent = Math.max(this.sent, step);
   }
 
   async rewind(step: number): Promise<void> {
@@ -130,15 +136,18 @@ export class MlflowTracker implements Tracker {
     }
   }
 
-  private async upload(file: string): Promise<void> {
+  private async uploadSamples(entries: readonly Entry[]): Promise<void> {
     const place = placeOf(this.run!.artifacts);
     if (place === undefined) return;
-    const target = `${place}/samples/${path.basename(file)}`;
-    await this.request(`mlflow-artifacts/artifacts/${target.split('/').map(encodeURIComponent).join('/')}`, {
-      method: 'PUT',
-      headers: { 'content-type': 'image/png' },
-      body: new Uint8Array(await fs.readFile(file)),
-    });
+    for (const { samples } of entries) {
+      if (samples === undefined) continue;
+      const target = `${place}/samples/${path.basename(samples)}`;
+      await this.request(`mlflow-artifacts/artifacts/${target.split('/').map(encodeURIComponent).join('/')}`, {
+        method: 'PUT',
+        headers: { 'content-type': 'image/png' },
+        body: new Uint8Array(await fs.readFile(samples)),
+      });
+    }
   }
 
   private get<T>(endpoint: string, query: Record<string, string>): Promise<T> {
