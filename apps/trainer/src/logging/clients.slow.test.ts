@@ -7,21 +7,10 @@ import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { gunzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { isMissing, python } from '../testing/loggers.js';
 import { MlflowTracker } from './mlflow.js';
 import { type FolderOfRun, lineOf, makeRunFolder } from './testing/run-folder.js';
 import { WandbTracker } from './wandb.js';
-
-const python = 'python3';
-
-/** MLflow and Weights & Biases are not installed for the tests; without them these are reported as skipped. */
-function has(module: string): boolean {
-  try {
-    execFileSync(python, ['-c', `import ${module}`], { stdio: 'pipe' });
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 let run: FolderOfRun;
 beforeEach(() => {
@@ -38,7 +27,9 @@ client = mlflow.MlflowClient(sys.argv[1])
 run = client.get_run(json.load(open(sys.argv[2]))["run"])
 history = lambda key: [[m.step, repr(m.value)] for m in client.get_metric_history(run.info.run_id, key)]
 print(json.dumps({
+    "runs": len(client.search_runs([run.info.experiment_id])),
     "status": run.info.status,
+    "ended": run.info.end_time is not None,
     "rate": run.data.params["optimizer.learningRate"],
     "loss": history("loss"),
     "gradNorm": history("gradNorm"),
@@ -46,7 +37,7 @@ print(json.dumps({
 }))
 `;
 
-test.skipIf(!has('mlflow.server'))('MLflow', { timeout: 180_000 }, async () => {
+test.skipIf(isMissing('mlflow.server'))('MLflow', { timeout: 180_000 }, async () => {
   const port = 20_000 + (process.pid % 20_000);
   const server = `http://127.0.0.1:${port}`;
   const stores = ['--backend-store-uri', `sqlite:///${run.out}/mlflow.db`, '--artifacts-destination', path.join(run.out, 'artifacts')];
@@ -59,12 +50,15 @@ test.skipIf(!has('mlflow.server'))('MLflow', { timeout: 180_000 }, async () => {
       if ((await fetch(`${server}/health`).catch(() => undefined))?.ok === true) break;
       await setTimeout(1000);
     }
-    const tracker = new MlflowTracker(run, { server, experiment: 'digits' }, {});
-    await tracker.update(10);
-    await tracker.finish(15, 'finished');
+    const open = () => new MlflowTracker(run, { server, experiment: 'digits' }, {});
+    // Its process is killed: nobody ends the run, and the one that resumes the training goes on with it.
+    await open().update(10);
+    await open().finish(15, 'finished');
     const read = execFileSync(python, ['-c', readBack, server, path.join(run.out, 'mlflow.json')], { encoding: 'utf8', stdio: 'pipe' });
     expect(JSON.parse(read.trim().split('\n').at(-1)!)).toEqual({
+      runs: 1,
       status: 'FINISHED',
+      ended: true,
       rate: '0.0015',
       loss: [
         [5, '0.2'],
@@ -117,7 +111,7 @@ function standIn() {
   return { server, received };
 }
 
-test.skipIf(!has('wandb'))('the upload of Weights & Biases', { timeout: 120_000 }, async () => {
+test.skipIf(isMissing('wandb'))('the upload of Weights & Biases', { timeout: 120_000 }, async () => {
   const { server, received } = standIn();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const env = {

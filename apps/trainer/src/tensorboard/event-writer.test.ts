@@ -5,12 +5,13 @@ import path from 'node:path';
 import { crc32c } from '@dit-moe/tensor-ops/io';
 import { encode } from 'fast-png';
 import { afterAll, expect, test } from 'vitest';
+import { isMissing, python } from '../testing/loggers.js';
 import { EventWriter } from './event-writer.js';
 
 const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'events-'));
 afterAll(() => fs.rmSync(folder, { recursive: true }));
 
-const python = `
+const readBack = `
 import json, sys
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 a = EventAccumulator(sys.argv[1], size_guidance={"scalars": 0, "histograms": 0, "images": 0})
@@ -24,17 +25,8 @@ print(json.dumps({
 }))
 `;
 
-function hasTensorBoard(): boolean {
-  try {
-    execFileSync('python3', ['-c', 'import tensorboard'], { stdio: 'pipe' });
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-// TensorBoard is Python: where it is not installed this test is reported as skipped, and the records' layout is tested below.
-test.skipIf(!hasTensorBoard())(
+// Where it is not installed the records' layout is tested, below.
+test.skipIf(isMissing('tensorboard'))(
   'TensorBoard reads scalars, histograms and images, and drops what a restart replaces',
   { timeout: 60_000 },
   async () => {
@@ -54,7 +46,7 @@ test.skipIf(!hasTensorBoard())(
       { tag: 'samples', png, width: 2, height: 2 },
     ]);
     await second.close();
-    const read = JSON.parse(execFileSync('python3', ['-c', python, folder], { encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe'] }));
+    const read = JSON.parse(execFileSync(python, ['-c', readBack, folder], { encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe'] }));
     expect(read.loss).toEqual([
       [1, 0.5],
       [300, 0.25],
