@@ -25,7 +25,7 @@ export const startBrowser = (): Promise<Browser> =>
   });
 
 /** How long a page may take for what it does at once on a machine of its own. */
-export const PATIENCE_MS = 120_000;
+const PATIENCE_MS = 120_000;
 
 /** A context whose pages are waited for as long as a busy machine needs. */
 export async function newContext(browser: Browser, options: BrowserContextOptions = {}): Promise<BrowserContext> {

@@ -11,7 +11,7 @@ import { decode, encode } from 'fast-png';
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tinyCard, writeTinyLatentModel, writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
-import { newContext, noBrowser, PATIENCE_MS, startBrowser, watchPage } from '../../../../testing/browser.js';
+import { newContext, noBrowser, startBrowser, watchPage } from '../../../../testing/browser.js';
 import { differenceOfLooks, leaveScreenshot, MOST_DIFFERENT } from '../../../../testing/looks.js';
 import { buildWeb } from './build.js';
 

@@ -7,7 +7,7 @@ import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
 import { evenness, loadByKind } from '@dit-moe/moe/telemetry';
 import { encode } from 'fast-png';
-import { resolveConfig } from '../../config/resolve.js';
+import { modelConfig, resolveConfig } from '../../config/resolve.js';
 import type { MetricsLine } from '../../training/metrics-log.js';
 import type { LayerRouting, RoutingFile } from '../../training/routing.js';
 
@@ -118,7 +118,7 @@ export function writeMadeUpRun(out: string, last = STEPS): void {
   });
   const classNames = Array.from({ length: CLASSES }, (_, i) => String(i));
   const card: ModelCard = {
-    config: { ...config.model, inputSize: [EDGE, EDGE], inChannels: 1, mlpRatio: 4, numClasses: CLASSES, learnSigma: false },
+    config: modelConfig(config, { channels: 1, height: EDGE, width: EDGE, classNames }),
     ...{ objective: 'flow', timeScale: 1000, classNames, step: last },
   };
   const write = (name: string, content: string | Uint8Array): void => fs.writeFileSync(path.join(out, name), content);
