@@ -7,9 +7,11 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { ModelCard } from '@dit-moe/dit';
 import { samplingDefaults } from '@dit-moe/pipeline';
-import type { EvaluationRecord } from '../apps/sampler/src/commands/evaluate.js';
 import { type Command, root, runCommands, runProgram } from './commands.js';
 import { type Recipe, recipes, WORK } from './recipes.js';
+
+/** Of the weights, as of this repository; whose the data are, and under which licence, their sets say themselves. */
+const LICENSE = 'apache-2.0';
 
 function commandsOf(
   name: string,
@@ -19,6 +21,7 @@ function commandsOf(
   const [split, heldOut] = splits?.map((split) => ` --split ${split}`) ?? ['', ''];
   const train = `dit-moe-trainer train --preset ${name}${dataset === undefined ? '' : ` --data ${images}`}`;
   const own = settings === undefined ? '' : ` --set ${settings}`;
+  const trained = at(again === undefined ? '' : '-again');
   const judge = `--metrics accuracy,fd --network classifier --network-weights ${at('-classifier.safetensors')}`;
   return {
     ...(dataset !== undefined && { dataset: { line: `dit-moe-trainer dataset ${dataset} ${images}`, makes: images } }),
@@ -30,7 +33,7 @@ function commandsOf(
         makes: at('-again/report.html'),
       },
     }),
-    bundle: { line: `dit-moe-trainer export ${at(again === undefined ? '' : '-again')} --out ${at('-bundle')}`, makes: at('-bundle') },
+    bundle: { line: `dit-moe-trainer export ${trained} --out ${at('-bundle')}`, makes: at('-bundle') },
     classifier: {
       line: `dit-moe-trainer train-classifier ${images}${split}${heldOut.replace('--split', '--held-out')}${size === undefined ? '' : ` --size ${size}`} ${classifier} --json --out ${at('-classifier.safetensors')}`,
       makes: at('-classifier.json'),
@@ -46,6 +49,11 @@ function commandsOf(
       line: `dit-moe-sampler evaluate ${at('-samples')} ${images}${heldOut} ${judge} --out ${at('-evaluation.json')}`,
       makes: at('-evaluation.json'),
     },
+    // The same weights, with a page that says what has been measured since, and who may use them.
+    published: {
+      line: `dit-moe-trainer export ${trained} --license ${LICENSE} --evaluation ${at('-evaluation.json')} --out ${at('-published')}`,
+      makes: at('-published'),
+    },
   };
 }
 
@@ -55,19 +63,13 @@ const percent = (share: number): string => `${(100 * share).toFixed(1)} %`;
 /** What the card says beside what `export` writes. */
 function judgement(name: string, commands: Record<string, Command>): string {
   const classifier = JSON.parse(read(commands['classifier'].makes)) as { images: number; heldOut: { accuracy: number; images: number } };
-  const { metrics, reference } = JSON.parse(read(commands['evaluation'].makes)) as EvaluationRecord;
   const { accuracy, images } = classifier.heldOut;
-  const { model } = JSON.parse(read(`${commands['bundle'].makes}/config.json`)) as { model: ModelCard };
+  const { model } = JSON.parse(read(`${commands['published'].makes}/config.json`)) as { model: ModelCard };
   return `
 ## Judged
 
-By a classifier of ${classifier.images.toLocaleString('en')} real images, which has seen no sample.
-
-| | |
-|---|---|
-| real held-out images that it tells right | ${percent(accuracy)} of ${images.toLocaleString('en')} |
-| samples that it tells to be of their class | ${percent(metrics.accuracy!)} of ${recipes[name].samples.toLocaleString('en')}, guidance ${samplingDefaults(model).guidance} as by default, 25 steps |
-| Frechet distance of its features, samples to ${reference!.count.toLocaleString('en')} real images | ${metrics.fd!.distance.toPrecision(3)} |
+By a classifier of ${classifier.images.toLocaleString('en')} real images, which has seen no sample. Of ${images.toLocaleString('en')} real held-out images it tells ${percent(accuracy)} right.
+The samples: guidance ${samplingDefaults(model).guidance} as by default, 25 steps.
 
 ## How it was made
 
@@ -92,7 +94,7 @@ await runProgram(async () => {
     const judged = judgement(name, commands);
     const target = path.join(root, 'packages/models/models', name);
     fs.rmSync(target, { recursive: true, force: true });
-    fs.cpSync(path.join(root, commands['bundle'].makes), target, { recursive: true });
+    fs.cpSync(path.join(root, commands['published'].makes), target, { recursive: true });
     fs.appendFileSync(path.join(target, 'README.md'), judged);
     console.log(`${target}`);
   }

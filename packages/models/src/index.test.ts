@@ -10,7 +10,16 @@ test.each(bundledModels)('$name is the file that its card describes, with data, 
   const bytes = fs.readFileSync(weights);
   const card = fs.readFileSync(new URL('README.md', weights), 'utf8');
   expect(card).toContain(createHash('sha256').update(bytes).digest('hex'));
-  for (const part of [/^## Data$/m, /licen[cs]e/i, /^## Training$/m, /^steps: \d+$/m, /^## Judged$/m, /^dit-moe-trainer train --preset /m])
+  for (const part of [
+    /^## Data$/m,
+    /^## Evaluation$/m,
+    /^## Licence$/m,
+    /^license: apache-2\.0$/m,
+    /^## Training$/m,
+    /^steps: \d+$/m,
+    /^## Judged$/m,
+    /^dit-moe-trainer train --preset /m,
+  ])
     expect(card).toMatch(part);
 });
 

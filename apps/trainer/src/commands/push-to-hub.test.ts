@@ -4,7 +4,9 @@ import http from 'node:http';
 import type { AddressInfo } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import YAML from 'yaml';
 import { pushCommand } from './push-to-hub.js';
 
 let folder: string;
@@ -53,6 +55,26 @@ test('a dry run shows what would be sent, without hidden files, and only asks', 
   expect(json + text).not.toContain('hf_secret');
   expect(asked.every((what) => what.startsWith('GET '))).toBe(true);
 });
+
+const models = new URL('../../../../packages/models/models/', import.meta.url);
+
+test.each(fs.readdirSync(models))(
+  'the model %s in the box can be published as it is: licence of its package, task, evaluation',
+  async (name) => {
+    const log = vi.spyOn(console, 'log').mockReturnValue();
+    vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    const bundle = fileURLToPath(new URL(name, models));
+    expect(await pushCommand(bundle, 'me/model', { public: true, dryRun: true, json: true })).toBe(0);
+    expect(JSON.parse(log.mock.calls[0][0] as string).files).toHaveLength(4);
+    const [, head] = /^---\n(.*?\n)---\n/s.exec(fs.readFileSync(path.join(bundle, 'README.md'), 'utf8'))!;
+    const { license } = JSON.parse(fs.readFileSync(new URL('../package.json', models), 'utf8'));
+    const results = [{ metrics: [{ type: 'fd-classifier' }, { type: 'accuracy', value: expect.any(Number) }] }];
+    expect(YAML.parse(head)).toMatchObject({
+      ...{ license: license.toLowerCase(), library_name: 'dit-moe', pipeline_tag: 'unconditional-image-generation' },
+      'model-index': [{ results }],
+    });
+  },
+);
 
 test.each<[string, () => void, RegExp]>([
   ['a page without a licence', () => fs.writeFileSync(path.join(folder, 'README.md'), `# A model\n${hash}`), /nothing of the licence/],
