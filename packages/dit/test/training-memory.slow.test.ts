@@ -38,10 +38,10 @@ test.runIf(process.platform === 'linux')(
     const predicted = (recompute: boolean) =>
       slope((depth) => describeModel(config(depth), { batch: BATCH, recompute }).training.f32.activations);
     const kept = slope((depth) => peak(depth, false));
-    // A kept probability matrix would be 64 MiB per block more, which is more than all the rest. How the heap fragments depends on the
-    // order in which threads run: 1.18 to 1.32 was seen.
+    // A kept probability matrix would be 64 MiB per block more, which is more than the 50 that are predicted. How the heap fragments
+    // depends on the order in which threads run: 1.18 to 1.32 was seen.
     expect(kept / predicted(false)).toBeGreaterThan(0.7);
-    expect(kept / predicted(false)).toBeLessThan(1.45);
+    expect(kept / predicted(false)).toBeLessThan(1.8);
     const recomputed = slope((depth) => peak(depth, true));
     expect(recomputed).toBeLessThan(kept / 3);
   },

@@ -2,6 +2,7 @@ import fs from 'node:fs';
 import { useTensorFlow } from '@dit-moe/tensor-ops/node';
 import * as tf from '@tensorflow/tfjs';
 import { beforeAll, expect, test } from 'vitest';
+import { returnFreedMemory } from '../../tensor-ops/test/return-freed-memory.js';
 import {
   Autoencoder,
   type AutoencoderConfig,
@@ -37,6 +38,7 @@ const working = /\bavx512f\b/.test(fs.existsSync('/proc/cpuinfo') ? fs.readFileS
 
 // The only source of a process' peak is /proc, so this runs on Linux.
 test.skipIf(process.platform !== 'linux')('the batch chosen for a memory budget stays inside it, and uses a good part of it', async () => {
+  returnFreedMemory();
   const workload = { part: 'decode', height: SIZE, width: SIZE } as const;
   const memoryBudget = 2 ** 28;
   const chosen = batchSizeFor(config, { ...workload, memoryBudget });
