@@ -2,18 +2,26 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { bundleProgram } from '@dit-moe/kit/testing';
+import { uniformRows } from '@dit-moe/tensor-ops';
 import { hashFile, openNpz, takeLock } from '@dit-moe/tensor-ops/io/node';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { writeTinyModel } from '../../../../packages/pipeline/src/testing/tiny-model.js';
 import { labelsOf } from './labels.js';
+
+/** `KILL_SEED` repeats the kills of a seed that a failure has named. */
+const seed = Number(process.env['KILL_SEED'] ?? Date.now() % 1e6);
 
 describe('a generated set', () => {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), 'generate-'));
   const model = path.join(root, 'model.safetensors');
   const settings = ['--images', '48', '--shard-size', '4', '--batch', '3', '--steps', '12', '--backend', 'cpu', '--labels', 'balanced'];
   let start: Awaited<ReturnType<typeof bundleProgram>>;
+  /** Milliseconds that the whole set takes. */
+  let took: number;
   const generate = (out: string, ...more: string[]) => start(['generate', model, '--out', path.join(root, out), ...settings, ...more]);
   const shards = (out: string) => path.join(root, out, 'shards');
+  const countOfDone = (out: string) =>
+    fs.existsSync(shards(out)) ? fs.readdirSync(shards(out)).filter((name) => name.endsWith('.done')).length : 0;
   const bytesOf = (out: string) =>
     Object.fromEntries(
       fs
@@ -25,7 +33,9 @@ describe('a generated set', () => {
   beforeAll(async () => {
     await writeTinyModel(model);
     start = await bundleProgram(new URL('../cli.ts', import.meta.url));
+    const started = performance.now();
     const { code, err } = await generate('alone').ended;
+    took = performance.now() - started;
     expect(err).toMatch(/48 images in 12 shards/);
     expect(code).toBe(0);
   });
@@ -46,19 +56,27 @@ describe('a generated set', () => {
     expect(bytesOf('two')).toEqual(bytesOf('alone'));
   });
 
-  test('survives 20 kills with the same bytes', async () => {
-    let kills = 0;
-    // Any moment from before the manifest to the last marker; a run that ends by itself starts over in a new folder.
+  test(`survives 20 kills with the same bytes (seed ${seed})`, { timeout: 900_000 }, async () => {
+    let [kills, starts] = [0, 0];
+    /** Shards that were done after each kill. */
+    const done: number[] = [];
+    // Any moment from before the manifest to the last marker, and every other one soon after a shard, however fast the machine is now. A
+    // run that ends by itself starts over in a new folder.
     for (let folder = 0; kills < 20; folder++) {
       const out = `killed-${folder}`;
       for (;;) {
-        const { child, ended } = generate(out);
-        const timer = setTimeout(() => child.kill('SIGKILL'), 300 + Math.random() * 1200);
+        const before = countOfDone(out);
+        const { child, ended, until } = generate(out);
+        const [when] = uniformRows({ seed, purpose: 'kill', indices: [starts++] }, 1);
+        const soon = kills % 2 === 1;
+        if (soon) await Promise.race([until(() => countOfDone(out) > before), ended]);
+        const timer = setTimeout(() => child.kill('SIGKILL'), took * (soon ? when / 12 : 0.2 + 0.8 * when));
         const { code } = await ended;
         clearTimeout(timer);
         if (code === 0) break;
         expect(child.signalCode).toBe('SIGKILL');
         kills++;
+        done.push(countOfDone(out));
         if (kills === 20) {
           expect((await generate(out).ended).code).toBe(0);
           break;
@@ -69,6 +87,8 @@ describe('a generated set', () => {
       expect(JSON.parse(text).classCounts).toEqual([16, 16, 16]);
       expect(bytesOf(out)).toEqual(bytesOf('alone'));
     }
+    // Some did hit the middle of the work.
+    expect(done.filter((count) => count > 0 && count < 12).length).toBeGreaterThan(0);
   });
 
   test('a part is made by one worker at a time, and nothing is merged while one works; the lock of a dead one is taken over', async () => {
