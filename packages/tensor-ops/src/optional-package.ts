@@ -1,4 +1,5 @@
 import { DitMoeError } from './errors.js';
+import { installCommand } from './install-command.js';
 
 /** A package that only some functions need, and that therefore nobody is made to install, is not there. */
 export class MissingPackageError extends DitMoeError {
@@ -7,7 +8,7 @@ export class MissingPackageError extends DitMoeError {
     super(`The package "${packageName}", which ${what}, is not installed.`, {
       ...details,
       where: packageName,
-      hint: `To install it: npm install ${packageName}`,
+      hint: `To install it: ${installCommand(packageName)}`,
     });
   }
 }

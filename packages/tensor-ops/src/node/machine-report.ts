@@ -3,6 +3,7 @@ import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import * as tf from '@tensorflow/tfjs-core';
+import { installCommand } from '../install-command.js';
 import { int8Refusal } from '../ops/int8.js';
 import { MissingPackageError } from '../optional-package.js';
 import { gpuGeneration } from './gpu-generation.js';
@@ -43,7 +44,7 @@ export async function machineReport(name: BackendName, threads?: number): Promis
   const driver = await nvidiaDriver();
   if (driver !== undefined || hasNvidiaDriver()) Object.assign(findings, nvidiaFindings(driver, findings['library']));
   if (problem === undefined) return { findings, ready: true };
-  findings['fix'] = MissingPackageError.isInstance(problem) ? `npm install ${problem.where}` : fixFor(problem);
+  findings['fix'] = MissingPackageError.isInstance(problem) ? installCommand(problem.where!) : fixFor(problem);
   return { findings, ready: false };
 }
 
