@@ -1,4 +1,5 @@
 /** What the values of options may be, and the options that both programs have. Each parser throws commander's error for what it does not take. */
+import { readFileSync } from 'node:fs';
 import type { BackendName } from '@dit-moe/tensor-ops/node';
 import { InvalidArgumentError, Option } from 'commander';
 
@@ -66,6 +67,33 @@ export const weightsOption = (): Option =>
     '--weights <name>',
     'of a run: ema (the first average), weights (the last ones), or another average such as ema-0.999; of a .pt file: its entry (default: the averaged ones)',
   );
+
+/** `true` or `false`. */
+const boolean = (text: string): boolean => {
+  if (text !== 'true' && text !== 'false') throw new InvalidArgumentError('Expected true or false.');
+  return text === 'true';
+};
+
+/** JSON, or a file of it; what it says is looked at where the model is opened. */
+const jsonText = (text: string): unknown => {
+  try {
+    return JSON.parse(text.trimStart().startsWith('{') ? text : readFileSync(text, 'utf8'));
+  } catch (error) {
+    throw new InvalidArgumentError((error as Error).message);
+  }
+};
+
+/** What files of others do not say of their model. */
+export const foreignModelOptions = (): Option[] => [
+  new Option('--heads <n>', 'attention heads of a model whose file does not say so').argParser(integer(1)),
+  new Option('--config <json>', 'what else the file does not say, such as {"topK": 2, "inputSize": [32, 32]}; or a JSON file').argParser(
+    jsonText,
+  ),
+  new Option('--strict <boolean>', 'false: leave out tensors that the model does not have (default: refuse them)').argParser(boolean),
+  new Option('--objective <kind>', 'how a file that does not say so was trained').choices(['flow', 'ddpm']),
+  new Option('--convention <whose>', 'of a file of SiT or LightningDiT that does not say so: their time and velocity').choices(['sit']),
+  new Option('--time-scale <x>', 'of such flow models: what t in [0, 1] is multiplied with (default: 1)').argParser(number()),
+];
 
 export const jsonOption = () => new Option('--json', 'print the result as JSON').default(false);
 

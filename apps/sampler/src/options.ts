@@ -1,7 +1,6 @@
 /** Options that several commands have, and what their values may be. */
-import { readFileSync } from 'node:fs';
 import type { CacheSchedule, SolverName } from '@dit-moe/diffusion';
-import { backendOptions, integer, jsonOption, list, number, weightsOption, words } from '@dit-moe/kit';
+import { backendOptions, foreignModelOptions, integer, jsonOption, list, number, weightsOption, words } from '@dit-moe/kit';
 import { bundledModels } from '@dit-moe/models';
 import { Argument, InvalidArgumentError, Option } from 'commander';
 
@@ -27,20 +26,6 @@ const size = (text: string): [number, number] => {
   return [height, width ?? height];
 };
 
-/** `true` or `false`. */
-const boolean = (text: string): boolean => {
-  if (text !== 'true' && text !== 'false') throw new InvalidArgumentError('Expected true or false.');
-  return text === 'true';
-};
-/** JSON, or a file of it; what it says is looked at where the model is opened. */
-const jsonText = (text: string): unknown => {
-  try {
-    return JSON.parse(text.trimStart().startsWith('{') ? text : readFileSync(text, 'utf8'));
-  } catch (error) {
-    throw new InvalidArgumentError((error as Error).message);
-  }
-};
-
 /** What may stand for a model. */
 const models = `${bundledModels.map(({ name }) => name).join(', ')}, which come along; or a run folder, checkpoint, .safetensors, .pt, folder of diffusers, hf:owner/name/file`;
 
@@ -60,14 +45,7 @@ export const modelOptions = (): Option[] =>
       '--vae <name>',
       "autoencoder of models of latents: a name such as sd-vae-ft-ema, owner/name on the hub, a folder, or none (default: the model's own, else sd-vae-ft-ema)",
     ),
-    new Option('--heads <n>', 'attention heads of a model whose file does not say so').argParser(integer(1)),
-    new Option('--config <json>', 'what else the file does not say, such as {"topK": 2, "inputSize": [32, 32]}; or a JSON file').argParser(
-      jsonText,
-    ),
-    new Option('--strict <boolean>', 'false: leave out tensors that the model does not have (default: refuse them)').argParser(boolean),
-    new Option('--objective <kind>', 'how a file that does not say so was trained').choices(['flow', 'ddpm']),
-    new Option('--convention <whose>', 'of a file of SiT or LightningDiT that does not say so: their time and velocity').choices(['sit']),
-    new Option('--time-scale <x>', 'of such flow models: what t in [0, 1] is multiplied with (default: 1)').argParser(number()),
+    ...foreignModelOptions(),
   ].map((option) => option.helpGroup('Model:'));
 
 export const machineOptions = (): Option[] => [

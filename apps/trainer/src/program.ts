@@ -5,6 +5,7 @@ import {
   type CommandEntry,
   doctor,
   exitCodes,
+  foreignModelOptions,
   integer,
   jsonOption,
   number,
@@ -271,6 +272,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     arguments: [new Argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt, diffusers folder)')],
     options: [
       weightsOption(),
+      ...foreignModelOptions(),
       new Option('--experts <n>', 'routed experts').argParser(integer(1)).default(8),
       new Option('--top-k <n>', 'experts per token').argParser(integer(1)).default(2),
       new Option('--granularity <n>', 'parts that each copy is cut into').argParser(integer(1)).default(1),
@@ -293,6 +295,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     arguments: [new Argument('<model>', 'run folder, checkpoint folder or file (.safetensors, .pt)')],
     options: [
       weightsOption(),
+      ...foreignModelOptions(),
       new Option('--keep <n>', 'experts that stay in each layer').argParser(integer(1)).makeOptionMandatory(),
       new Option('--method <name>', 'drop the others, or merge each into the kept one whose router is most like its own')
         .choices(['prune', 'merge'])

@@ -2,17 +2,17 @@
 
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { cardOf, countWeights, type ModelCard, reduceExperts } from '@dit-moe/dit';
-import { openModel, writeModel } from '@dit-moe/dit/node';
+import { countWeights, type ModelCard, reduceExperts } from '@dit-moe/dit';
+import { writeModel } from '@dit-moe/dit/node';
 import { exitCodes, UsageError, untilInterrupted } from '@dit-moe/kit';
 import { makeFolder } from '@dit-moe/tensor-ops/io/node';
 import { continuationOf, writeContinuation } from '../config/continuation.js';
 import { runOf } from '../run/run-of.js';
 import { ROUTING_FILE } from '../training/routing.js';
+import { openSource, type SourceFlags } from './source-model.js';
 import { refuseExisting } from './upcycle.js';
 
-export interface ReduceFlags {
-  weights?: string;
+export interface ReduceFlags extends SourceFlags {
   keep: number;
   method: 'prune' | 'merge';
   load?: string;
@@ -26,11 +26,10 @@ export const reduceCommand = (location: string, flags: ReduceFlags): Promise<num
 
 async function reduceModel(location: string, flags: ReduceFlags, signal: AbortSignal): Promise<number> {
   await refuseExisting(flags.out, continuationOf(flags.out));
-  const model = await openModel(location, { weights: flags.weights, onWarning: console.error });
+  const { model, card: own, assumed } = await openSource(location, flags);
   try {
     const load = await readLoad(flags.load, model.path);
     const fewer = reduceExperts(model, { keep: flags.keep, method: flags.method, load });
-    const { card: own, assumed } = cardOf(model);
     const card: ModelCard = { ...own, config: fewer.config, step: 0 };
     await makeFolder(path.dirname(path.resolve(flags.out)));
     await writeModel(flags.out, fewer, { card, onProgress: () => signal.throwIfAborted() });
@@ -41,7 +40,7 @@ async function reduceModel(location: string, flags: ReduceFlags, signal: AbortSi
       out: path.resolve(flags.out),
       config: path.resolve(file),
       parameters: { before: countWeights(model.config), total: countWeights(fewer.config), active: countWeights(fewer.config, true) },
-      assumed: [...model.assumed, ...assumed],
+      assumed,
       model: fewer.config,
     };
     if (flags.json) console.log(JSON.stringify(result));

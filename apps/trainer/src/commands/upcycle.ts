@@ -2,14 +2,14 @@
 
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { cardOf, countWeights, type ModelCard, upcycle } from '@dit-moe/dit';
-import { openModel, writeModel } from '@dit-moe/dit/node';
+import { countWeights, type ModelCard, upcycle } from '@dit-moe/dit';
+import { writeModel } from '@dit-moe/dit/node';
 import { exitCodes, OutputError, untilInterrupted } from '@dit-moe/kit';
 import { makeFolder } from '@dit-moe/tensor-ops/io/node';
 import { continuationOf, writeContinuation } from '../config/continuation.js';
+import { openSource, type SourceFlags } from './source-model.js';
 
-export interface UpcycleFlags {
-  weights?: string;
+export interface UpcycleFlags extends SourceFlags {
   experts: number;
   topK: number;
   granularity: number;
@@ -21,24 +21,19 @@ export interface UpcycleFlags {
   json: boolean;
 }
 
-/** Stable Diffusion's latents, which published DiT models work on. */
-const STABLE_DIFFUSION = { scalingFactor: 0.18215, shiftFactor: 0, downsampling: 8, vae: '' };
-
 /** Runs `upcycle` and returns the exit code. */
 export const upcycleCommand = (location: string, flags: UpcycleFlags): Promise<number> =>
   untilInterrupted((signal) => upcycleModel(location, flags, signal));
 
 async function upcycleModel(location: string, flags: UpcycleFlags, signal: AbortSignal): Promise<number> {
   await refuseExisting(flags.out, continuationOf(flags.out));
-  const model = await openModel(location, { weights: flags.weights, onWarning: console.error });
+  const { model, card: own, assumed } = await openSource(location, flags);
   try {
     const sparse = upcycle(model, {
       ...{ numExperts: flags.experts, topK: flags.topK, granularity: flags.granularity, sharedRatio: flags.shared },
       ...{ noise: flags.noise, normalizeTopK: flags.normalize, seed: flags.seed },
     });
-    const latents = model.card === undefined ? STABLE_DIFFUSION : model.card.latents;
-    const { card: own, assumed } = cardOf(model);
-    const card: ModelCard = { ...own, config: sparse.config, step: 0, ...(latents && { latents }) };
+    const card: ModelCard = { ...own, config: sparse.config, step: 0 };
     await makeFolder(path.dirname(path.resolve(flags.out)));
     await writeModel(flags.out, sparse, { card, onProgress: () => signal.throwIfAborted() });
     const { file, hasData } = await writeContinuation(flags.out, card, model);
@@ -47,7 +42,7 @@ async function upcycleModel(location: string, flags: UpcycleFlags, signal: Abort
       out: path.resolve(flags.out),
       config: path.resolve(file),
       parameters: { before: countWeights(model.config), total: countWeights(sparse.config), active: countWeights(sparse.config, true) },
-      assumed: [...model.assumed, ...assumed],
+      assumed,
       model: sparse.config,
     };
     if (flags.json) console.log(JSON.stringify(result));

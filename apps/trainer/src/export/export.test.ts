@@ -1,8 +1,8 @@
 import fs from 'node:fs';
 import path from 'node:path';
 import { importWeights, isMatrix } from '@dit-moe/dit';
-import { openModel } from '@dit-moe/dit/node';
-import { hashFile, openCheckpoint, SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
+import { openModel, writeModel } from '@dit-moe/dit/node';
+import { hashFile, openCheckpoint, SafetensorsFile, writeSafetensors } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import YAML from 'yaml';
@@ -259,4 +259,40 @@ test('fewer experts: the configuration distils the larger model into the smaller
   await expect(reduceCommand(run, flags)).rejects.toMatchObject({ code: 'E_OUTPUT' });
   await expect(reduceCommand(run, { ...flags, keep: 4, out: path.join(root, 'more.safetensors') })).rejects.toThrow(/keep.*2.*to 3/);
   await expect(reduceCommand(out, { ...flags, out: path.join(root, 'again.safetensors') })).rejects.toThrow(/--load/);
+});
+
+test('a model of others: what its file does not say is asked for, and told by the options of the sampler', async () => {
+  const [foreign, load] = [path.join(root, 'foreign.safetensors'), path.join(run, 'routing.json')];
+  await exportTo('recorded.safetensors', { to: 'reference' });
+  // Bare tensors, without what the export records beside them.
+  const tensors = [...(await read(path.join(root, 'recorded.safetensors')))].map(([name, { shape, data }]) => ({
+    ...{ name, shape, dtype: 'F32' as const },
+    bytes: () => new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+  }));
+  await writeSafetensors(foreign, tensors);
+  const flags = { keep: 2, method: 'prune' as const, load, json: true };
+  const told = { heads: 2, config: { numClasses: 3 }, objective: 'flow' as const, timeScale: 1000 };
+  const out = path.join(root, 'fewer-foreign.safetensors');
+  await expect(reduceCommand(foreign, { ...flags, out })).rejects.toThrow(/--heads/);
+  await expect(reduceCommand(foreign, { ...flags, heads: 2, out })).rejects.toThrow(/--objective/);
+  expect(fs.existsSync(out)).toBe(false);
+  const { config, model } = JSON.parse(await printed(() => reduceCommand(foreign, { ...flags, ...told, out })));
+  expect(model).toMatchObject({ numHeads: 2, numClasses: 3, moe: { numExperts: 2 } });
+  expect(YAML.parse(fs.readFileSync(config, 'utf8'))).toMatchObject({ objective: { kind: 'flow', timeScale: 1000 } });
+});
+
+test('nothing goes on from a model with the time and velocity of SiT', async () => {
+  const [sit, upcycled] = [path.join(root, 'sit.safetensors'), path.join(root, 'from-sit.safetensors')];
+  const dense = newRun();
+  await runTiny(tinyConfig(images, 'model.moe=null', 'steps=1'), dense);
+  await printed(() => exportCommand(dense, { to: 'reference', weights: 'ema', json: true, out: sit }));
+  const flags = { experts: 4, topK: 2, granularity: 1, shared: 0, noise: 0, normalize: true, seed: 0, out: upcycled, json: true };
+  const refusal = { code: 'E_CHECKPOINT', message: expect.stringMatching(/SiT.* the other way/) };
+  await expect(upcycleCommand(sit, { ...flags, convention: 'sit' })).rejects.toMatchObject(refusal);
+  expect(fs.existsSync(upcycled)).toBe(false);
+  // Also from a file of ours that says so.
+  const model = await openModel(dense);
+  await writeModel(upcycled, model, { card: { ...model.card!, convention: 'sit' } });
+  await model.close();
+  await expect(runTiny(tinyConfig(images, 'model.moe=null', `initialWeights=${upcycled}`), newRun())).rejects.toMatchObject(refusal);
 });

@@ -1,5 +1,5 @@
 /** Starting from a trained model instead of random weights: fine-tuning, or training on after upcycling. */
-import { isLabelTable, nullLabelOf, weightSpecs, widened } from '@dit-moe/dit';
+import { isLabelTable, type ModelCard, nullLabelOf, weightSpecs, widened } from '@dit-moe/dit';
 import { openModel } from '@dit-moe/dit/node';
 import { CheckpointError } from '../errors.js';
 import { adaptLabelTable } from './label-table.js';
@@ -23,10 +23,7 @@ export async function loadInitialWeights(
   // What weights of others do not tell, the run's configuration does.
   const model = await openModel(location, { onWarning, config: { numHeads, ...(moe && { topK: moe.topK }) } });
   try {
-    if (model.training?.convention !== undefined)
-      throw new CheckpointError(
-        `${model.path} was trained by SiT, whose time and velocity run the other way; a run of this project cannot go on from it.`,
-      );
+    refuseSit(model.path, model.card ?? model.training ?? {});
     const [theirs, ours] = [weightSpecs(model.config), weightSpecs(state.model)];
     const differences = [...new Set([...Object.keys(theirs), ...Object.keys(ours)])].flatMap((name) => {
       const [a, b] = [theirs[name]?.shape.join(), ours[name]?.shape.join()];
@@ -56,4 +53,12 @@ export async function loadInitialWeights(
   } finally {
     await model.close();
   }
+}
+
+/** @throws CheckpointError if a model has SiT's time and velocity */
+export function refuseSit(where: string, { convention }: Partial<Pick<ModelCard, 'convention'>>): void {
+  if (convention !== undefined)
+    throw new CheckpointError(
+      `${where} was trained by SiT, whose time and velocity run the other way; a run of this project cannot go on from it.`,
+    );
 }
