@@ -2,6 +2,7 @@
 import { type Block, blocksOf, type Document, documents, isGenerated } from '../site/documents.js';
 import { scriptLines } from '../site/shell.js';
 import { notRun, small } from './document-rules.js';
+import { helpPages } from './help-pages.js';
 import { programsOf } from './readme.js';
 
 export interface Line {
@@ -27,11 +28,15 @@ export interface Page {
 
 /**
  * Pages whose blocks are run: all that people write, but for packages' READMEs, which are followed one by one where only that package is
- * installed, and measurements, which record what was run with sizes and on machines of their own.
+ * installed, and measurements, which record what was run with sizes and on machines of their own; and the examples of `--help`.
  */
+export const runnable = (): Document[] => [
+  ...documents().filter((document) => !isGenerated(document) && !/^(packages|docs\/measurements)\//.test(document.file)),
+  ...helpPages(),
+];
+
 export const pages = (): Page[] =>
-  documents()
-    .filter((document) => !isGenerated(document) && !/^(packages|docs\/measurements)\//.test(document.file))
+  runnable()
     .map(pageOf)
     .filter(({ scripts, programs }) => scripts.size + programs.length > 0);
 
@@ -64,11 +69,16 @@ export function pageOf(document: Document): Page {
 
 function lineOf(text: string, at: string): Line {
   if (notRun.some(({ line }) => line.test(text))) return { text, command: undefined, serves: false };
-  const called = withPrograms(text);
-  if (!/^(dit-moe-(trainer|sampler)|curl) /.test(called)) throw new Error(`${at}: neither run nor in the list of what is not run: ${text}`);
-  const additions = small.filter(({ when }) => when.test(called)).map(({ add }) => add);
-  return { text, command: [text, ...additions].join(' '), serves: additions.includes('--port 0') };
+  const parts = commandsOf(text).map((part) => {
+    if (!/^(dit-moe-(trainer|sampler)|curl) /.test(withPrograms(part)))
+      throw new Error(`${at}: neither run nor in the list of what is not run: ${part}`);
+    return [part, ...small.filter(({ when }) => when.test(withPrograms(part))).map(({ add }) => add)];
+  });
+  return { text, command: parts.map((words) => words.join(' ')).join(' && '), serves: parts.flat().includes('--port 0') };
 }
+
+/** A line may have several. */
+const commandsOf = (line: string): string[] => line.split(' && ');
 
 /** A clone's way to call the two programs, as the installed one. */
 const withPrograms = (line: string): string => line.replace(/^node apps\/(\w+)\/dist\/cli\.js/, 'dit-moe-$1');
@@ -76,7 +86,7 @@ const withPrograms = (line: string): string => line.replace(/^node apps\/(\w+)\/
 /** Rules and exceptions that no line of the pages needs. */
 export function unusedRules(all: readonly Page[]): string[] {
   const lines = all.flatMap(({ scripts }) => [...scripts.values()].flat());
-  const run = lines.filter(({ command }) => command !== undefined).map(({ text }) => withPrograms(text));
+  const run = lines.filter(({ command }) => command !== undefined).flatMap(({ text }) => commandsOf(text).map(withPrograms));
   return [
     ...notRun.filter(({ line }) => !lines.some(({ text }) => line.test(text))).map(({ line }) => line.source),
     ...small.filter(({ when }) => !run.some((text) => when.test(text))).map(({ when }) => when.source),

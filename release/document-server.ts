@@ -30,7 +30,7 @@ export class Server {
       const url = await new Promise<string>((resolve, reject) => {
         child.stdout.setEncoding('utf8').on('data', (text: string) => {
           output += text;
-          const [address] = /http:\S+/.exec(output) ?? [];
+          const [address] = /http:[^\s"]+/.exec(output) ?? [];
           if (address !== undefined) resolve(address);
         });
         child.on('error', reject);

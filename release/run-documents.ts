@@ -26,6 +26,7 @@ export async function runDocuments(project: string, check: Check): Promise<void>
     HF_HUB_CACHE: path.join(home, 'hub'),
     HF_HUB_OFFLINE: '1',
     DIGITS: path.join(root, 'apps/trainer/data/digits'),
+    PARQUET: path.join(root, 'packages/data/test/fixtures'),
     DEMO: path.join(project, 'runs/demo'),
     TF_CPP_MIN_LOG_LEVEL: '2',
   };
@@ -46,7 +47,7 @@ export async function runDocuments(project: string, check: Check): Promise<void>
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
 }
 
-const folderOf = (folder: string, page: Page) => path.join(folder, page.file.replace(/\.md$/, '').replaceAll('/', '-'));
+const folderOf = (folder: string, page: Page) => path.join(folder, page.file.replace(/\.md$/, '').replaceAll(/[/ ]+/g, '-'));
 
 /** Makes the folder of a page. @returns its programs, to be compiled */
 const writeWorld = (folder: string, home: string) => (page: Page) => {

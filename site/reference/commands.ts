@@ -38,11 +38,15 @@ async function programPart({ name, description, commands }: ProgramTable): Promi
           ]),
       ...(entry.options.length === 0 ? [] : [table(['option', 'default', 'what it does'], entry.options.map(optionRow))]),
       ...(notes.length === 0 ? [] : [`\`\`\`text\n${notes.join('\n\n')}\n\`\`\``]),
-      `\`\`\`sh\n${entry.examples.map((line) => `${name} ${line.replace(/ {3,}(?=\S)/, ' # ')}`).join('\n')}\n\`\`\``,
+      `\`\`\`sh\n${exampleLines(name, entry.examples).join('\n')}\n\`\`\``,
     ].join('\n\n');
   });
   return `## \`${name}\`\n\n${description}\n\n${(await Promise.all(parts)).join('\n\n')}`;
 }
+
+/** Examples of a table of commands as lines of a shell, where what is said of them behind three spaces is a comment. */
+export const exampleLines = (program: string, examples: readonly string[]): string[] =>
+  examples.map((line) => `${program} ${line.replace(/ {3,}(?=\S)/, ' # ')}`);
 
 /** Presets are many, and have a page of their own. */
 const MANY_CHOICES = 20;

@@ -93,7 +93,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     ],
     examples: [
       'plan --preset paper-xl-2-8e2a-256',
-      'plan --preset paper-g-2-16e2a-512 --processes 16 --set parallel.experts=16',
+      'plan --preset paper-g-2-16e2a-512 --processes 16 --set parallel.experts=16 accumulation=64',
       'plan my-config.yaml --set batchSize=64 recompute=true --json',
     ],
     run: async (config: string | undefined, flags: PlanFlags) =>
@@ -158,7 +158,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
     examples: [
       'encode imagenet/train --out latents --flip',
       "encode 'shards/train-{000..127}.tar' --vae my-vae --size 512 --out latents-512",
-      "encode 'data/train-*.parquet' --out latents --part 0/8",
+      "encode 'data/train-*.parquet' --out parquet-latents --part 0/8",
     ],
     run: async (images: string, flags: Omit<EncodeFlags, 'images'>) =>
       (await import('./commands/encode.js')).encodeCommand({ ...flags, images }),
