@@ -78,7 +78,7 @@ const commands: Readonly<Record<string, CommandEntry>> = {
       'sample runs/demo --classes 1,7,4 --interpolate 8 --count 2 --out between-classes.png',
       'sample runs/demo --classes 5 --seeds 1,2,3 --interpolate 8 --count 1 --out between-seeds.png',
       'sample runs/demo --guidance 5 --guidance-rule apg:momentum=-0.5 --interval 0.1,0.9',
-      'sample runs/demo --guide-with runs/demo/checkpoints/step-00000500',
+      'sample runs/demo --guide-with runs/demo/checkpoints/step-00001000',
       'sample runs/demo --classes 8 --init three.png --strength 0.7 --out from-a-three.png',
       'sample runs/demo --classes 8 --init three.png --mask left-half.png --out completed.png',
     ],
