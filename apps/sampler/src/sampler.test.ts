@@ -83,6 +83,19 @@ describe('the command line', () => {
     expect(JSON.parse(single.text['Comment'])).toMatchObject({ label: 2, index: 3, seed: 0 });
   });
 
+  test('a class that is asked for twice loses none of its single files', async () => {
+    const each = path.join(root, 'out', 'twice');
+    const flags = ['--classes', 'bee,cat,bee', '--count', '2', '--steps', '1', '--out', path.join(root, 'twice.png'), '--each', each];
+    expect((await start(['sample', run, ...flags]).ended).code).toBe(0);
+    const indices = (name: string) =>
+      fs.readdirSync(path.join(each, name)).map((file) => {
+        const { text } = decode(fs.readFileSync(path.join(each, name, file)));
+        return [file, JSON.parse(text['Comment']).index];
+      });
+    expect(indices('bee').sort()).toEqual([0, 1, 4, 5].map((index, i) => [`00${i}.png`, index]));
+    expect(indices('cat').sort()).toEqual([2, 3].map((index, i) => [`00${i}.png`, index]));
+  });
+
   test('guides by a rule and away from a weaker model, and says so in the picture and in its help', async () => {
     const out = path.join(root, 'guided.png');
     const rule = 'apg:momentum=-0.5,largest=2';
@@ -145,6 +158,15 @@ describe('the command line', () => {
     expect((await facts('way.webp')).pages).toBe(5);
     const [cell, filmStrip] = [32, await facts('denoising.png')];
     expect([filmStrip.width, filmStrip.height]).toEqual([3 * (cell + 8) - 8, 6 * (cell + 8) - 8]);
+  });
+
+  test('a list of labels is read before the weights are', async () => {
+    const labels = path.join(root, 'labels.txt');
+    fs.writeFileSync(labels, 'ant dog');
+    const { code, err } = await start(['generate', run, '--images', '2', '--labels', labels, '--out', path.join(root, 'listed')]).ended;
+    expect(err).toMatch(/--labels, entry 2: there is no class "dog"/);
+    expect(code).toBe(2);
+    expect(err).not.toMatch(/reading the weights|loading the weights/);
   });
 
   test.each([

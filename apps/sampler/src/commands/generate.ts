@@ -33,14 +33,15 @@ export async function generateCommand(location: string, flags: GenerateFlags): P
   const progress = createProgress();
   let sha256 = '';
   let guide: Manifest['guide'];
+  let list: readonly number[] | undefined;
   const { backend, pipeline, settings } = await startPipeline(location, flags, progress, async (file) => {
+    if (listFile !== undefined) list = parseLabelList(listFile, file.card.classNames, flags.images);
     progress.phase('reading the weights for their hash');
     sha256 = await hashWeights(file);
     if (file.guide !== undefined) guide = { sha256: await hashWeights(file.guide), step: file.guide.card.step };
   });
   const { card } = pipeline;
   const { inputSize, numClasses } = card.config;
-  const list = listFile === undefined ? undefined : parseLabelList(listFile, card.classNames, flags.images);
   // Kept as numbers, whatever the file calls the classes.
   const listText = list?.join('\n');
   const policy = (list === undefined ? flags.labels : 'list') as LabelPolicy;

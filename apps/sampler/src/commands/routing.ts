@@ -31,11 +31,13 @@ export async function routingCommand(given: string | undefined, flags: RoutingFl
   const location = given ?? (await modelWithClasses(flags.classes));
   await makeFolder(flags.out);
   const progress = createProgress();
-  const { backend, pipeline, settings } = await startPipeline(location, flags, progress);
+  let labels: readonly number[] = [];
+  const { backend, pipeline, settings } = await startPipeline(location, flags, progress, async ({ card }) => {
+    if (card.config.moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
+    labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
+  });
   const { card } = pipeline;
-  const { moe } = card.config;
-  if (moe === undefined) throw new ModelError(`${location} is a dense model: it has no experts.`);
-  const labels = parseClasses(flags.classes, card.classNames).flatMap((label) => Array<number>(flags.count).fill(label));
+  const moe = card.config.moe!;
   const { grid, tokens } = ditSizes(card.config);
   const { classNames } = card;
   const counter = new RoutingCounter({ numExperts: moe.numExperts, tokens, classes: classNames.length });

@@ -210,14 +210,18 @@ export async function sampleCommand(given: string | undefined, flags: SampleFlag
     await writeFileAtomically(flags.film, bytes);
   }
   if (flags.each !== undefined) {
+    // A class may be asked for twice.
+    const written = new Map<string, number>();
     for (const [i, image] of images.entries()) {
       const folder = path.join(
         flags.each,
         flags.interpolate === undefined ? (image.label === null ? 'no class' : folders[image.label]) : String(image.index).padStart(3, '0'),
       );
       await makeFolder(folder);
+      const number = written.get(folder) ?? 0;
+      written.set(folder, number + 1);
       const bytes = await encodePicture(pictureAt(pixels, i), 'png', notes(image));
-      await writeFileAtomically(path.join(folder, `${String(i % columns).padStart(3, '0')}.png`), bytes);
+      await writeFileAtomically(path.join(folder, `${String(number).padStart(3, '0')}.png`), bytes);
     }
   }
   if (flags.preview) process.stderr.write(terminalPreview(contactSheet(pixels, columns), process.stderr.columns ?? 80));

@@ -82,8 +82,14 @@ test('the command draws every figure', async () => {
   const dense = path.join(root, 'dense.safetensors');
   const { moe: _, ...config } = tinyCard.config;
   await writeTinyModel(dense, { ...tinyCard, config });
-  expect(await start(['routing', dense, '--out', out, '--backend', 'cpu']).ended).toMatchObject({
-    code: 6,
-    err: expect.stringMatching(/dense/),
-  });
+  for (const [args, expected, message] of [
+    [[dense], 6, /dense/],
+    [[model, '--classes', 'dog'], 2, /no class "dog"/],
+  ] as const) {
+    const { code, err } = await start(['routing', ...args, '--out', out, '--backend', 'cpu']).ended;
+    expect(err).toMatch(message);
+    expect(code).toBe(expected);
+    // Told before anything that takes time.
+    expect(err).not.toMatch(/loading the weights/);
+  }
 });
