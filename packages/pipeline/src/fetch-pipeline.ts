@@ -15,6 +15,8 @@ export interface FetchPipelineOptions extends Training {
   guideWith?: string | undefined;
   /** Of matrix products (default `f32`); `int8` is for the TensorFlow runtime, elsewhere a warning says so, and it is float32. */
   precision?: InferencePrecision;
+  /** Hears in a sentence that it is computed in another precision than that of the file or the one asked for (default `console.warn`). */
+  onWarning?: (message: string) => void;
 }
 
 /**
@@ -25,13 +27,13 @@ export interface FetchPipelineOptions extends Training {
  * @throws ModelMismatchError if the guide does not fit the model
  */
 export async function fetchPipeline(url: string, options: FetchPipelineOptions = {}): Promise<Pipeline> {
-  const { decoder, guideWith, precision = 'f32', ...training } = options;
+  const { decoder, guideWith, precision = 'f32', onWarning, ...training } = options;
   const model = await fetchModel(url, training);
   const guide = guideWith === undefined ? undefined : await fetchModel(guideWith, training);
   if (guide !== undefined) checkGuide(model.card, guide.card, guideWith!);
   const space = await spaceOf(model.card, decoder);
   try {
-    const [loaded, itsGuide] = await loadWithGuide(model, guide, precision);
+    const [loaded, itsGuide] = await loadWithGuide(model, guide, precision, onWarning);
     return new Pipeline(loaded, space, itsGuide);
   } catch (error) {
     space.dispose();

@@ -1,6 +1,8 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import { openModel, writeModel } from '@dit-moe/dit/node';
+import { SafetensorsFile } from '@dit-moe/tensor-ops/io/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode } from 'fast-png';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -31,6 +33,20 @@ test('models with similar names keep files of their own, under addresses that le
   }
   // A model and its first pictures each, and the list of them.
   expect(fs.readdirSync(folder)).toHaveLength(2 * names.length + 1);
+});
+
+test.each(['F32', 'F16', 'BF16', 'I8'] as const)('a file in %s is written as it is', async (dtype) => {
+  const [plain, file] = ['plain', 'narrow'].map((name) => path.join(root, dtype, `${name}.safetensors`));
+  await writeTinyModel(plain);
+  const opened = await openModel(plain);
+  await writeModel(file, opened, { card: opened.card!, dtype }).finally(() => opened.close());
+  const folder = path.join(root, dtype, 'page');
+  await exportStatic(folder, await ModelStore.create([file], { onWarning: () => {} }));
+  const [given, written] = await Promise.all([file, path.join(folder, 'narrow.safetensors')].map((name) => SafetensorsFile.open(name)));
+  expect(written.names.map((name) => written.info(name).dtype)).toContain(dtype);
+  expect(written.names).toEqual(given.names);
+  for (const name of given.names) expect(await written.read(name)).toEqual(await given.read(name));
+  await Promise.all([given.close(), written.close()]);
 });
 
 test('the models that come along are a page of a few MB', async () => {

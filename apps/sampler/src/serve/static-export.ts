@@ -4,9 +4,9 @@
  */
 import fs from 'node:fs/promises';
 import path from 'node:path';
-import { writeModel } from '@dit-moe/dit/node';
+import { type WriteModelOptions, writeModel } from '@dit-moe/dit/node';
 import { isOfPixels } from '@dit-moe/pipeline';
-import { NO_AUTOENCODER, openPipelineFile, writeDecoder } from '@dit-moe/pipeline/node';
+import { NO_AUTOENCODER, openPipelineFile, type PipelineFile, writeDecoder } from '@dit-moe/pipeline/node';
 import { safeFileName } from '@dit-moe/tensor-ops/io';
 import { makeFolder, writeFileAtomically } from '@dit-moe/tensor-ops/io/node';
 import type { BrowserModel, PageConfig } from '../web/engine.js';
@@ -44,10 +44,7 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
         model.decoder = { file: address(file), config };
         bytes += size;
       }
-      const { checkpoint } = opened;
-      // As narrow as they are, so that visitors download no zeros.
-      const dtype = checkpoint.names.some((tensor) => checkpoint.info(tensor).dtype === 'BF16') ? 'BF16' : 'F32';
-      bytes += (await fs.stat(await writeModel(target, opened, { card, dtype }))).size;
+      bytes += (await fs.stat(await writeModel(target, opened, { card, dtype: matrixType(opened) }))).size;
       const first = `${name}.first.jsonl`;
       await writeFileAtomically(path.join(folder, first), await firstLook(store, model));
       models.push({ ...model, first: address(first) });
@@ -59,6 +56,14 @@ export async function exportStatic(folder: string, store: ModelStore): Promise<n
   const config: PageConfig = { engine: 'browser', models, ...choices };
   await writeFileAtomically(path.join(folder, 'config.json'), `${JSON.stringify(config)}\n`);
   return bytes;
+}
+
+/** The type of a file's matrices, if it is narrower than float32 and the same for all that are: visitors download no zeros. */
+function matrixType({ checkpoint, layout }: PipelineFile): NonNullable<WriteModelOptions['dtype']> {
+  const stored = new Set(checkpoint.names.map((name) => checkpoint.info(name).dtype));
+  // Integers of others have no scales beside them.
+  const narrow = (layout === 'dit-moe' ? (['F16', 'BF16', 'I8'] as const) : (['F16', 'BF16'] as const)).filter((type) => stored.has(type));
+  return narrow.length === 1 ? narrow[0] : 'F32';
 }
 
 /** The answer to a model's first request, an event on each line. */

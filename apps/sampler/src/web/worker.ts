@@ -41,7 +41,7 @@ async function pipelineOf(
   if (opened?.file !== file || opened.guideWith !== guideWith) {
     opened?.pipeline.dispose();
     opened = undefined;
-    opened = { file, guideWith, pipeline: await fetchPipeline(file, { decoder, guideWith, objective }) };
+    opened = { file, guideWith, pipeline: await fetchPipeline(file, { decoder, guideWith, objective, onWarning: console.info }) };
   }
   return opened.pipeline;
 }
