@@ -51,6 +51,8 @@ export function App({ offered, open, choices }: AppProps) {
   const [asked, setAsked] = useState<File | undefined>();
   const [place, setPlace] = useState('');
   const stop = useRef<AbortController | undefined>(undefined);
+  /** Of all models, those that are being opened included. */
+  const ids = useRef(new Set(offered.map(({ info }) => info.id)));
   const results = useRef<HTMLElement>(null);
   const running = work !== undefined && !work.idle;
 
@@ -94,6 +96,8 @@ export function App({ offered, open, choices }: AppProps) {
         const finished = await withFinished(run);
         change(i, () => finished);
       }
+      // What was pressed meanwhile has the word.
+      if (stop.current !== controller) return;
       const count = requests.length * requests[0].labels.length;
       setStatus(own ? `Done: ${count} images.` : `A first look: ${count} images in ${requests[0].steps} steps. Press Sample for your own.`);
     } catch (problem) {
@@ -105,7 +109,7 @@ export function App({ offered, open, choices }: AppProps) {
       const ofField = fieldErrorOf(problem);
       setStatus('');
       if (controller.signal.aborted) setStatus('Stopped.');
-      else if ((problem as RefusalError).code === 'E_GAVE_WAY') setStatus('Somebody else came first. Press Sample to wait for your turn.');
+      else if (isTurnedAway(problem as RefusalError, idle)) setStatus('Somebody else came first. Press Sample to wait for your turn.');
       else if (ofField !== undefined) setRefused(ofField);
       else setError((problem as Error).message);
     } finally {
@@ -130,12 +134,14 @@ export function App({ offered, open, choices }: AppProps) {
     setAsked(undefined);
     setStatus(`Opening ${file.name} in this browser.`);
     const name = file.name.replace(CHECKPOINT, '');
-    const taken = (id: string): boolean => offers.some(({ info }) => info.id === id);
     let id = name;
-    for (let n = 2; taken(id); n++) id = `${name}-${n}`;
+    for (let n = 2; ids.current.has(id); n++) id = `${name}-${n}`;
+    ids.current.add(id);
     try {
-      setOffers([...offers, await open(file, id, objective)]);
+      const offer = await open(file, id, objective);
+      setOffers((before) => [...before, offer]);
     } catch (problem) {
+      ids.current.delete(id);
       setStatus('');
       if (problem instanceof RefusalError && problem.where?.endsWith(': objective')) setAsked(file);
       else setError((problem as Error).message);
@@ -231,6 +237,9 @@ export function App({ offered, open, choices }: AppProps) {
     </div>
   );
 }
+
+/** Whether there was no time for what nobody asked for: that is no error. */
+const isTurnedAway = ({ code }: RefusalError, idle: boolean): boolean => code === 'E_GAVE_WAY' || (idle && code === 'E_QUEUE_FULL');
 
 /** How many experts a patch has, and who chooses them. */
 function perPatch({ router, expertsPerPatch, expertsVary }: ModelInfo): string {

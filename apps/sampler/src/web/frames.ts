@@ -50,13 +50,16 @@ export async function withFinished(run: Run): Promise<Run> {
   const last = frames.at(-1);
   if (last === undefined || images === undefined) return run;
   const read = async (address: string): Promise<ImageBitmap> => createImageBitmap(await (await fetch(address)).blob());
-  const { width, height } = await read(images[0]);
+  const first = await read(images[0]);
+  const { width, height } = first;
+  first.close();
   if (width === last.width && height === last.height) return run;
   const pictures = await Promise.all(images.map(read));
   const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })!;
   const pixels = new Uint8Array(pictures.length * height * width * 3);
   for (const [i, picture] of pictures.entries()) {
     context.drawImage(picture, 0, 0);
+    picture.close();
     const { data } = context.getImageData(0, 0, width, height);
     for (let at = 0; at < height * width; at++) pixels.set(data.subarray(4 * at, 4 * at + 3), 3 * (i * height * width + at));
   }

@@ -6,6 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { openModel, writeModel } from '@dit-moe/dit/node';
 import { bundleProgram, type Running } from '@dit-moe/kit/testing';
+import { openPipeline } from '@dit-moe/pipeline/node';
 import { startBackend } from '@dit-moe/tensor-ops/node';
 import { decode, encode } from 'fast-png';
 import type { Browser, BrowserContext, BrowserContextOptions, Page } from 'playwright-core';
@@ -39,6 +40,7 @@ describe.runIf(noBrowser === undefined)('the page', () => {
     await writeTinyModel(path.join(root, 'other.safetensors'), { ...card, config: race, step: 9 });
     const opened = await openModel(path.join(root, 'tiny.safetensors'));
     await writeModel(path.join(root, 'torch.pt'), opened, { layout: 'qkv' });
+    await writeModel(path.join(root, 'int8.safetensors'), opened, { card, dtype: 'I8' });
     await opened.close();
     await startBackend('cpu');
     const autoencoder = path.join(root, 'autoencoder');
@@ -52,7 +54,8 @@ describe.runIf(noBrowser === undefined)('the page', () => {
       void running.ended.then(({ err }) => reject(new Error(err)));
     });
     const folder = path.join(root, 'static');
-    expect(await start(['serve', models[0], models[2], '--vae', autoencoder, '--static', folder]).ended).toMatchObject({ code: 0 });
+    const files = [models[0], models[2], path.join(root, 'int8.safetensors')];
+    expect(await start(['serve', ...files, '--vae', autoencoder, '--static', folder]).ended).toMatchObject({ code: 0 });
     // A host of static files that knows nothing but types.
     const types: Record<string, string> = {
       '.html': 'text/html',
@@ -81,6 +84,18 @@ describe.runIf(noBrowser === undefined)('the page', () => {
   /** A page on which errors and requests to other hosts are failures. */
   async function open(url: string, options: BrowserContextOptions = {}): Promise<{ page: Page; context: BrowserContext }> {
     const context = await newContext(browser, { acceptDownloads: true, ...options });
+    await context.addInitScript(() => {
+      const make = createImageBitmap;
+      const bitmaps: ImageBitmap[] = [];
+      Object.assign(globalThis, {
+        bitmaps,
+        async createImageBitmap(source: ImageBitmapSource) {
+          const bitmap = await make(source);
+          bitmaps.push(bitmap);
+          return bitmap;
+        },
+      });
+    });
     const page = await context.newPage();
     watchPage(page, url, problems);
     await page.goto(url);
@@ -181,6 +196,36 @@ describe.runIf(noBrowser === undefined)('the page', () => {
     await context.close();
   });
 
+  test('a first look that was stopped at its end says nothing of what was pressed after it', async () => {
+    const context = await newContext(browser);
+    await context.addInitScript(() => {
+      const make = createImageBitmap;
+      let [first, release] = [true, () => {}];
+      const held = new Promise<void>((resolve) => (release = resolve));
+      Object.assign(globalThis, {
+        release,
+        async createImageBitmap(source: ImageBitmapSource) {
+          if (first) {
+            first = false;
+            await held;
+          }
+          return make(source);
+        },
+      });
+    });
+    const page = await context.newPage();
+    await page.goto(staticAddress);
+    await page.getByRole('img', { name: /image 18, step 12/ }).waitFor();
+    await page.getByLabel('Steps').fill('3');
+    await sample(page, 3);
+    await page.evaluate(async () => {
+      (globalThis as unknown as { release: () => void }).release();
+      await new Promise((resolve) => setTimeout(resolve, 300));
+    });
+    expect(await page.locator('p[role=status]').textContent()).toBe('Done: 3 images.');
+    await context.close();
+  });
+
   test('shows each step, the experts, and guidance scales side by side', async () => {
     const { page, context } = await open(address);
     await page.getByLabel('Guidance scale').fill('1, 3');
@@ -243,6 +288,10 @@ describe.runIf(noBrowser === undefined)('the page', () => {
     expect(JSON.parse(png.text['Comment'])).toMatchObject({ label: 2, index: 2, seed: 12, guidance: 2, steps: 3 });
     const [sheet] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'Download all' }).click()]);
     expect(decode(fs.readFileSync(await sheet.path())).width).toBe(2 * 9 - 1);
+    // One that is closed has no width: none keeps its memory.
+    const widths = await page.evaluate(() => (globalThis as unknown as { bitmaps: ImageBitmap[] }).bitmaps.map(({ width }) => width));
+    expect(widths.length).toBeGreaterThanOrEqual(4);
+    expect(widths.filter((width) => width > 0)).toEqual([]);
     await context.close();
   });
 
@@ -362,6 +411,42 @@ describe.runIf(noBrowser === undefined)('the page', () => {
       expect(Math.max(...Array.from(images[i].data, (v, at) => Math.abs(v - images[i + 3].data[at])))).toBeLessThanOrEqual(1);
     // Requests in words, which no weights are part of.
     expect(Math.max(...sent.map(({ length }) => length))).toBeLessThan(500);
+    await context.close();
+  });
+
+  test('two checkpoints that are opened at once are both offered, under names of their own', async () => {
+    const { page, context } = await open(staticAddress);
+    await page.evaluate(
+      (text) => {
+        for (const name of ['same.safetensors', 'same.safetensors']) {
+          const dataTransfer = new DataTransfer();
+          dataTransfer.items.add(new File([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))], name));
+          document.body.dispatchEvent(new DragEvent('drop', { dataTransfer, bubbles: true, cancelable: true }));
+        }
+      },
+      fs.readFileSync(path.join(root, 'tiny.safetensors')).toString('base64'),
+    );
+    await expect
+      .poll(() => page.getByLabel('Checkpoint').locator('option').allInnerTexts())
+      .toEqual(['tiny (step 7)', 'latent (step 7)', 'int8 (step 7)', 'same (step 7)', 'same-2 (step 7)']);
+    await context.close();
+  });
+
+  test('a model in int8 is fetched as it is, and computed as the library computes it', async () => {
+    const { page, context } = await open(staticAddress);
+    await page.getByLabel('Checkpoint').selectOption('int8 (step 7)');
+    await page.getByLabel('Steps').fill('3');
+    await sample(page, 3);
+    const images = (await finished(page)).map((png) => decode(Uint8Array.from(png)));
+    const { model, solver, steps, guidance, seed } = JSON.parse(images[0].text['Comment']);
+    expect(model).toBe('int8');
+    const pipeline = await openPipeline(path.join(root, 'int8.safetensors'), { onWarning: () => {} });
+    const expected = await pipeline.sample({ solver, steps, guidance, seed, labels: [0, 1, 2] });
+    pipeline.dispose();
+    const found = images.flatMap(({ data }) => [...data]);
+    expect(found).toHaveLength(expected.data.length);
+    // Two backends round differently.
+    expect(Math.max(...found.map((value, i) => Math.abs(value - expected.data[i])))).toBeLessThanOrEqual(1);
     await context.close();
   });
 

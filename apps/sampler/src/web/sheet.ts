@@ -11,8 +11,10 @@ export async function downloadSheet(addresses: readonly string[], name: string):
   const context = canvas.getContext('2d')!;
   context.fillStyle = '#fff';
   context.fillRect(0, 0, canvas.width, canvas.height);
-  for (const [i, picture] of pictures.entries())
+  for (const [i, picture] of pictures.entries()) {
     context.drawImage(picture, (i % columns) * (width + 1), Math.floor(i / columns) * (height + 1));
+    picture.close();
+  }
   const blob = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, 'image/png'));
   const link = document.createElement('a');
   link.href = URL.createObjectURL(blob!);

@@ -48,7 +48,10 @@ export function StartField({ model, start, onStart, onFile, strength }: StartFie
               type="file"
               accept="image/*"
               aria-describedby="mask-hint"
-              onChange={chosen((picture) => onStart({ ...start, mask: maskOf(picture, { width, height }) }))}
+              onChange={chosen((picture) => {
+                onStart({ ...start, mask: maskOf(picture, { width, height }) });
+                picture.close();
+              })}
             />
           </Field>
           {strength}
