@@ -17,7 +17,7 @@ import { timeProducts } from './report/products.js';
 import { machineName, type ReportRow, readRecords, type SpeedRecord, withEarlier } from './report/record.js';
 
 export const description =
-  'everything in some 40 minutes, as --quick, written to docs/measurements; one section is added to the page of the day; refuses a loaded machine';
+  'everything in some 40 minutes, as --quick, written to docs/measurements; sections, as --only start,memory, are added to the page of the day; refuses a loaded machine';
 
 interface Section {
   bench: string;
@@ -68,12 +68,14 @@ export class LoadedMachineError extends DitMoeError {
 const docs = fileURLToPath(new URL('../docs/', import.meta.url));
 
 /**
- * Runs all sections and writes the page; one section is measured again into the page of the day.
+ * Runs all sections and writes the page; those of `only`, separated by commas, are measured again into the page of the day.
  * @throws LoadedMachineError before anything is run
  */
 export async function run({ only, log }: BenchmarkOptions): Promise<BenchmarkResult[]> {
-  const names = Object.keys(sections).filter((name) => only === undefined || only === name);
-  if (names.length === 0) throw new BenchmarkError(`There is no section "${only}": ${Object.keys(sections).join(', ')}.`);
+  const asked = only?.split(',') ?? Object.keys(sections);
+  const unknown = asked.find((name) => !Object.hasOwn(sections, name));
+  if (unknown !== undefined) throw new BenchmarkError(`There is no section "${unknown}": ${Object.keys(sections).join(', ')}.`);
+  const names = Object.keys(sections).filter((name) => asked.includes(name));
   const load = os.loadavg()[0];
   if (load >= QUIET) throw new LoadedMachineError(load);
   const started = performance.now();
